@@ -1,0 +1,1 @@
+"""The models. Empty on purpose: `models.presets` must be importable without torch."""
