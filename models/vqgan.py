@@ -1,0 +1,244 @@
+"""Stage 1: the VQGAN codec, pixels ↔ codes (Esser et al. 2021, as minDALL-E's checkpoints have it).
+
+Module names are the checkpoint's, so its state dict loads as it is. Knows nothing of prompts, of
+training losses, or of where weights come from. Facts that are easy to get wrong: GroupNorm eps is
+1e-6, down-sampling pads right and bottom only, attention has one head with scale C**-0.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.presets import Stage1Config
+
+
+def group_norm(channels: int, config: Stage1Config) -> nn.GroupNorm:
+    """The one normalisation of this model."""
+    return nn.GroupNorm(config.norm_groups, channels, eps=1e-6)
+
+
+class ResBlock(nn.Module):
+    """Two normalised 3×3 convolutions beside a shortcut."""
+
+    def __init__(self, in_ch: int, out_ch: int, config: Stage1Config) -> None:
+        super().__init__()
+        self.norm1 = group_norm(in_ch, config)
+        self.conv1 = nn.Conv2d(in_ch, out_ch, 3, padding=1)
+        self.norm2 = group_norm(out_ch, config)
+        self.dropout = nn.Dropout(config.pdrop)
+        self.conv2 = nn.Conv2d(out_ch, out_ch, 3, padding=1)
+        self.nin_shortcut = nn.Conv2d(in_ch, out_ch, 1) if in_ch != out_ch else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
+        return torch.add(self.nin_shortcut(x), h)
+
+
+class AttnBlock(nn.Module):
+    """Single-head self-attention over all positions of the feature map."""
+
+    def __init__(self, channels: int, config: Stage1Config) -> None:
+        super().__init__()
+        self.norm = group_norm(channels, config)
+        self.q = nn.Conv2d(channels, channels, 1)
+        self.k = nn.Conv2d(channels, channels, 1)
+        self.v = nn.Conv2d(channels, channels, 1)
+        self.proj_out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = self.norm(x)
+        q, k, v = (conv(normed).flatten(2).mT for conv in (self.q, self.k, self.v))  # [B, hw, C]
+        h = F.scaled_dot_product_attention(q, k, v)
+        return torch.add(x, self.proj_out(h.mT.reshape(x.shape)))
+
+
+class Downsample(nn.Module):
+    """Halve height and width: a row and a column of zeros at the right and bottom, then stride 2."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)))
+        return h
+
+
+class Upsample(nn.Module):
+    """Double height and width by repeating pixels, then smooth by a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return h
+
+
+class Level(nn.Module):
+    """One resolution: blocks, each followed by attention where this resolution has it."""
+
+    downsample: Downsample
+    upsample: Upsample
+
+    def __init__(self, channels: list[int], has_attn: bool, config: Stage1Config) -> None:
+        super().__init__()
+        pairs = list(pairwise(channels))
+        self.block = nn.ModuleList(ResBlock(a, b, config) for a, b in pairs)
+        self.attn = nn.ModuleList(AttnBlock(b, config) for _, b in pairs if has_attn)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for index, block in enumerate(self.block):
+            x = block(x)
+            if len(self.attn):
+                x = self.attn[index](x)
+        return x
+
+
+class Mid(nn.Module):
+    """The bottom of encoder and decoder: block, attention, block."""
+
+    def __init__(self, channels: int, config: Stage1Config) -> None:
+        super().__init__()
+        self.block_1 = ResBlock(channels, channels, config)
+        self.attn_1 = AttnBlock(channels, config)
+        self.block_2 = ResBlock(channels, channels, config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h: Tensor = self.block_2(self.attn_1(self.block_1(x)))
+        return h
+
+
+def _has_attn(level: int, config: Stage1Config) -> bool:
+    return config.resolution // config.patch_size // 2**level in config.attn_resolutions
+
+
+class Encoder(nn.Module):
+    """Pixels in [-1, 1] [B, 3, H, W] → features [B, z_channels, h, w]."""
+
+    def __init__(self, config: Stage1Config) -> None:
+        super().__init__()
+        widths = [config.ch * mult for mult in config.ch_mult]
+        self.patch_size = config.patch_size
+        self.conv_in = nn.Conv2d(config.in_channels * config.patch_size**2, config.ch, 3, padding=1)
+        self.down = nn.ModuleList()
+        for level, (before, width) in enumerate(zip([config.ch, *widths], widths, strict=False)):
+            channels = [before] + [width] * config.num_res_blocks
+            stage = Level(channels, _has_attn(level, config), config)
+            if level < len(widths) - 1:
+                stage.downsample = Downsample(width)
+            self.down.append(stage)
+        self.mid = Mid(widths[-1], config)
+        self.norm_out = group_norm(widths[-1], config)
+        self.conv_out = nn.Conv2d(widths[-1], config.z_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.patch_size > 1:
+            x = F.pixel_unshuffle(x, self.patch_size)
+        h = self.conv_in(x)
+        for stage in cast(Iterable[Level], self.down):
+            h = stage(h)
+            if hasattr(stage, "downsample"):
+                h = stage.downsample(h)
+        out: Tensor = self.conv_out(F.silu(self.norm_out(self.mid(h))))
+        return out
+
+
+class Decoder(nn.Module):
+    """Features [B, z_channels, h, w] → pixels around [-1, 1] [B, 3, H, W], not clamped."""
+
+    def __init__(self, config: Stage1Config) -> None:
+        super().__init__()
+        widths = [config.ch * mult for mult in config.ch_mult]
+        self.patch_size = config.patch_size
+        self.conv_in = nn.Conv2d(config.z_channels, widths[-1], 3, padding=1)
+        self.mid = Mid(widths[-1], config)
+        self.up = nn.ModuleList()
+        for level, width in enumerate(widths):
+            before = widths[min(level + 1, len(widths) - 1)]
+            channels = [before] + [width] * (config.num_res_blocks + 1)
+            stage = Level(channels, _has_attn(level, config), config)
+            if level > 0:
+                stage.upsample = Upsample(width)
+            self.up.append(stage)
+        self.norm_out = group_norm(widths[0], config)
+        out_channels = config.out_ch * config.patch_size**2
+        self.conv_out = nn.Conv2d(widths[0], out_channels, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        h = self.mid(self.conv_in(z))
+        for stage in cast(Iterable[Level], reversed(self.up)):
+            h = stage(h)
+            if hasattr(stage, "upsample"):
+                h = stage.upsample(h)
+        out: Tensor = self.conv_out(F.silu(self.norm_out(h)))
+        return F.pixel_shuffle(out, self.patch_size) if self.patch_size > 1 else out
+
+
+class Quantizer(nn.Module):
+    """The codebook: features ↔ indices of their nearest vectors (squared Euclidean, float32)."""
+
+    def __init__(self, config: Stage1Config) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(config.n_embed, config.embed_dim)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Features [B, C, h, w] → codes [B, h, w]."""
+        flat = z.permute(0, 2, 3, 1).reshape(-1, z.shape[1]).float()  # [Bhw, C]
+        book = self.embedding.weight.float()  # [V, C]
+        distances = (
+            flat.square().sum(1, keepdim=True) + book.square().sum(1) - 2 * flat @ book.T
+        )  # [Bhw, V]
+        return distances.argmin(1).view(z.shape[0], *z.shape[2:])
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """Codes [B, h, w] → features [B, C, h, w]."""
+        vectors: Tensor = self.embedding(codes)
+        return vectors.permute(0, 3, 1, 2)
+
+
+class VQGAN(nn.Module):
+    """Pixels in [-1, 1] ↔ codes in raster order.
+
+    Shapes: images [B, 3, H, W]; features after `quant_conv` [B, embed_dim, h, w]; codes [B, h, w].
+    """
+
+    def __init__(self, config: Stage1Config) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.quantize = Quantizer(config)
+        self.quant_conv = nn.Conv2d(config.z_channels, config.embed_dim, 1)
+        self.post_quant_conv = nn.Conv2d(config.embed_dim, config.z_channels, 1)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images in [-1, 1] [B, 3, H, W] → features before quantisation [B, embed_dim, h, w]."""
+        out: Tensor = self.quant_conv(self.encoder(images))
+        return out
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images in [-1, 1] [B, 3, H, W] → codes [B, h, w]."""
+        codes: Tensor = self.quantize(self.features(images))
+        return codes
+
+    def decode_features(self, quantised: Tensor) -> Tensor:
+        """Codebook vectors [B, embed_dim, h, w] → raw pixels around [-1, 1] [B, 3, H, W]."""
+        raw: Tensor = self.decoder(self.post_quant_conv(quantised))
+        return raw
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes [B, h, w] → raw pixels around [-1, 1] [B, 3, H, W], not clamped."""
+        return self.decode_features(self.quantize.lookup(codes))
+
+    def pixels(self, codes: Tensor) -> Tensor:
+        """Codes [B, h, w] → pixels in [0, 1] [B, 3, H, W], float32."""
+        return (self.decode(codes).float() * 0.5 + 0.5).clamp(0, 1)
