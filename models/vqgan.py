@@ -60,7 +60,7 @@ class AttnBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halve height and width: a row and a column of zeros at the right and bottom, then stride 2."""
+    """Halve height and width: zeros at the right and bottom (one row, one column), stride 2."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
