@@ -1,0 +1,87 @@
+"""What can go wrong while reading a model's folder: one family of errors with messages for people.
+
+Knows no torch. Each message names the file; none of these is raised for a bad prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Shape = tuple[int, ...]
+
+
+class CheckpointError(Exception):
+    """A model's folder can't be used as it is."""
+
+
+class MissingFileError(CheckpointError):
+    """A file that the folder must have is not there."""
+
+
+class ConfigError(CheckpointError):
+    """config.yaml (or another description) has an unknown key or an impossible value."""
+
+
+class CorruptFileError(CheckpointError):
+    """A file is cut short or is not of the kind that its name says."""
+
+
+class UnsafePickleError(CheckpointError):
+    """A pickle asks for something other than tensors, so it might run code; it was not loaded."""
+
+
+class HashMismatchError(CheckpointError):
+    """A file's sha256 is not the one that the manifest recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReport:
+    """How the tensors of a file differ from those that the model needs."""
+
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    wrong_shape: tuple[tuple[str, Shape, Shape], ...] = field(default=())  # name, needed, found
+
+    @classmethod
+    def compare(cls, needed: Mapping[str, Shape], found: Mapping[str, Shape]) -> KeyReport:
+        """List every difference at once, in the order of the names."""
+        return cls(
+            missing=tuple(sorted(needed.keys() - found.keys())),
+            unexpected=tuple(sorted(found.keys() - needed.keys())),
+            wrong_shape=tuple(
+                (name, needed[name], found[name])
+                for name in sorted(needed.keys() & found.keys())
+                if needed[name] != found[name]
+            ),
+        )
+
+    @property
+    def is_clean(self) -> bool:
+        """True if nothing differs."""
+        return not (self.missing or self.unexpected or self.wrong_shape)
+
+    def __str__(self) -> str:
+        lines = [f"  missing      {name}" for name in self.missing]
+        lines += [f"  unexpected   {name}" for name in self.unexpected]
+        lines += [
+            f"  wrong shape  {name}: {_dims(found)} in the file, {_dims(needed)} by the config"
+            for name, needed, found in self.wrong_shape
+        ]
+        return "\n".join(lines)
+
+
+class KeyMismatchError(CheckpointError):
+    """The tensors of a file are not those that the model needs; `report` lists all of them."""
+
+    def __init__(self, where: str, report: KeyReport) -> None:
+        counts = (
+            f"{len(report.missing)} missing, {len(report.unexpected)} unexpected, "
+            f"{len(report.wrong_shape)} of wrong shape"
+        )
+        super().__init__(f"{where} does not fit its config ({counts}):\n{report}")
+        self.report = report
+
+
+def _dims(shape: Shape) -> str:
+    return "×".join(map(str, shape)) if shape else "a scalar"

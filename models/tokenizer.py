@@ -1,0 +1,79 @@
+"""Prompt → the fixed number of text token ids that stage 2 reads.
+
+A character BPE in the files of the official checkpoints (a vocabulary and its merges), run by the
+`tokenizers` library. Knows nothing of CLIP, which has its own tokenizer.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tokenizers.implementations.char_level_bpe import CharBPETokenizer
+
+from models.errors import ConfigError, CorruptFileError, MissingFileError
+
+PAD = "[PAD]"
+UNK = "[UNK]"
+
+
+def well_formed(text: str) -> str:
+    """Join surrogate pairs and put U+FFFD for lone surrogates, which no UTF-8 library accepts."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+class Tokenizer:
+    """Lower-cases, keeps accents, splits at spaces and punctuation; no start or end tokens.
+
+    "[PAD]" and "[UNK]" written in a prompt are those tokens. The empty prompt is all padding.
+    """
+
+    def __init__(self, bpe: CharBPETokenizer, context_length: int) -> None:
+        pad_id = bpe.token_to_id(PAD)
+        if pad_id is None or bpe.token_to_id(UNK) is None:
+            raise ConfigError(f"the tokenizer's vocabulary must hold {PAD} and {UNK}")
+        self._bpe = bpe
+        self._pad_id: int = pad_id
+        self.context_length = context_length
+        self.vocab_size: int = bpe.get_vocab_size()
+
+    @classmethod
+    def load(cls, folder: Path, context_length: int) -> Tokenizer:
+        """Read `*vocab.json` and `*merges.txt` from `folder`.
+
+        Raises:
+            MissingFileError: a file is absent.
+            CorruptFileError: a file can't be read as a vocabulary or as merges.
+        """
+        vocab, merges = _only(folder, "*vocab.json"), _only(folder, "*merges.txt")
+        try:
+            json.loads(vocab.read_text(encoding="utf-8"))
+            bpe = CharBPETokenizer.from_file(
+                str(vocab), str(merges), unk_token=UNK, lowercase=True, dropout=None
+            )
+        except Exception as error:  # the library raises bare Exception for bad files
+            raise CorruptFileError(f"can't read the tokenizer in {folder}: {error}") from error
+        if bpe.token_to_id(PAD) is not None:
+            bpe.add_special_tokens([PAD])
+        return cls(bpe, context_length)
+
+    def encode(self, prompt: str) -> tuple[list[int], bool]:
+        """Return exactly `context_length` ids, and whether the prompt was cut to fit."""
+        ids: list[int] = self._bpe.encode(well_formed(prompt)).ids
+        kept = ids[: self.context_length]
+        padding = [self._pad_id] * (self.context_length - len(kept))
+        return kept + padding, len(ids) > self.context_length
+
+    def tokens(self, ids: list[int]) -> list[str]:
+        """The tokens behind ids, for reports."""
+        return [self._bpe.id_to_token(i) or UNK for i in ids]
+
+
+def _only(folder: Path, pattern: str) -> Path:
+    found = sorted(folder.glob(pattern))
+    if not found:
+        raise MissingFileError(f"{folder} holds no {pattern}")
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise ConfigError(f"{folder} holds more than one {pattern}: {names}")
+    return found[0]
