@@ -1,0 +1,50 @@
+"""Noticing that a client has gone while its answer is still in the making.
+
+Reads the ASGI `receive` channel itself, so it works behind any pure ASGI middleware. Knows neither
+jobs nor the queue: what a hang-up means is the caller's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TypeVar
+
+from starlette.types import Receive
+
+Result = TypeVar("Result")
+
+
+class ClientGoneError(Exception):
+    """The client closed its connection before the answer was complete."""
+
+
+async def unless_hung_up(receive: Receive, work: Coroutine[object, object, Result]) -> Result:
+    """Run `work` to its end, or stop it as soon as the client closes the connection.
+
+    Raises:
+        ClientGoneError: the client is gone and `work` was stopped.
+    """
+    working = asyncio.ensure_future(work)
+    listening = asyncio.ensure_future(_hang_up(receive))
+    try:
+        await asyncio.wait({working, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        listening.result()
+        raise ClientGoneError
+    finally:
+        await _stop(working)
+        await _stop(listening)
+
+
+async def _hang_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _stop(task: asyncio.Future[Result]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()  # seen here, so that asyncio does not report it as never retrieved
