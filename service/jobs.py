@@ -1,0 +1,190 @@
+"""What a job is: one prompt with its candidates, its states, its pictures and its end.
+
+Frozen data and its JSON form, shared by the API and the worker process. Knows no Redis, no HTTP, no
+torch, and no clock but the one that makes an id sortable.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from dataclasses import asdict, dataclass, fields
+from enum import IntEnum, StrEnum
+from typing import Any, Literal
+
+_CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+_ID_RANDOM_BITS = 80
+_ID_TIME_BITS = 48
+MAX_SEED = 2**53  # seeds stay below it: JSON readers that keep numbers as doubles lose nothing
+
+OutputFormat = Literal["png", "jpeg", "webp"]
+
+
+class JobStatus(StrEnum):
+    """Where a job stands; the four states in TERMINAL never change again."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+TERMINAL = frozenset(
+    {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED}
+)
+
+
+class Priority(IntEnum):
+    """A lower number leaves the queue first; a band is empty before the next one is served."""
+
+    HIGH = 0
+    NORMAL = 1
+    LOW = 2
+
+
+def new_job_id() -> str:
+    """`job_` and 26 characters, milliseconds then 80 random bits: sorts by age, is not guessable."""
+    number = (int(time.time() * 1000) << _ID_RANDOM_BITS) | secrets.randbits(_ID_RANDOM_BITS)
+    shifts = range(_ID_TIME_BITS + _ID_RANDOM_BITS - 3, -1, -5)  # 128 bits in 26 characters
+    return "job_" + "".join(_CROCKFORD[(number >> shift) & 31] for shift in shifts)
+
+
+def new_seed() -> int:
+    """A seed for a job that was sent without one."""
+    return secrets.randbelow(MAX_SEED)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One prompt and how to draw it. All `num_candidates` are made, the best `n` are kept.
+
+    `prompt` is a text, a class id, or None for an unconditional model. `deadline_s` counts from
+    the moment the queue accepts the job. `key_id` names the API key that made it, never the key.
+    """
+
+    id: str
+    model: str
+    prompt: str | int | None
+    seed: int
+    n: int = 1
+    num_candidates: int = 1
+    top_k: int | None = None
+    top_p: float | None = None
+    temperature: float = 1.0
+    priority: Priority = Priority.NORMAL
+    output_format: OutputFormat = "png"
+    size: str = "auto"
+    partial_images: int = 0
+    deadline_s: float = 120.0
+    embed_prompt: bool = True
+    key_id: str = "anonymous"
+    request_id: str | None = None
+    traceparent: str | None = None
+
+    def to_json(self) -> str:
+        """Compact JSON with every field."""
+        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Job:
+        """The job of `to_json`; fields that this version does not know are left out."""
+        raw: dict[str, Any] = json.loads(text)
+        known = {field.name for field in fields(cls)}
+        values = {name: value for name, value in raw.items() if name in known}
+        return cls(**values | {"priority": Priority(values.get("priority", Priority.NORMAL))})
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One finished picture: file bytes, its candidate number and its score. Rank 0 is the best."""
+
+    rank: int
+    candidate: int
+    score: float
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMeta:
+    """What is known about a kept picture without its bytes."""
+
+    rank: int
+    candidate: int
+    score: float
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Codes drawn so far of all codes of the job, and the stage it is in."""
+
+    codes_done: int = 0
+    codes_total: int = 0
+    stage: str = "waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The pictures, in rank order, with stage seconds and what the caller should know."""
+
+    images: tuple[Image, ...]
+    size: str
+    timings_s: dict[str, float]
+    prompt_truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Why no picture came; `message` may be shown to the caller."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """The deadline passed while the worker held the job."""
+
+
+Outcome = Succeeded | Failed | Expired
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """Why a job failed, as stored with it."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as it stands now. Times are Redis server time, milliseconds since 1970.
+
+    `position` is 0 for the next job to be claimed and None unless the job is queued; `eta_s` is the
+    estimated seconds until it ends, None when nothing was measured yet or it has ended.
+    """
+
+    job: Job
+    status: JobStatus
+    position: int | None
+    eta_s: float | None
+    progress: Progress
+    attempts: int
+    created_ms: int
+    started_ms: int | None
+    finished_ms: int | None
+    expires_ms: int | None
+    images: tuple[ImageMeta, ...]
+    size: str | None
+    timings_s: dict[str, float]
+    prompt_truncated: bool
+    error: JobError | None
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when the job will not change any more."""
+        return self.status in TERMINAL

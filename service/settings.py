@@ -1,0 +1,324 @@
+"""Every setting of every process, read from the environment: the only reader of os.environ.
+
+Names are `MINDALLE_` plus the field, with `__` between a group and its field. Knows nothing of what
+the values do; the fields' descriptions make the table in the docs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.errors import StartRefused
+
+_PREFIX = "MINDALLE_"
+_GROUP = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """One API key as the server keeps it: a hash to compare with, and an id for Redis and logs."""
+
+    name: str
+    key_id: str
+    digest: bytes
+    weight: float
+
+    @classmethod
+    def parse(cls, text: str) -> ApiKey:
+        """From `name:key`, `name:key:weight` or a bare key (weight 1, named by its hash)."""
+        name, _, rest = text.strip().partition(":")
+        secret, _, weight = rest.partition(":")
+        if not secret:
+            name, secret = "", name
+        digest = hashlib.sha256(secret.encode()).digest()
+        key_id = digest.hex()[:16]
+        return cls(name or key_id, key_id, digest, _weight(weight))
+
+
+def _weight(text: str) -> float:
+    try:
+        weight = float(text or 1.0)
+    except ValueError:
+        raise ValueError("an API key's weight is not a number") from None
+    if not 0.01 <= weight <= 100:
+        raise ValueError("an API key's weight must be between 0.01 and 100")
+    return weight
+
+
+class RedisSettings(BaseModel):
+    """How to reach Redis or Valkey."""
+
+    model_config = _GROUP
+
+    url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="redis://, rediss:// (TLS) or redis+sentinel://host:port,host:port/service/db; "
+        "user and password as in any URL.",
+    )
+    ca_file: Path | None = Field(
+        None, description="CA certificate for TLS, instead of the system's."
+    )
+    connect_timeout_s: float = Field(
+        2.0, gt=0, le=60, description="Limit for one connection attempt."
+    )
+    timeout_s: float = Field(5.0, ge=0.5, le=60, description="Limit for one command.")
+    max_connections: int = Field(64, ge=4, le=10_000, description="Connections per process.")
+
+
+class ApiSettings(BaseModel):
+    """The HTTP process."""
+
+    model_config = _GROUP
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    public_url: str | None = Field(
+        None, description="Base of the image URLs in answers, when a proxy is in front."
+    )
+    max_body_bytes: int = Field(65_536, ge=1024, le=10_485_760, description="Largest request body.")
+    default_deadline_s: float = Field(
+        120.0, gt=0, le=86_400, description="Deadline of a job that was sent without one."
+    )
+    max_deadline_s: float = Field(900.0, gt=0, le=86_400, description="Latest deadline to ask for.")
+    heartbeat_s: float = Field(
+        10.0, gt=0, le=300, description="Seconds between comment lines of an event stream."
+    )
+    drain_grace_s: float = Field(
+        30.0, ge=0, le=3600, description="After SIGTERM, time to answer the requests that wait."
+    )
+    playground: bool = Field(True, description="Serve the playground page at /.")
+    trust_proxy: bool = Field(
+        False, description="Believe X-Forwarded-* headers, for image URLs and the access log."
+    )
+
+
+class QueueSettings(BaseModel):
+    """Admission, leases and times to live; the API and the workers must agree on them."""
+
+    model_config = _GROUP
+
+    max_depth: int = Field(1000, ge=1, le=1_000_000, description="Jobs that may wait per model.")
+    max_candidates: int = Field(
+        8192, ge=96, le=10_000_000, description="Candidates waiting or running, per model."
+    )
+    key_rate_per_s: float = Field(
+        20.0, gt=0, le=100_000, description="Jobs per second that one API key may send."
+    )
+    key_burst: int = Field(100, ge=1, le=1_000_000, description="Jobs that a key may send at once.")
+    key_share: float = Field(
+        1.0, gt=0, le=1, description="Part of max_candidates that one API key may hold."
+    )
+    lease_s: float = Field(
+        20.0, ge=0.05, le=3600, description="A worker without progress for so long loses its jobs."
+    )
+    max_attempts: int = Field(
+        3, ge=1, le=100, description="Times a job is started before it becomes a dead letter."
+    )
+    result_ttl_s: float = Field(
+        3600.0, ge=0.05, le=2_592_000, description="How long an ended job and its images are kept."
+    )
+    idempotency_ttl_s: float = Field(
+        86_400.0, ge=0.05, le=2_592_000, description="How long an Idempotency-Key is remembered."
+    )
+    dead_letter_ttl_s: float = Field(
+        2_592_000.0, ge=1, le=31_536_000, description="How long dead letters are kept."
+    )
+    sweep_interval_s: float = Field(
+        1.0, ge=0.01, le=60, description="Seconds between looks for lost leases and late jobs."
+    )
+
+    @property
+    def key_candidates(self) -> int:
+        """Candidates that one API key may have in flight; never less than one largest job."""
+        return max(96, int(self.max_candidates * self.key_share))
+
+
+class WorkerSettings(BaseModel):
+    """The process that holds the model."""
+
+    model_config = _GROUP
+
+    id: str | None = Field(None, description="Name among the workers; host and process when empty.")
+    checkpoint: Path | None = Field(
+        None, description="Folder with the weights; the preset's own place when empty."
+    )
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.")
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto", description="Number type of stage 2."
+    )
+    rows: int | None = Field(
+        None, ge=1, le=4096, description="Candidates per step; chosen by memory when empty."
+    )
+    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads for torch.")
+    compile: bool = Field(True, description="Capture the step as a CUDA graph where possible.")
+    drain_grace_s: float = Field(
+        60.0, ge=0, le=3600, description="After SIGTERM, time to finish what runs."
+    )
+    heartbeat_s: float = Field(1.0, ge=0.05, le=60, description="Seconds between signs of life.")
+    metrics_host: str = Field("127.0.0.1", description="Address of the worker's /metrics.")
+    metrics_port: int = Field(9101, ge=0, le=65535, description="Its port; 0 switches it off.")
+
+
+class TestingSettings(BaseModel):
+    """Faults to inject. For tests only; leave them all empty anywhere else."""
+
+    model_config = _GROUP
+    __test__ = False  # pytest would take the name for a test class
+
+    poison_prompt: str | None = Field(
+        None, description="A step with a job of this prompt raises an error."
+    )
+    step_delay_s: float = Field(0.0, ge=0, le=10, description="Wait so long in every step.")
+    oom_above_rows: int | None = Field(
+        None, ge=1, description="A step with more rows runs out of memory."
+    )
+
+
+class Settings(BaseSettings):
+    """All settings. Frozen; read once by each entry point and handed down as plain arguments."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX,
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+    )
+
+    model: str = Field("emoji", description="Preset that workers load and requests default to.")
+    api_keys: SecretStr = Field(
+        SecretStr(""),
+        description="Comma-separated `name:key`, `name:key:weight` or bare keys. "
+        "A key's weight is its part of the machine when several keys wait.",
+    )
+    api_keys_file: Path | None = Field(
+        None, description="File with one such key per line; `#` starts a comment."
+    )
+    auth: Literal["auto", "required", "off"] = Field(
+        "auto", description="auto: API keys are needed unless the address is loopback. off: never."
+    )
+    prompt_in_png: bool = Field(True, description="Write the prompt into the image file.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Prompts are logged at debug only."
+    )
+    log_format: Literal["json", "text"] = Field("json", description="How log lines look.")
+    data_dir: Path = Field(
+        Path.home() / ".local/share/mindalle",
+        description="Where `mindalle serve` keeps its Valkey's data.",
+    )
+    redis: RedisSettings = Field(default_factory=RedisSettings)
+    api: ApiSettings = Field(default_factory=ApiSettings)
+    queue: QueueSettings = Field(default_factory=QueueSettings)
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    testing: TestingSettings = Field(default_factory=TestingSettings)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.api.default_deadline_s > self.api.max_deadline_s:
+            raise ValueError("api.default_deadline_s is later than api.max_deadline_s")
+        self.keys()
+        return self
+
+    def keys(self) -> tuple[ApiKey, ...]:
+        """The API keys of the list and of the file. Raises ValueError for a bad one."""
+        lines = self.api_keys.get_secret_value().split(",")
+        if self.api_keys_file is not None:
+            lines += _key_file(self.api_keys_file)
+        keys = tuple(ApiKey.parse(line) for line in lines if line.strip())
+        if len({key.key_id for key in keys}) < len(keys):
+            raise ValueError("an API key is given twice")
+        return keys
+
+    @property
+    def needs_key(self) -> bool:
+        """True when a request without a known API key must be refused."""
+        if self.auth == "auto":
+            return bool(self.keys()) or not is_loopback(self.api.host)
+        return self.auth == "required"
+
+
+def _key_file(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"api_keys_file can't be read: {error.strerror}") from None
+    return [line.partition("#")[0] for line in text.splitlines()]
+
+
+def is_loopback(host: str) -> bool:
+    """True for an address that only this machine can reach."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def load(**overrides: object) -> Settings:
+    """Settings of this process; `overrides` (command-line flags) win over the environment.
+
+    Raises StartRefused, with the variable's name and the reason, for a wrong value or a name that
+    no setting has.
+    """
+    known = {name for name, _ in describe()}
+    for name in os.environ:
+        if name.startswith(_PREFIX) and name.upper() not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise StartRefused(f"{name} is not a setting{hint}")
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks each value
+    except ValidationError as error:
+        raise StartRefused(_first_problem(error)) from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    path = "__".join(str(part) for part in problem["loc"]).upper()
+    name = f"{_PREFIX}{path}" if path else "settings"
+    return f"{name}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def describe() -> Iterator[tuple[str, str]]:
+    """Every environment variable with its description, in the order of the classes."""
+    for name, field in Settings.model_fields.items():
+        group = field.annotation
+        if isinstance(group, type) and issubclass(group, BaseModel):
+            for inner, inner_field in group.model_fields.items():
+                yield f"{_PREFIX}{name}__{inner}".upper(), inner_field.description or ""
+        else:
+            yield f"{_PREFIX}{name}".upper(), field.description or ""
+
+
+def show(settings: Settings) -> dict[str, str]:
+    """Variable name to value as text, with secrets hidden; for `mindalle config show`."""
+    shown = {}
+    for name, _ in describe():
+        value: object = settings
+        for part in name.removeprefix(_PREFIX).lower().split("__"):
+            value = getattr(value, part)
+        shown[name] = _hidden(value) if isinstance(value, SecretStr) else _text(value)
+    return shown
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _hidden(secret: SecretStr) -> str:
+    """A URL without its password; anything else as stars."""
+    parts = urlsplit(secret.get_secret_value())
+    if not parts.scheme or "@" not in parts.netloc:
+        return parts.geturl() if parts.scheme.startswith("redis") else "***" if parts.path else ""
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"***@{host}"))
