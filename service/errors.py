@@ -116,6 +116,17 @@ class JobConflict(DomainError):
     should_retry = False
 
 
+class BodyTooSlow(DomainError):
+    """The body did not arrive in time."""
+
+    status = 408
+    type = "invalid_request_error"
+    code = "body_timeout"
+
+    def __init__(self) -> None:
+        super().__init__("The body did not arrive in time.")
+
+
 class BodyTooLarge(DomainError):
     """The body is over the limit."""
 

@@ -98,6 +98,9 @@ class ApiSettings(BaseModel):
         30.0, ge=0, le=3600, description="After SIGTERM, time to answer the requests that wait."
     )
     playground: bool = Field(True, description="Serve the playground page at /.")
+    cors_origins: str = Field(
+        "", description="Comma-separated origins whose pages may call the API; empty: none."
+    )
     trust_proxy: bool = Field(
         False, description="Believe X-Forwarded-* headers, for image URLs and the access log."
     )

@@ -22,6 +22,8 @@ class ModelCard:
     size: str
     prompt_kind: Literal["text", "class", "none"]
     max_candidates: int
+    default_num_candidates: int
+    vocab_size: int
     num_steps: int
     default_top_k: int | None
     default_top_p: float | None
