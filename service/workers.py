@@ -15,11 +15,17 @@ WorkerState = Literal["loading", "ready", "draining", "failing"]
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What callers may know of the model that a worker holds."""
+    """What callers may know of the model that a worker holds.
+
+    `size` is pixels as "256x256". `prompt_len` positions hold the prompt, padding included; then
+    come `num_steps` steps per candidate, each drawing from `vocab_size` codes. A default of None
+    means no cut.
+    """
 
     model: str
     licence: str
     size: str
+    prompt_len: int
     prompt_kind: Literal["text", "class", "none"]
     max_candidates: int
     default_num_candidates: int
