@@ -35,7 +35,6 @@ class Tokenizer:
         self._bpe = bpe
         self._pad_id: int = pad_id
         self.context_length = context_length
-        self.vocab_size: int = bpe.get_vocab_size()
 
     @classmethod
     def load(cls, folder: Path, context_length: int) -> Tokenizer:
@@ -63,6 +62,18 @@ class Tokenizer:
         kept = ids[: self.context_length]
         padding = [self._pad_id] * (self.context_length - len(kept))
         return kept + padding, len(ids) > self.context_length
+
+    def check_fits(self, vocab_size: int) -> None:
+        """Refuse a tokenizer that makes ids at or above `vocab_size`.
+
+        Raises:
+            ConfigError: naming both sizes.
+        """
+        largest = max(self._bpe.get_vocab().values())
+        if largest >= vocab_size:
+            raise ConfigError(
+                f"the tokenizer makes ids up to {largest}, stage 2 has {vocab_size} text tokens"
+            )
 
     def tokens(self, ids: list[int]) -> list[str]:
         """The tokens behind ids, for reports."""

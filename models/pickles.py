@@ -1,0 +1,100 @@
+"""Reading pickled tensors without running anything that a pickle may ask for.
+
+`torch.load(weights_only=True)` is the only way in; this file maps the file into memory where its
+format allows that, and turns every failure into an error that says what is wrong with the file.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import re
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.errors import CorruptFileError, MissingFileError, UnsafePickleError
+
+_ZIP_MAGIC = b"PK\x03\x04"
+_HARMLESS = re.compile(
+    r"collections\.OrderedDict|torch\.\w+Storage|torch\.storage\.\w+|torch\.b?float\d+"
+    r"|torch\._utils\._rebuild_(tensor_v2|parameter)"
+)
+
+
+def load_pickle(path: Path) -> Any:
+    """Load a file of tensors and plain containers.
+
+    Raises:
+        MissingFileError: no such file.
+        UnsafePickleError: the pickle names anything else.
+        CorruptFileError: cut short, or no pickle at all.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"{path} does not exist")
+    with path.open("rb") as file:
+        is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC  # older files can't be mapped
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of the pickle protocol before it refuses
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except Exception as error:  # a damaged stream may raise whatever its bytes lead to
+        foreign = sorted({name for name in _globals(path, is_zip) if not _HARMLESS.fullmatch(name)})
+        if foreign:
+            raise UnsafePickleError(
+                f"{path} was not loaded: its pickle asks for {', '.join(foreign)}, which might"
+                " run code; only tensors and plain containers are accepted"
+            ) from error
+        raise CorruptFileError(f"{path} is damaged or no checkpoint: {_brief(error)}") from error
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Load the `state_dict` of a checkpoint, or a bare state dict.
+
+    Raises:
+        CheckpointError: as `load_pickle`, and CorruptFileError where it is no state dict.
+    """
+    loaded = load_pickle(path)
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
+    if not isinstance(state, dict) or not state:
+        raise CorruptFileError(f"{path} holds no state dict")
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            raise CorruptFileError(f"{path}: {name} is no tensor of floating-point numbers")
+    return state
+
+
+def _brief(error: Exception) -> str:
+    """What went wrong in one line, without torch's advice to load the file unsafely."""
+    text = str(error)
+    if "Weights only load failed" in text:
+        return "its pickle can't be read"
+    return text.splitlines()[0].partition(". ")[0][:200] if text else type(error).__name__
+
+
+def _globals(path: Path, is_zip: bool) -> Iterator[str]:
+    """Every name that the file's pickle refers to, as far as it can be read; nothing is run."""
+    try:
+        stream = _pickle_bytes(path, is_zip)
+        strings = ["", ""]
+        for opcode, argument, _ in pickletools.genops(stream):
+            if opcode.name in ("GLOBAL", "INST"):
+                yield str(argument).replace(" ", ".")
+            elif opcode.name == "STACK_GLOBAL":
+                yield ".".join(strings[-2:])
+            elif isinstance(argument, str):
+                strings.append(argument)
+    except (ValueError, KeyError, IndexError, OSError, zipfile.BadZipFile):
+        return  # what can't be read can't be named
+
+
+def _pickle_bytes(path: Path, is_zip: bool) -> bytes:
+    if not is_zip:
+        return path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        return archive.read(names[0])

@@ -1,0 +1,184 @@
+"""Our own weight files: safetensors shards with our names, and a manifest with their sha256.
+
+Shards stay small so that one at a time can be opened, converted and let go; a shard whose type fits
+is mapped and used in place. Knows nothing of upstream names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from models.errors import (
+    CorruptFileError,
+    HashMismatchError,
+    KeyMismatchError,
+    KeyReport,
+    MissingFileError,
+    Shape,
+)
+
+MANIFEST_NAME = "manifest.json"
+SHARD_BYTES = 128 * 2**20
+_FORMAT = 1
+
+
+class ShardWriter:
+    """Writes tensors into shards of at most SHARD_BYTES each (a larger tensor gets its own)."""
+
+    def __init__(self, folder: Path, dtype: torch.dtype | None) -> None:
+        self._folder = folder
+        self._dtype = dtype
+        self._stages: dict[str, list[str]] = {}
+        self._hashes: dict[str, str] = {}
+
+    def write_stage(self, stage: str, tensors: Iterable[tuple[str, Tensor]]) -> None:
+        """Write one stage's tensors; each is needed in memory only until its shard is full."""
+        names = self._stages.setdefault(stage, [])
+        for number, shard in enumerate(_shards(tensors, self._dtype)):
+            name = f"{stage}-{number:05d}.safetensors"
+            save_file(shard, self._folder / name)
+            names.append(name)
+            self.record(name)
+
+    def record(self, name: str) -> None:
+        """Note the sha256 of a file that stands in the folder."""
+        self._hashes[name] = sha256(self._folder / name)
+
+    def finish(self, source: dict[str, Any]) -> None:
+        """Write the manifest; without it the folder is no checkpoint."""
+        manifest = {
+            "format": _FORMAT,
+            "source": source,
+            "dtype": str(self._dtype).removeprefix("torch.") if self._dtype else "as in the source",
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "safetensors": safetensors.__version__,
+            },
+            "stages": self._stages,
+            "sha256": self._hashes,
+        }
+        (self._folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+class ShardedWeights:
+    """One stage of a folder of shards, as a `WeightSource`."""
+
+    def __init__(self, folder: Path, stage: str) -> None:
+        self._folder = folder
+        self._stage = stage
+        manifest = read_manifest(folder)
+        self._files = [folder / name for name in manifest["stages"].get(stage, [])]
+        if not self._files:
+            raise MissingFileError(f"{folder / MANIFEST_NAME} lists no files of {stage}")
+
+    def check(self, needed: dict[str, Shape]) -> None:
+        """See WeightSource. Reads headers alone."""
+        found: dict[str, Shape] = {}
+        for path in self._files:
+            with _open(path) as shard:
+                for name in _names(shard):
+                    found[name] = tuple(shard.get_slice(name).get_shape())
+        report = KeyReport.compare(needed, found)
+        if not report.is_clean:
+            raise KeyMismatchError(f"{self._stage} in {self._folder}", report)
+
+    def tensors(self, needed: dict[str, Shape]) -> Iterator[tuple[str, Tensor]]:
+        """See WeightSource. The tensors are views of the mapped shard."""
+        for path in self._files:
+            with _open(path) as shard:
+                for name in _names(shard):
+                    yield name, shard.get_tensor(name)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read and check the manifest.
+
+    Raises:
+        MissingFileError: there is none.
+        CorruptFileError: not ours, or it names files outside the folder.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["format"] != _FORMAT:
+            raise CorruptFileError(f"{path} has format {manifest['format']}, not {_FORMAT}")
+        names = [*manifest["sha256"], *(n for names in manifest["stages"].values() for n in names)]
+    except FileNotFoundError:
+        raise MissingFileError(f"{path} does not exist") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptFileError(f"{path} is no manifest: {error}") from error
+    for name in names:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise CorruptFileError(f"{path} names a file outside its folder: {name}")
+    return dict(manifest)
+
+
+def verify(folder: Path) -> int:
+    """Compare every listed file's sha256 with the manifest; returns how many were compared.
+
+    Raises:
+        MissingFileError: a listed file is absent.
+        HashMismatchError: naming every file that differs.
+    """
+    recorded: dict[str, str] = read_manifest(folder)["sha256"]
+    wrong = [name for name, digest in recorded.items() if sha256(folder / name) != digest]
+    if wrong:
+        raise HashMismatchError(
+            f"sha256 differs from {folder / MANIFEST_NAME}: {', '.join(wrong)}; the files were"
+            " changed or damaged"
+        )
+    return len(recorded)
+
+
+def sha256(path: Path) -> str:
+    """Digest of a file, read in pieces."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise MissingFileError(f"{path} does not exist") from None
+
+
+def _shards(
+    tensors: Iterable[tuple[str, Tensor]], dtype: torch.dtype | None
+) -> Iterator[dict[str, Tensor]]:
+    shard: dict[str, Tensor] = {}
+    size = 0
+    for name, tensor in tensors:
+        converted = tensor.detach().to(device="cpu", dtype=dtype or tensor.dtype).contiguous()
+        if shard and size + converted.nbytes > SHARD_BYTES:
+            yield shard
+            shard, size = {}, 0
+        shard[name] = converted
+        size += converted.nbytes
+    if shard:
+        yield shard
+
+
+def _names(shard: Any) -> list[str]:
+    """What a shard holds, in the order of its bytes, so that it is read front to back."""
+    return list(shard.offset_keys())
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:  # the library's handle has no type of its own
+    if not path.is_file():
+        raise MissingFileError(f"{path} does not exist")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as shard:
+            yield shard
+    except SafetensorError as error:
+        raise CorruptFileError(f"{path} is damaged: {error}") from error

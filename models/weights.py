@@ -1,0 +1,55 @@
+"""Tensors from somewhere → the parameters of a module built on the meta device.
+
+Knows neither file formats nor key translations: those are a `WeightSource`'s. One tensor at a time
+is converted and put in place, so a second copy of the model never exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from models.errors import Shape
+
+
+class WeightSource(Protocol):
+    """Where a module's tensors come from."""
+
+    def check(self, needed: dict[str, Shape]) -> None:
+        """Raise KeyMismatchError, in the file's own names, unless it holds exactly `needed`."""
+
+    def tensors(self, needed: dict[str, Shape]) -> Iterator[tuple[str, Tensor]]:
+        """Yield each needed tensor once by the module's name; it may be a view of a mapped file."""
+
+
+def shapes(module: nn.Module) -> dict[str, Shape]:
+    """Name → shape of everything in the module's state dict."""
+    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+
+
+def fill(
+    module: nn.Module, source: WeightSource, device: torch.device | str, dtype: torch.dtype
+) -> None:
+    """Give a meta-device module its parameters, frozen and in evaluation mode.
+
+    A tensor that already has this device and type is taken as it is: for a mapped file that means
+    no copy at all.
+
+    Raises:
+        CheckpointError: the source's tensors are not exactly the module's.
+    """
+    needed = shapes(module)
+    source.check(needed)
+    for name, tensor in source.tensors(needed):
+        place(module, name, tensor.to(device=device, dtype=dtype))
+    module.eval()
+
+
+def place(module: nn.Module, name: str, tensor: Tensor) -> None:
+    """Put one parameter in, whatever the device of the one before."""
+    path, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(path)
+    setattr(owner, leaf, nn.Parameter(tensor, requires_grad=False))
