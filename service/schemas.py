@@ -1,0 +1,126 @@
+"""The body of a request for images: its fields, limits and examples.
+
+Checks all that can be told without knowing the model; admission.py does the rest. The names are
+OpenAI's where OpenAI has one; the other fields go through an SDK's `extra_body`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+)
+
+from service.jobs import MAX_SEED, OutputFormat
+
+MAX_IMAGES = 10
+MAX_CANDIDATES = 96
+MAX_PARTIAL_IMAGES = 3
+# Colder than this, differences between logits overflow float32 and the draw has no meaning.
+MIN_TEMPERATURE = 0.01
+MAX_TEMPERATURE = 100.0
+
+ResponseFormat = Literal["url", "b64_json"]
+PriorityName = Literal["high", "normal", "low"]
+
+
+def _number(value: object) -> object:
+    """JSON has numbers; true and "3" are not among them, though Python would make them one."""
+    if isinstance(value, bool | str):
+        raise ValueError("a number is needed")
+    return value
+
+
+def _encodable(text: str) -> str:
+    """JSON can spell half a surrogate pair, which no encoding can store."""
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError("the text holds half a character (a lone surrogate)")
+    return text
+
+
+_Number = BeforeValidator(_number)
+_Text = Annotated[StrictStr, AfterValidator(_encodable)]
+_IGNORED = "Accepted so that OpenAI clients work unchanged; it has no effect here."
+
+
+class ImageRequest(BaseModel):
+    """What to draw and how."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        json_schema_extra={
+            "examples": [
+                {"prompt": "a red apple", "response_format": "b64_json"},
+                {"prompt": "a snowy owl", "n": 4, "num_candidates": 16, "seed": 7, "top_k": 256},
+            ]
+        },
+    )
+
+    prompt: _Text | StrictInt | None = Field(
+        None,
+        description="A text for a text model; a class id (a number or its digits) for a "
+        "class-conditional one; empty or left out for an unconditional one. A text longer than "
+        "the model reads is cut, and the answer says so.",
+    )
+    model: _Text | None = Field(None, description="One of `/v1/models`.", max_length=200)
+    n: Annotated[int | None, _Number] = Field(
+        1, ge=1, le=MAX_IMAGES, description="How many images to return."
+    )
+    size: _Text | None = Field(
+        "auto", pattern=r"^(auto|\d{1,5}x\d{1,5})$", description="`auto`, or what the model makes."
+    )
+    response_format: ResponseFormat | None = Field(
+        "url", description="Images as addresses or inside the answer. A job has addresses only."
+    )
+    output_format: OutputFormat | None = Field(
+        None, description="File format; `png` unless the Accept header names another."
+    )
+    stream: bool | None = Field(
+        False, strict=True, description="Answer with server-sent events. A job has its own."
+    )
+    partial_images: Annotated[int | None, _Number] = Field(
+        0, ge=0, le=MAX_PARTIAL_IMAGES, description="Unfinished pictures to stream on the way."
+    )
+    num_candidates: Annotated[int | None, _Number] = Field(
+        None,
+        ge=1,
+        le=MAX_CANDIDATES,
+        description="How many to generate; the best `n` are returned. The model's own number "
+        "when left out.",
+    )
+    top_k: Annotated[int | None, _Number] = Field(
+        None, ge=1, description="Draw from the k likeliest codes; at most the model's vocabulary."
+    )
+    top_p: Annotated[float | None, _Number] = Field(
+        None, gt=0, le=1, description="Draw from the likeliest codes that hold this probability."
+    )
+    temperature: Annotated[float | None, _Number] = Field(
+        None, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE, description="Divides the logits."
+    )
+    seed: Annotated[int | None, _Number] = Field(
+        None, ge=0, lt=MAX_SEED, description="Same seed, same picture; drawn when left out."
+    )
+    priority: PriorityName | None = Field("normal", description="Place among the waiting jobs.")
+    deadline_s: Annotated[float | None, _Number] = Field(
+        None, gt=0, description="Give up when the images are not ready after so many seconds."
+    )
+    quality: _Text | None = Field(None, description=_IGNORED)
+    style: _Text | None = Field(None, description=_IGNORED)
+    background: _Text | None = Field(None, description=_IGNORED)
+    moderation: _Text | None = Field(None, description=_IGNORED)
+    output_compression: Annotated[int | None, _Number] = Field(None, description=_IGNORED)
+    user: _Text | None = Field(None, description=_IGNORED)
+
+    def digest(self) -> str:
+        """A hash of every field, to recognise the same request when it comes again."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
