@@ -1,6 +1,6 @@
 """`mindalle verify`: a checkpoint folder against a set of recorded numbers.
 
-Compares, judges and prints; what the checkpoint computes is `models.recorded`'s. Tolerances are for
+Compares, judges and prints; what the checkpoint computes is `models.recomputed`'s. Tolerances are for
 float32 on a CPU. A near-tie in the recorded margins excuses codes, because both are then right.
 """
 
@@ -15,9 +15,10 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from models import recorded
+from models import recomputed
 from models.checkpoint import open_checkpoint
-from models.recorded import ARRAYS, AbsentError, Recorded, Subject
+from models.recomputed import ARRAYS, Subject
+from models.recorded import AbsentError, Recorded
 
 _LOGITS = _PIXELS = 2e-4
 _TOLERANCES = {"filt_probs": 1e-5, "train_loss": 1e-3}
@@ -138,7 +139,7 @@ def _check_gradients(subject: Subject) -> Iterator[Result]:
     if not wanted:
         return
     try:
-        found = recorded.gradient_norms(subject)
+        found = recomputed.gradient_norms(subject)
     except AbsentError:
         return
     errors = {
@@ -154,7 +155,7 @@ def _check_transfer_keys(subject: Subject) -> Iterator[Result]:
     if "transfer" not in subject.recorded.info:
         return
     try:
-        report = recorded.transfer_keys(subject)
+        report = recomputed.transfer_keys(subject)
     except AbsentError:
         return
     transfer = subject.recorded.info["transfer"]
