@@ -1,7 +1,7 @@
 """`mindalle verify`: a checkpoint folder against a set of recorded numbers.
 
-Compares, judges and prints; what the checkpoint computes is `models.recomputed`'s. Tolerances are for
-float32 on a CPU. A near-tie in the recorded margins excuses codes, because both are then right.
+Compares, judges and prints; what the checkpoint computes is `models.recomputed`'s. Tolerances are
+for float32 on a CPU. A near-tie in the recorded margins excuses codes, because both are then right.
 """
 
 from __future__ import annotations
