@@ -46,7 +46,7 @@ class Priority(IntEnum):
 
 
 def new_job_id() -> str:
-    """`job_` and 26 characters, milliseconds then 80 random bits: sorts by age, is not guessable."""
+    """`job_` and 26 characters, time then 80 random bits: sorts by age, can not be guessed."""
     number = (int(time.time() * 1000) << _ID_RANDOM_BITS) | secrets.randbits(_ID_RANDOM_BITS)
     shifts = range(_ID_TIME_BITS + _ID_RANDOM_BITS - 3, -1, -5)  # 128 bits in 26 characters
     return "job_" + "".join(_CROCKFORD[(number >> shift) & 31] for shift in shifts)

@@ -1,18 +1,137 @@
 """How to reach Redis: one URL for a single server, TLS, or Sentinel; and is that server fit for us.
 
-Knows nothing of what is stored there.
+Also turns Redis failures into QueueUnavailable, for all who call it. Knows nothing of what is
+stored there.
 """
 
 from __future__ import annotations
 
-from redis.asyncio import Redis
+import logging
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import FullJitterBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TimeoutError,
+)
+
+from service.errors import QueueUnavailable, StartRefused
 from service.settings import RedisSettings
+
+_log = logging.getLogger(__name__)
+
+_OLDEST = (7, 0)
+_SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
+_AWAY = (
+    ConnectionError,
+    TimeoutError,
+    BusyLoadingError,
+    ReadOnlyError,
+    OutOfMemoryError,
+    AuthenticationError,
+    OSError,
+)
 
 
 def connect(settings: RedisSettings) -> Redis:
     """A client for `settings.url`; connects at the first command. StartRefused for a bad URL."""
-    raise NotImplementedError
+    url = urlsplit(settings.url.get_secret_value())
+    if url.scheme not in _SCHEMES:
+        raise StartRefused(
+            f"MINDALLE_REDIS__URL: scheme {url.scheme!r} is none of {', '.join(_SCHEMES)}"
+        )
+    try:
+        if url.scheme.endswith("+sentinel"):
+            return _connect_sentinel(url, settings)
+        return _connect_single(url, settings)
+    except ValueError as error:
+        raise StartRefused(f"MINDALLE_REDIS__URL: {error}") from None
+
+
+def _options(url: SplitResult, settings: RedisSettings) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "socket_timeout": settings.timeout_s,
+        "socket_connect_timeout": settings.connect_timeout_s,
+        "socket_keepalive": True,
+        "health_check_interval": 15,
+        "retry": Retry(FullJitterBackoff(cap=0.2, base=0.02), 1),
+        "retry_on_error": [ConnectionError],  # a restarted server closes idle connections
+    }
+    if url.username:
+        options["username"] = unquote(url.username)
+    if url.password:
+        options["password"] = unquote(url.password)
+    if url.scheme.startswith("rediss") and settings.ca_file is not None:
+        options["ssl_ca_certs"] = str(settings.ca_file)
+    return options
+
+
+def _database(path: str) -> int:
+    if path and not path.isdecimal():
+        raise ValueError(f"the database {path!r} is not a number")
+    return int(path or 0)
+
+
+def _connect_single(url: SplitResult, settings: RedisSettings) -> Redis:
+    options = _options(url, settings)
+    _database(url.path.strip("/"))
+    pool = BlockingConnectionPool.from_url(
+        url.geturl(),
+        max_connections=settings.max_connections,
+        timeout=settings.timeout_s,
+        **options,
+    )
+    return Redis.from_pool(pool)
+
+
+def _connect_sentinel(url: SplitResult, settings: RedisSettings) -> Redis:
+    service, _, database = url.path.strip("/").partition("/")
+    if not service:
+        raise ValueError("the path must name the Sentinel's service: /mymaster/0")
+    options = _options(url, settings)
+    if url.scheme.startswith("rediss"):
+        options["ssl"] = True
+    hosts = [_host_port(part) for part in url.netloc.rpartition("@")[2].split(",")]
+    query = dict(parse_qsl(url.query))
+    guard: dict[str, Any] = {
+        "socket_timeout": settings.connect_timeout_s,
+        "username": query.get("sentinel_username"),
+        "password": query.get("sentinel_password"),
+    }
+    sentinel = Sentinel(hosts, sentinel_kwargs=guard, **options)  # type: ignore[no-untyped-call]  # untyped upstream
+    client: Redis = sentinel.master_for(
+        service, db=_database(database), max_connections=settings.max_connections
+    )
+    return client
+
+
+def _host_port(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError(f"{text!r} is not host:port")
+    return host.strip("[]"), int(port)
+
+
+@asynccontextmanager
+async def translated_errors() -> AsyncIterator[None]:
+    """QueueUnavailable in place of whatever Redis raises when it is away or refuses to write."""
+    try:
+        yield
+    except _AWAY as error:
+        _log.debug("redis is away: %s", type(error).__name__)
+        raise QueueUnavailable from error
 
 
 async def check_server(redis: Redis) -> None:
@@ -20,4 +139,36 @@ async def check_server(redis: Redis) -> None:
 
     QueueUnavailable when it does not answer.
     """
-    raise NotImplementedError
+    async with translated_errors():
+        server: dict[str, Any] = await redis.info("server")
+        policy = await _policy(redis)
+    version = str(server["redis_version"])
+    if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
+        raise StartRefused(f"Redis {version} is too old; 7.0 or newer is needed")
+    if policy is None:
+        _log.warning("Redis does not tell its maxmemory-policy; it must be noeviction")
+    elif policy != "noeviction":
+        raise StartRefused(
+            f"Redis has maxmemory-policy {policy}, so it may drop jobs; set it to noeviction"
+        )
+
+
+async def _policy(redis: Redis) -> str | None:
+    """From CONFIG, else from INFO (hosted servers forbid CONFIG), else None."""
+    try:
+        config: dict[Any, Any] = await redis.config_get("maxmemory-policy")
+        if "maxmemory-policy" in config:
+            return str(config["maxmemory-policy"])
+    except ResponseError:
+        _log.debug("CONFIG GET is not allowed here")
+    try:
+        memory: dict[str, Any] = await redis.info("memory")
+    except ResponseError:
+        return None
+    return memory.get("maxmemory_policy")
+
+
+def backoff_s(failures: int, cap_s: float = 5.0) -> float:
+    """Seconds to wait after so many failures in a row: doubling, capped, with full jitter."""
+    ceiling = min(cap_s, 0.1 * 2 ** min(failures, 10))
+    return random.uniform(ceiling / 2, ceiling)

@@ -5,10 +5,15 @@ Knows nothing of jobs. A worker that stops its heartbeat vanishes after the time
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from redis.asyncio import Redis
+
+from service.keys import GROUP, Key
+from service.redis_connection import translated_errors
 
 WorkerState = Literal["loading", "ready", "draining", "failing"]
 
@@ -66,15 +71,45 @@ class Workers:
 
     def __init__(self, redis: Redis, *, ttl_s: float = 5.0) -> None:
         self._redis = redis
+        self._ttl_ms = math.ceil(ttl_s * 1000)
 
     async def heartbeat(self, info: WorkerInfo) -> None:
         """Say that this worker lives; call it at least every `ttl_s` / 3."""
-        raise NotImplementedError
+        async with translated_errors(), self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.set(Key.WORKER.of(info.id), json.dumps(asdict(info)), px=self._ttl_ms)
+            pipeline.sadd(Key.WORKERS.of(), info.id)
+            pipeline.pexpire(Key.WORKERS.of(), 10 * self._ttl_ms)
+            await pipeline.execute()
 
     async def remove(self, worker_id: str, model: str) -> None:
         """Leave the list, as the last act of a clean end."""
-        raise NotImplementedError
+        async with translated_errors():
+            await self._redis.delete(Key.WORKER.of(worker_id))
+            await self._redis.srem(Key.WORKERS.of(), worker_id)
+            await self._forget_consumer(worker_id, Key.TICKETS.of(model))
+
+    async def _forget_consumer(self, worker_id: str, tickets: str) -> None:
+        """Take the name out of the consumer group, unless jobs are still on it."""
+        if not await self._redis.exists(tickets):
+            return
+        consumers = await self._redis.xinfo_consumers(tickets, GROUP)
+        if any(c["name"] == worker_id.encode() and c["pending"] == 0 for c in consumers):
+            await self._redis.xgroup_delconsumer(tickets, GROUP, worker_id)
 
     async def list(self) -> list[WorkerInfo]:
         """All workers whose last heartbeat is fresh, by id."""
-        raise NotImplementedError
+        async with translated_errors():
+            members: Any = await self._redis.smembers(Key.WORKERS.of())
+            ids = sorted(member.decode() for member in members)
+            signs: Any = (
+                await self._redis.mget([Key.WORKER.of(worker) for worker in ids]) if ids else []
+            )
+            gone = [worker for worker, sign in zip(ids, signs, strict=True) if sign is None]
+            if gone:
+                await self._redis.srem(Key.WORKERS.of(), *gone)
+        return [_info(sign) for sign in signs if sign is not None]
+
+
+def _info(sign: bytes) -> WorkerInfo:
+    values = json.loads(sign)
+    return WorkerInfo(**values | {"card": ModelCard(**values["card"])})

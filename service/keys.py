@@ -1,0 +1,57 @@
+"""Every key and channel in Redis, by name: the only file that spells one.
+
+All carry the hash tag `{mindalle}`, so that a cluster keeps them in one slot. The scripts get the
+same names from here (scripts.py turns this enum into Lua). Comments say who removes each key.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Key(StrEnum):
+    """Templates; `of` fills in the parts."""
+
+    # One job: hash, all that is known of it. A time to live from its end on; until then the
+    # sweep owns it and ends it at its deadline.
+    JOB = "{mindalle}:job:%s"
+    # Files of one job: hash rank → bytes. Time to live.
+    IMAGES = "{mindalle}:images:%s"
+    # Events of one job: short stream. Time to live.
+    EVENTS = "{mindalle}:events:%s"
+
+    # Per model; each is empty, and so gone, when no job lives.
+    WAITING = "{mindalle}:waiting:%s"  # zset job → place in the fair order
+    ISOLATED = "{mindalle}:isolated:%s"  # zset like it: jobs that must run alone
+    ARRIVED = "{mindalle}:arrived:%s"  # zset job → ms since when it waits
+    LEASES = "{mindalle}:leases:%s"  # zset job → ms until which its worker holds it
+    LIVE = "{mindalle}:live:%s"  # zset job → ms of its deadline, waiting or running
+    LOAD = "{mindalle}:load:%s"  # hash of counters: candidates, waiting
+    SHARES = "{mindalle}:shares:%s"  # hash API key id → its candidates in flight
+
+    # Per model, with a time to live.
+    TICKETS = "{mindalle}:tickets:%s"  # stream: one entry for each job that waits; group `workers`
+    FAIR = "{mindalle}:fair:%s"  # hash priority → virtual time
+    FINISH = "{mindalle}:finish:%s:%s"  # zset API key id → its virtual finish, per priority
+    DRAIN = "{mindalle}:drain:%s"  # hash: measured rate at which candidates leave
+    ISOLATOR = "{mindalle}:isolator:%s"  # worker that makes room for an isolated job
+    MODELS = "{mindalle}:models"  # set of models that had jobs
+
+    # Per caller, with a time to live.
+    IDEMPOTENCY = "{mindalle}:idempotency:%s:%s"  # hash: digest of the body, job
+    RATE = "{mindalle}:rate:%s"  # hash: token bucket
+
+    WORKER = "{mindalle}:worker:%s"  # sign of life, as JSON; short time to live
+    WORKERS = "{mindalle}:workers"  # set of worker ids; time to live
+    DEAD = "{mindalle}:dead"  # stream of dead letters; time to live, and a longest length
+
+    NOTIFY = "{mindalle}:notify"  # channel: "<job> <event>"
+    CONTROL = "{mindalle}:control"  # channel: job that was cancelled while it ran
+
+    def of(self, *parts: str) -> str:
+        """The key with its parts filled in."""
+        return self.value % parts
+
+
+GROUP = "workers"  # the one consumer group of each ticket stream
+ROUTE = "{mindalle}:"  # declared as KEYS[1] of every script, so that a cluster finds the node

@@ -1,0 +1,78 @@
+-- Bind waiting jobs to a worker, best first, until their candidates fill its free rows.
+-- Returns JSON (claims, must_drain, last ticket id), then the body of each claimed job.
+
+local model, worker = arg.model, arg.worker
+
+local function advance_virtual_time(job)
+  local virtual = tonumber(redis.call('HGET', key.fair(model), job.priority) or 0)
+  local start = tonumber(job.score) - job.priority * BAND
+  if start > virtual then
+    redis.call('HSET', key.fair(model), job.priority, string.format('%.17g', start))
+    redis.call('PEXPIRE', key.fair(model), WEEK_MS)
+    redis.call('ZREMRANGEBYSCORE', key.finish(model, job.priority), '-inf', start)
+  end
+end
+
+local function bind(job)
+  leave_queue(job)
+  advance_virtual_time(job)
+  local name = key.job(job.id)
+  local attempt = redis.call('HINCRBY', name, 'attempts', 1)
+  local fence = redis.call('HINCRBY', name, 'fence', 1)
+  redis.call('HSET', name, 'state', 'running', 'worker', worker, 'started_ms', now,
+    'ticket', take_ticket(model, worker), 'codes_done', 0)
+  redis.call('ZADD', key.leases(model), now + arg.lease_ms, job.id)
+  emit(job, 'started', cjson.encode({attempt = attempt}))
+  return {fence = fence, attempt = attempt, isolated = job.isolated == '1',
+    remaining_ms = job.deadline_ms - now, waited_ms = now - job.created_ms}
+end
+
+-- The first job of a queue that is still in time; late ones end here.
+local function first(queue)
+  while true do
+    local id = redis.call('ZRANGE', queue, 0, 0)[1]
+    if not id then return nil end
+    local job = load_job(id)
+    if job and job.deadline_ms > now then return job end
+    if job then settle(job, 'expired') else forget(model, id) end
+  end
+end
+
+local claims, bodies = {}, {}
+
+local function claim(job)
+  claims[#claims + 1] = bind(job)
+  bodies[#bodies + 1] = redis.call('HGET', key.job(job.id), 'body')
+end
+
+local function answer(must_drain)
+  local info = redis.call('XINFO', 'STREAM', open_tickets(model))
+  local last = '0-0'
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then last = info[i + 1] end
+  end
+  return {cjson.encode({claims = claims, must_drain = must_drain, last = last}), unpack(bodies)}
+end
+
+local lone = first(key.isolated(model))
+if lone then
+  local owner = redis.call('GET', key.isolator(model))
+  if not owner or owner == worker then
+    if arg.num_running > 0 then
+      redis.call('SET', key.isolator(model), worker, 'PX', arg.lease_ms)
+      return answer(true)
+    end
+    redis.call('DEL', key.isolator(model))
+    claim(lone)
+    return answer(false)
+  end
+end
+
+local free = arg.free_rows
+while free > 0 and #claims < 256 do
+  local job = first(key.waiting(model))
+  if not job then break end
+  claim(job)
+  free = free - job.cost
+end
+return answer(false)
