@@ -1,0 +1,166 @@
+"""The API process: its parts put together, its life from start to drain.
+
+`create_app` builds, the lifespan connects and disconnects. What the routes do is in their files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from redis.asyncio import Redis
+
+import service
+from models.presets import PRESETS
+from service import generations, health, job_routes, model_routes, problems
+from service.api_state import ApiState
+from service.auth import KeyRing
+from service.catalog import Catalog
+from service.envelope import ErrorEnvelope
+from service.errors import QueueUnavailable
+from service.leases import LeasePolicy
+from service.metrics import ApiMetrics, SweepMetrics
+from service.middleware import BodyLimit, Observe, RequestId, SecurityHeaders
+from service.openapi import DESCRIPTION
+from service.queue import Queue
+from service.redis_connection import check_server, connect
+from service.settings import Settings
+from service.sweep import Sweeper, Swept
+from service.workers import Workers
+
+_EXPOSED_HEADERS = ["x-request-id", "x-should-retry", "retry-after", "location",
+                    "x-mindalle-job-id", "x-mindalle-model", "x-mindalle-seed",
+                    "x-mindalle-score", "x-mindalle-candidate"]  # fmt: skip
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The ASGI application. Connects to nothing before its lifespan starts."""
+    app = FastAPI(
+        title="minDALL-E Serve",
+        description=DESCRIPTION,
+        version=service.__version__,
+        lifespan=_lifespan,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+    )
+    redis = connect(settings.redis)
+    app.state.redis = redis
+    app.state.api = _state(settings, redis)
+    problems.install(app)
+    _add_middleware(app, settings)
+    for routes in (generations, job_routes, model_routes, health):
+        app.include_router(routes.router)
+    _mount_playground(app, settings)
+    return app
+
+
+def _state(settings: Settings, redis: Redis) -> ApiState:
+    queue = settings.queue
+    return ApiState(
+        settings=settings,
+        queue=Queue(
+            redis, result_ttl_s=queue.result_ttl_s, idempotency_ttl_s=queue.idempotency_ttl_s
+        ),
+        catalog=Catalog(Workers(redis), default_model=settings.model, known=PRESETS),
+        keys=KeyRing(settings.keys(), needs_key=settings.needs_key),
+        metrics=_metrics(),
+    )
+
+
+def _metrics() -> ApiMetrics:
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    metrics = ApiMetrics(registry)
+    metrics.build.info({"version": service.__version__})
+    return metrics
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """From the inside out: the last one added sees a request first."""
+    app.add_middleware(BodyLimit, max_bytes=settings.api.max_body_bytes)
+    app.add_middleware(ErrorEnvelope)
+    origins = [origin.strip() for origin in settings.api.cors_origins.split(",") if origin.strip()]
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
+            expose_headers=_EXPOSED_HEADERS,
+        )
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(Observe, metrics=app.state.api.metrics)
+    app.add_middleware(RequestId)
+
+
+def _mount_playground(app: FastAPI, settings: Settings) -> None:
+    folder = Path(__file__).with_name("playground")
+    if not settings.api.playground or not folder.is_dir():
+        return
+
+    @app.get("/", include_in_schema=False)
+    async def playground() -> FileResponse:
+        return FileResponse(folder / "index.html")
+
+    app.mount("/playground", StaticFiles(directory=folder, html=True))
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    redis: Redis = app.state.redis
+    state: ApiState = app.state.api
+    await _check(redis)
+    await state.queue.start()
+    sweeping = asyncio.create_task(_sweep_forever(redis, state))
+    try:
+        yield
+    finally:
+        state.is_draining = True
+        sweeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await sweeping
+        await state.queue.close()
+        await redis.aclose()
+
+
+async def _check(redis: Redis) -> None:
+    """Refuse a server that would lose jobs; one that is away may come later."""
+    try:
+        await check_server(redis)
+    except QueueUnavailable:
+        logger.warning("redis does not answer yet; requests get 503 until it does")
+
+
+async def _sweep_forever(redis: Redis, state: ApiState) -> None:
+    settings = state.settings.queue
+    policy = LeasePolicy(
+        lease_s=settings.lease_s,
+        max_attempts=settings.max_attempts,
+        dead_letter_ttl_s=settings.dead_letter_ttl_s,
+    )
+    sweeper = Sweeper(redis, policy=policy)
+    while True:
+        try:
+            _count(await sweeper.sweep(), state.metrics.sweep)
+        except QueueUnavailable:
+            logger.debug("no sweep: redis does not answer")
+        await asyncio.sleep(settings.sweep_interval_s)
+
+
+def _count(swept: Swept, metrics: SweepMetrics) -> None:
+    lost = swept.redelivered + swept.isolated
+    metrics.lease_losses.inc(lost + swept.dead)
+    metrics.redeliveries.inc(lost)
+    metrics.dead_lettered.inc(swept.dead)
+    metrics.expired.inc(swept.expired)

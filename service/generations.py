@@ -1,0 +1,143 @@
+"""`POST /v1/images/generations`: queue a job, wait for it, answer with its images.
+
+OpenAI's contract. A client that hangs up before its answer cancels its job.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request, Response
+
+from service.accept import MEDIA_TYPES, Wanted, wanted
+from service.admission import Admitted, admit
+from service.api_state import ApiState, OriginOfRequest, State, image_urls
+from service.errors import DomainError, InvalidRequest
+from service.event_streams import image_events
+from service.hangup import ClientGoneError, unless_hung_up
+from service.image_answers import ImageData, ImagesAnswer
+from service.jobs import Job, JobView
+from service.openapi import BODY_ERRORS, PICTURE_CONTENT, STREAM_CONTENT, errors
+from service.outcomes import check_succeeded, images_as_base64
+from service.schemas import ImageRequest
+from service.sse import EventStream
+
+# The queue itself ends a job at its deadline; a waiter gives it this long to say so.
+_DEADLINE_SLACK_S = 2.0
+
+logger = logging.getLogger(__name__)
+router = APIRouter(tags=["images"])
+
+
+@router.post(
+    "/v1/images/generations",
+    response_model=ImagesAnswer,
+    response_model_exclude_none=True,
+    responses={
+        200: {
+            "description": "The images; the best one itself where Accept asks for a picture; "
+            "events where the body asks for a stream.",
+            "content": PICTURE_CONTENT | STREAM_CONTENT,
+        },
+        **errors(*BODY_ERRORS, 401, 404, 409, 429, 503, 504),
+    },
+)
+async def generate(
+    body: ImageRequest,
+    request: Request,
+    state: State,
+    origin: OriginOfRequest,
+    accept: Annotated[str, Header(description="A picture's type asks for the picture.")] = "*/*",
+) -> Response:
+    """Generate images and wait for them."""
+    wish = wanted(accept)
+    admitted = await admit(state, _fitted(body, wish), origin)
+    if body.stream:
+        return _stream(state, admitted)
+    view = await _finished(request, state, admitted.job)
+    if wish.is_picture:
+        return _picture(view, await state.queue.image(view.job.id, 0))
+    data = await _data(request, state, body, view)
+    answer = ImagesAnswer.of(view, admitted.card, data).model_dump_json(exclude_none=True)
+    return Response(answer, media_type="application/json", headers=_headers(view.job))
+
+
+def _fitted(body: ImageRequest, wish: Wanted) -> ImageRequest:
+    """The body with the format that Accept names, and without previews that nobody would see."""
+    if body.stream:
+        return body
+    changes: dict[str, object] = {"partial_images": 0}
+    if wish.output_format is not None:
+        if body.output_format not in (None, wish.output_format):
+            raise InvalidRequest(
+                "output_format is not the type that Accept asks for.", param="output_format"
+            )
+        changes["output_format"] = wish.output_format
+    return body.model_copy(update=changes)
+
+
+async def _finished(request: Request, state: ApiState, job: Job) -> JobView:
+    waiting = state.queue.wait(job.id, job.deadline_s + _DEADLINE_SLACK_S)
+    try:
+        with state.waiting():
+            view = await unless_hung_up(request.receive, waiting)
+    except ClientGoneError:
+        await _abandon(state, job)
+        raise
+    check_succeeded(view)
+    return view
+
+
+async def _abandon(state: ApiState, job: Job) -> None:
+    """Cancel a job whose client has gone; without Redis it runs on until its deadline."""
+    state.metrics.hang_ups.inc()
+    try:
+        await state.queue.cancel(job.id)
+    except DomainError as error:
+        logger.warning("a job of a client that left runs on: %s", error.message)
+
+
+def _stream(state: ApiState, admitted: Admitted) -> EventStream:
+    async def on_hang_up() -> None:
+        await _abandon(state, admitted.job)
+
+    return EventStream(
+        image_events(state, admitted),
+        on_hang_up,
+        headers=_headers(admitted.job),
+        heartbeat_s=state.settings.api.heartbeat_s,
+    )
+
+
+def _headers(job: Job) -> dict[str, str]:
+    return {
+        "x-mindalle-job-id": job.id,
+        "x-mindalle-model": job.model,
+        "x-mindalle-seed": str(job.seed),
+    }
+
+
+def _picture(view: JobView, image: bytes) -> Response:
+    best = view.images[0]
+    headers = _headers(view.job) | {
+        "x-mindalle-candidate": str(best.candidate),
+        "x-mindalle-score": f"{best.score:.6g}",
+        "x-mindalle-prompt-truncated": str(view.prompt_truncated).lower(),
+    }
+    return Response(image, media_type=MEDIA_TYPES[view.job.output_format], headers=headers)
+
+
+async def _data(
+    request: Request, state: ApiState, body: ImageRequest, view: JobView
+) -> list[ImageData]:
+    urls: list[str | None] = [None] * len(view.images)
+    contents: list[str | None] = [None] * len(view.images)
+    if body.response_format == "b64_json":
+        contents[:] = await images_as_base64(state.queue, view)
+    else:
+        urls[:] = map(image_urls(request, state, view.job.id), range(len(view.images)))
+    return [
+        ImageData(url=url, b64_json=content, rank=m.rank, candidate=m.candidate, score=m.score)
+        for m, url, content in zip(view.images, urls, contents, strict=True)
+    ]
