@@ -85,8 +85,8 @@ class Job:
     traceparent: str | None = None
 
     def to_json(self) -> str:
-        """Compact JSON with every field."""
-        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False)
+        """Compact ASCII JSON with every field, so that half a surrogate pair survives, too."""
+        return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Job:

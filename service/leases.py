@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -202,7 +202,7 @@ class Leases:
         guard = {"id": claim.job.id, "fence": claim.fence}
         return bool(await self._scripts.run(script, guard | arguments, *blobs))
 
-    async def cancellations(self) -> AsyncIterator[str]:
+    async def cancellations(self) -> AsyncGenerator[str, None]:
         """Ids of running jobs that callers cancel, as it happens; for the life of the worker.
 
         Reconnects by itself. Messages lost meanwhile are made up for by `renew`.

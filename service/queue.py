@@ -12,7 +12,7 @@ import json
 import math
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -234,7 +234,7 @@ class Queue:
         """File bytes of one picture; ImageNotFound when there are none."""
         return await self._results.image(job_id, rank)
 
-    async def events(self, job_id: str, after: str = "0") -> AsyncIterator[Event]:
+    async def events(self, job_id: str, after: str = "0") -> AsyncGenerator[Event, None]:
         """All events behind `after`, then new ones as they come, ending with the terminal one.
 
         JobNotFound when the job is gone; InvalidRequest when `after` is no event id.

@@ -1,0 +1,66 @@
+"""Short ways to make jobs, claims and the verbs that act on them, for the queue's tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from redis.asyncio import Redis
+
+from service.jobs import Image, Job, Succeeded, new_job_id
+from service.leases import Claim, LeasePolicy, Leases
+from service.queue import Limits, Queue
+from service.sweep import Sweeper
+from tests.conftest import Clock
+
+MODEL = "tiny"
+LEASE_S = 10.0
+POLICY = LeasePolicy(lease_s=LEASE_S, max_attempts=3, dead_letter_ttl_s=1000.0)
+ROOMY = Limits(
+    max_depth=10_000,
+    max_candidates=100_000,
+    key_candidates=100_000,
+    key_rate_per_s=1e6,
+    key_burst=100_000,
+)
+
+
+def make_job(**changes: object) -> Job:
+    """A job on MODEL with one candidate, but for `changes`."""
+    job = Job(id=new_job_id(), model=MODEL, prompt="a red cube", seed=7, deadline_s=300.0)
+    return replace(job, **changes)  # type: ignore[arg-type]  # each test passes fields of Job
+
+
+def make_queue(redis: Redis, clock: Clock | None = None, **changes: float) -> Queue:
+    """A queue that keeps results for an hour, unless `changes` say otherwise."""
+    keep = {"result_ttl_s": 3600.0, "idempotency_ttl_s": 86_400.0} | changes
+    return Queue(redis, **keep, clock=clock)
+
+
+def make_leases(redis: Redis, clock: Clock | None = None, worker_id: str = "w1") -> Leases:
+    """A worker's verbs on MODEL."""
+    return Leases(redis, model=MODEL, worker_id=worker_id, policy=POLICY, clock=clock)
+
+
+def make_sweeper(redis: Redis, clock: Clock | None = None) -> Sweeper:
+    """A sweeper with the same rules."""
+    return Sweeper(redis, policy=POLICY, clock=clock)
+
+
+def success(data: bytes = b"png", n: int = 1) -> Succeeded:
+    """An outcome with `n` pictures of `data`."""
+    images = tuple(Image(rank, rank, 1.0 - rank / 10, data + b"%d" % rank) for rank in range(n))
+    return Succeeded(images, size="32x32", timings_s={"step": 0.5})
+
+
+async def put(queue: Queue, **changes: object) -> Job:
+    """Enqueue a job without limits."""
+    job = make_job(**changes)
+    await queue.enqueue(job, ROOMY)
+    return job
+
+
+async def claim_one(leases: Leases) -> Claim:
+    """The next job; there must be one."""
+    claimed = await leases.claim(free_rows=1, num_running=0)
+    (claim,) = claimed.claims
+    return claim

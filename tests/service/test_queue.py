@@ -1,0 +1,444 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from redis.asyncio import Redis
+
+from service.errors import (
+    DeadlinePassed,
+    IdempotencyMismatch,
+    ImageNotFound,
+    InvalidRequest,
+    JobNotFound,
+    KeyShareExceeded,
+    QueueFull,
+    QueueUnavailable,
+    RateLimited,
+)
+from service.jobs import Failed, JobStatus, Priority, Progress
+from service.keys import GROUP, Key
+from service.leases import LeaseState
+from service.queue import Idempotency, Limits
+from tests.conftest import Clock
+from tests.servers import free_port
+from tests.service.makers import (
+    MODEL,
+    ROOMY,
+    claim_one,
+    make_job,
+    make_leases,
+    make_queue,
+    make_sweeper,
+    put,
+    success,
+)
+
+
+async def lag(redis: Redis) -> int | None:
+    (group,) = await redis.xinfo_groups(Key.TICKETS.of(MODEL))
+    value: int | None = group["lag"]
+    return value
+
+
+def limits(**changes: float) -> Limits:
+    values = {
+        "max_depth": 100,
+        "max_candidates": 1000,
+        "key_candidates": 1000,
+        "key_rate_per_s": 1000.0,
+        "key_burst": 1000,
+    }
+    return Limits(**values | changes)  # type: ignore[arg-type]  # whole numbers where ints are due
+
+
+async def test_a_job_goes_through_all_states(every_redis: Redis, clock: Clock) -> None:
+    queue, leases = make_queue(every_redis, clock), make_leases(every_redis, clock)
+    job = make_job(num_candidates=4, n=2, priority=Priority.HIGH)
+    enqueued = await queue.enqueue(job, ROOMY)
+    assert (enqueued.job, enqueued.position, enqueued.existed) == (job, 0, False)
+    view = await queue.get(job.id)
+    assert (view.status, view.position, view.attempts) == (JobStatus.QUEUED, 0, 0)
+
+    clock.advance(2)
+    claim = await claim_one(leases)
+    assert (claim.job, claim.attempt, claim.is_isolated) == (job, 1, False)
+    assert (claim.waited_s, claim.remaining_s) == (2.0, 298.0)
+    clock.advance(1)
+    states = await leases.renew([claim], {job.id: Progress(8, 64, "step")})
+    assert states == {job.id: LeaseState.HELD}
+    view = await queue.get(job.id)
+    assert (view.status, view.position) == (JobStatus.RUNNING, None)
+    assert view.progress == Progress(8, 64, "step")
+    assert view.eta_s == pytest.approx(7.0)
+
+    assert await leases.finish(claim, success(b"bytes", n=2))
+    view = await queue.get(job.id)
+    assert view.status is JobStatus.SUCCEEDED
+    assert view.is_terminal
+    assert view.job == job
+    assert [(i.rank, i.candidate, i.num_bytes) for i in view.images] == [(0, 0, 6), (1, 1, 6)]
+    assert view.timings_s == {"step": 0.5}
+    assert view.size == "32x32"
+    assert view.progress == Progress(64, 64, "done")
+    assert (view.created_ms, view.started_ms) == (clock.now_ms - 3000, clock.now_ms - 1000)
+    assert (view.finished_ms, view.expires_ms) == (clock.now_ms, clock.now_ms + 3_600_000)
+    assert await queue.image(job.id, 0) == b"bytes0"
+    assert await queue.image(job.id, 1) == b"bytes1"
+    with pytest.raises(ImageNotFound):
+        await queue.image(job.id, 2)
+
+
+async def test_a_worker_failure_reaches_the_caller(redis: Redis) -> None:
+    queue, leases = make_queue(redis), make_leases(redis)
+    job = await put(queue)
+    assert await leases.finish(await claim_one(leases), Failed("out_of_memory", "Too large."))
+    view = await queue.get(job.id)
+    assert view.status is JobStatus.FAILED
+    assert view.error is not None
+    assert (view.error.code, view.error.message) == ("out_of_memory", "Too large.")
+
+
+async def test_depth_counts_jobs_candidates_and_age(redis: Redis, clock: Clock) -> None:
+    queue, leases = make_queue(redis, clock), make_leases(redis, clock)
+    for _ in range(3):
+        await put(queue, num_candidates=5)
+        clock.advance(1)
+    depth = await queue.depth(MODEL)
+    assert (depth.waiting, depth.running, depth.candidates) == (3, 0, 15)
+    assert depth.oldest_age_s == 3.0
+    assert depth.drain_per_s is None
+    await leases.finish(await claim_one(leases), success())
+    await claim_one(leases)
+    depth = await queue.depth(MODEL)
+    assert (depth.waiting, depth.running, depth.candidates) == (1, 1, 10)
+    assert depth.oldest_age_s == 1.0
+
+
+async def test_a_full_queue_refuses_with_the_measured_wait(redis: Redis, clock: Clock) -> None:
+    queue, leases = make_queue(redis, clock), make_leases(redis, clock)
+    await queue.enqueue(make_job(num_candidates=10), limits())
+    claim = await claim_one(leases)
+    clock.advance(5)
+    await leases.finish(claim, success())  # 10 candidates in 5 s: 2 per second
+    for _ in range(2):
+        await queue.enqueue(make_job(num_candidates=20), limits())
+    with pytest.raises(QueueFull) as refusal:
+        await queue.enqueue(make_job(), limits(max_depth=2))
+    assert refusal.value.retry_after_s == 10.0  # one job of 20 candidates must leave
+    with pytest.raises(QueueFull) as refusal:
+        await queue.enqueue(make_job(num_candidates=8), limits(max_candidates=44))
+    assert refusal.value.retry_after_s == 2.0  # 4 too many
+
+
+async def test_without_a_measurement_the_wait_is_a_guess(redis: Redis) -> None:
+    queue = make_queue(redis)
+    await queue.enqueue(make_job(), limits())
+    with pytest.raises(QueueFull) as refusal:
+        await queue.enqueue(make_job(), limits(max_depth=1))
+    assert refusal.value.retry_after_s == 10.0
+
+
+async def test_idle_time_does_not_slow_the_measured_rate(redis: Redis, clock: Clock) -> None:
+    queue, leases = make_queue(redis, clock), make_leases(redis, clock)
+    for _ in range(30):
+        await put(queue, num_candidates=4)
+        claim = await claim_one(leases)
+        clock.advance(2)
+        await leases.finish(claim, success())
+        clock.advance(100)
+    depth = await queue.depth(MODEL)
+    assert depth.drain_per_s == pytest.approx(2.0, rel=0.05)
+
+
+async def test_one_key_is_held_to_its_share_and_rate(redis: Redis, clock: Clock) -> None:
+    queue = make_queue(redis, clock)
+    share = limits(key_candidates=10)
+    await queue.enqueue(make_job(key_id="a", num_candidates=8), share)
+    with pytest.raises(KeyShareExceeded):
+        await queue.enqueue(make_job(key_id="a", num_candidates=3), share)
+    await queue.enqueue(make_job(key_id="b", num_candidates=8), share)
+
+    slow = limits(key_rate_per_s=0.5, key_burst=2)
+    for _ in range(2):
+        await queue.enqueue(make_job(key_id="c"), slow)
+    with pytest.raises(RateLimited) as refusal:
+        await queue.enqueue(make_job(key_id="c"), slow)
+    assert refusal.value.retry_after_s == 2.0
+    clock.advance(2)
+    await queue.enqueue(make_job(key_id="c"), slow)
+    with pytest.raises(RateLimited):
+        await queue.enqueue(make_job(key_id="c"), slow)
+
+
+async def test_a_refused_job_costs_nothing(redis: Redis, clock: Clock) -> None:
+    queue = make_queue(redis, clock)
+    await queue.enqueue(make_job(key_id="a"), limits())
+    tight = limits(max_depth=1, key_rate_per_s=0.001, key_burst=2)
+    before = sorted(await redis.keys("*"))
+    for _ in range(5):
+        with pytest.raises(QueueFull):
+            await queue.enqueue(make_job(key_id="a"), tight)
+    assert sorted(await redis.keys("*")) == before
+    assert (await queue.depth(MODEL)).candidates == 1
+
+
+async def test_many_at_once_never_pass_a_limit(every_redis: Redis) -> None:
+    queue = make_queue(every_redis)
+    jobs = [make_job(num_candidates=3) for _ in range(40)]
+    tight = limits(max_candidates=50)
+    answers = await asyncio.gather(
+        *(queue.enqueue(job, tight) for job in jobs), return_exceptions=True
+    )
+    assert sum(isinstance(answer, QueueFull) for answer in answers) == 40 - 16
+    assert (await queue.depth(MODEL)).candidates == 48
+
+
+async def test_the_same_idempotency_key_gives_the_same_job(redis: Redis) -> None:
+    queue = make_queue(redis, result_ttl_s=1.0)
+    key = Idempotency("order-1", "digest-of-body")
+    first, *rest = await asyncio.gather(
+        *(queue.enqueue(make_job(seed=seed), ROOMY, key) for seed in range(8))
+    )
+    assert {answer.job.id for answer in rest} == {first.job.id}
+    assert sum(answer.existed for answer in [first, *rest]) == 7
+    assert (await queue.depth(MODEL)).waiting == 1
+    with pytest.raises(IdempotencyMismatch):
+        await queue.enqueue(make_job(), ROOMY, Idempotency("order-1", "another"))
+    other = await queue.enqueue(make_job(key_id="b"), ROOMY, key)
+    assert not other.existed  # keys of different callers don't meet
+
+    await queue.cancel(first.job.id)
+    again = await queue.enqueue(make_job(), ROOMY, key)
+    assert again.job.id == first.job.id
+    kept_ms = await redis.pttl(Key.JOB.of(first.job.id))
+    assert kept_ms > 23 * 3_600_000  # as long as the key is, although results last one second
+
+
+async def test_an_idempotent_repeat_is_free_when_the_queue_is_full(redis: Redis) -> None:
+    queue = make_queue(redis)
+    key = Idempotency("order-1", "d")
+    tight = limits(max_depth=1, key_burst=1, key_rate_per_s=0.001)
+    first = await queue.enqueue(make_job(), tight, key)
+    assert (await queue.enqueue(make_job(), tight, key)).job.id == first.job.id
+
+
+async def test_enqueueing_the_same_job_twice_is_once(redis: Redis) -> None:
+    queue = make_queue(redis)
+    job = make_job()
+    await queue.enqueue(job, ROOMY)
+    await queue.enqueue(job, ROOMY)
+    assert (await queue.depth(MODEL)).waiting == 1
+
+
+async def test_position_and_eta_follow_the_queue(redis: Redis, clock: Clock) -> None:
+    queue, leases = make_queue(redis, clock), make_leases(redis, clock)
+    await put(queue, num_candidates=4)
+    claim = await claim_one(leases)
+    clock.advance(2)
+    await leases.finish(claim, success())  # 2 candidates per second
+    jobs = [await put(queue, num_candidates=4) for _ in range(3)]
+    views = [await queue.get(job.id) for job in jobs]
+    assert [view.position for view in views] == [0, 1, 2]
+    assert [view.eta_s for view in views] == pytest.approx([2.0, 4.0, 6.0], rel=0.1)
+    await queue.cancel(jobs[0].id)
+    assert (await queue.get(jobs[2].id)).position == 1
+
+
+async def test_other_keys_do_not_see_a_job(redis: Redis) -> None:
+    queue = make_queue(redis)
+    job = await put(queue, key_id="a")
+    assert (await queue.get(job.id, "a")).job == job
+    with pytest.raises(JobNotFound):
+        await queue.get(job.id, "b")
+    with pytest.raises(JobNotFound):
+        await queue.cancel(job.id, "b")
+    with pytest.raises(JobNotFound):
+        await queue.get("job_0")
+    assert (await queue.get(job.id)).status is JobStatus.QUEUED
+
+
+async def test_wait_returns_when_the_job_ends(redis: Redis) -> None:
+    queue, leases = make_queue(redis), make_leases(redis)
+    await queue.start()
+    try:
+        job = await put(queue)
+        waiting = asyncio.create_task(queue.wait(job.id, 30))
+        await leases.finish(await claim_one(leases), success())
+        assert (await waiting).status is JobStatus.SUCCEEDED
+        assert (await queue.wait(job.id, 30)).status is JobStatus.SUCCEEDED
+        late = await put(queue)
+        with pytest.raises(DeadlinePassed):
+            await queue.wait(late.id, 0.05)
+    finally:
+        await queue.close()
+
+
+async def test_wait_works_without_any_wake_up(redis: Redis) -> None:
+    queue, leases = make_queue(redis), make_leases(redis)  # never started: no subscription
+    job = await put(queue)
+    waiting = asyncio.create_task(queue.wait(job.id, 30))
+    await leases.finish(await claim_one(leases), success())
+    assert (await waiting).status is JobStatus.SUCCEEDED
+
+
+async def test_events_replay_and_follow(every_redis: Redis) -> None:
+    queue, leases = make_queue(every_redis), make_leases(every_redis)
+    await queue.start()
+    try:
+        job = await put(queue)
+        claim = await claim_one(leases)
+        seen = queue.events(job.id)
+        first, second = await anext(seen), await anext(seen)
+        assert [first.name, second.name] == ["queued", "started"]
+        following = asyncio.create_task(anext(seen))
+        assert await leases.publish(claim, "partial_image", {"index": 0}, b"\x00png")
+        partial = await following
+        assert (partial.name, partial.data, partial.image) == (
+            "partial_image", {"index": 0}, b"\x00png",
+        )  # fmt: skip
+        await leases.finish(claim, success())
+        assert [event.name async for event in seen] == ["succeeded"]
+        replay = [event.name async for event in queue.events(job.id, second.id)]
+        assert replay == ["partial_image", "succeeded"]
+    finally:
+        await queue.close()
+
+
+async def test_events_end_although_the_last_one_was_seen(redis: Redis) -> None:
+    queue = make_queue(redis)
+    job = await put(queue)
+    await queue.cancel(job.id)
+    events = [event async for event in queue.events(job.id)]
+    assert [event.name for event in events] == ["queued", "cancelled"]
+    assert [event async for event in queue.events(job.id, events[-1].id)] == []
+    with pytest.raises(InvalidRequest):
+        await anext(queue.events(job.id, "yesterday"))
+    with pytest.raises(JobNotFound):
+        await anext(queue.events("job_0"))
+
+
+async def test_cancelling_a_waiting_job_takes_it_out(redis: Redis) -> None:
+    queue, leases = make_queue(redis), make_leases(redis)
+    job = await put(queue, num_candidates=9)
+    kept = await put(queue)
+    assert (await queue.cancel(job.id)).status is JobStatus.CANCELLED
+    assert (await queue.depth(MODEL)).candidates == 1
+    assert await lag(redis) == 1
+    assert (await claim_one(leases)).job == kept
+    assert (await leases.claim(free_rows=8, num_running=1)).claims == ()
+
+
+async def test_cancelling_a_running_job_tells_its_worker(redis: Redis) -> None:
+    queue, leases = make_queue(redis), make_leases(redis)
+    job = await put(queue)
+    claim = await claim_one(leases)
+    heard = leases.cancellations()
+    first = asyncio.create_task(anext(heard))
+    while not (await redis.pubsub_numsub(Key.CONTROL.value))[0][1]:
+        await asyncio.sleep(0.01)
+    await queue.cancel(job.id)
+    assert await asyncio.wait_for(first, 10) == job.id
+    await heard.aclose()
+    assert await leases.renew([claim], {}) == {job.id: LeaseState.CANCELLED}
+    assert not await leases.finish(claim, success())
+    assert (await queue.cancel(job.id)).status is JobStatus.CANCELLED
+    with pytest.raises(ImageNotFound):
+        await queue.image(job.id, 0)
+
+
+async def test_cancelling_an_ended_job_changes_nothing(redis: Redis) -> None:
+    queue, leases = make_queue(redis), make_leases(redis)
+    job = await put(queue)
+    await leases.finish(await claim_one(leases), success())
+    assert (await queue.cancel(job.id)).status is JobStatus.SUCCEEDED
+
+
+async def test_jobs_past_their_deadline_expire_in_any_state(redis: Redis, clock: Clock) -> None:
+    queue, leases = make_queue(redis, clock), make_leases(redis, clock)
+    sweeper = make_sweeper(redis, clock)
+    running = await put(queue, deadline_s=5.0)
+    claim = await claim_one(leases)
+    waiting = await put(queue, deadline_s=5.0)
+    kept = await put(queue, deadline_s=50.0)
+    clock.advance(4.9)
+    assert (await sweeper.sweep()).expired == 0
+    clock.advance(0.2)
+    assert (await sweeper.sweep()).expired == 2
+    for job in (running, waiting):
+        assert (await queue.get(job.id)).status is JobStatus.EXPIRED
+    assert await leases.renew([claim], {}) == {running.id: LeaseState.EXPIRED}
+    assert not await leases.finish(claim, success())
+    assert (await claim_one(leases)).job == kept
+
+
+async def test_a_late_job_is_never_claimed_nor_renewed(redis: Redis, clock: Clock) -> None:
+    queue, leases = make_queue(redis, clock), make_leases(redis, clock)
+    running = await put(queue, deadline_s=5.0)
+    claim = await claim_one(leases)
+    late = await put(queue, deadline_s=5.0)
+    clock.advance(6)
+    assert await leases.renew([claim], {}) == {running.id: LeaseState.EXPIRED}
+    assert (await leases.claim(free_rows=1, num_running=0)).claims == ()
+    assert (await queue.get(late.id)).status is JobStatus.EXPIRED
+
+
+async def test_without_redis_every_verb_says_so(redis: Redis) -> None:
+    away = Redis.from_url(f"redis://127.0.0.1:{free_port()}/0", retry=None)
+    queue = make_queue(away)
+    for verb in (
+        queue.ping(),
+        queue.enqueue(make_job(), ROOMY),
+        queue.get("job_0"),
+        queue.image("job_0", 0),
+        queue.cancel("job_0"),
+        queue.depth(MODEL),
+        anext(queue.events("job_0")),
+    ):
+        with pytest.raises(QueueUnavailable):
+            await verb
+    await away.aclose()
+
+
+async def test_prompts_of_all_kinds_survive(redis: Redis) -> None:
+    queue, leases = make_queue(redis), make_leases(redis)
+    for prompt in ("a café \U0001f600 \x00 \ud800 '\"\\", 817, None):
+        job = await put(queue, prompt=prompt)
+        claim = await claim_one(leases)
+        assert claim.job == job
+        await leases.finish(claim, success())
+
+
+async def test_lag_is_the_depth_even_with_ends_out_of_order(every_redis: Redis) -> None:
+    queue, leases = make_queue(every_redis), make_leases(every_redis)
+    jobs = [await put(queue) for _ in range(6)]
+    assert await lag(every_redis) == 6
+    claims = [await claim_one(leases) for _ in range(4)]
+    assert await lag(every_redis) == 2
+    for index in (2, 0, 3):
+        await leases.finish(claims[index], success())
+        assert await lag(every_redis) == 2
+    pending = await every_redis.xpending(Key.TICKETS.of(MODEL), GROUP)
+    assert pending["pending"] == 1
+    await leases.release(claims[1])
+    assert await lag(every_redis) == 3
+    await queue.cancel(jobs[5].id)
+    assert await lag(every_redis) == 2
+    assert await every_redis.xlen(Key.TICKETS.of(MODEL)) == 2
+
+
+async def test_scripts_survive_being_forgotten(every_redis: Redis) -> None:
+    queue, leases = make_queue(every_redis), make_leases(every_redis)
+    job = await put(queue)
+    await every_redis.script_flush()
+    claim = await claim_one(leases)
+    await every_redis.script_flush()
+    assert await leases.finish(claim, success())
+    await every_redis.script_flush()
+    assert (await queue.get(job.id)).status is JobStatus.SUCCEEDED
+
+
+async def test_the_idempotency_key_is_stored_hashed(redis: Redis) -> None:
+    queue = make_queue(redis)
+    await queue.enqueue(make_job(), ROOMY, Idempotency("secret-order", "d"))
+    assert not [key for key in await redis.keys("*") if b"secret-order" in key]
