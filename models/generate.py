@@ -238,8 +238,19 @@ class Batch:
         )
 
 
-def run_to_end(batch: Batch, prefix: Prefix, params: Sequence[RowParams]) -> Tensor:
+def run_to_end(
+    batch: Batch,
+    prefix: Prefix,
+    params: Sequence[RowParams],
+    on_step: Callable[[int], None] | None = None,
+) -> Tensor:
     """Generate all candidates of one prompt on an empty batch, in parts if they do not fit at once.
+
+    Args:
+        batch: empty.
+        prefix: the prompt.
+        params: one per candidate.
+        on_step: called after each step with the number of steps that rows moved forward in it.
 
     Returns:
         [n, T, D] int64 codes in the order of `params`.
@@ -251,6 +262,9 @@ def run_to_end(batch: Batch, prefix: Prefix, params: Sequence[RowParams]) -> Ten
         joining, waiting = waiting[: batch.num_free], waiting[batch.num_free :]
         rows = batch.admit(prefix, [row_params for _, row_params in joining])
         where.update(zip(rows, (index for index, _ in joining), strict=True))
+        moved = len(rows) + sum(batch.num_drawn(row) < batch.stage2.num_steps for row in where)
         for row in batch.step():
             done[where.pop(row)] = batch.take([row])
+        if on_step:
+            on_step(moved)
     return torch.cat([done[index] for index in range(len(params))])

@@ -1,0 +1,282 @@
+"""A model ready to make pictures: prompt → prefix → (the loop) → codes → pixels → scores.
+
+`load` finds the weights, puts them on the device in the form that is fast there, and gives a
+`Pipeline`. The service steps its batch continuously; `generate` runs one prompt to the end. Knows
+no jobs, no HTTP and no image files.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from tokenizers.implementations.char_level_bpe import CharBPETokenizer
+from torch import Tensor, nn
+
+from models import checkpoint as checkpoints
+from models import clip_files, packing
+from models.clip import ClipScorer, rank
+from models.cuda_graphs import GraphedStage2
+from models.errors import MissingFileError
+from models.generate import Batch, Shapes, Stage2, run_to_end
+from models.presets import Preset, get_preset
+from models.quantize import QuantizationReport, quantize
+from models.sampling import RowParams
+from models.shapes import exact_shapes
+from models.tokenizer import PAD, UNK, Tokenizer
+from models.transformer import Prefix, Transformer
+from models.vqgan import VQGAN
+
+Prompt = str | int | None  # text, a class, or nothing: as the preset's prefix asks
+
+WEIGHTS_FOLDER = Path(__file__).parent / "weights"
+_RANDOM_SEED = 20211115
+
+
+class InvalidPromptError(ValueError):
+    """The model can't be conditioned on this prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """Where and in which form a model runs.
+
+    `pixel_chunk` pictures go through stage 1 at once, always that many, so that a picture's bytes
+    don't depend on how many others finish with it. `graphs` captures decode steps on CUDA.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
+    quantization: Literal["none", "int8"] = "none"
+    pixel_chunk: int | None = None
+    graphs: bool = True
+    packed: bool = True
+
+    @property
+    def chunk(self) -> int:
+        """Pictures per stage-1 call: on a CPU one picture keeps all cores busy."""
+        return self.pixel_chunk or (1 if self.device.type == "cpu" else 8)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """Prefix ids [1, N] on the device, and whether the text was cut to fit."""
+
+    ids: Tensor
+    is_truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One candidate's result; `score` is None where the model has no CLIP."""
+
+    candidate: int
+    pixels: Tensor  # [3, H, W] in 0..1, CPU
+    score: float | None
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """Everything between a prompt and ranked pixels. Build it with `load`."""
+
+    preset: Preset
+    options: LoadOptions
+    stage1: VQGAN
+    stage2: Transformer
+    tokenizer: Tokenizer | None
+    scorer: ClipScorer | None
+    quantization: QuantizationReport | None = None
+    _shapes: dict[int, Shapes] = field(default_factory=dict)
+
+    def encode(self, prompt: Prompt) -> EncodedPrompt:
+        """Turn a prompt into prefix ids.
+
+        Raises:
+            InvalidPromptError: not what this model is conditioned on.
+        """
+        kind, classes = self.preset.stage2.prefix, self.preset.stage2.n_classes
+        if kind == "text" and isinstance(prompt, str) and self.tokenizer:
+            ids, is_truncated = self.tokenizer.encode(prompt)
+            return EncodedPrompt(self._on_device([ids]), is_truncated)
+        if kind == "class" and isinstance(prompt, int) and 0 <= prompt < classes:
+            return EncodedPrompt(self._on_device([[prompt]]), False)
+        if kind == "none" and prompt in (None, ""):
+            return EncodedPrompt(self._on_device([[0]]), False)
+        wanted = {"text": "a text", "class": f"a class in 0..{classes - 1}", "none": "nothing"}
+        raise InvalidPromptError(f"{self.preset.name} takes {wanted[kind]} as prompt")
+
+    @torch.inference_mode()
+    def prefix(self, encoded: EncodedPrompt) -> Prefix:
+        """Run the prompt through stage 2 once, for all its candidates."""
+        return self.stage2.prefill(encoded.ids)
+
+    def batch(self, capacity: int) -> Batch:
+        """An empty batch; the shapes it may step at are found once per capacity."""
+        stage2: Stage2 = self.stage2
+        if capacity not in self._shapes:
+            self._shapes[capacity] = exact_shapes(stage2, capacity)
+        if self.options.graphs and self.options.device.type == "cuda":
+            stage2 = GraphedStage2(self.stage2)
+        return Batch(stage2, capacity, self._shapes[capacity])
+
+    @torch.inference_mode()
+    def pixels(self, codes: Tensor) -> Tensor:
+        """Codes [n, T, 1] → pixels in 0..1 [n, 3, H, W] float32, on the device."""
+        side = self.preset.stage1.grid_size
+        grids = codes[..., 0].view(-1, side, side)
+        chunk = self.options.chunk
+        parts = [self._chunk(grids[i : i + chunk]) for i in range(0, len(grids), chunk)]
+        size = self.preset.stage1.resolution
+        return torch.cat(parts) if parts else torch.zeros(0, 3, size, size)
+
+    def _chunk(self, grids: Tensor) -> Tensor:
+        missing = self.options.chunk - len(grids)
+        padded = F.pad(grids, (0, 0, 0, 0, 0, missing))
+        return self.stage1.pixels(padded)[: len(grids)]
+
+    def preview(self, codes: Tensor, counts: list[int]) -> Tensor:
+        """Pictures of unfinished rows: what is not drawn yet repeats the code drawn last.
+
+        Args:
+            codes: [n, T, 1], from `Batch.peek`.
+            counts: steps drawn per row, at least 1.
+
+        Returns:
+            [n, 3, H, W] in 0..1.
+        """
+        filled = codes.clone()
+        for row, count in enumerate(counts):
+            filled[row, count:] = filled[row, count - 1]
+        return self.pixels(filled)
+
+    def text_features(self, prompt: Prompt) -> Tensor | None:
+        """CLIP's vector of a text prompt, None where nothing can be scored."""
+        if self.scorer is None or not isinstance(prompt, str):
+            return None
+        return self.scorer.text_features(prompt)
+
+    def scores(self, text: Tensor | None, pixels: Tensor) -> list[float | None]:
+        """Cosine of each picture with the text; all None where nothing can be scored."""
+        if self.scorer is None or text is None:
+            return [None] * len(pixels)
+        scores: list[float | None] = self.scorer.scores(text, pixels).tolist()
+        return scores
+
+    def generate(
+        self,
+        prompt: Prompt,
+        params: list[RowParams],
+        *,
+        batch: Batch | None = None,
+        on_step: Callable[[int], None] | None = None,
+    ) -> list[Picture]:
+        """Make one prompt's candidates and rank them, best first.
+
+        Args:
+            prompt: what the preset's prefix asks for.
+            params: one per candidate.
+            batch: an empty batch to run on; by default one as large as the candidates need.
+            on_step: called after each step with the number of codes drawn in it.
+
+        Raises:
+            InvalidPromptError, InvalidSamplingError: nothing was generated.
+        """
+        batch = batch or self.batch(len(params))
+        codes = run_to_end(batch, self.prefix(self.encode(prompt)), params, on_step)
+        pixels = self.pixels(codes)
+        scores = self.scores(self.text_features(prompt), pixels)
+        order = ranking(scores)
+        return [Picture(params[i].candidate, pixels[i].cpu(), scores[i]) for i in order]
+
+    def _on_device(self, ids: list[list[int]]) -> Tensor:
+        return torch.tensor(ids, device=self.options.device)
+
+
+def ranking(scores: list[float | None]) -> list[int]:
+    """Indices from the best score to the worst; without scores, as they came."""
+    known = [-torch.inf if score is None else score for score in scores]
+    order: list[int] = rank(torch.tensor(known)).tolist()
+    return order
+
+
+def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None = None) -> Pipeline:
+    """Load a model.
+
+    Args:
+        name: a preset; where `checkpoint` is given, only used if its config names none.
+        checkpoint: a folder in any layout that `models.checkpoint` reads.
+        options: where and how it runs; by default float32 on the CPU.
+
+    Raises:
+        UnknownPresetError: no such preset.
+        CheckpointError: the weights are missing, damaged or do not fit.
+    """
+    options = options or LoadOptions()
+    folder = checkpoint
+    if folder is None:
+        preset = get_preset(name)
+        if preset.weights == "random":
+            return _finish(_random(preset, options))
+        if preset.weights is None:
+            raise MissingFileError(
+                f"preset {name} ships no weights: give its checkpoint folder (--checkpoint)"
+            )
+        folder = WEIGHTS_FOLDER / preset.weights
+    return _finish(_from_folder(folder, options))
+
+
+def _from_folder(folder: Path, options: LoadOptions) -> Pipeline:
+    opened = checkpoints.open_checkpoint(folder)
+    clip = opened.preset.clip
+    return Pipeline(
+        preset=opened.preset,
+        options=options,
+        # Stage 1 and CLIP are small beside stage 2, and pictures show their rounding: float32.
+        stage1=checkpoints.load_stage1(opened, options.device, torch.float32),
+        stage2=checkpoints.load_stage2(opened, options.device, options.dtype),
+        tokenizer=checkpoints.load_tokenizer(opened),
+        scorer=clip_files.load(clip, folder, options.device) if clip else None,
+    )
+
+
+def _random(preset: Preset, options: LoadOptions) -> Pipeline:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_RANDOM_SEED)
+        stage1, stage2 = VQGAN(preset.stage1), Transformer(preset.stage2)
+        for parameter in stage2.parameters():
+            # Wide enough that logits differ, as a trained model's do.
+            nn.init.normal_(parameter, std=0.3)
+    return Pipeline(
+        preset=preset,
+        options=options,
+        stage1=stage1.to(options.device),
+        stage2=stage2.to(options.device, options.dtype),
+        tokenizer=_letters(preset) if preset.stage2.prefix == "text" else None,
+        scorer=None,
+    )
+
+
+def _letters(preset: Preset) -> Tokenizer:
+    """A tokenizer without merges: every character is a token."""
+    letters = [*string.ascii_lowercase, *string.digits, *".,!?'-"]
+    tokens = [PAD, UNK, *letters, *(letter + "</w>" for letter in letters)]
+    vocab = {token: index for index, token in enumerate(tokens)}
+    bpe = CharBPETokenizer(vocab=vocab, merges=[], unk_token=UNK, lowercase=True)
+    bpe.add_special_tokens([PAD])
+    return Tokenizer(bpe, preset.stage2.ctx_len_txt)
+
+
+def _finish(pipeline: Pipeline) -> Pipeline:
+    options = pipeline.options
+    pipeline.stage1.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    pipeline.stage2.eval().requires_grad_(False)
+    if options.quantization == "int8":
+        pipeline.quantization = quantize(pipeline.stage2)
+    if options.packed and packing.can_pack(options.device):
+        packing.pack_linears(pipeline.stage2)
+    return pipeline
