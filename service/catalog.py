@@ -68,3 +68,7 @@ class Catalog:
         if name in self._known or any(w.card.model == name for w in await self.workers()):
             raise NoWorker(name)
         raise ModelNotFound(name)
+
+    def label(self, model: str) -> str:
+        """The name as a metric's label: callers may ask for any name, labels are a closed set."""
+        return model if model in self._known else "unknown"

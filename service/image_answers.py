@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel
 
-from service.jobs import JobView, OutputFormat
+from service.jobs import Job, JobView, OutputFormat
 from service.workers import ModelCard
 
 
@@ -44,9 +44,9 @@ class Usage(BaseModel):
     input_tokens_details: InputDetails
 
     @classmethod
-    def of(cls, view: JobView, card: ModelCard) -> Self:
+    def of(cls, job: Job, card: ModelCard) -> Self:
         """The prompt counts once, however many candidates share it."""
-        drawn = view.job.num_candidates * card.num_steps
+        drawn = job.num_candidates * card.num_steps
         return cls(
             input_tokens=card.prompt_len,
             output_tokens=drawn,
@@ -80,6 +80,23 @@ class ImagesAnswer(BaseModel):
     num_candidates: int
     prompt_truncated: bool
     timings_s: dict[str, float]
+
+    @classmethod
+    def of(cls, view: JobView, card: ModelCard, data: list[ImageData]) -> Self:
+        """For a job that has succeeded."""
+        return cls(
+            created=(view.finished_ms or view.created_ms) // 1000,
+            data=data,
+            output_format=view.job.output_format,
+            size=view.size or view.job.size,
+            usage=Usage.of(view.job, card),
+            job_id=view.job.id,
+            model=view.job.model,
+            seed=view.job.seed,
+            num_candidates=view.job.num_candidates,
+            prompt_truncated=view.prompt_truncated,
+            timings_s=view.timings_s,
+        )
 
 
 class StreamedImage(BaseModel):
