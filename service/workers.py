@@ -6,6 +6,7 @@ Knows nothing of jobs. A worker that stops its heartbeat vanishes after the time
 from __future__ import annotations
 
 import json
+import logging
 import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -14,6 +15,8 @@ from redis.asyncio import Redis
 
 from service.keys import GROUP, Key
 from service.redis_connection import translated_errors
+
+_log = logging.getLogger(__name__)
 
 WorkerState = Literal["loading", "ready", "draining", "failing"]
 
@@ -107,9 +110,15 @@ class Workers:
             gone = [worker for worker, sign in zip(ids, signs, strict=True) if sign is None]
             if gone:
                 await self._redis.srem(Key.WORKERS.of(), *gone)
-        return [_info(sign) for sign in signs if sign is not None]
+        infos = [_info(sign) for sign in signs if sign is not None]
+        return [info for info in infos if info is not None]
 
 
-def _info(sign: bytes) -> WorkerInfo:
+def _info(sign: bytes) -> WorkerInfo | None:
+    """None for a worker of another version, whose words we do not understand."""
     values = json.loads(sign)
-    return WorkerInfo(**values | {"card": ModelCard(**values["card"])})
+    try:
+        return WorkerInfo(**values | {"card": ModelCard(**values["card"])})
+    except TypeError:
+        _log.warning("worker %s speaks of other things than we know", values.get("id"))
+        return None

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+from redis.asyncio import Redis
+
+from service.dead_letters import DeadLetters
+from service.errors import NotFound
+from service.jobs import Job, JobStatus
+from service.keys import Key
+from tests.service.makers import claim_one, make_leases, make_queue, put
+
+
+async def bury(redis: Redis) -> Job:
+    queue, leases = make_queue(redis), make_leases(redis)
+    job = await put(queue, prompt="poison", num_candidates=3)
+    for _ in range(3):
+        await leases.crashed(await claim_one(leases), "RuntimeError: poison")
+    return job
+
+
+async def test_a_letter_holds_the_job_and_its_error(redis: Redis) -> None:
+    letters = DeadLetters(redis, result_ttl_s=60)
+    assert await letters.list() == []
+    jobs = [await bury(redis), await bury(redis)]
+    found = await letters.list()
+    assert [letter.job for letter in found] == jobs[::-1]
+    assert (found[0].error, found[0].attempts) == ("RuntimeError: poison", 3)
+    assert len(await letters.list(limit=1)) == 1
+    assert await letters.count() == 2
+    assert await redis.pttl(Key.DEAD.of()) > 0
+
+
+async def test_retry_queues_it_again(redis: Redis) -> None:
+    letters, queue = DeadLetters(redis, result_ttl_s=60), make_queue(redis)
+    old = await bury(redis)
+    (letter,) = await letters.list()
+    new_id = await letters.retry(letter.id)
+    assert await letters.list() == []
+    view = await queue.get(new_id)
+    assert (view.status, view.attempts) == (JobStatus.QUEUED, 0)
+    assert (view.job.prompt, view.job.seed) == (old.prompt, old.seed)
+    claim = await claim_one(make_leases(redis))
+    assert (claim.job.id, claim.is_isolated) == (new_id, False)
+    with pytest.raises(NotFound):
+        await letters.retry(letter.id)
+
+
+async def test_drop_throws_it_away(redis: Redis) -> None:
+    letters = DeadLetters(redis, result_ttl_s=60)
+    await bury(redis)
+    (letter,) = await letters.list()
+    await letters.drop(letter.id)
+    assert await letters.list() == []
+    for wrong in (letter.id, "nonsense", "1-1"):
+        with pytest.raises(NotFound):
+            await letters.drop(wrong)

@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from service.errors import QueueUnavailable
+from service.jobs import Expired, JobStatus, Priority, Progress
+from service.keys import GROUP, Key
+from service.leases import Claim, LeaseState
+from service.queue import Limits
+from tests.conftest import Clock
+from tests.service.makers import (
+    LEASE_S,
+    MODEL,
+    ROOMY,
+    claim_one,
+    make_job,
+    make_leases,
+    make_queue,
+    make_sweeper,
+    put,
+    success,
+)
+
+
+async def order(redis: Redis) -> list[str]:
+    """Key ids of all waiting jobs, in the order in which a worker gets them."""
+    leases = make_leases(redis)
+    return [claim.job.key_id for claim in (await leases.claim(free_rows=999, num_running=0)).claims]
+
+
+async def test_a_claim_fills_the_free_rows_and_may_overfill_them(redis: Redis) -> None:
+    queue, leases = make_queue(redis), make_leases(redis)
+    jobs = [await put(queue, num_candidates=count) for count in (3, 96, 1)]
+    claimed = await leases.claim(free_rows=4, num_running=0)
+    assert [claim.job for claim in claimed.claims] == jobs[:2]
+    assert not claimed.must_drain
+    assert (await leases.claim(free_rows=0, num_running=2)).claims == ()
+
+
+async def test_two_workers_never_get_the_same_job(every_redis: Redis) -> None:
+    queue = make_queue(every_redis)
+    jobs = {(await put(queue)).id for _ in range(40)}
+    workers = [make_leases(every_redis, worker_id=f"w{n}") for n in range(5)]
+    answers = await asyncio.gather(
+        *(worker.claim(free_rows=2, num_running=0) for worker in workers * 5)
+    )
+    got = [claim.job.id for answer in answers for claim in answer.claims]
+    assert len(got) == 40
+    assert set(got) == jobs
+
+
+async def test_an_idle_worker_is_woken_by_a_new_job(every_redis: Redis) -> None:
+    queue, leases = make_queue(every_redis), make_leases(every_redis)
+    for _ in range(2):  # a second time, when the ticket stream is there already
+        blocked = asyncio.create_task(leases.claim(free_rows=1, num_running=0, block_s=30))
+        await asyncio.sleep(0)
+        job = await put(queue)
+        (claim,) = (await blocked).claims
+        assert claim.job == job
+        await leases.finish(claim, success())
+    assert (await leases.claim(free_rows=1, num_running=0, block_s=0.01)).claims == ()
+
+
+async def test_priorities_come_first_then_arrival(redis: Redis) -> None:
+    queue = make_queue(redis)
+    for key_id, priority in (
+        ("low", Priority.LOW), ("a", Priority.NORMAL), ("high", Priority.HIGH),
+    ):  # fmt: skip
+        await put(queue, key_id=key_id, priority=priority)
+    assert await order(redis) == ["high", "a", "low"]
+
+
+async def test_a_busy_key_does_not_starve_a_quiet_one(redis: Redis) -> None:
+    queue = make_queue(redis)
+    for _ in range(50):
+        await put(queue, key_id="busy", num_candidates=4)
+    await put(queue, key_id="quiet", num_candidates=4)
+    await put(queue, key_id="quiet", num_candidates=4)
+    first = (await order(redis))[:5]
+    assert first.count("quiet") == 2
+
+
+async def test_weights_share_the_machine(redis: Redis) -> None:
+    queue = make_queue(redis)
+    for key_id, weight in (("light", 1.0), ("heavy", 3.0)):
+        limits = Limits(10_000, 100_000, 100_000, 1e6, 100_000, weight)
+        for _ in range(40):
+            await queue.enqueue(make_job(key_id=key_id), limits)
+    first = (await order(redis))[:40]
+    assert 28 <= first.count("heavy") <= 32
+
+
+async def test_one_keys_jobs_keep_their_order(redis: Redis) -> None:
+    queue, leases = make_queue(redis), make_leases(redis)
+    jobs = [await put(queue, num_candidates=1 + n % 7) for n in range(30)]
+    claimed = await leases.claim(free_rows=999, num_running=0)
+    assert [claim.job for claim in claimed.claims] == jobs
+
+
+async def test_low_priority_work_does_not_cost_a_key_its_place(redis: Redis) -> None:
+    queue = make_queue(redis)
+    for _ in range(20):
+        await put(queue, key_id="a", priority=Priority.LOW, num_candidates=50)
+    await put(queue, key_id="a")
+    for _ in range(3):
+        await put(queue, key_id="b")
+    assert "a" in (await order(redis))[:2]
+
+
+async def test_a_lost_lease_brings_the_job_back(every_redis: Redis, clock: Clock) -> None:
+    queue, sweeper = make_queue(every_redis, clock), make_sweeper(every_redis, clock)
+    first, second = (make_leases(every_redis, clock, f"w{n}") for n in (1, 2))
+    job = await put(queue)
+    stale = await claim_one(first)
+    clock.advance(LEASE_S - 1)
+    assert (await sweeper.sweep()).redelivered == 0
+    await first.renew([stale], {})
+    clock.advance(LEASE_S - 1)
+    assert (await sweeper.sweep()).redelivered == 0
+    clock.advance(2)
+    assert (await sweeper.sweep()).redelivered == 1
+    assert (await queue.get(job.id)).status is JobStatus.QUEUED
+
+    claim = await claim_one(second)
+    assert (claim.attempt, claim.fence) == (2, stale.fence + 1)
+    assert await first.renew([stale], {}) == {job.id: LeaseState.LOST}
+    assert not await first.publish(stale, "partial_image", {}, b"old")
+    assert not await first.finish(stale, success(b"old"))
+    assert not await first.release(stale)
+    assert not await first.crashed(stale, "old")
+    assert await second.finish(claim, success(b"new"))
+    assert not await first.finish(stale, success(b"old"))
+    assert await queue.image(job.id, 0) == b"new0"
+    assert (await queue.get(job.id)).attempts == 2
+    names = [event.name async for event in queue.events(job.id)]
+    assert names == ["queued", "started", "queued", "started", "succeeded"]
+
+
+async def test_a_redelivered_job_keeps_its_place(redis: Redis, clock: Clock) -> None:
+    queue, leases = make_queue(redis, clock), make_leases(redis, clock)
+    first = await put(queue)
+    await claim_one(leases)
+    for _ in range(3):
+        await put(queue)
+    clock.advance(LEASE_S + 1)
+    await make_sweeper(redis, clock).sweep()
+    assert (await queue.get(first.id)).position == 0
+
+
+async def test_finishing_twice_is_once(redis: Redis) -> None:
+    queue, leases = make_queue(redis), make_leases(redis)
+    job = await put(queue, num_candidates=5)
+    claim = await claim_one(leases)
+    assert await leases.finish(claim, success(b"a"))
+    assert await leases.finish(claim, success(b"a"))  # as after a lost answer
+    assert (await queue.depth(MODEL)).candidates == 0
+    names = [event.name async for event in queue.events(job.id)]
+    assert names.count("succeeded") == 1
+
+
+async def test_a_lease_taken_back_twice_isolates_and_then_buries(
+    redis: Redis, clock: Clock
+) -> None:
+    queue, leases = make_queue(redis, clock), make_leases(redis, clock)
+    sweeper = make_sweeper(redis, clock)
+    job = await put(queue)
+    for is_isolated in (False, False, True):
+        claim = await claim_one(leases)
+        assert claim.is_isolated is is_isolated
+        clock.advance(LEASE_S + 1)
+        swept = await sweeper.sweep()
+    assert swept.dead == 1
+    view = await queue.get(job.id)
+    assert view.status is JobStatus.FAILED
+    assert view.error is not None
+    assert view.error.code == "worker_lost"
+
+
+async def test_a_crashed_batch_runs_again_one_by_one(redis: Redis) -> None:
+    queue = make_queue(redis)
+    one, two = (make_leases(redis, worker_id=f"w{n}") for n in (1, 2))
+    for _ in range(3):
+        await put(queue)
+    for claim in (await one.claim(free_rows=3, num_running=0)).claims:
+        assert await one.crashed(claim, "RuntimeError: poison")
+    plain = await put(queue)
+
+    claimed = await one.claim(free_rows=3, num_running=2)
+    assert (claimed.claims, claimed.must_drain) == ((), True)
+    other = await two.claim(free_rows=3, num_running=2)  # only one worker makes room
+    assert ([claim.job for claim in other.claims], other.must_drain) == ([plain], False)
+
+    for _ in range(3):
+        (claim,) = (await one.claim(free_rows=3, num_running=0)).claims
+        assert claim.is_isolated
+        assert await one.finish(claim, success())
+    assert not (await one.claim(free_rows=3, num_running=0)).claims
+
+
+async def test_a_job_that_crashes_alone_ends_in_failure(redis: Redis) -> None:
+    queue, leases = make_queue(redis), make_leases(redis)
+    job = await put(queue)
+    for attempt in (1, 2, 3):
+        claim = await claim_one(leases)
+        assert claim.attempt == attempt
+        assert await leases.crashed(claim, "RuntimeError: /secret/path")
+    view = await queue.get(job.id)
+    assert view.status is JobStatus.FAILED
+    assert view.error is not None
+    assert view.error.code == "worker_crashed"
+    assert "secret" not in view.error.message
+    assert (await queue.depth(MODEL)).candidates == 0
+
+
+async def test_a_handed_back_job_loses_neither_place_nor_attempt(redis: Redis) -> None:
+    queue = make_queue(redis)
+    one, two = (make_leases(redis, worker_id=f"w{n}") for n in (1, 2))
+    job = await put(queue)
+    await put(queue)
+    claim = await claim_one(one)
+    await one.renew([claim], {job.id: Progress(5, 10, "step")})
+    assert await one.release(claim)
+    view = await queue.get(job.id)
+    assert (view.status, view.position, view.attempts) == (JobStatus.QUEUED, 0, 0)
+    assert view.progress == Progress(0, 0, "waiting")
+    again = await claim_one(two)
+    assert (again.job, again.attempt) == (job, 1)
+    assert again.fence > claim.fence
+
+
+async def test_a_worker_may_say_that_a_job_is_late(redis: Redis) -> None:
+    queue, leases = make_queue(redis), make_leases(redis)
+    job = await put(queue)
+    assert await leases.finish(await claim_one(leases), Expired())
+    assert (await queue.get(job.id)).status is JobStatus.EXPIRED
+    assert (await queue.depth(MODEL)).drain_per_s is None
+
+
+async def test_renewing_keeps_the_ticket_young(redis: Redis) -> None:
+    queue, leases = make_queue(redis), make_leases(redis)
+    await put(queue)
+    claim = await claim_one(leases)
+    stream = Key.TICKETS.of(MODEL)
+    entry: Any
+    (entry,) = await redis.xpending_range(stream, GROUP, "-", "+", 9)
+    await redis.xclaim(stream, GROUP, "w1", 0, [entry["message_id"]], idle=60_000)
+    await leases.renew([claim], {})
+    (entry,) = await redis.xpending_range(stream, GROUP, "-", "+", 9)
+    assert entry["time_since_delivered"] < 60_000
+    assert entry["times_delivered"] <= 2  # renewals do not count as deliveries
+
+
+async def test_ranks_with_gaps_are_refused(redis: Redis) -> None:
+    queue, leases = make_queue(redis), make_leases(redis)
+    await put(queue)
+    claim = await claim_one(leases)
+    outcome = success(n=2)
+    gap = type(outcome)(outcome.images[1:], outcome.size, outcome.timings_s)
+    with pytest.raises(ValueError, match="ranks"):
+        await leases.finish(claim, gap)
+
+
+async def test_a_full_redis_loses_no_job(redis: Redis) -> None:
+    queue, leases = make_queue(redis), make_leases(redis)
+    await put(queue)
+    claim: Claim = await claim_one(leases)
+    await redis.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(QueueUnavailable):
+            await leases.finish(claim, success(b"x" * 1000))
+        with pytest.raises(QueueUnavailable):
+            await queue.enqueue(make_job(), ROOMY)
+    finally:
+        await redis.config_set("maxmemory", "0")
+    assert await leases.finish(claim, success())

@@ -1,0 +1,211 @@
+"""Many random orders of events on a real server: no job lost, none ends twice, counters exact."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+from redis.asyncio import Redis
+
+from service.dead_letters import DeadLetters
+from service.errors import KeyShareExceeded, QueueFull, RateLimited
+from service.jobs import TERMINAL, Expired, Failed, Job, JobStatus, JobView, Outcome, Priority
+from service.keys import GROUP, Key
+from service.leases import Claim, LeaseState
+from service.queue import Limits
+from tests.conftest import Clock
+from tests.service.makers import (
+    LEASE_S,
+    MODEL,
+    POLICY,
+    make_job,
+    make_leases,
+    make_queue,
+    make_sweeper,
+    success,
+)
+
+LIMITS = Limits(
+    max_depth=12, max_candidates=60, key_candidates=40, key_rate_per_s=50.0, key_burst=20
+)
+
+
+@dataclass
+class Model:
+    """What must be true of Redis, kept beside it in plain Python."""
+
+    rng: random.Random
+    jobs: dict[str, Job] = field(default_factory=dict)
+    claims: list[tuple[int, Claim]] = field(default_factory=list)  # stale ones stay, as zombies
+    fences: dict[str, int] = field(default_factory=dict)
+
+
+class Simulation:
+    """One queue, three workers that may fall silent, a sweeper, and the model to compare with."""
+
+    def __init__(self, redis: Redis, seed: int) -> None:
+        self.redis = redis
+        self.clock = Clock()
+        self.queue = make_queue(redis, self.clock)
+        self.workers = [make_leases(redis, self.clock, f"w{n}") for n in range(3)]
+        self.sweeper = make_sweeper(redis, self.clock)
+        self.model = Model(random.Random(seed))
+
+    async def run(self, num_events: int) -> None:
+        """Random events, with the invariants checked after each."""
+        actions = [self.enqueue] * 4 + [self.claim] * 4 + [self.finish] * 4
+        actions += [self.cancel, self.crash, self.release, self.renew, self.renew, self.zombie]
+        actions += [self.sweep, self.pass_time, self.pass_time]
+        for _ in range(num_events):
+            await self.model.rng.choice(actions)()
+            await self.check()
+
+    async def enqueue(self) -> None:
+        rng = self.model.rng
+        job = make_job(
+            num_candidates=rng.choice([1, 2, 4, 16]),
+            priority=rng.choice(list(Priority)),
+            key_id=rng.choice("abc"),
+            deadline_s=rng.choice([15.0, 60.0, 600.0]),
+        )
+        try:
+            await self.queue.enqueue(job, LIMITS)
+        except (QueueFull, RateLimited, KeyShareExceeded):
+            return
+        self.model.jobs[job.id] = job
+
+    async def claim(self) -> None:
+        index = self.model.rng.randrange(3)
+        num_running = sum(owner == index for owner, _ in self.model.claims)
+        claimed = await self.workers[index].claim(
+            free_rows=self.model.rng.choice([1, 4, 8]), num_running=num_running
+        )
+        for claim in claimed.claims:
+            assert claim.fence > self.model.fences.get(claim.job.id, 0), "a fence came twice"
+            assert claim.attempt <= POLICY.max_attempts
+            assert not claim.is_isolated or (num_running == 0 and len(claimed.claims) == 1)
+            self.model.fences[claim.job.id] = claim.fence
+            self.model.claims.append((index, claim))
+
+    def pick(self) -> tuple[int, Claim] | None:
+        """Some claim, held or stale; it is let go."""
+        if not self.model.claims:
+            return None
+        return self.model.claims.pop(self.model.rng.randrange(len(self.model.claims)))
+
+    async def finish(self) -> None:
+        if picked := self.pick():
+            index, claim = picked
+            outcomes: list[Outcome] = [success(), success(), Failed("x", "y"), Expired()]
+            outcome = self.model.rng.choice(outcomes)
+            await self.end(claim, await self.workers[index].finish(claim, outcome))
+
+    async def zombie(self) -> None:
+        """A worker that was frozen commits, and keeps the claim to try once more."""
+        if self.model.claims:
+            index, claim = self.model.rng.choice(self.model.claims)
+            await self.end(claim, await self.workers[index].finish(claim, success()))
+
+    async def end(self, claim: Claim, was_accepted: bool) -> None:
+        is_current = claim.fence == self.model.fences[claim.job.id]
+        assert is_current or not was_accepted, "a stale fence committed"
+
+    async def crash(self) -> None:
+        if picked := self.pick():
+            await self.workers[picked[0]].crashed(picked[1], "boom")
+
+    async def release(self) -> None:
+        if picked := self.pick():
+            await self.workers[picked[0]].release(picked[1])
+
+    async def renew(self) -> None:
+        index = self.model.rng.randrange(3)
+        own = {claim.job.id: claim for owner, claim in self.model.claims if owner == index}
+        states = await self.workers[index].renew(list(own.values()), {})
+        gone = [own[name] for name, state in states.items() if state is not LeaseState.HELD]
+        self.model.claims = [pair for pair in self.model.claims if pair[1] not in gone]
+
+    async def cancel(self) -> None:
+        if self.model.jobs:
+            view = await self.queue.cancel(self.model.rng.choice(list(self.model.jobs)))
+            assert view.is_terminal
+
+    async def sweep(self) -> None:
+        await self.sweeper.sweep()
+
+    async def pass_time(self) -> None:
+        self.clock.advance(self.model.rng.choice([0.5, 3, LEASE_S + 1]))
+
+    async def check(self) -> None:
+        """Every job has one state; counters and tickets say the same as the states."""
+        views = {job_id: await self.queue.get(job_id) for job_id in self.model.jobs}
+        live = [view for view in views.values() if not view.is_terminal]
+        waiting = [view for view in live if view.status is JobStatus.QUEUED]
+        depth = await self.queue.depth(MODEL)
+        assert depth.waiting == len(waiting)
+        assert depth.running == len(live) - len(waiting)
+        assert depth.candidates == sum(view.job.num_candidates for view in live)
+        assert depth.candidates <= LIMITS.max_candidates
+        await self.check_counters(live, waiting)
+        await self.check_positions(waiting)
+
+    async def check_counters(self, live: list[JobView], waiting: list[JobView]) -> None:
+        shares = Counter[bytes]()
+        for view in live:
+            shares[view.job.key_id.encode()] += view.job.num_candidates
+        raw = await self.redis.hgetall(Key.SHARES.of(MODEL))
+        assert {key: int(value) for key, value in raw.items()} == dict(shares)
+        load = await self.redis.hgetall(Key.LOAD.of(MODEL))
+        assert int(load.get(b"waiting", 0)) == sum(v.job.num_candidates for v in waiting)
+        if await self.redis.exists(Key.TICKETS.of(MODEL)):
+            (group,) = await self.redis.xinfo_groups(Key.TICKETS.of(MODEL))
+            assert group["name"] == GROUP.encode()
+            assert group["lag"] == len(waiting)
+            assert group["pending"] == len(live) - len(waiting)
+
+    async def check_positions(self, waiting: list[JobView]) -> None:
+        assert sorted(view.position or 0 for view in waiting) == list(range(len(waiting)))
+
+    async def drain(self) -> None:
+        """Let a healthy worker end all that is left."""
+        self.model.claims.clear()
+        for _ in range(500):
+            self.clock.advance(1)
+            await self.sweeper.sweep()
+            claimed = await self.workers[0].claim(free_rows=8, num_running=0)
+            for claim in claimed.claims:
+                await self.workers[0].finish(claim, success())
+            if (await self.queue.depth(MODEL)).candidates == 0:
+                return
+        raise AssertionError("the queue does not drain")
+
+    async def check_end(self) -> None:
+        """Each job ended once: one terminal event, pictures exactly where it succeeded."""
+        letters = {letter.job.id for letter in await DeadLetters(self.redis, result_ttl_s=1).list()}
+        for job_id in self.model.jobs:
+            view = await self.queue.get(job_id)
+            names = [event.name async for event in self.queue.events(job_id)]
+            assert [name for name in names if name in TERMINAL] == [view.status.value]
+            assert names[-1] == view.status.value
+            has_images = bool(await self.redis.exists(Key.IMAGES.of(job_id)))
+            assert has_images == (view.status is JobStatus.SUCCEEDED)
+            if job_id in letters:
+                assert view.status is JobStatus.FAILED
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_random_orders_lose_nothing(redis: Redis, seed: int) -> None:
+    simulation = Simulation(redis, seed)
+    await simulation.run(150)
+    await simulation.drain()
+    await simulation.check_end()
+    assert simulation.model.jobs
+
+
+async def test_random_orders_on_the_other_server(every_redis: Redis) -> None:
+    simulation = Simulation(every_redis, 99)
+    await simulation.run(100)
+    await simulation.drain()
+    await simulation.check_end()

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from redis.asyncio import Redis
+
+from service.keys import GROUP, Key
+from service.workers import ModelCard, WorkerInfo, Workers
+from tests.service.makers import MODEL, claim_one, make_leases, make_queue, put, success
+
+CARD = ModelCard(
+    model=MODEL,
+    licence="Apache-2.0",
+    size="32x32",
+    prompt_kind="text",
+    max_candidates=96,
+    num_steps=16,
+    default_top_k=None,
+    default_top_p=None,
+    default_temperature=1.0,
+    weights_digest="0" * 64,
+    prompt_len=8,
+    default_num_candidates=4,
+    vocab_size=64,
+)
+INFO = WorkerInfo(
+    id="w1",
+    state="ready",
+    card=CARD,
+    rows_total=8,
+    rows_busy=3,
+    candidates_per_s=2.5,
+    num_steps=100,
+    is_progressing=True,
+    version="0.1.0",
+)
+
+
+async def test_a_heartbeat_is_listed_until_it_is_old(redis: Redis) -> None:
+    workers = Workers(redis, ttl_s=60)
+    assert await workers.list() == []
+    await workers.heartbeat(replace(INFO, id="w2"))
+    await workers.heartbeat(INFO)
+    assert await workers.list() == [INFO, replace(INFO, id="w2")]
+    await redis.delete(Key.WORKER.of("w1"))  # as its time to live does
+    assert [worker.id for worker in await workers.list()] == ["w2"]
+    assert await redis.smembers(Key.WORKERS.of()) == {b"w2"}
+    for name in await redis.keys("*"):
+        assert await redis.pttl(name) > 0
+
+
+async def test_only_a_ready_progressing_worker_serves() -> None:
+    assert INFO.is_serving
+    assert not replace(INFO, is_progressing=False).is_serving
+    for state in ("loading", "draining", "failing"):
+        assert not replace(INFO, state=state).is_serving
+
+
+async def test_a_worker_of_another_version_is_passed_over(redis: Redis) -> None:
+    workers = Workers(redis)
+    await workers.heartbeat(INFO)
+    await workers.heartbeat(replace(INFO, id="w2"))
+    sign = json.loads(await redis.get(Key.WORKER.of("w2")) or b"")
+    await redis.set(Key.WORKER.of("w2"), json.dumps(sign | {"wings": 2}), px=10_000)
+    assert await workers.list() == [INFO]
+
+
+async def test_a_removed_worker_leaves_the_group_unless_it_holds_jobs(redis: Redis) -> None:
+    workers, queue, leases = Workers(redis), make_queue(redis), make_leases(redis)
+    await workers.remove("w1", MODEL)  # before there is any stream
+    await workers.heartbeat(INFO)
+    await put(queue)
+    claim = await claim_one(leases)
+    await workers.remove("w1", MODEL)
+    assert await workers.list() == []
+    assert await consumers(redis) == [b"w1"]
+    await leases.finish(claim, success())
+    await workers.remove("w1", MODEL)
+    assert await consumers(redis) == []
+
+
+async def consumers(redis: Redis) -> list[bytes]:
+    return [entry["name"] for entry in await redis.xinfo_consumers(Key.TICKETS.of(MODEL), GROUP)]
