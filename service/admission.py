@@ -6,6 +6,7 @@ Knows no HTTP beyond the body's schema.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Self
 
@@ -18,6 +19,8 @@ from service.queue import Enqueued, Idempotency, Limits
 from service.schemas import ImageRequest
 from service.settings import QueueSettings, Settings
 from service.workers import ModelCard
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ async def admit(
         raise
     if not enqueued.existed:
         state.metrics.admitted.labels(card.model).inc()
+        logger.info("job accepted", extra={"job_id": job.id, "model": job.model})
     return Admitted(enqueued, card)
 
 

@@ -25,14 +25,14 @@ from service.api_state import ApiState
 from service.auth import KeyRing
 from service.catalog import Catalog
 from service.envelope import ErrorEnvelope
-from service.errors import QueueUnavailable
+from service.errors import QueueUnavailable, StartRefused
 from service.leases import LeasePolicy
 from service.metrics import ApiMetrics, SweepMetrics
 from service.middleware import BodyLimit, Observe, RequestId, SecurityHeaders
 from service.openapi import DESCRIPTION
 from service.queue import Queue
 from service.redis_connection import check_server, connect
-from service.settings import Settings
+from service.settings import QueueSettings, Settings
 from service.sweep import Sweeper, Swept
 from service.workers import Workers
 
@@ -120,42 +120,45 @@ def _mount_playground(app: FastAPI, settings: Settings) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     redis: Redis = app.state.redis
     state: ApiState = app.state.api
-    await _check(redis)
     await state.queue.start()
-    sweeping = asyncio.create_task(_sweep_forever(redis, state))
+    keeping_house = asyncio.create_task(_keep_house(redis, state))
     try:
         yield
     finally:
         state.is_draining = True
-        sweeping.cancel()
+        keeping_house.cancel()
         with suppress(asyncio.CancelledError):
-            await sweeping
+            await keeping_house
         await state.queue.close()
         await redis.aclose()
 
 
-async def _check(redis: Redis) -> None:
-    """Refuse a server that would lose jobs; one that is away may come later."""
-    try:
-        await check_server(redis)
-    except QueueUnavailable:
-        logger.warning("redis does not answer yet; requests get 503 until it does")
+async def _keep_house(redis: Redis, state: ApiState) -> None:
+    """Sweep again and again, after a look at whether this Redis is fit to hold jobs."""
+    is_checked = False
+    sweeper = _sweeper(redis, state.settings.queue)
+    while True:
+        try:
+            if not is_checked:
+                await check_server(redis)
+                is_checked = True
+            _count(await sweeper.sweep(), state.metrics.sweep)
+        except QueueUnavailable:
+            logger.debug("no sweep: redis does not answer")
+        except StartRefused as error:
+            logger.critical("no new jobs are taken: %s", error)
+            state.is_draining = True
+            return
+        await asyncio.sleep(state.settings.queue.sweep_interval_s)
 
 
-async def _sweep_forever(redis: Redis, state: ApiState) -> None:
-    settings = state.settings.queue
+def _sweeper(redis: Redis, settings: QueueSettings) -> Sweeper:
     policy = LeasePolicy(
         lease_s=settings.lease_s,
         max_attempts=settings.max_attempts,
         dead_letter_ttl_s=settings.dead_letter_ttl_s,
     )
-    sweeper = Sweeper(redis, policy=policy)
-    while True:
-        try:
-            _count(await sweeper.sweep(), state.metrics.sweep)
-        except QueueUnavailable:
-            logger.debug("no sweep: redis does not answer")
-        await asyncio.sleep(settings.sweep_interval_s)
+    return Sweeper(redis, policy=policy)
 
 
 def _count(swept: Swept, metrics: SweepMetrics) -> None:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType
 from service.hangup import ClientGoneError
+from service.logs import bound
 from service.metrics import ApiMetrics
 
 BODY_TIMEOUT_S = 10.0
@@ -35,13 +36,14 @@ class RequestId:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Put the id into `scope["state"]` and into the answer's headers."""
+        """Put the id into `scope["state"]`, the log lines and the answer's headers."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        await self.app(scope, receive, _adding(send, [("x-request-id", request_id)]))
+        with bound(request_id=request_id):
+            await self.app(scope, receive, _adding(send, [("x-request-id", request_id)]))
 
 
 def _request_id(scope: Scope) -> str:
