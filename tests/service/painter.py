@@ -1,0 +1,150 @@
+"""A worker that paints plain squares instead of running a model, for tests of the HTTP side.
+
+It takes part in the queue as every worker does: signs of life, claims, events, leases, results. Its
+pictures are real files, and a function of prompt, seed and candidate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+
+from PIL import Image as Pillow
+from redis.asyncio import Redis
+
+from service.jobs import Failed, Image, Job, Outcome, Progress, Succeeded
+from service.leases import Claim, LeasePolicy, Leases, LeaseState
+from service.workers import ModelCard, WorkerInfo, Workers
+
+NUM_STEPS = 16
+FAILING_PROMPT = "please fail"
+LONG_PROMPT = 64  # a longer prompt is cut, the painter says
+POLICY = LeasePolicy(lease_s=10.0, max_attempts=3, dead_letter_ttl_s=60.0)
+
+TEXT_CARD = ModelCard(
+    model="tiny",
+    licence="Apache-2.0",
+    size="32x32",
+    prompt_len=8,
+    prompt_kind="text",
+    max_candidates=96,
+    default_num_candidates=4,
+    vocab_size=64,
+    num_steps=NUM_STEPS,
+    default_top_k=32,
+    default_top_p=None,
+    default_temperature=1.0,
+    weights_digest="0" * 64,
+)
+CLASS_CARD = replace(TEXT_CARD, model="tiny-class", prompt_kind="class", num_classes=10)
+UNCOND_CARD = replace(TEXT_CARD, model="tiny-uncond", prompt_kind="none", prompt_len=1)
+
+
+def paint(job: Job, candidate: int) -> bytes:
+    """The file of a square in a colour that job and candidate decide."""
+    digest = hashlib.sha256(f"{job.prompt}|{job.seed}|{candidate}".encode()).digest()
+    file = io.BytesIO()
+    Pillow.new("RGB", (32, 32), tuple(digest[:3])).save(file, job.output_format)
+    return file.getvalue()
+
+
+class Painter:
+    """One such worker. While `gate` is closed (cleared), the jobs it holds do not end."""
+
+    def __init__(self, redis: Redis, card: ModelCard, rows: int = 128) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.evicted: list[str] = []
+        self.running: set[str] = set()
+        self.started: list[Job] = []
+        self._rows = rows
+        self._id = f"painter-{card.model}"
+        self._card = card
+        self._workers = Workers(redis)
+        self._leases = Leases(redis, model=card.model, worker_id=self._id, policy=POLICY)
+
+    async def announce(self) -> None:
+        """Give a sign of life."""
+        info = WorkerInfo(
+            id=self._id,
+            state="ready",
+            card=self._card,
+            rows_total=self._rows,
+            rows_busy=len(self.running),
+            candidates_per_s=100.0,
+            num_steps=0,
+            is_progressing=True,
+            version="0",
+        )
+        await self._workers.heartbeat(info)
+
+    async def leave(self) -> None:
+        """Go off the list."""
+        await self._workers.remove(self._id, self._card.model)
+
+    async def run(self) -> None:
+        """Claim and paint until cancelled."""
+        async with asyncio.TaskGroup() as jobs:
+            while True:
+                await self.announce()
+                claimed = await self._leases.claim(
+                    free_rows=self._rows, num_running=len(self.running), block_s=0.1
+                )
+                for claim in claimed.claims:
+                    jobs.create_task(self._work(claim))
+
+    async def _work(self, claim: Claim) -> None:
+        job = claim.job
+        self.running.add(job.id)
+        self.started.append(job)
+        try:
+            await self._preview(claim)
+            if await self._pass_gate(claim):
+                await self._leases.finish(claim, self._outcome(job))
+        finally:
+            self.running.discard(job.id)
+
+    async def _preview(self, claim: Claim) -> None:
+        for index in range(claim.job.partial_images):
+            data = {"index": index, "candidate": 0}
+            await self._leases.publish(claim, "partial_image", data, paint(claim.job, -index))
+
+    async def _pass_gate(self, claim: Claim) -> bool:
+        total = claim.job.num_candidates * NUM_STEPS
+        while not self.gate.is_set():
+            progress = {claim.job.id: Progress(total // 2, total, "decode")}
+            state = (await self._leases.renew([claim], progress))[claim.job.id]
+            if state is not LeaseState.HELD:
+                self.evicted.append(claim.job.id)
+                return False
+            await asyncio.sleep(0.02)
+        return True
+
+    def _outcome(self, job: Job) -> Outcome:
+        if job.prompt == FAILING_PROMPT:
+            return Failed("model_error", "The model could not draw this.")
+        images = tuple(
+            Image(candidate, candidate, 0.5 - candidate / 100, paint(job, candidate))
+            for candidate in range(job.n)
+        )
+        is_cut = isinstance(job.prompt, str) and len(job.prompt) > LONG_PROMPT
+        return Succeeded(images, self._card.size, {"decode": 0.01}, prompt_truncated=is_cut)
+
+
+@asynccontextmanager
+async def painting(redis: Redis, card: ModelCard = TEXT_CARD) -> AsyncIterator[Painter]:
+    """A painter at work."""
+    painter = Painter(redis, card)
+    await painter.announce()
+    working = asyncio.create_task(painter.run())
+    try:
+        yield painter
+    finally:
+        working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
+        await painter.leave()

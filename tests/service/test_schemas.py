@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from service.problems import invalid_request
+from service.schemas import ImageRequest
+
+
+def _parse(text: str) -> ImageRequest:
+    return ImageRequest.model_validate(json.loads(text))
+
+
+def _problem(text: str) -> tuple[str | None, str]:
+    with pytest.raises(ValidationError) as caught:
+        _parse(text)
+    error = invalid_request(caught.value.errors()[0])
+    return error.param, error.code
+
+
+def test_what_is_left_out_or_null_is_the_same_request() -> None:
+    left_out = _parse('{"prompt": "a cat"}')
+    null = _parse('{"prompt": "a cat", "seed": null, "top_k": null, "model": null}')
+    assert left_out == null
+    assert left_out.digest() == null.digest()
+
+
+def test_every_field_counts_for_the_digest() -> None:
+    assert _parse('{"prompt": "a"}').digest() != _parse('{"prompt": "b"}').digest()
+    assert _parse('{"prompt": "1"}').digest() != _parse('{"prompt": 1}').digest()
+    assert _parse('{"seed": 1}').digest() != _parse('{"seed": 2}').digest()
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ('{"n": 0}', "n"),
+        ('{"n": 11}', "n"),
+        ('{"n": 1.5}', "n"),
+        ('{"n": true}', "n"),
+        ('{"n": "3"}', "n"),
+        ('{"num_candidates": 97}', "num_candidates"),
+        ('{"num_candidates": 0}', "num_candidates"),
+        ('{"top_k": 0}', "top_k"),
+        ('{"top_k": -1}', "top_k"),
+        ('{"top_p": 0}', "top_p"),
+        ('{"top_p": 1.01}', "top_p"),
+        ('{"temperature": 0}', "temperature"),
+        ('{"temperature": NaN}', "temperature"),
+        ('{"temperature": Infinity}', "temperature"),
+        ('{"temperature": 1e-30}', "temperature"),
+        ('{"seed": -1}', "seed"),
+        ('{"seed": 9007199254740992}', "seed"),
+        ('{"seed": 1e300}', "seed"),
+        ('{"size": "large"}', "size"),
+        ('{"size": "256x256\\n"}', "size"),
+        ('{"response_format": "hex"}', "response_format"),
+        ('{"output_format": "gif"}', "output_format"),
+        ('{"partial_images": 4}', "partial_images"),
+        ('{"stream": "true"}', "stream"),
+        ('{"priority": "highest"}', "priority"),
+        ('{"deadline_s": 0}', "deadline_s"),
+        ('{"prompt": true}', "prompt"),
+        ('{"prompt": ["a"]}', "prompt"),
+        ('{"prompt": 1.5}', "prompt"),
+        ('{"prompt": "\\ud800"}', "prompt"),
+        ('{"user": "\\udfff"}', "user"),
+    ],
+)
+def test_a_bad_field_is_named(body: str, param: str) -> None:
+    assert _problem(body) == (param, "invalid_value")
+
+
+def test_an_unknown_field_is_named() -> None:
+    assert _problem('{"prompt": "a", "cfg_scale": 3}') == ("cfg_scale", "unknown_parameter")
+
+
+def test_a_field_name_that_is_no_text_is_refused_without_a_name() -> None:
+    assert _problem('{"\\ud800": 3}') == (None, "invalid_value")
+
+
+def test_openai_fields_without_meaning_here_are_accepted() -> None:
+    body = _parse(
+        '{"prompt": "a", "quality": "hd", "style": "vivid", "background": "opaque",'
+        ' "moderation": "low", "output_compression": 80, "user": "u1"}'
+    )
+    assert body.prompt == "a"
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    assert _parse('{"n": 2.0}').n == 2
+
+
+def test_prompts_keep_every_letter() -> None:
+    text = "  два кота\u0000 🐈‍⬛\n"
+    assert _parse(json.dumps({"prompt": text})).prompt == text
