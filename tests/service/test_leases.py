@@ -94,6 +94,20 @@ async def test_weights_share_the_machine(redis: Redis) -> None:
     assert 28 <= first.count("heavy") <= 32
 
 
+async def test_a_key_that_was_away_gets_no_credit_for_it(redis: Redis) -> None:
+    queue, leases = make_queue(redis), make_leases(redis)
+    for _ in range(50):
+        await put(queue, key_id="busy")
+    for claim in (await leases.claim(free_rows=50, num_running=0)).claims:
+        await leases.finish(claim, success())
+    for key_id in ("quiet", "busy"):
+        for _ in range(20):
+            await put(queue, key_id=key_id)
+    first = (await order(redis))[:20]
+    assert 9 <= first.count("busy") <= 11
+    assert await redis.zcard(Key.FINISH.of(MODEL, "1")) <= 1  # what is behind is forgotten
+
+
 async def test_one_keys_jobs_keep_their_order(redis: Redis) -> None:
     queue, leases = make_queue(redis), make_leases(redis)
     jobs = [await put(queue, num_candidates=1 + n % 7) for n in range(30)]
