@@ -7,6 +7,8 @@ in it can't be guessed, and clients fetch image addresses without their key.
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
@@ -21,7 +23,7 @@ from service.jobs import JobView
 from service.openapi import BODY_ERRORS, PICTURE_CONTENT, STREAM_CONTENT, errors
 from service.queue import Idempotency
 from service.schemas import MAX_IMAGES, ImageRequest
-from service.sse import EventStream
+from service.sse import EventStream, ServerEvent
 
 _JOB_ID = re.compile(r"job_[0-9a-hjkmnp-tv-z]{26}")
 _IMAGE_KEPT = "private, max-age=3600, immutable"  # the same bytes for as long as they exist
@@ -114,6 +116,7 @@ async def image(
     response_class=Response,
     responses={
         200: {"description": "The job's events until its end.", "content": STREAM_CONTENT},
+        204: {"description": "The job has ended and the client has seen all of it."},
         **errors(400, 401, 404, 503),
     },
 )
@@ -122,11 +125,24 @@ async def events(
     request: Request,
     state: State,
     last_event_id: Annotated[str, Header(pattern=r"^\d{1,15}(-\d{1,9})?$")] = "0",
-) -> EventStream:
+) -> Response:
     """Follow the job: queued, started, progress, partial_image, then how it ended.
 
     A client that comes back with Last-Event-ID gets what it missed.
     """
     job_id = view.job.id
     stream = job_events(state, job_id, last_event_id, image_urls(request, state, job_id))
-    return EventStream(stream, heartbeat_s=state.settings.api.heartbeat_s)
+    first = await anext(stream, None) if view.is_terminal else None
+    if view.is_terminal and first is None:
+        return Response(status_code=204)  # an EventSource does not come back after that
+    return EventStream(_led_by(first, stream), heartbeat_s=state.settings.api.heartbeat_s)
+
+
+async def _led_by(
+    first: ServerEvent | None, rest: AsyncGenerator[ServerEvent, None]
+) -> AsyncGenerator[ServerEvent, None]:
+    async with aclosing(rest):
+        if first is not None:
+            yield first
+        async for event in rest:
+            yield event

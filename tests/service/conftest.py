@@ -1,0 +1,34 @@
+"""A running API on an empty queue, a worker that paints squares, and a client, for HTTP tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from tests.servers import RedisServer
+from tests.service.live_api import LiveApi, api_settings, serving
+from tests.service.painter import Painter, painting
+
+
+@pytest.fixture
+async def api(redis: Redis, valkey_server: RedisServer) -> AsyncIterator[LiveApi]:
+    """The API without keys."""
+    async with serving(api_settings(valkey_server)) as live:
+        yield live
+
+
+@pytest.fixture
+async def http(api: LiveApi) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of it."""
+    async with api.client() as client:
+        yield client
+
+
+@pytest.fixture
+async def painter(redis: Redis) -> AsyncIterator[Painter]:
+    """A worker for `tiny`."""
+    async with painting(redis) as at_work:
+        yield at_work
