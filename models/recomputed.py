@@ -215,7 +215,7 @@ def transfer_logits(subject: Subject) -> Tensor:
 
 def upstream_checkpoint(recorded: Recorded) -> Checkpoint:
     """The text model that the transfer numbers started from."""
-    folder = recorded.folder / recorded.fact("transfer")["upstream"]
+    folder = recorded.folder / recorded.fact("transfer", "upstream")
     if not folder.is_dir():
         raise AbsentError(f"the upstream folder {folder}")
     return open_checkpoint(folder)
@@ -254,9 +254,9 @@ def _training_loss(subject: Subject) -> Tensor:
 
 def _e2e_prefix(subject: Subject) -> Tensor:
     if subject.prefix == "text":
-        return subject.encode([subject.recorded.fact("e2e")["prompt"]])
+        return subject.encode([subject.recorded.fact("e2e", "prompt")])
     if subject.prefix == "class":
-        return torch.tensor([[subject.recorded.fact("e2e")["cls_idx"]]])
+        return torch.tensor([[subject.recorded.fact("e2e", "cls_idx")]])
     return subject.prefixes("")
 
 

@@ -42,7 +42,7 @@ class Recorded:
         if not path.is_file():
             raise MissingFileError(f"{path} does not exist")
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             info = json.loads(info_path.read_text("utf-8")) if info_path.is_file() else {}
         except Exception as error:  # a damaged archive may raise whatever its bytes lead to
@@ -56,8 +56,11 @@ class Recorded:
         tensor = torch.from_numpy(np.array(self.arrays[name]))
         return tensor if tensor.is_floating_point() else tensor.long()
 
-    def fact(self, name: str) -> Any:
-        """A top-level value of expected.json."""
-        if name not in self.info:
-            raise AbsentError(f"expected.json: {name}")
-        return self.info[name]
+    def fact(self, *path: str) -> Any:
+        """A value of expected.json, by its keys from the outside in."""
+        value: Any = self.info
+        for name in path:
+            if not isinstance(value, dict) or name not in value:
+                raise AbsentError(f"expected.json: {'.'.join(path)}")
+            value = value[name]
+        return value

@@ -97,12 +97,12 @@ def _check(name: str, subject: Subject) -> Iterator[Result]:
     except (RuntimeError, ValueError, IndexError) as error:  # numbers of another model
         yield Result(name, np.inf, tolerance, f"can't be computed: {error}")
         return
-    yield compare(name, computed, subject.recorded, tolerance)
+    yield compare(name, computed, subject.recorded)
 
 
-def compare(name: str, computed: NDArray[Any], numbers: Recorded, tolerance: float) -> Result:
+def compare(name: str, computed: NDArray[Any], numbers: Recorded) -> Result:
     """Judge one array."""
-    wanted = numbers.arrays[name]
+    wanted, tolerance = numbers.arrays[name], _tolerance(name, numbers)
     if computed.shape != wanted.shape:
         note = f"shape {computed.shape}, recorded {wanted.shape}"
         return Result(name, np.inf, tolerance, note)

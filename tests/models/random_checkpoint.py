@@ -1,0 +1,60 @@
+"""Writes a checkpoint with seeded random weights in the official layout, of any size.
+
+`python -m tests.models.random_checkpoint FOLDER` makes one of the full 1.3B (5.5 GB on disk, the
+same in memory while it is written), for trying conversion and loading without the real weights.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models import config
+from models.checkpoint import STAGE_FILES
+from models.errors import Shape
+from models.official import upstream_shapes
+from models.presets import Preset, get_preset
+from models.transformer import Transformer
+from models.vqgan import VQGAN
+from models.weights import shapes
+from tests.models.golden import GOLDEN
+
+
+def write_random_checkpoint(folder: Path, preset: Preset, seed: int = 0) -> None:
+    """Write config.yaml, both .ckpt files and, for text models, a small tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config.write(folder, preset)
+    with torch.device("meta"):
+        stage1, stage2 = VQGAN(preset.stage1), Transformer(preset.stage2)
+    generator = torch.Generator().manual_seed(seed)
+    states: dict[str, Mapping[str, Shape]] = {
+        STAGE_FILES["stage1"]: shapes(stage1),
+        STAGE_FILES["stage2"]: upstream_shapes(shapes(stage2), preset.stage2.prefix),
+    }
+    for name, needed in states.items():
+        state = {key: _values(key, shape, generator) for key, shape in needed.items()}
+        torch.save({"epoch": 0, "state_dict": state}, folder / name)
+    if preset.stage2.prefix == "text":
+        source = GOLDEN / "mindalle_text" / "tokenizer"
+        shutil.copytree(source, folder / "tokenizer", dirs_exist_ok=True)
+
+
+def _values(key: str, shape: Shape, generator: torch.Generator) -> Tensor:
+    """Spread values that keep activations near 1: gains around 1, weights by their width."""
+    values = torch.empty(shape).normal_(generator=generator)
+    is_gain = len(shape) == 1 and key.endswith("weight")
+    if is_gain:
+        return values.mul_(0.1).add_(1)
+    if len(shape) == 1:
+        return values.mul_(0.1)
+    is_table = "emb" in key or key.startswith("sos")
+    return values.mul_(0.04 if is_table else values[0].numel() ** -0.5)
+
+
+if __name__ == "__main__":
+    write_random_checkpoint(Path(sys.argv[1]), get_preset("mindalle-1.3b"))
