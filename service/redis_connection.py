@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import FullJitterBackoff
 from redis.exceptions import (
     AuthenticationError,
@@ -43,6 +43,7 @@ _AWAY = (
     AuthenticationError,
     OSError,
 )
+_NOT_NOW = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "LOADING", "UNBLOCKED", "OOM")
 
 
 def connect(settings: RedisSettings) -> Redis:
@@ -117,6 +118,15 @@ def _connect_sentinel(url: SplitResult, settings: RedisSettings) -> Redis:
     return client
 
 
+async def disconnect(redis: Redis) -> None:
+    """Close the client, and with Sentinel its connections to the Sentinels, too."""
+    await redis.aclose()
+    pool = redis.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        for watcher in pool.sentinel_manager.sentinels:
+            await watcher.aclose()
+
+
 def _host_port(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal():
@@ -132,6 +142,11 @@ async def translated_errors() -> AsyncIterator[None]:
     except _AWAY as error:
         _log.debug("redis is away: %s", type(error).__name__)
         raise QueueUnavailable from error
+    except ResponseError as error:
+        if not str(error).startswith(_NOT_NOW):
+            raise
+        _log.warning("redis refuses: %s", error)
+        raise QueueUnavailable from error
 
 
 async def check_server(redis: Redis) -> None:
@@ -140,10 +155,9 @@ async def check_server(redis: Redis) -> None:
     QueueUnavailable when it does not answer.
     """
     async with translated_errors():
-        server: dict[str, Any] = await redis.info("server")
+        version = await _info(redis, "server", "redis_version")
         policy = await _policy(redis)
-    version = str(server["redis_version"])
-    if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
+    if version is not None and tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
         raise StartRefused(f"Redis {version} is too old; 7.0 or newer is needed")
     if policy is None:
         _log.warning("Redis does not tell its maxmemory-policy; it must be noeviction")
@@ -161,11 +175,15 @@ async def _policy(redis: Redis) -> str | None:
             return str(config["maxmemory-policy"])
     except ResponseError:
         _log.debug("CONFIG GET is not allowed here")
+    return await _info(redis, "memory", "maxmemory_policy")
+
+
+async def _info(redis: Redis, section: str, name: str) -> str | None:
     try:
-        memory: dict[str, Any] = await redis.info("memory")
+        values: dict[str, Any] = await redis.info(section)
     except ResponseError:
         return None
-    return memory.get("maxmemory_policy")
+    return str(values[name]) if name in values else None
 
 
 def backoff_s(failures: int, cap_s: float = 5.0) -> float:
