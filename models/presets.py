@@ -179,6 +179,37 @@ _ALL = (
         stage1=Stage1Config(),
         stage2=Stage2Config(prefix="none", vocab_size_txt=0, ctx_len_txt=0),
     ),
+    Preset(
+        name="emoji",
+        description="A small minDALL-E trained from scratch on free emoji art: 64×64 pixels",
+        licence="Apache-2.0",
+        stage1=Stage1Config(
+            embed_dim=16,
+            n_embed=1024,
+            z_channels=128,
+            resolution=64,
+            ch=32,
+            ch_mult=(1, 2, 4),
+            num_res_blocks=1,
+            attn_resolutions=(8,),
+            patch_size=2,
+            norm_groups=16,
+        ),
+        stage2=Stage2Config(
+            embed_dim=256,
+            n_layers=6,
+            n_heads=4,
+            vocab_size_img=1024,
+            ctx_len_img=64,
+            vocab_size_txt=2325,
+            ctx_len_txt=16,
+        ),
+        clip=ClipConfig(
+            model_name="emoji", weights="clip/clip.safetensors", config="clip/open_clip_config.json"
+        ),
+        sampling=SamplingDefaults(temperature=0.7, top_k=None, num_candidates=16),
+        weights="emoji",
+    ),
     _tiny("tiny", "text prefix", _TINY_STAGE2),
     _tiny(
         "tiny-class",

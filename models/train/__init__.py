@@ -1,1 +1,1 @@
-"""Training of stage 1, stage 2 and CLIP. The service never imports this package."""
+"""Training: the emoji data set, stage 1, stage 2 and CLIP; one module per command."""

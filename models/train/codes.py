@@ -1,0 +1,123 @@
+"""Every variant of the data set as stage 1's codes, made once: `python -m models.train.codes`.
+
+Stage 2 then trains without touching a pixel. Knows no text: captions are drawn anew each time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.presets import get_preset
+from models.train.art import load_art
+from models.train.captions import Variant
+from models.train.data import EmojiSet
+from models.vqgan import VQGAN
+
+# How often stage 2 sees each kind of variant.
+SHARES = {"plain": 0.56, "colour": 0.2, "background": 0.14, "finish": 0.04, "several": 0.06}
+_NUM_SEVERAL = 8000
+_BATCH = 64
+
+
+def kind(variant: Variant) -> str:
+    """Which of SHARES' kinds a variant is."""
+    said = [name for name in ("colour", "background", "finish") if getattr(variant, name)]
+    if len(said) > 1:
+        return "several"
+    return said[0] if said else "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class CodeTable:
+    """Variants and their codes [M, T], grouped by kind."""
+
+    variants: tuple[Variant, ...]
+    codes: Tensor
+    by_kind: dict[str, tuple[int, ...]]
+
+    def draw(self, rng: Random) -> int:
+        """A row: first a kind by SHARES, then any of that kind."""
+        kinds = [name for name in SHARES if self.by_kind.get(name)]
+        chosen = rng.choices(kinds, [SHARES[name] for name in kinds])[0]
+        return rng.choice(self.by_kind[chosen])
+
+
+def table(variants: tuple[Variant, ...], codes: Tensor) -> CodeTable:
+    """Group variants by kind."""
+    groups: dict[str, list[int]] = {}
+    for row, variant in enumerate(variants):
+        groups.setdefault(kind(variant), []).append(row)
+    return CodeTable(variants, codes, {name: tuple(rows) for name, rows in groups.items()})
+
+
+def load(folder: Path) -> CodeTable:
+    """Read what `main` wrote."""
+    variants = tuple(Variant(*row) for row in json.loads((folder / "variants.json").read_text()))
+    return table(variants, torch.from_numpy(np.load(folder / "codes.npy")).long())
+
+
+def all_variants(data: EmojiSet, seed: int = 0) -> tuple[Variant, ...]:
+    """Every allowed single variation of every training picture, and some with several at once."""
+    single = [variant for image in data.images for variant in data.variants(image)]
+    rng = Random(seed)
+    drawn = (data.draw(rng) for _ in range(40 * _NUM_SEVERAL))
+    several = dict.fromkeys(variant for variant in drawn if kind(variant) == "several")
+    return (*single, *list(several)[:_NUM_SEVERAL])
+
+
+@torch.inference_mode()
+def encode(model: VQGAN, data: EmojiSet, variants: tuple[Variant, ...]) -> Tensor:
+    """Codes [M, T] of variants."""
+    parts = []
+    for start in range(0, len(variants), _BATCH):
+        images = torch.stack([data.render(v) for v in variants[start : start + _BATCH]])
+        parts.append(model.encode(images).flatten(1))
+    return torch.cat(parts)
+
+
+def load_stage1(run: Path) -> VQGAN:
+    """The averaged weights of a stage-1 run."""
+    model = VQGAN(get_preset("emoji").stage1)
+    model.load_state_dict(torch.load(run / "state.pt", weights_only=True)["average"])
+    return model.eval().requires_grad_(False)
+
+
+def _encode_part(stage1: Path, art: Path, variants: tuple[Variant, ...]) -> Any:
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    return encode(load_stage1(stage1), EmojiSet(load_art(art)), variants).short().numpy()
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description="Encode the emoji data set by a stage-1 run.")
+    parser.add_argument("--stage1", type=Path, default=Path("runs/stage1"))
+    parser.add_argument("--art", type=Path, default=Path("runs/emoji-art"))
+    parser.add_argument("--out", type=Path, default=Path("runs/codes"))
+    parser.add_argument("--workers", type=int, default=2)
+    args = parser.parse_args()
+    variants = all_variants(EmojiSet(load_art(args.art)))
+    size = -(-len(variants) // args.workers)
+    parts = [variants[start : start + size] for start in range(0, len(variants), size)]
+    with ProcessPoolExecutor(args.workers) as pool:
+        codes = list(
+            pool.map(_encode_part, *zip(*((args.stage1, args.art, p) for p in parts), strict=True))
+        )
+    args.out.mkdir(parents=True, exist_ok=True)
+    np.save(args.out / "codes.npy", np.concatenate(codes))
+    (args.out / "variants.json").write_text(json.dumps([astuple(v) for v in variants]))
+    print(f"{len(variants)} variants in {args.out}")
+
+
+if __name__ == "__main__":
+    main()

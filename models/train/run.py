@@ -1,0 +1,162 @@
+"""A training run's life: its folder, schedule, log, curve, checkpoints and averaged weights.
+
+Knows no model. A batch is drawn from the run's seed and the step alone, so a resumed run repeats
+what an uninterrupted one does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+State = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Cosine from the full rate to `floor` of it over `steps`, after a linear warm-up."""
+
+    steps: int
+    warm_up: int = 50
+    floor: float = 0.02
+
+    def factor(self, step: int) -> float:
+        """What the learning rates are multiplied with at this step."""
+        rise = min(1.0, (step + 1) / self.warm_up)
+        progress = min(1.0, step / max(1, self.steps))
+        return rise * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+    def apply(self, optimiser: Optimizer, step: int) -> None:
+        """Set an optimiser's rates; `initial_lr` is remembered at the first call."""
+        for group in optimiser.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+            group["lr"] = group["initial_lr"] * self.factor(step)
+
+
+class Average:
+    """An exponential moving average of a model's weights, bias-corrected at the start."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Take in the weights after this step."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                self.weights[name].lerp_(value, 1 - decay)
+            else:
+                self.weights[name].copy_(value)
+
+
+class Run:
+    """One folder of a training run: state.pt, log.jsonl, curve.png and whatever a stage adds."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder = folder
+        self.seed = seed
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def rng(self, step: int) -> Random:
+        """The only source of randomness of a step."""
+        return Random(f"{self.seed}/{step}")
+
+    def torch_rng(self, step: int) -> torch.Generator:
+        """The same for torch."""
+        return torch.Generator().manual_seed(self.rng(step).getrandbits(62))
+
+    def log(self, step: int, **values: float) -> None:
+        """Append one line to the log."""
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step, "time": round(time.time(), 1), **values}) + "\n")
+
+    def history(self) -> list[dict[str, float]]:
+        """All lines of the log."""
+        path = self.folder / "log.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def plot(self, *keys: str) -> None:
+        """Draw the log's curves into curve.png, one panel a key."""
+        import matplotlib as mpl  # noqa: PLC0415  slow to import and only training draws
+
+        mpl.use("Agg")
+        from matplotlib import pyplot as plt  # noqa: PLC0415  after the backend is chosen
+
+        history = self.history()
+        figure, axes = plt.subplots(1, len(keys), figsize=(4 * len(keys), 3), squeeze=False)
+        for axis, key in zip(axes[0], keys, strict=True):
+            points = [(row["step"], row[key]) for row in history if key in row]
+            axis.plot(*zip(*points, strict=True) if points else ([], []))
+            axis.set(title=key, xlabel="step")
+        figure.tight_layout()
+        figure.savefig(self.folder / "curve.png")
+        plt.close(figure)
+
+    def save(self, state: State) -> None:
+        """Replace the checkpoint in one rename, so that a kill never leaves half a file."""
+        part = self.folder / "state.part"
+        torch.save(state, part)
+        part.replace(self.folder / "state.pt")
+
+    def load(self) -> State | None:
+        """The last checkpoint, if there is one."""
+        path = self.folder / "state.pt"
+        return torch.load(path, weights_only=True) if path.exists() else None
+
+
+def train(
+    run: Run,
+    steps: range,
+    step_once: Callable[[int], dict[str, float]],
+    every: Iterable[tuple[int, Callable[[int], None]]],
+) -> None:
+    """The loop of every stage: one step, log now and then, and the periodic chores.
+
+    `every` pairs a number of steps with what to do then; all are done once more at the end.
+    """
+    chores = list(every)
+    bar = tqdm(steps, initial=steps.start, total=steps.stop, dynamic_ncols=True, mininterval=5)
+    for step in bar:
+        values = step_once(step)
+        if step % 20 == 0 or step == steps.stop - 1:
+            run.log(step, **values)
+            bar.set_postfix({key: f"{value:.3g}" for key, value in values.items()})
+        for period, chore in chores:
+            if (step + 1) % period == 0 or step == steps.stop - 1:
+                chore(step)
+
+
+def arguments(description: str, folder: str, steps: int) -> argparse.ArgumentParser:
+    """The options that every training command has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--run", type=Path, default=Path(folder), help="where the run lives")
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--resume", action="store_true", help="go on from the run's state.pt")
+    parser.add_argument("--art", type=Path, default=Path("runs/emoji-art"), help="picture cache")
+    return parser
+
+
+def save_grid(pixels: Tensor, columns: int, path: Path) -> None:
+    """Write pixels [N, 3, H, W] in [0, 1] as one PNG, row by row."""
+    rows = -(-len(pixels) // columns)
+    blank = pixels.new_ones((rows * columns - len(pixels), *pixels.shape[1:]))
+    grid = torch.cat([pixels, blank]).unflatten(0, (rows, columns))
+    joined = grid.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # [rows·H, columns·W, 3]
+    Image.fromarray((joined.clamp(0, 1) * 255).byte().numpy()).save(path)
