@@ -58,7 +58,7 @@ def convert(
     """
     checkpoint = open_checkpoint(source, verify_sha256=True)
     report(f"source: {source}, {checkpoint.layout} layout, preset {checkpoint.preset.name}")
-    stages = {stage: _tensors(checkpoint, stage) for stage in STAGE_FILES}
+    stages = {stage: _tensors(checkpoint, stage, dtype) for stage in STAGE_FILES}
     save(
         target,
         checkpoint.preset,
@@ -117,7 +117,7 @@ def save(
     draft.rename(folder)
 
 
-def _tensors(checkpoint: Checkpoint, stage: Stage) -> Tensors:
+def _tensors(checkpoint: Checkpoint, stage: Stage, dtype: torch.dtype | None) -> Tensors:
     """One stage by our names, checked against the config before anything is written."""
     preset = checkpoint.preset
     with torch.device("meta"):
@@ -127,7 +127,7 @@ def _tensors(checkpoint: Checkpoint, stage: Stage) -> Tensors:
     needed = shapes(module)
     source = checkpoint.source(stage)
     source.check(needed)
-    return source.tensors(needed)
+    return source.tensors(needed, torch.device("cpu"), dtype)
 
 
 def _weight_files(checkpoint: Checkpoint) -> list[str]:

@@ -67,9 +67,12 @@ class OfficialWeights:
         if not report.is_clean:
             raise KeyMismatchError(self._where, report)
 
-    def tensors(self, needed: dict[str, Shape]) -> Iterator[tuple[str, Tensor]]:
+    def tensors(
+        self, needed: dict[str, Shape], device: torch.device, dtype: torch.dtype | None
+    ) -> Iterator[tuple[str, Tensor]]:
         """See WeightSource."""
         for name, shape in needed.items():
             names = upstream_names(name, self._prefix) if self._prefix else (name,)
             parts = [self._state[part] for part in names]
-            yield name, (torch.cat(parts) if len(parts) > 1 else parts[0].view(shape))
+            tensor = torch.cat(parts) if len(parts) > 1 else parts[0].view(shape)
+            yield name, tensor.to(device=device, dtype=dtype)

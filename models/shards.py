@@ -32,6 +32,7 @@ from models.errors import (
 MANIFEST_NAME = "manifest.json"
 SHARD_BYTES = 128 * 2**20
 _FORMAT = 1
+_PIECE_BYTES = 8 * 2**20
 
 
 class ShardWriter:
@@ -95,12 +96,15 @@ class ShardedWeights:
         if not report.is_clean:
             raise KeyMismatchError(f"{self._stage} in {self._folder}", report)
 
-    def tensors(self, needed: dict[str, Shape]) -> Iterator[tuple[str, Tensor]]:
-        """See WeightSource. The tensors are views of the mapped shard."""
+    def tensors(
+        self, needed: dict[str, Shape], device: torch.device, dtype: torch.dtype | None
+    ) -> Iterator[tuple[str, Tensor]]:
+        """See WeightSource. What needs no conversion stays in the mapped shard."""
         for path in self._files:
             with _open(path) as shard:
-                for name in _names(shard):
-                    yield name, shard.get_tensor(name)
+                names = _names(shard)
+            for name in names:
+                yield name, _read(path, name, device, dtype)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -166,6 +170,21 @@ def _shards(
         size += converted.nbytes
     if shard:
         yield shard
+
+
+def _read(path: Path, name: str, device: torch.device, dtype: torch.dtype | None) -> Tensor:
+    with _open(path) as shard:
+        view: Tensor = shard.get_tensor(name)
+    if view.ndim == 0 or (device == view.device and dtype in (None, view.dtype)):
+        return view.to(device=device, dtype=dtype)
+    out = torch.empty(view.shape, device=device, dtype=dtype or view.dtype)
+    rows = max(_PIECE_BYTES * len(out) // max(view.nbytes, 1), 1)
+    del view
+    for start in range(0, len(out), rows):
+        # Opened anew for each piece: the pages of a mapping count as resident until it closes.
+        with _open(path) as shard:
+            out[start : start + rows] = shard.get_slice(name)[start : start + rows]
+    return out
 
 
 def _names(shard: Any) -> list[str]:

@@ -21,8 +21,13 @@ class WeightSource(Protocol):
     def check(self, needed: dict[str, Shape]) -> None:
         """Raise KeyMismatchError, in the file's own names, unless it holds exactly `needed`."""
 
-    def tensors(self, needed: dict[str, Shape]) -> Iterator[tuple[str, Tensor]]:
-        """Yield each needed tensor once by the module's name; it may be a view of a mapped file."""
+    def tensors(
+        self, needed: dict[str, Shape], device: torch.device, dtype: torch.dtype | None
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Yield each needed tensor once by the module's name, on the device, in the type.
+
+        A type of None keeps the file's. What fits already may be a view of the mapped file.
+        """
 
 
 def shapes(module: nn.Module) -> dict[str, Shape]:
@@ -43,8 +48,8 @@ def fill(
     """
     needed = shapes(module)
     source.check(needed)
-    for name, tensor in source.tensors(needed):
-        place(module, name, tensor.to(device=device, dtype=dtype))
+    for name, tensor in source.tensors(needed, torch.device(device), dtype):
+        place(module, name, tensor)
     module.eval()
 
 

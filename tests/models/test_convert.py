@@ -57,6 +57,18 @@ def test_weights_of_another_type_leave_no_mapping(converted: Path) -> None:
     assert str(converted) not in Path("/proc/self/maps").read_text()
 
 
+@pytest.mark.parametrize("piece_bytes", [1, 1000, 10**9])
+def test_conversion_at_load_does_not_depend_on_its_pieces(
+    converted: Path, piece_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.shards._PIECE_BYTES", piece_bytes)
+    exact = load_stage2(open_checkpoint(converted)).state_dict()
+    for name, tensor in (
+        load_stage2(open_checkpoint(converted), dtype=torch.float16).state_dict().items()
+    ):
+        assert torch.equal(tensor, exact[name].half())
+
+
 def test_shards_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.shards.SHARD_BYTES", 200_000)
     target = convert(GOLDEN / "mindalle_text", tmp_path / "out")
