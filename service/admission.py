@@ -43,15 +43,26 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A job in the queue and the card of the model that will make it."""
+    """A job in the queue, the card of the model that will make it, the limits it was under."""
 
     enqueued: Enqueued
     card: ModelCard
+    limits: Limits
 
     @property
     def job(self) -> Job:
         """The job as the queue holds it."""
         return self.enqueued.job
+
+    def rate_headers(self) -> dict[str, str]:
+        """What is left of the key's rate, in the words of OpenAI's API."""
+        limits, remaining = self.limits, self.enqueued.remaining
+        reset_s = (limits.key_burst - remaining) / limits.key_rate_per_s
+        return {
+            "x-ratelimit-limit-requests": str(limits.key_burst),
+            "x-ratelimit-remaining-requests": str(remaining),
+            "x-ratelimit-reset-requests": f"{max(reset_s, 0.0):.3f}s",
+        }
 
 
 async def admit(
@@ -79,7 +90,7 @@ async def admit(
     if not enqueued.existed:
         state.metrics.admitted.labels(card.model).inc()
         logger.info("job accepted", extra={"job_id": job.id, "model": job.model})
-    return Admitted(enqueued, card)
+    return Admitted(enqueued, card, limits)
 
 
 def limits_for(caller: Caller, settings: QueueSettings) -> Limits:

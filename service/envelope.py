@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import DomainError, Unauthenticated
+from service.errors import DomainError, RateLimited, Unauthenticated
 from service.hangup import ClientGoneError
 
 CLIENT_GONE_STATUS = 499  # nobody reads it; it marks the request in the log and in the metrics
@@ -59,6 +59,8 @@ def _retry_headers(error: DomainError) -> dict[str, str]:
     if error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
         headers["retry-after-ms"] = str(max(1, math.ceil(error.retry_after_s * 1000)))
+    if isinstance(error, RateLimited):
+        headers["x-ratelimit-remaining-requests"] = "0"
     if isinstance(error, Unauthenticated):
         headers["www-authenticate"] = "Bearer"
     return headers

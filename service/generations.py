@@ -57,10 +57,10 @@ async def generate(
         return _stream(state, admitted)
     view = await _finished(request, state, admitted.job)
     if wish.is_picture:
-        return _picture(view, await state.queue.image(view.job.id, 0))
+        return _picture(admitted, view, await state.queue.image(view.job.id, 0))
     data = await _data(request, state, body, view)
     answer = ImagesAnswer.of(view, admitted.card, data).model_dump_json(exclude_none=True)
-    return Response(answer, media_type="application/json", headers=_headers(view.job))
+    return Response(answer, media_type="application/json", headers=_headers(admitted))
 
 
 def _fitted(body: ImageRequest, wish: Wanted) -> ImageRequest:
@@ -105,22 +105,23 @@ def _stream(state: ApiState, admitted: Admitted) -> EventStream:
     return EventStream(
         image_events(state, admitted),
         on_hang_up,
-        headers=_headers(admitted.job),
+        headers=_headers(admitted),
         heartbeat_s=state.settings.api.heartbeat_s,
     )
 
 
-def _headers(job: Job) -> dict[str, str]:
-    return {
+def _headers(admitted: Admitted) -> dict[str, str]:
+    job = admitted.job
+    return admitted.rate_headers() | {
         "x-mindalle-job-id": job.id,
         "x-mindalle-model": job.model,
         "x-mindalle-seed": str(job.seed),
     }
 
 
-def _picture(view: JobView, image: bytes) -> Response:
+def _picture(admitted: Admitted, view: JobView, image: bytes) -> Response:
     best = view.images[0]
-    headers = _headers(view.job) | {
+    headers = _headers(admitted) | {
         "x-mindalle-candidate": str(best.candidate),
         "x-mindalle-score": f"{best.score:.6g}",
         "x-mindalle-prompt-truncated": str(view.prompt_truncated).lower(),

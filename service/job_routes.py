@@ -73,6 +73,7 @@ async def create(
     idempotency = Idempotency(idempotency_key, body.digest()) if idempotency_key else None
     admitted = await admit(state, body, origin, idempotency)
     job_id = admitted.job.id
+    response.headers.update(admitted.rate_headers())
     response.headers["location"] = f"/v1/jobs/{job_id}"
     view = await state.queue.get(job_id)
     return JobAnswer.of(view, image_urls(request, state, job_id))

@@ -75,11 +75,15 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """The accepted job. `existed`: an earlier call with the same idempotency key made it."""
+    """The accepted job. `existed`: an earlier call with the same idempotency key made it.
+
+    `remaining`: jobs that this API key may send at once from here on.
+    """
 
     job: Job
     position: int
     existed: bool
+    remaining: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +163,9 @@ class Queue:
             raise _refusal(reply["status"], reply.get("retry_after_s"))
         if reply["existed"]:
             job = (await self.get(reply["id"])).job
-        return Enqueued(job, int(reply["position"]), bool(reply["existed"]))
+        return Enqueued(
+            job, int(reply["position"]), bool(reply["existed"]), int(reply["remaining"])
+        )
 
     def _admission(
         self, job: Job, limits: Limits, idempotency: Idempotency | None

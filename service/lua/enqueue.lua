@@ -1,10 +1,16 @@
 -- Accept a job or say why not; every limit is checked here, in the same step as the storing.
 -- ARGV[3]: the job's body. With arg.letter, a dead letter becomes a job again, without limits.
--- Returns JSON: status, and id, position, existed or retry_after_s.
+-- Returns JSON: status, and id, position, existed, remaining or retry_after_s.
 
+local bucket
+
+-- `remaining`: jobs that this key may send at once from here on.
 local function accepted(id, existed)
   local job = load_job(id)
-  return cjson.encode({status = 'ok', id = id, existed = existed, position = position_of(job) or 0})
+  return cjson.encode({
+    status = 'ok', id = id, existed = existed, position = position_of(job) or 0,
+    remaining = arg.limits and math.floor(bucket()),
+  })
 end
 
 local function refused(status, retry_after_s)
@@ -17,7 +23,7 @@ local function wait_s(excess, part)
   return rate and excess / (rate * part)
 end
 
-local function bucket()
+function bucket()
   local rate, burst = arg.limits.rate_per_s, arg.limits.burst
   local values = redis.call('HMGET', key.rate(arg.key_id), 'tokens', 'at_ms')
   local tokens = values[1] or burst

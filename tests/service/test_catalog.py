@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from redis.asyncio import Redis
+
+from service.catalog import Catalog
+from service.errors import ModelNotFound, NoWorker
+from service.workers import WorkerInfo, Workers
+from tests.service.painter import CLASS_CARD, TEXT_CARD
+
+
+class Seconds:
+    """A monotonic clock in the hands of a test."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+INFO = WorkerInfo(
+    id="w1",
+    state="ready",
+    card=TEXT_CARD,
+    rows_total=8,
+    rows_busy=0,
+    candidates_per_s=1.0,
+    num_steps=0,
+    is_progressing=True,
+    version="0",
+)
+
+
+@pytest.fixture
+def seconds() -> Seconds:
+    return Seconds()
+
+
+@pytest.fixture
+def workers(redis: Redis) -> Workers:
+    return Workers(redis)
+
+
+@pytest.fixture
+def catalog(workers: Workers, seconds: Seconds) -> Catalog:
+    return Catalog(workers, default_model="tiny", known=["tiny", "later"], clock=seconds)
+
+
+async def test_the_default_model_needs_no_name(catalog: Catalog, workers: Workers) -> None:
+    await workers.heartbeat(INFO)
+    assert await catalog.card(None) == await catalog.card("tiny") == TEXT_CARD
+
+
+async def test_a_model_that_exists_but_is_not_served(catalog: Catalog) -> None:
+    with pytest.raises(NoWorker):
+        await catalog.card("later")
+
+
+async def test_a_model_that_does_not_exist(catalog: Catalog, workers: Workers) -> None:
+    await workers.heartbeat(INFO)
+    with pytest.raises(ModelNotFound):
+        await catalog.card("nothing")
+
+
+@pytest.mark.parametrize("change", [{"state": "loading"}, {"state": "draining"},
+                                    {"state": "failing"}, {"is_progressing": False}])  # fmt: skip
+async def test_a_worker_that_takes_no_jobs_serves_nothing(
+    catalog: Catalog, workers: Workers, change: dict[str, object]
+) -> None:
+    card = replace(TEXT_CARD, model="brought-along")
+    await workers.heartbeat(replace(INFO, card=card, **change))  # type: ignore[arg-type]  # fields of WorkerInfo
+    with pytest.raises(NoWorker):
+        await catalog.card("brought-along")
+    assert await catalog.models() == {}
+
+
+async def test_models_are_listed_with_their_workers(catalog: Catalog, workers: Workers) -> None:
+    await workers.heartbeat(INFO)
+    await workers.heartbeat(replace(INFO, id="w2"))
+    await workers.heartbeat(replace(INFO, id="w3", card=CLASS_CARD))
+    served = await catalog.models()
+    assert {name: [w.id for w in by] for name, by in served.items()} == {
+        "tiny": ["w1", "w2"],
+        "tiny-class": ["w3"],
+    }
+
+
+async def test_the_list_is_asked_for_again_after_a_moment(
+    catalog: Catalog, workers: Workers, seconds: Seconds
+) -> None:
+    assert await catalog.workers() == []
+    await workers.heartbeat(INFO)
+    assert await catalog.workers() == []
+    seconds.now += 1.0
+    assert await catalog.workers() == [INFO]
+
+
+def test_metrics_get_names_from_a_closed_set(catalog: Catalog) -> None:
+    assert catalog.label("later") == "later"
+    assert catalog.label("<anything>") == "unknown"

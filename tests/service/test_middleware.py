@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+
+import pytest
+from prometheus_client import CollectorRegistry
+from starlette.types import Message, Receive, Scope, Send
+
+from service.envelope import ErrorEnvelope
+from service.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType
+from service.hangup import ClientGoneError
+from service.metrics import ApiMetrics
+from service.middleware import BodyLimit, Observe, RequestId, SecurityHeaders
+
+
+async def _echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that answers with what it received."""
+    body = b""
+    if scope["headers"]:
+        message = await receive()
+        body = message["body"]
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _broken(scope: Scope, receive: Receive, send: Send) -> None:
+    raise ValueError("the secret path /etc/shadow")
+
+
+def _scope(**headers: str) -> Scope:
+    pairs = [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()]
+    return {"type": "http", "method": "POST", "path": "/x", "headers": pairs}
+
+
+def _arriving(*messages: Message) -> Receive:
+    left = list(messages)
+
+    async def receive() -> Message:
+        if left:
+            return left.pop(0)
+        await asyncio.Event().wait()
+        raise AssertionError("nothing more arrives")
+
+    return receive
+
+
+def _chunk(body: bytes, more: bool = False) -> Message:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+async def _nowhere(message: Message) -> None:
+    return None
+
+
+class Sent:
+    """What an application sent."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    async def __call__(self, message: Message) -> None:
+        self.messages.append(message)
+
+    @property
+    def status(self) -> int:
+        status: int = self.messages[0]["status"]
+        return status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {k.decode(): v.decode() for k, v in self.messages[0]["headers"]}
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.messages)
+
+
+JSON_HEADERS = {"content_type": "application/json", "transfer_encoding": "chunked"}
+
+
+async def test_a_body_in_pieces_arrives_whole() -> None:
+    sent = Sent()
+    receive = _arriving(_chunk(b'{"a"', more=True), _chunk(b":1}"))
+    await BodyLimit(_echo, max_bytes=100)(_scope(**JSON_HEADERS), receive, sent)
+    assert sent.body == b'{"a":1}'
+
+
+async def test_a_body_over_the_limit_is_refused_before_all_of_it_came() -> None:
+    receive = _arriving(_chunk(b"x" * 60, more=True), _chunk(b"x" * 60, more=True))
+    with pytest.raises(BodyTooLarge):
+        await BodyLimit(_echo, max_bytes=100)(_scope(**JSON_HEADERS), receive, _nowhere)
+
+
+async def test_a_declared_length_over_the_limit_is_refused_unread() -> None:
+    scope = _scope(content_type="application/json", content_length="101")
+    with pytest.raises(BodyTooLarge):
+        await BodyLimit(_echo, max_bytes=100)(scope, _arriving(), _nowhere)
+
+
+async def test_a_body_of_just_the_limit_passes() -> None:
+    sent = Sent()
+    scope = _scope(content_type="application/json", content_length="100")
+    await BodyLimit(_echo, max_bytes=100)(scope, _arriving(_chunk(b"x" * 100)), sent)
+    assert len(sent.body) == 100
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+    with pytest.raises(BodyTooSlow):
+        await BodyLimit(_echo, max_bytes=100, timeout_s=0.01)(
+            _scope(**JSON_HEADERS), _arriving(_chunk(b"{", more=True)), _nowhere
+        )
+
+
+async def test_a_client_may_leave_while_it_sends() -> None:
+    receive = _arriving(_chunk(b"{", more=True), {"type": "http.disconnect"})
+    with pytest.raises(ClientGoneError):
+        await BodyLimit(_echo, max_bytes=100)(_scope(**JSON_HEADERS), receive, _nowhere)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content_type": "text/plain"},
+        {"content_type": "application/x-www-form-urlencoded"},
+        {"content_type": "application/json", "content_encoding": "gzip"},
+        {},
+    ],
+)
+async def test_a_body_that_is_not_json_is_refused(headers: dict[str, str]) -> None:
+    scope = _scope(transfer_encoding="chunked", **headers)
+    with pytest.raises(UnsupportedMediaType):
+        await BodyLimit(_echo, max_bytes=100)(scope, _arriving(_chunk(b"{}")), _nowhere)
+
+
+async def test_a_request_without_a_body_needs_no_type() -> None:
+    sent = Sent()
+    scope = _scope(content_length="0")
+    await BodyLimit(_echo, max_bytes=100)(scope, _arriving(_chunk(b"")), sent)
+    assert sent.status == 200
+
+
+async def test_a_hang_up_reaches_the_application_behind_the_body_limit() -> None:
+    async def waits(scope: Scope, receive: Receive, send: Send) -> None:
+        assert (await receive())["type"] == "http.request"
+        assert (await receive())["type"] == "http.disconnect"
+        await _echo(_scope(), receive, send)
+
+    sent = Sent()
+    receive = _arriving(_chunk(b"{}"), {"type": "http.disconnect"})
+    await BodyLimit(waits, max_bytes=100)(_scope(**JSON_HEADERS), receive, sent)
+    assert sent.status == 200
+
+
+@pytest.mark.parametrize("given", ["abc", "a" * 128, "0f:1.2_3-4"])
+async def test_a_sane_request_id_is_kept(given: str) -> None:
+    sent, scope = Sent(), _scope(x_request_id=given)
+    await RequestId(_echo)(scope, _arriving(_chunk(b"")), sent)
+    assert sent.headers["x-request-id"] == given
+    assert scope["state"]["request_id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "a" * 129, "a b", "a\r\nx: y", "é", "<script>"])
+async def test_any_other_request_id_is_replaced(given: str) -> None:
+    sent = Sent()
+    await RequestId(_echo)(_scope(x_request_id=given), _arriving(_chunk(b"")), sent)
+    assert sent.headers["x-request-id"].startswith("req_")
+
+
+async def test_browsers_are_told_to_be_careful() -> None:
+    sent = Sent()
+    await SecurityHeaders(_echo)(_scope(), _arriving(), sent)
+    assert sent.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'self'" in sent.headers["content-security-policy"]
+
+
+async def test_an_unforeseen_error_says_nothing_of_the_inside(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sent = Sent()
+    await ErrorEnvelope(_broken)(_scope(), _arriving(), sent)
+    assert sent.status == 500
+    error = json.loads(sent.body)["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["code"] == "internal_error"
+    assert b"shadow" not in sent.body
+    assert "shadow" in caplog.text
+
+
+async def test_an_error_after_the_answer_has_begun_breaks_it() -> None:
+    async def half(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ValueError("too late")
+
+    with pytest.raises(ValueError, match="too late"):
+        await ErrorEnvelope(half)(_scope(), _arriving(), _nowhere)
+
+
+async def test_requests_are_counted_by_route_and_logged_without_their_path(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    registry = CollectorRegistry()
+    scope: Scope = {**_scope(), "method": "BREW"}
+    with caplog.at_level(logging.INFO, "service.access"):
+        await Observe(_echo, ApiMetrics(registry))(scope, _arriving(), _nowhere)
+    labels = {"method": "OTHER", "route": "unmatched"}
+    counted = registry.get_sample_value("mindalle_http_requests_total", labels | {"code": "200"})
+    timed = registry.get_sample_value("mindalle_http_request_seconds_count", labels)
+    assert (counted, timed) == (1.0, 1.0)
+    (record,) = caplog.records
+    assert record.__dict__["route"] == "unmatched"
+    assert "/x" not in str(record.__dict__["route"])
+
+
+async def test_other_protocols_pass_untouched() -> None:
+    seen: list[str] = []
+
+    async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["type"])
+
+    metrics = ApiMetrics(CollectorRegistry())
+    stack = RequestId(
+        Observe(SecurityHeaders(ErrorEnvelope(BodyLimit(lifespan, max_bytes=1))), metrics)
+    )
+    await stack({"type": "lifespan"}, _arriving(), _nowhere)
+    assert seen == ["lifespan"]
