@@ -10,8 +10,8 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from service.api_keys import ApiKey
 from service.errors import Unauthenticated
-from service.settings import ApiKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,8 @@ the values do; the fields' descriptions make the table in the docs.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Self
@@ -19,41 +17,11 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.api_keys import ApiKey, read_keys
 from service.errors import StartRefused
 
 _PREFIX = "MINDALLE_"
 _GROUP = ConfigDict(frozen=True, extra="forbid")
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """One API key as the server keeps it: a hash to compare with, and an id for Redis and logs."""
-
-    name: str
-    key_id: str
-    digest: bytes
-    weight: float
-
-    @classmethod
-    def parse(cls, text: str) -> ApiKey:
-        """From `name:key`, `name:key:weight` or a bare key (weight 1, named by its hash)."""
-        name, _, rest = text.strip().partition(":")
-        secret, _, weight = rest.partition(":")
-        if not secret:
-            name, secret = "", name
-        digest = hashlib.sha256(secret.encode()).digest()
-        key_id = digest.hex()[:16]
-        return cls(name or key_id, key_id, digest, _weight(weight))
-
-
-def _weight(text: str) -> float:
-    try:
-        weight = float(text or 1.0)
-    except ValueError:
-        raise ValueError("an API key's weight is not a number") from None
-    if not 0.01 <= weight <= 100:
-        raise ValueError("an API key's weight must be between 0.01 and 100")
-    return weight
 
 
 class RedisSettings(BaseModel):
@@ -229,19 +197,15 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.api.default_deadline_s > self.api.max_deadline_s:
-            raise ValueError("api.default_deadline_s is later than api.max_deadline_s")
+            raise ValueError(
+                "MINDALLE_API__DEFAULT_DEADLINE_S is later than MINDALLE_API__MAX_DEADLINE_S"
+            )
         self.keys()
         return self
 
     def keys(self) -> tuple[ApiKey, ...]:
         """The API keys of the list and of the file. Raises ValueError for a bad one."""
-        lines = self.api_keys.get_secret_value().split(",")
-        if self.api_keys_file is not None:
-            lines += _key_file(self.api_keys_file)
-        keys = tuple(ApiKey.parse(line) for line in lines if line.strip())
-        if len({key.key_id for key in keys}) < len(keys):
-            raise ValueError("an API key is given twice")
-        return keys
+        return read_keys(self.api_keys.get_secret_value(), self.api_keys_file)
 
     @property
     def needs_key(self) -> bool:
@@ -250,13 +214,13 @@ class Settings(BaseSettings):
             return bool(self.keys()) or not is_loopback(self.api.host)
         return self.auth == "required"
 
-
-def _key_file(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"api_keys_file can't be read: {error.strerror}") from None
-    return [line.partition("#")[0] for line in text.splitlines()]
+    def require_keys(self) -> None:
+        """For the API process: StartRefused when keys are needed and there is none."""
+        if self.needs_key and not self.keys():
+            raise StartRefused(
+                "MINDALLE_API_KEYS: at least one key is needed to listen on "
+                f"{self.api.host}; MINDALLE_AUTH=off lets everyone in"
+            )
 
 
 def is_loopback(host: str) -> bool:
@@ -287,9 +251,9 @@ def load(**overrides: object) -> Settings:
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    reason = problem["msg"].removeprefix("Value error, ")
     path = "__".join(str(part) for part in problem["loc"]).upper()
-    name = f"{_PREFIX}{path}" if path else "settings"
-    return f"{name}: {problem['msg'].removeprefix('Value error, ')}"
+    return f"{_PREFIX}{path}: {reason}" if path else reason  # checks across fields name their own
 
 
 def describe() -> Iterator[tuple[str, str]]:

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import fields
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.jobs import MAX_SEED, TERMINAL, Job, JobStatus, Priority, new_job_id, new_seed
+
+PROMPTS = st.one_of(st.none(), st.integers(0, 999), st.text(), st.just("\ud800"))
+JOBS = st.builds(
+    Job,
+    id=st.just("job_1"),
+    model=st.text(min_size=1),
+    prompt=PROMPTS,
+    seed=st.integers(0, MAX_SEED - 1),
+    n=st.integers(1, 10),
+    num_candidates=st.integers(1, 96),
+    top_k=st.none() | st.integers(1, 16384),
+    top_p=st.none() | st.floats(0.01, 1),
+    temperature=st.floats(0.01, 10),
+    priority=st.sampled_from(Priority),
+    embed_prompt=st.booleans(),
+    request_id=st.none() | st.text(),
+)
+
+
+@given(JOBS)
+def test_a_job_survives_json(job: Job) -> None:
+    text = job.to_json()
+    assert Job.from_json(text) == job
+    assert Job.from_json(text.encode()) == job
+    assert isinstance(Job.from_json(text).priority, Priority)
+    assert set(json.loads(text)) == {field.name for field in fields(Job)}
+
+
+def test_a_job_of_a_newer_version_can_be_read() -> None:
+    job = Job(id="job_1", model="tiny", prompt=None, seed=1)
+    text = json.dumps(json.loads(job.to_json()) | {"wings": 2})
+    assert Job.from_json(text) == job
+
+
+def test_ids_are_many_and_sort_by_age() -> None:
+    ids = [new_job_id() for _ in range(1000)]
+    assert len(set(ids)) == 1000
+    assert all(re.fullmatch(r"job_[0-9a-hjkmnp-tv-z]{26}", job_id) for job_id in ids)
+    assert [job_id[:14] for job_id in ids] == sorted(job_id[:14] for job_id in ids)
+
+
+def test_seeds_fit_a_double() -> None:
+    seeds = {new_seed() for _ in range(100)}
+    assert len(seeds) == 100
+    assert all(seed == int(float(seed)) for seed in seeds)
+
+
+def test_the_states_that_end_a_job() -> None:
+    assert set(JobStatus) - TERMINAL == {JobStatus.QUEUED, JobStatus.RUNNING}

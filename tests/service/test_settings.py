@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.api_keys import ApiKey
+from service.errors import StartRefused
+from service.settings import describe, is_loopback, load, show
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("MINDALLE_"):
+            monkeypatch.delenv(name)
+
+
+def test_groups_are_read_with_two_underscores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINDALLE_MODEL", "tiny")
+    monkeypatch.setenv("MINDALLE_QUEUE__MAX_DEPTH", "7")
+    monkeypatch.setenv("MINDALLE_WORKER__ROWS", "4")
+    settings = load()
+    assert (settings.model, settings.queue.max_depth, settings.worker.rows) == ("tiny", 7, 4)
+    assert settings.queue.max_attempts == 3
+
+
+def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINDALLE_MODEL", "tiny")
+    assert load(model="emoji").model == "emoji"
+
+
+def test_settings_are_frozen() -> None:
+    settings = load()
+    with pytest.raises(ValidationError):
+        settings.model = "other"  # type: ignore[misc]  # what must not work
+    with pytest.raises(ValidationError):
+        settings.queue.max_depth = 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("MINDALLE_QUEUE__LEASE_S", "soon", "valid number"),
+        ("MINDALLE_QUEUE__MAX_DEPTH", "0", "greater than or equal to 1"),
+        ("MINDALLE_API__PORT", "99999", "less than or equal to 65535"),
+        ("MINDALLE_WORKER__DTYPE", "float8", "'auto', 'float32'"),
+        ("MINDALLE_AUTH", "no", "'auto', 'required' or 'off'"),
+        ("MINDALLE_API__DEFAULT_DEADLINE_S", "901", "later than"),
+        ("MINDALLE_API_KEYS", "a:secret:heavy", "weight is not a number"),
+        ("MINDALLE_API_KEYS", "a:secret:1000", "between 0.01 and 100"),
+        ("MINDALLE_API_KEYS", "a:secret,b:secret", "given twice"),
+        ("MINDALLE_API_KEYS_FILE", "/nowhere/keys", "can't be read"),
+    ],
+)
+def test_a_wrong_value_stops_the_start_with_name_and_reason(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, reason: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(StartRefused, match=reason) as refusal:
+        load()
+    assert str(refusal.value).startswith(name)
+    assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["MINDALLE_QUEUE__MAX_DEPHT", "MINDALLE_MODLE"])
+def test_a_misspelt_name_stops_the_start(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "7")
+    with pytest.raises(StartRefused, match=f"{name} is not a setting; did you mean MINDALLE_"):
+        load()
+
+
+def test_keys_come_from_the_list_and_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "keys"
+    path.write_text("# team\ncarol:k3:0.5  # half\n\n")
+    monkeypatch.setenv("MINDALLE_API_KEYS", "alice:k1:2, k2")
+    monkeypatch.setenv("MINDALLE_API_KEYS_FILE", str(path))
+    alice, bare, carol = load().keys()
+    assert (alice.name, alice.weight) == ("alice", 2.0)
+    assert alice.digest == hashlib.sha256(b"k1").digest()
+    assert (bare.name, bare.weight) == (bare.key_id, 1.0)
+    assert (carol.name, carol.weight) == ("carol", 0.5)
+    assert "k1" not in repr(alice)
+
+
+def test_a_bare_key_may_hold_anything_but_a_colon() -> None:
+    assert ApiKey.parse("sk-abc/def=").digest == hashlib.sha256(b"sk-abc/def=").digest()
+
+
+@pytest.mark.parametrize(
+    ("host", "keys", "auth", "needs_key"),
+    [
+        ("127.0.0.1", "", "auto", False),
+        ("::1", "", "auto", False),
+        ("localhost", "", "auto", False),
+        ("0.0.0.0", "", "auto", True),
+        ("example.com", "", "auto", True),
+        ("127.0.0.1", "k", "auto", True),
+        ("0.0.0.0", "k", "off", False),
+        ("127.0.0.1", "k", "required", True),
+    ],
+)
+def test_keys_are_needed_beyond_this_machine(
+    monkeypatch: pytest.MonkeyPatch, host: str, keys: str, auth: str, needs_key: bool
+) -> None:
+    monkeypatch.setenv("MINDALLE_API__HOST", host)
+    monkeypatch.setenv("MINDALLE_API_KEYS", keys)
+    monkeypatch.setenv("MINDALLE_AUTH", auth)
+    assert load().needs_key is needs_key
+
+
+def test_an_open_address_without_keys_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    load().require_keys()
+    monkeypatch.setenv("MINDALLE_API__HOST", "0.0.0.0")
+    with pytest.raises(StartRefused, match="MINDALLE_API_KEYS"):
+        load().require_keys()
+    monkeypatch.setenv("MINDALLE_AUTH", "off")
+    load().require_keys()
+
+
+def test_show_hides_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINDALLE_API_KEYS", "alice:hush")
+    monkeypatch.setenv("MINDALLE_REDIS__URL", "rediss://user:hush@redis.example:6380/2")
+    settings = load()
+    shown = show(settings)
+    assert shown["MINDALLE_API_KEYS"] == "***"
+    assert shown["MINDALLE_REDIS__URL"] == "rediss://***@redis.example:6380/2"
+    assert shown["MINDALLE_WORKER__ROWS"] == ""
+    assert "hush" not in f"{shown} {settings!r}"
+
+
+def test_every_setting_is_described() -> None:
+    rows = dict(describe())
+    assert len(rows) > 40
+    assert all(text.endswith(".") for text in rows.values()), rows
+    assert all(name.startswith("MINDALLE_") and name == name.upper() for name in rows)
+    assert list(show(load())) == list(rows)
+
+
+def test_one_key_may_always_send_the_largest_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINDALLE_QUEUE__KEY_SHARE", "0.001")
+    assert load().queue.key_candidates == 96
+
+
+def test_loopback_is_told_from_the_rest() -> None:
+    assert is_loopback("127.8.8.8")
+    assert not is_loopback("10.0.0.1")
