@@ -53,6 +53,11 @@ class Watch:
         self.only_end = only_end
         self._event = asyncio.Event()
 
+    @property
+    def is_woken(self) -> bool:
+        """True when the next `changed` returns at once."""
+        return self._event.is_set()
+
     def wake(self) -> None:
         """Let the waiter look again."""
         self._event.set()
@@ -96,6 +101,11 @@ class Wakeups:
             self._watches[job_id].discard(watch)
             if not self._watches[job_id]:
                 del self._watches[job_id]
+
+    @property
+    def num_watched(self) -> int:
+        """Jobs that someone waits for."""
+        return len(self._watches)
 
     async def _run(self) -> None:
         async for message in messages(self._redis, Key.NOTIFY):

@@ -10,7 +10,7 @@ local arg = cjson.decode(ARGV[2])
 
 local DAY_MS = 86400000
 local WEEK_MS = 7 * DAY_MS
-local MAX_EVENTS = 64
+local MAX_EVENTS = 256
 local MAX_LETTERS = 10000
 local BAND = 1e13 -- scores of one priority stay below it
 local DRAIN_MS = 60000 -- time constant of the measured drain rate

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import asyncio
+
+from redis.asyncio import Redis
+
+from service.sweep import Swept
+from tests.conftest import Clock
+from tests.service.makers import (
+    LEASE_S,
+    MODEL,
+    make_leases,
+    make_queue,
+    make_sweeper,
+    put,
+)
+
+
+async def test_an_empty_redis_needs_no_sweeping(redis: Redis) -> None:
+    assert await make_sweeper(redis).sweep() == Swept()
+    assert await redis.keys("*") == []
+
+
+async def test_all_models_are_swept(redis: Redis, clock: Clock) -> None:
+    queue = make_queue(redis, clock)
+    for model in ("one", "two", "naïve %s"):
+        await put(queue, model=model, deadline_s=1.0)
+    clock.advance(2)
+    assert await make_sweeper(redis, clock).sweep() == Swept(expired=3)
+
+
+async def test_many_sweepers_at_once_do_it_once(every_redis: Redis, clock: Clock) -> None:
+    queue, leases = make_queue(every_redis, clock), make_leases(every_redis, clock)
+    for _ in range(30):
+        await put(queue)
+    await leases.claim(free_rows=30, num_running=0)
+    clock.advance(LEASE_S + 1)
+    sweepers = [make_sweeper(every_redis, clock) for _ in range(8)]
+    swept = await asyncio.gather(*(sweeper.sweep() for sweeper in sweepers))
+    assert sum(one.redelivered for one in swept) == 30
+    depth = await queue.depth(MODEL)
+    assert (depth.waiting, depth.running, depth.candidates) == (30, 0, 30)
+
+
+async def test_more_than_one_batch_of_late_jobs(redis: Redis, clock: Clock) -> None:
+    queue, sweeper = make_queue(redis, clock), make_sweeper(redis, clock)
+    for _ in range(130):
+        await put(queue, deadline_s=1.0)
+    clock.advance(2)
+    assert (await sweeper.sweep()).expired == 100
+    assert (await sweeper.sweep()).expired == 30
+    assert (await queue.depth(MODEL)).candidates == 0
