@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 
 import service
 from models.presets import PRESETS
-from service import generations, health, job_routes, model_routes, problems
+from service import generations, health, job_routes, model_routes, openapi, problems
 from service.api_state import ApiState
 from service.auth import KeyRing
 from service.catalog import Catalog
@@ -29,7 +29,6 @@ from service.errors import QueueUnavailable, StartRefused
 from service.leases import LeasePolicy
 from service.metrics import ApiMetrics, SweepMetrics
 from service.middleware import BodyLimit, Observe, RequestId, SecurityHeaders
-from service.openapi import DESCRIPTION
 from service.queue import Queue
 from service.redis_connection import check_server, connect
 from service.settings import QueueSettings, Settings
@@ -47,11 +46,11 @@ def create_app(settings: Settings) -> FastAPI:
     """The ASGI application. Connects to nothing before its lifespan starts."""
     app = FastAPI(
         title="minDALL-E Serve",
-        description=DESCRIPTION,
+        description=openapi.DESCRIPTION,
         version=service.__version__,
         lifespan=_lifespan,
         redoc_url=None,
-        separate_input_output_schemas=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     redis = connect(settings.redis)
     app.state.redis = redis
@@ -60,6 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
     _add_middleware(app, settings)
     for routes in (generations, job_routes, model_routes, health):
         app.include_router(routes.router)
+    openapi.install(app)
     _mount_playground(app, settings)
     return app
 

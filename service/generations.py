@@ -6,9 +6,8 @@ OpenAI's contract. A client that hangs up before its answer cancels its job.
 from __future__ import annotations
 
 import logging
-from typing import Annotated
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from service.accept import MEDIA_TYPES, Wanted, wanted
 from service.admission import Admitted, admit
@@ -18,13 +17,18 @@ from service.event_streams import image_events
 from service.hangup import ClientGoneError, unless_hung_up
 from service.image_answers import ImageData, ImagesAnswer
 from service.jobs import Job, JobView
-from service.openapi import BODY_ERRORS, PICTURE_CONTENT, STREAM_CONTENT, errors
+from service.openapi import BODY_ERRORS, PICTURE_CONTENT, errors, stream_content
 from service.outcomes import check_succeeded, images_as_base64
 from service.schemas import ImageRequest
 from service.sse import EventStream
 
 # The queue itself ends a job at its deadline; a waiter gives it this long to say so.
 _DEADLINE_SLACK_S = 2.0
+
+_STREAM = stream_content(
+    "image_generation.partial_image",
+    {"type": "image_generation.partial_image", "partial_image_index": 0, "b64_json": "iVBOR…"},
+)
 
 logger = logging.getLogger(__name__)
 router = APIRouter(tags=["images"])
@@ -38,20 +42,24 @@ router = APIRouter(tags=["images"])
         200: {
             "description": "The images; the best one itself where Accept asks for a picture; "
             "events where the body asks for a stream.",
-            "content": PICTURE_CONTENT | STREAM_CONTENT,
+            "content": PICTURE_CONTENT | _STREAM,
         },
         **errors(*BODY_ERRORS, 401, 404, 409, 429, 503, 504),
     },
 )
-async def generate(
+async def generate_images(
     body: ImageRequest,
     request: Request,
     state: State,
     origin: OriginOfRequest,
-    accept: Annotated[str, Header(description="A picture's type asks for the picture.")] = "*/*",
 ) -> Response:
-    """Generate images and wait for them."""
-    wish = wanted(accept)
+    """Generate images and wait for them.
+
+    `Accept: image/png` (or jpeg, webp) answers with the best image itself; `x-mindalle-*` headers
+    tell its seed, score and job. With `stream`, events carry unfinished pictures and then each
+    image. Hanging up cancels the job.
+    """
+    wish = wanted(request.headers.get("accept", "*/*"))
     admitted = await admit(state, _fitted(body, wish), origin)
     if body.stream:
         return _stream(state, admitted)

@@ -15,12 +15,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from service.api_state import ApiState, State
 from service.errors import QueueUnavailable
 from service.model_answers import Health
+from service.openapi import errors
 from service.workers import WorkerState
 
 router = APIRouter(tags=["operation"])
 
 
-@router.get("/livez", response_model=Health, response_model_exclude_none=True)
+@router.get("/livez", response_model=Health, response_model_exclude_none=True, responses=errors())
 async def livez() -> Health:
     """The process is up and its loop turns."""
     return Health(status="ok")
@@ -30,7 +31,7 @@ async def livez() -> Health:
     "/readyz",
     response_model=Health,
     response_model_exclude_none=True,
-    responses={503: {"model": Health, "description": "Send no requests here now."}},
+    responses={503: {"model": Health, "description": "Send no requests here now."}, **errors()},
 )
 async def readyz(state: State, response: Response) -> Health:
     """Redis answers and a live worker that makes progress serves the default model."""
@@ -55,7 +56,7 @@ async def _why_not_ready(state: ApiState) -> str | None:
 @router.get(
     "/metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **errors()},
 )
 async def metrics(state: State) -> Response:
     """Prometheus text; the gauges are read from Redis now."""

@@ -20,13 +20,14 @@ from service.errors import JobNotFound
 from service.event_streams import job_events
 from service.job_answer import JobAnswer
 from service.jobs import JobView
-from service.openapi import BODY_ERRORS, PICTURE_CONTENT, STREAM_CONTENT, errors
+from service.openapi import BODY_ERRORS, PICTURE_CONTENT, errors, stream_content
 from service.queue import Idempotency
 from service.schemas import MAX_IMAGES, ImageRequest
 from service.sse import EventStream, ServerEvent
 
 _JOB_ID = re.compile(r"job_[0-9a-hjkmnp-tv-z]{26}")
 _IMAGE_KEPT = "private, max-age=3600, immutable"  # the same bytes for as long as they exist
+_STREAM = stream_content("progress", {"codes_done": 64, "codes_total": 256, "stage": "decode"})
 
 router = APIRouter(tags=["jobs"])
 
@@ -61,7 +62,7 @@ OwnJob = Annotated[JobView, Depends(own_job)]
         **errors(*BODY_ERRORS, 401, 404, 422, 429, 503),
     },
 )
-async def create(
+async def create_job(
     body: ImageRequest,
     request: Request,
     response: Response,
@@ -80,13 +81,13 @@ async def create(
 
 
 @router.get("/v1/jobs/{job_id}", response_model=JobAnswer, responses=errors(401, 404, 503))
-async def show(view: OwnJob, request: Request, state: State) -> JobAnswer:
+async def get_job(view: OwnJob, request: Request, state: State) -> JobAnswer:
     """State, position in the queue, estimated time, progress, images."""
     return JobAnswer.of(view, image_urls(request, state, view.job.id))
 
 
 @router.delete("/v1/jobs/{job_id}", response_model=JobAnswer, responses=errors(401, 404, 503))
-async def cancel(
+async def cancel_job(
     job_id: JobId, request: Request, state: State, caller: CallerOfRequest
 ) -> JobAnswer:
     """Cancel the job; one that has ended stays as it is."""
@@ -102,7 +103,7 @@ async def cancel(
         **errors(400, 404, 503),
     },
 )
-async def image(
+async def get_image(
     job_id: JobId, rank: Annotated[int, Path(ge=0, lt=MAX_IMAGES)], state: State
 ) -> Response:
     """An image of a job that has succeeded; rank 0 is the best. Needs no API key."""
@@ -116,12 +117,12 @@ async def image(
     "/v1/jobs/{job_id}/events",
     response_class=Response,
     responses={
-        200: {"description": "The job's events until its end.", "content": STREAM_CONTENT},
+        200: {"description": "The job's events until its end.", "content": _STREAM},
         204: {"description": "The job has ended and the client has seen all of it."},
         **errors(400, 401, 404, 503),
     },
 )
-async def events(
+async def follow_job(
     view: OwnJob,
     request: Request,
     state: State,

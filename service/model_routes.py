@@ -27,7 +27,7 @@ async def list_models(state: State) -> ModelList:
 
 
 @router.get("/v1/models/{model}", response_model=ModelAnswer, responses=errors(401, 404, 503))
-async def show_model(
+async def get_model(
     model: Annotated[str, Path(description="`id` of the model.")], state: State
 ) -> ModelAnswer:
     """One of them."""
@@ -38,7 +38,7 @@ async def show_model(
 
 
 @router.get("/v1/status", response_model=StatusAnswer, responses=errors(401, 503))
-async def status(state: State) -> StatusAnswer:
+async def get_status(state: State) -> StatusAnswer:
     """Queue and workers at a glance; small enough to be asked every second."""
     model = state.catalog.default_model
     depth = await state.queue.depth(model)

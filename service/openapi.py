@@ -5,10 +5,30 @@ Knows no routes: they take from here what they may answer.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
 from service.accept import MEDIA_TYPES
+from service.envelope import InternalError, error_body
+from service.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    DeadlinePassed,
+    DomainError,
+    IdempotencyMismatch,
+    InvalidRequest,
+    JobCancelled,
+    JobNotFound,
+    NoWorker,
+    QueueFull,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
 from service.image_answers import ErrorAnswer
+from service.sse import ServerEvent
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -34,12 +54,20 @@ _WHAT = {
     503: "No worker serves the model now, or the server is shutting down.",
     504: "The deadline passed before the images were ready.",
 }
-_EXAMPLES = {
-    400: ("n: Input should be less than or equal to 10", "invalid_request_error", "n",
-          "invalid_value"),
-    404: ("There is no such job.", "invalid_request_error", None, "job_not_found"),
-    429: ("The queue is full.", "rate_limit_error", None, "queue_full"),
-}  # fmt: skip
+_EXAMPLES: tuple[DomainError, ...] = (
+    InvalidRequest("n: Input should be less than or equal to 10", param="n"),
+    Unauthenticated(),
+    JobNotFound(),
+    BodyTooSlow(),
+    JobCancelled(),
+    BodyTooLarge(65_536),
+    UnsupportedMediaType(),
+    IdempotencyMismatch(),
+    QueueFull(retry_after_s=3),
+    InternalError(),
+    NoWorker("mindalle-1.3b"),
+    DeadlinePassed(),
+)
 _RETRY_AFTER = {
     "Retry-After": {
         "description": "Seconds, from the measured rate at which jobs leave.",
@@ -54,11 +82,13 @@ _REQUEST_ID = {
 }
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 PICTURE_CONTENT: dict[str, Any] = {kind: _BINARY for kind in MEDIA_TYPES.values()}
-_EVENT_EXAMPLE = 'id: 1-0\nevent: progress\ndata: {"codes_done":64,"codes_total":256}\n\n'
-STREAM_CONTENT: dict[str, Any] = {
-    "text/event-stream": {"schema": {"type": "string"}, "example": _EVENT_EXAMPLE}
-}
 BODY_ERRORS = (400, 408, 413, 415)
+
+
+def stream_content(event: str, data: Mapping[str, object]) -> dict[str, Any]:
+    """The content of an answer that streams, with one event as an example."""
+    example = ServerEvent(event, data, id="1795511214662-0").encode().decode()
+    return {"text/event-stream": {"schema": {"type": "string"}, "example": example}}
 
 
 def errors(*statuses: int) -> Responses:
@@ -67,10 +97,52 @@ def errors(*statuses: int) -> Responses:
 
 
 def _error(status: int) -> dict[str, Any]:
-    headers = _REQUEST_ID | (_RETRY_AFTER if status in (429, 503) else {})
-    described = {"model": ErrorAnswer, "description": _WHAT[status], "headers": headers}
-    if status in _EXAMPLES:
-        keys = ("message", "type", "param", "code")
-        error = dict(zip(keys, _EXAMPLES[status], strict=True))
-        described["content"] = {"application/json": {"example": {"error": error}}}
-    return described
+    headers = _RETRY_AFTER if status in (429, 503) else {}
+    return {"model": ErrorAnswer, "description": _WHAT[status], "headers": headers}
+
+
+def install(app: FastAPI) -> None:
+    """Make `/openapi.json` tell what is answered here instead of FastAPI's own guesses."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # the way FastAPI documents
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    for operation in _operations(document):
+        responses = operation["responses"]
+        if _is_framework_error(responses.get("422", {})):
+            del responses["422"]
+        for response in responses.values():
+            response["headers"] = response.get("headers", {}) | _REQUEST_ID
+        for error in _EXAMPLES:
+            _exemplify(responses.get(str(error.status), {}), error)
+    for unused in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(unused, None)
+    return document
+
+
+def _exemplify(response: dict[str, Any], error: DomainError) -> None:
+    """Set after the document is made: FastAPI drops the nulls of examples that it is given."""
+    content = response.get("content", {}).get("application/json", {})
+    if content.get("schema", {}).get("$ref", "").endswith("/ErrorAnswer"):
+        content["example"] = error_body(error)
+
+
+def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in document["paths"].values():
+        yield from path.values()
+
+
+def _is_framework_error(response: dict[str, Any]) -> bool:
+    """FastAPI promises a 422 of its own wherever it validates; here that is a 400."""
+    content = response.get("content", {}).get("application/json", {})
+    reference: str = content.get("schema", {}).get("$ref", "")
+    return reference.endswith("/HTTPValidationError")
