@@ -43,12 +43,17 @@ class BatchFullError(RuntimeError):
     """More rows were to be admitted than are free."""
 
 
+class UnsoundRowError(RuntimeError):
+    """The model's numbers ran over or were never finite, so its codes mean nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shapes:
     """The row counts and cache spans that a step may run at, ascending; the last ones always fit.
 
     Any step is rounded up to one of these, so that kernels see few shapes. Which of them give the
-    same bits as the largest is found by `models.shapes`.
+    same bits as the largest is found by `models.shapes`. The largest row count may be more than a
+    batch's capacity: rows that only fill up a kernel's tile.
     """
 
     rows: tuple[int, ...]
@@ -68,7 +73,8 @@ class Batch:
     def __init__(self, stage2: Stage2, capacity: int, shapes: Shapes | None = None) -> None:
         self.stage2 = stage2
         self.capacity = capacity
-        self._cache = stage2.new_cache(capacity)
+        num_rows = shapes.rows[-1] if shapes else capacity
+        self._cache = stage2.new_cache(num_rows)
         positions = self._cache.data.shape[-2]
         self.shapes = shapes or Shapes((capacity,), (positions,))
         self._prefix_len = positions - stage2.num_steps + 1
@@ -79,13 +85,13 @@ class Batch:
         device = stage2.device
         # One column more than there are steps: rows that wait to be taken write there, unread.
         self._codes = torch.zeros(
-            (capacity, stage2.num_steps + 1, stage2.depth), dtype=torch.int64, device=device
+            (num_rows, stage2.num_steps + 1, stage2.depth), dtype=torch.int64, device=device
         )
         self._uniforms = torch.zeros(self._codes.shape, dtype=torch.float64, device=device)
-        self._place = torch.zeros(capacity, dtype=torch.int64, device=device)  # = drawn, on device
-        self._is_sound = torch.ones(capacity, dtype=torch.bool, device=device)
-        self._rows = torch.arange(capacity, device=device)
-        self._filters = self._filters_of(range(capacity))
+        self._place = torch.zeros(num_rows, dtype=torch.int64, device=device)  # = drawn, on device
+        self._is_sound = torch.ones(num_rows, dtype=torch.bool, device=device)
+        self._rows = torch.arange(num_rows, device=device)
+        self._filters = self._all_filters()
         visible = torch.ones((positions, positions), dtype=torch.bool, device=device).tril()
         self._masks = torch.zeros_like(visible, dtype=self._cache.data.dtype).masked_fill(
             ~visible, -torch.inf
@@ -141,12 +147,12 @@ class Batch:
         self._uniforms[where, :-1] = streams.view(len(rows), -1, self.stage2.depth)
         filters = Filters.of(params, self.stage2.vocab_size, device)
         hidden = prefix.hidden.expand(len(rows), -1)
-        self._codes[where, 0] = self._sample(hidden, filters, self._uniforms[where, 0])
-        self._is_sound[where] = hidden.isfinite().all(-1)
+        first = self._uniforms[where, 0]
+        self._codes[where, 0], self._is_sound[where] = self._sample(hidden, filters, first)
         self._place[where] = 1
         for row, row_params in zip(rows, params, strict=True):
             self._drawn[row], self._params[row] = 1, row_params
-        self._filters = self._filters_of(range(self.capacity))
+        self._filters = self._all_filters()
 
     @torch.inference_mode()
     def step(self) -> list[int]:
@@ -178,16 +184,22 @@ class Batch:
         positions = self._prefix_len + fed
         step = Step(positions, self._masks[positions, None, None, :span], span)
         hidden = self.stage2.decode(self._codes[rows, fed], fed, self._cache, step)
-        filters = self._filters_at(size)
-        self._codes[rows, place] = self._sample(hidden, filters, self._uniforms[rows, place])
-        self._is_sound[:size] &= hidden.isfinite().all(-1)
+        uniform = self._uniforms[rows, place]
+        self._codes[rows, place], is_sound = self._sample(hidden, self._filters_at(size), uniform)
+        self._is_sound[:size] &= is_sound
         place += (place > 0) & (place < self.stage2.num_steps)
 
-    def _sample(self, hidden: Tensor, filters: Filters, uniform: Tensor) -> Tensor:
-        return self.stage2.sample(
-            hidden, lambda logits, depth: draw(logits, filters, uniform[:, depth])
-        )
+    def _sample(self, hidden: Tensor, filters: Filters, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """The next codes [b, D], and whether each row's states and logits were finite [b]."""
+        is_sound = hidden.isfinite().all(-1)
 
+        def draw_at(logits: Tensor, depth: int) -> Tensor:
+            is_sound.logical_and_(logits.amax(-1).isfinite())  # the largest is NaN if any is
+            return draw(logits, filters, uniform[:, depth])
+
+        return self.stage2.sample(hidden, draw_at), is_sound
+
+    @torch.inference_mode()
     def take(self, rows: Sequence[int]) -> Tensor:
         """Codes of finished rows, [n, T, D] int64; frees the rows.
 
@@ -201,6 +213,7 @@ class Batch:
         self.evict(rows)
         return codes
 
+    @torch.inference_mode()
     def peek(self, rows: Sequence[int]) -> tuple[Tensor, list[int]]:
         """Codes so far, [n, T, D], zero where not drawn yet, and how many steps are drawn."""
         counts = [self._drawn[row] for row in rows]
@@ -214,6 +227,7 @@ class Batch:
         flags: list[bool] = self._is_sound[list(rows)].tolist()
         return flags
 
+    @torch.inference_mode()
     def evict(self, rows: Iterable[int]) -> None:
         """Free rows, finished or not."""
         freed = list(rows)
@@ -221,11 +235,12 @@ class Batch:
         for row in freed:
             self._drawn[row], self._params[row] = 0, None
             self._reported.discard(row)
-        self._filters = self._filters_of(range(self.capacity))
+        self._filters = self._all_filters()
 
-    def _filters_of(self, rows: Iterable[int]) -> Filters:
+    def _all_filters(self) -> Filters:
         idle = RowParams(seed=0)
-        params = [self._params[row] or idle for row in rows]
+        params = [row_params or idle for row_params in self._params]
+        params += [idle] * (len(self._rows) - self.capacity)
         return Filters.of(params, self.stage2.vocab_size, self.stage2.device)
 
     def _filters_at(self, size: int) -> Filters:
@@ -254,6 +269,10 @@ def run_to_end(
 
     Returns:
         [n, T, D] int64 codes in the order of `params`.
+
+    Raises:
+        BatchFullError, InvalidSamplingError: as `Batch.admit`.
+        UnsoundRowError: a row's numbers were not finite; the batch is empty again.
     """
     done: dict[int, Tensor] = {}
     where: dict[int, int] = {}
@@ -263,7 +282,11 @@ def run_to_end(
         rows = batch.admit(prefix, [row_params for _, row_params in joining])
         where.update(zip(rows, (index for index, _ in joining), strict=True))
         moved = len(rows) + sum(batch.num_drawn(row) < batch.stage2.num_steps for row in where)
-        for row in batch.step():
+        finished = batch.step()
+        if not all(batch.are_sound(finished)):
+            batch.evict(where)
+            raise UnsoundRowError("the model's states are not finite; try float32")
+        for row in finished:
             done[where.pop(row)] = batch.take([row])
         if on_step:
             on_step(moved)

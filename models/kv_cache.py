@@ -1,7 +1,7 @@
 """Keys and values of all rows in flight: allocated once, written by index, never grown.
 
 Layout [layer, k|v, row, head, position, dim]. Knows no positions of its own: the caller says where
-each row stands, and what a row no longer uses may hold anything.
+each row stands. Positions that a row has not written hold finite numbers.
 """
 
 from __future__ import annotations
@@ -40,5 +40,10 @@ class KVCache:
         return keys, values
 
     def copy_prefix(self, prefix: Tensor, rows: Tensor) -> None:
-        """Put one prompt's prefix, [layer, 2, 1, H, N, dim], at the front of the given rows."""
+        """Put one prompt's prefix, [layer, 2, 1, H, N, dim], at the front of the given rows.
+
+        The rest of these rows is cleared: what a row with NaN left behind would reach the next one
+        through the masked positions.
+        """
         self.data[:, :, rows, :, : prefix.shape[-2]] = prefix
+        self.data[:, :, rows, :, prefix.shape[-2] :] = 0

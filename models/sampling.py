@@ -18,6 +18,7 @@ from torch import Tensor
 from models.streams import MAX_SEED
 
 _ONE = 2**48  # probability 1 as an integer
+_MIN_TEMPERATURE = 1e-30  # below it, float32 logits divided by it run over
 _NO_NUCLEUS = 2.0  # above every cumulative probability: nothing is cut
 # Most nuclei end within this many entries; sorting a whole vocabulary costs a CPU ten times more.
 _NUCLEUS_HEAD = 1024
@@ -51,7 +52,7 @@ class RowParams:
             raise InvalidSamplingError("seed", f"must be in 0..{MAX_SEED}, not {self.seed}")
         if not 0 <= self.candidate < 2**32:
             raise InvalidSamplingError("candidate", f"must be in 0..2**32-1, not {self.candidate}")
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
+        if not (math.isfinite(self.temperature) and self.temperature >= _MIN_TEMPERATURE):
             raise InvalidSamplingError(
                 "temperature", f"must be a number above 0, not {self.temperature}"
             )

@@ -15,6 +15,7 @@ from models.transformer import Step
 
 _ROW_LADDER = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
 _SPAN_STEP = 64
+_TILES = (1, 4, 8, 16, 32)
 
 
 def all_shapes(capacity: int, num_positions: int) -> Shapes:
@@ -29,11 +30,13 @@ def exact_shapes(stage2: Stage2, capacity: int) -> Shapes:
     """The shapes that give the same bits as the full one, the full one itself included.
 
     One random row, repeated over the whole batch with a random cache, is decoded at each shape and
-    compared bit by bit: its state, and the logits that `sample` makes of it.
+    compared bit by bit: its state, and the logits that `sample` makes of it. Where even the full
+    shape's own rows differ (a library may treat the rows beyond its last whole tile differently),
+    the full shape is rounded up to whole tiles.
     """
-    probe = _Probe(stage2, capacity)
-    tried = all_shapes(capacity, probe.num_positions)
-    longest = probe.num_positions
+    probe = _padded_probe(stage2, capacity)
+    capacity, longest = probe.capacity, probe.num_positions
+    tried = all_shapes(capacity, longest)
     rows = [size for size in tried.rows[:-1] if probe.agrees(size, longest)]
     # Row counts and spans fail apart from each other: the outermost row counts stand for all.
     outermost = {min(rows, default=capacity), capacity}
@@ -43,6 +46,14 @@ def exact_shapes(stage2: Stage2, capacity: int) -> Shapes:
         if span > probe.prefix_len and all(probe.agrees(size, span) for size in outermost)
     ]
     return Shapes((*rows, capacity), (*spans, longest))
+
+
+def _padded_probe(stage2: Stage2, capacity: int) -> _Probe:
+    for tile in _TILES:
+        probe = _Probe(stage2, -(-capacity // tile) * tile)
+        if probe.has_equal_rows:
+            return probe
+    return _Probe(stage2, capacity)
 
 
 class _Probe:
@@ -61,17 +72,26 @@ class _Probe:
         self.code = int(torch.randint(stage2.vocab_size, (1,), generator=generator))
         self._full: dict[int, Tensor] = {}  # by place
 
+    @property
+    def has_equal_rows(self) -> bool:
+        """Whether the full shape computes the same bits in every row."""
+        full = self._full_at(0)
+        return bool((full == full[:1]).all())
+
     def agrees(self, num_rows: int, span: int) -> bool:
         """Whether rows at this span's first and last place keep the bits of the full shape."""
         last = min(span - self.prefix_len, self.stage2.num_steps - 1) - 1
         return all(self._agrees_at(place, num_rows, span) for place in {0, max(last, 0)})
 
     def _agrees_at(self, place: int, num_rows: int, span: int) -> bool:
-        if place not in self._full:
-            self._full[place] = self.run(place, self.capacity, self.num_positions)
-        full = self._full[place]
+        full = self._full_at(place)
         same_in_every_row = bool((full == full[:1]).all())
         return same_in_every_row and bool((self.run(place, num_rows, span) == full[:1]).all())
+
+    def _full_at(self, place: int) -> Tensor:
+        if place not in self._full:
+            self._full[place] = self.run(place, self.capacity, self.num_positions)
+        return self._full[place]
 
     def run(self, place: int, num_rows: int, span: int) -> Tensor:
         """One step of rows 0 .. num_rows-1: states and logits side by side, [num_rows, E + V]."""
