@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,13 +14,15 @@ from service.dead_letters import DeadLetters
 from service.errors import KeyShareExceeded, QueueFull, RateLimited
 from service.jobs import TERMINAL, Expired, Failed, Job, JobStatus, JobView, Outcome, Priority
 from service.keys import GROUP, Key
-from service.leases import Claim, LeaseState
+from service.leases import Claim, LeasePolicy, Leases, LeaseState
 from service.queue import Limits
+from service.sweep import Sweeper
 from tests.conftest import Clock
 from tests.service.makers import (
     LEASE_S,
     MODEL,
     POLICY,
+    ROOMY,
     make_job,
     make_leases,
     make_queue,
@@ -209,3 +212,34 @@ async def test_random_orders_on_the_other_server(every_redis: Redis) -> None:
     await simulation.run(100)
     await simulation.drain()
     await simulation.check_end()
+
+
+async def test_workers_that_die_and_freeze_in_real_time(every_redis: Redis) -> None:
+    """Short leases, server time, eight workers at once: each job ends once, with its own bytes."""
+    rng = random.Random(5)
+    policy = LeasePolicy(lease_s=0.1, max_attempts=1000, dead_letter_ttl_s=60)
+    queue, sweeper = make_queue(every_redis), Sweeper(every_redis, policy=policy)
+    jobs = [make_job(seed=seed) for seed in range(80)]
+    for job in jobs:
+        await queue.enqueue(job, ROOMY)
+
+    async def work(number: int) -> None:
+        leases = Leases(every_redis, model=MODEL, worker_id=f"w{number}", policy=policy)
+        while (await queue.depth(MODEL)).candidates:
+            claimed = await leases.claim(free_rows=3, num_running=0, block_s=0.02)
+            for claim in claimed.claims:
+                if rng.random() < 0.2:
+                    continue  # dies: nobody renews
+                if rng.random() < 0.1:
+                    await asyncio.sleep(0.25)  # freezes past its lease, then goes on
+                await leases.finish(claim, success(b"%d-" % claim.job.seed))
+            await sweeper.sweep()
+
+    await asyncio.gather(*(work(number) for number in range(8)))
+    for job in jobs:
+        view = await queue.get(job.id)
+        names = [event.name async for event in queue.events(job.id)]
+        assert view.status is JobStatus.SUCCEEDED
+        assert names.count("succeeded") == 1
+        assert await queue.image(job.id, 0) == b"%d-0" % job.seed
+    assert any([(await queue.get(job.id)).attempts > 1 for job in jobs])
