@@ -43,6 +43,7 @@ class Key(StrEnum):
 
     WORKER = "{mindalle}:worker:%s"  # sign of life, as JSON; short time to live
     WORKERS = "{mindalle}:workers"  # set of worker ids; time to live
+    RECEIPT = "{mindalle}:receipt:%s"  # JSON: a worker's last claim; lives as long as a lease
     DEAD = "{mindalle}:dead"  # stream of dead letters; time to live, and a longest length
 
     NOTIFY = "{mindalle}:notify"  # channel: "<job> <event>"

@@ -6,8 +6,10 @@ nothing when it is stale. What happens to leases that nobody renews is in sweep.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
+import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -72,7 +74,8 @@ class Leases:
     """Verbs of one worker process for one model. `clock` is for tests only.
 
     Every verb raises QueueUnavailable when Redis does not answer; the job's lease then still runs.
-    Safe to repeat after such an error: a second `finish` of the same claim returns True again.
+    Safe to repeat after such an error: a second `finish` of the same claim returns True again, and
+    a second `claim` brings the jobs of the first, whose answer was lost.
     """
 
     def __init__(
@@ -90,6 +93,8 @@ class Leases:
         self._worker_id = worker_id
         self._policy = policy
         self._lease_ms = math.ceil(policy.lease_s * 1000)
+        self._nonce = secrets.token_hex(8)  # of the claim that has no answer yet
+        self._claiming = asyncio.Lock()
 
     async def claim(self, *, free_rows: int, num_running: int, block_s: float = 0.0) -> Claimed:
         """Take the best waiting jobs until their candidates fill `free_rows` or overfill it.
@@ -114,7 +119,9 @@ class Leases:
             "num_running": num_running,
             "lease_ms": self._lease_ms,
         }
-        head, *bodies = await self._scripts.run("claim", arguments)
+        async with self._claiming:
+            head, *bodies = await self._scripts.run("claim", arguments | {"nonce": self._nonce})
+            self._nonce = secrets.token_hex(8)
         reply = json.loads(head)
         claims = reply["claims"] or []  # Lua writes an empty list as an empty object
         pairs = zip(claims, bodies, strict=True)

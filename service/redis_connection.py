@@ -67,8 +67,10 @@ def _options(url: SplitResult, settings: RedisSettings) -> dict[str, Any]:
         "socket_connect_timeout": settings.connect_timeout_s,
         "socket_keepalive": True,
         "health_check_interval": 15,
-        "retry": Retry(FullJitterBackoff(cap=0.2, base=0.02), 1),
-        "retry_on_error": [ConnectionError],  # a restarted server closes idle connections
+        # Once more on a new connection, since a restarted server has closed the old ones; a
+        # server that does not answer in time is not asked twice.
+        "retry": Retry(FullJitterBackoff(cap=0.2, base=0.02), 1, (ConnectionError,)),
+        "retry_on_error": [ConnectionError],
     }
     if url.username:
         options["username"] = unquote(url.username)

@@ -40,7 +40,7 @@ class RedisSettings(BaseModel):
     connect_timeout_s: float = Field(
         2.0, gt=0, le=60, description="Limit for one connection attempt."
     )
-    timeout_s: float = Field(5.0, ge=0.5, le=60, description="Limit for one command.")
+    timeout_s: float = Field(3.0, ge=0.5, le=60, description="Limit for one command.")
     max_connections: int = Field(64, ge=4, le=10_000, description="Connections per process.")
 
 

@@ -1,4 +1,5 @@
 -- Bind waiting jobs to a worker, best first, until their candidates fill its free rows.
+-- A call that is sent again with the same arg.nonce (its answer was lost) gets the same jobs.
 -- Returns JSON (claims, must_drain, last ticket id), then the body of each claimed job.
 
 local model, worker = arg.model, arg.worker
@@ -17,14 +18,12 @@ local function bind(job)
   leave_queue(job)
   advance_virtual_time(job)
   local name = key.job(job.id)
-  local attempt = redis.call('HINCRBY', name, 'attempts', 1)
-  local fence = redis.call('HINCRBY', name, 'fence', 1)
+  job.attempts = redis.call('HINCRBY', name, 'attempts', 1)
+  job.fence = redis.call('HINCRBY', name, 'fence', 1)
   redis.call('HSET', name, 'state', 'running', 'worker', worker, 'started_ms', now,
     'ticket', take_ticket(model, worker), 'codes_done', 0)
   redis.call('ZADD', key.leases(model), now + arg.lease_ms, job.id)
-  emit(job, 'started', cjson.encode({attempt = attempt}))
-  return {fence = fence, attempt = attempt, isolated = job.isolated == '1',
-    remaining_ms = job.deadline_ms - now, waited_ms = now - job.created_ms}
+  emit(job, 'started', cjson.encode({attempt = job.attempts}))
 end
 
 -- The first job of a queue that is still in time; late ones end here.
@@ -38,11 +37,30 @@ local function first(queue)
   end
 end
 
-local claims, bodies = {}, {}
+local claims, bodies, receipt = {}, {}, {nonce = arg.nonce, fences = {}}
+
+local function show(job)
+  claims[#claims + 1] = {fence = job.fence, attempt = job.attempts, isolated = job.isolated == '1',
+    remaining_ms = job.deadline_ms - now, waited_ms = now - job.created_ms}
+  bodies[#bodies + 1] = redis.call('HGET', key.job(job.id), 'body')
+end
 
 local function claim(job)
-  claims[#claims + 1] = bind(job)
-  bodies[#bodies + 1] = redis.call('HGET', key.job(job.id), 'body')
+  bind(job)
+  show(job)
+  receipt.fences[job.id] = job.fence
+  redis.call('SET', key.receipt(worker), cjson.encode(receipt), 'PX', arg.lease_ms)
+end
+
+local function show_again()
+  local last = redis.call('GET', key.receipt(worker))
+  last = last and cjson.decode(last)
+  if not last or last.nonce ~= arg.nonce then return false end
+  for id, fence in pairs(last.fences) do
+    local job = held(id, fence)
+    if job then show(job) end
+  end
+  return true
 end
 
 local function answer(must_drain)
@@ -54,6 +72,7 @@ local function answer(must_drain)
   return {cjson.encode({claims = claims, must_drain = must_drain, last = last}), unpack(bodies)}
 end
 
+if show_again() then return answer(false) end
 local lone = first(key.isolated(model))
 if lone then
   local owner = redis.call('GET', key.isolator(model))

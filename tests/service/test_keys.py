@@ -33,8 +33,8 @@ OWNED = (
     Key.LOAD,
     Key.SHARES,
 )
-# These last for days behind the last job, and have a time to live.
-LASTING = (Key.TICKETS, Key.FAIR, Key.FINISH, Key.DRAIN, Key.MODELS, Key.DEAD)
+# These outlast the last job for a while, and have a time to live.
+LASTING = (Key.TICKETS, Key.FAIR, Key.FINISH, Key.DRAIN, Key.MODELS, Key.DEAD, Key.RECEIPT)
 
 
 def kind(name: bytes) -> Key:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from service.errors import QueueUnavailable
 from service.jobs import Expired, JobStatus, Priority, Progress
@@ -51,6 +55,52 @@ async def test_two_workers_never_get_the_same_job(every_redis: Redis) -> None:
     got = [claim.job.id for answer in answers for claim in answer.claims]
     assert len(got) == 40
     assert set(got) == jobs
+
+
+async def test_a_claim_whose_answer_was_lost_is_not(redis: Redis) -> None:
+    queue = make_queue(redis)
+    jobs = [await put(queue) for _ in range(3)]
+    port = redis.connection_pool.connection_kwargs["port"]
+    async with deaf_proxy(port) as (deaf_port, hear):
+        client = Redis(port=deaf_port, socket_timeout=0.3, retry=Retry(NoBackoff(), 0))
+        leases = make_leases(client)
+        with pytest.raises(QueueUnavailable):
+            await leases.claim(free_rows=2, num_running=0)
+        while (await queue.depth(MODEL)).running < 2:  # it did arrive
+            await asyncio.sleep(0.01)
+        hear.set()
+        first = await leases.claim(free_rows=2, num_running=0)
+        assert {claim.job.id for claim in first.claims} == {job.id for job in jobs[:2]}
+        assert {claim.attempt for claim in first.claims} == {1}
+        second = await leases.claim(free_rows=2, num_running=2)
+        assert [claim.job for claim in second.claims] == jobs[2:]
+        await client.aclose()
+
+
+@asynccontextmanager
+async def deaf_proxy(port: int) -> AsyncIterator[tuple[int, asyncio.Event]]:
+    """A way to the server that loses all answers to scripts until the event is set."""
+    hear = asyncio.Event()
+
+    async def carry(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool
+    ) -> None:
+        while data := await reader.read(65536):
+            if hear.is_set() or not is_answer or b"claims" not in data:
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(
+            carry(reader, server_writer, is_answer=False),
+            carry(server_reader, writer, is_answer=True),
+        )
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1], hear
+    server.close()
 
 
 async def test_an_idle_worker_is_woken_by_a_new_job(every_redis: Redis) -> None:

@@ -181,6 +181,18 @@ async def test_nothing_accepted_is_lost_when_redis_dies(start: Start, kind: str)
         await queue.close()
 
 
+async def test_a_frozen_redis_does_not_hold_callers_up(start: Start) -> None:
+    server = start("valkey")
+    async with client(server.url, timeout_s=0.5) as redis:
+        queue = make_queue(redis)
+        job = await put(queue)
+        with server.frozen():
+            async with asyncio.timeout(10):
+                with pytest.raises(QueueUnavailable):
+                    await queue.get(job.id)
+        assert (await queue.get(job.id)).status is JobStatus.QUEUED
+
+
 async def test_the_subscription_comes_back(start: Start) -> None:
     server = start("valkey", durable=True)
     async with client(server.url) as redis, asyncio.timeout(50):
