@@ -30,7 +30,7 @@ from service.leases import LeasePolicy
 from service.metrics import ApiMetrics, SweepMetrics
 from service.middleware import BodyLimit, Observe, RequestId, SecurityHeaders
 from service.queue import Queue
-from service.redis_connection import check_server, connect
+from service.redis_connection import check_server, connect, disconnect
 from service.settings import QueueSettings, Settings
 from service.sweep import Sweeper, Swept
 from service.workers import Workers
@@ -130,7 +130,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with suppress(asyncio.CancelledError):
             await keeping_house
         await state.queue.close()
-        await redis.aclose()
+        await disconnect(redis)
 
 
 async def _keep_house(redis: Redis, state: ApiState) -> None:

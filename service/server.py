@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from service.api_state import ApiState
 from service.app import create_app
 from service.errors import QueueUnavailable
-from service.redis_connection import check_server, connect
+from service.redis_connection import check_server, connect, disconnect
 from service.settings import Settings
 
 _LOOK_S = 0.05
@@ -26,7 +26,10 @@ logger = logging.getLogger(__name__)
 
 
 def serve(settings: Settings) -> None:
-    """Serve until a signal ends it. StartRefused when Redis is reachable but unfit."""
+    """Serve until a signal ends it. StartRefused when Redis is reachable but unfit, or when keys
+    are needed and none is set.
+    """
+    settings.require_keys()
     asyncio.run(_serve(settings))
 
 
@@ -37,7 +40,7 @@ async def _serve(settings: Settings) -> None:
     except QueueUnavailable:
         logger.warning("redis does not answer yet; requests get 503 until it does")
     finally:
-        await redis.aclose()
+        await disconnect(redis)
     await DrainingServer(create_app(settings), settings).serve()
 
 
