@@ -1,0 +1,28 @@
+"""Pipelines with seeded random weights, built once per session. Nobody may change their weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from models.pipeline import LoadOptions, Pipeline, load
+
+TINY = ("tiny", "tiny-class", "tiny-uncond")
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Pipeline:
+    """Text prefix, float32 on the CPU."""
+    return load("tiny")
+
+
+@pytest.fixture(scope="session", params=TINY)
+def every_tiny(request: pytest.FixtureRequest) -> Pipeline:
+    """Text, class and empty prefix, one after the other."""
+    return load(request.param)
+
+
+@pytest.fixture(scope="session", params=TINY)
+def every_exact(request: pytest.FixtureRequest) -> Pipeline:
+    """The same in float64 and unpacked: for comparing ways of computing one number."""
+    return load(request.param, options=LoadOptions(dtype=torch.float64, packed=False))

@@ -1,0 +1,37 @@
+import subprocess
+import sys
+
+import pytest
+
+from models.presets import PRESETS, Preset, UnknownPresetError, get_preset
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UnknownPresetError, match=r"unknown preset 'dall-e'.*mindalle-1\.3b.*tiny"):
+        get_preset("dall-e")
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_every_preset_fits_itself(preset: Preset) -> None:
+    stage1, stage2, sampling = preset.stage1, preset.stage2, preset.sampling
+    assert get_preset(preset.name) is preset
+    assert stage1.grid_size**2 == stage2.ctx_len_img
+    assert stage1.n_embed == stage2.vocab_size_img
+    assert stage2.head_dim * stage2.n_heads == stage2.embed_dim
+    assert stage2.num_positions == stage2.prefix_len + stage2.ctx_len_img - 1
+    assert (stage2.n_classes > 0) == (stage2.prefix == "class")
+    assert (stage2.ctx_len_txt > 0) == (stage2.prefix == "text")
+    assert sampling.top_k is None or 1 <= sampling.top_k <= stage2.vocab_size_img
+    assert preset.description
+    assert preset.licence
+
+
+def test_official_shapes() -> None:
+    stage2 = get_preset("mindalle-1.3b").stage2
+    assert (stage2.prefix_len, stage2.num_positions, stage2.head_dim) == (64, 319, 64)
+    assert get_preset("mindalle-1.3b").stage1.grid_size == 16
+
+
+def test_the_api_can_read_presets_without_torch() -> None:
+    check = "import sys, models.presets; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False, timeout=50).returncode == 0
