@@ -19,7 +19,7 @@ from models.presets import PrefixKind, Preset
 from models.tokenizer import Tokenizer
 from models.transformer import Transformer
 from models.vqgan import VQGAN
-from models.weights import WeightSource, fill
+from models.weights import WeightSource, fill, on_meta
 
 Layout = Literal["converted", "official", "lightning"]
 Stage = Literal["stage1", "stage2"]
@@ -78,8 +78,7 @@ def load_stage1(
     Raises:
         CheckpointError: a file is missing, damaged, unsafe, or does not fit the config.
     """
-    with torch.device("meta"):
-        stage1 = VQGAN(checkpoint.preset.stage1)
+    stage1 = on_meta(lambda: VQGAN(checkpoint.preset.stage1))
     fill(stage1, checkpoint.source("stage1"), device, dtype)
     return stage1
 
@@ -94,8 +93,7 @@ def load_stage2(
     Raises:
         CheckpointError: as `load_stage1`.
     """
-    with torch.device("meta"):
-        stage2 = Transformer(checkpoint.preset.stage2)
+    stage2 = on_meta(lambda: Transformer(checkpoint.preset.stage2))
     fill(stage2, checkpoint.source("stage2"), device, dtype)
     return stage2
 

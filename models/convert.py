@@ -27,7 +27,7 @@ from models.presets import Preset
 from models.shards import ShardWriter, sha256, verify
 from models.transformer import Transformer
 from models.vqgan import VQGAN
-from models.weights import shapes
+from models.weights import on_meta, shapes
 
 Tensors = Iterable[tuple[str, Tensor]]
 
@@ -120,10 +120,9 @@ def save(
 def _tensors(checkpoint: Checkpoint, stage: Stage, dtype: torch.dtype | None) -> Tensors:
     """One stage by our names, checked against the config before anything is written."""
     preset = checkpoint.preset
-    with torch.device("meta"):
-        module: nn.Module = (
-            VQGAN(preset.stage1) if stage == "stage1" else Transformer(preset.stage2)
-        )
+    module: nn.Module = on_meta(
+        lambda: VQGAN(preset.stage1) if stage == "stage1" else Transformer(preset.stage2)
+    )
     needed = shapes(module)
     source = checkpoint.source(stage)
     source.check(needed)

@@ -27,7 +27,7 @@ from models.official import upstream_names, upstream_shapes
 from models.recorded import AbsentError, Recorded
 from models.sampling import Filters, RowParams, probabilities
 from models.transformer import Step, Transformer
-from models.weights import place, shapes
+from models.weights import on_meta, place, shapes
 
 _CACHED = ("cached_logits_img", "cached_logits")
 
@@ -201,8 +201,7 @@ def transfer_logits(subject: Subject) -> Tensor:
     }
     upstream = upstream_checkpoint(subject.recorded)
     state = load_stage2(upstream).state_dict()
-    with torch.device("meta"):
-        model = Transformer(subject.checkpoint.preset.stage2)
+    model = on_meta(lambda: Transformer(subject.checkpoint.preset.stage2))
     for name in shapes(model):
         place(model, name, fresh[name] if name in fresh else state[name])
     length = subject.recorded.arrays["transfer_logits"].shape[1]

@@ -32,7 +32,7 @@ from models.errors import (
 MANIFEST_NAME = "manifest.json"
 SHARD_BYTES = 128 * 2**20
 _FORMAT = 1
-_PIECE_BYTES = 8 * 2**20
+_PIECE_BYTES = 2**19  # a multiple of every type's size
 
 
 class ShardWriter:
@@ -175,16 +175,31 @@ def _shards(
 def _read(path: Path, name: str, device: torch.device, dtype: torch.dtype | None) -> Tensor:
     with _open(path) as shard:
         view: Tensor = shard.get_tensor(name)
-    if view.ndim == 0 or (device == view.device and dtype in (None, view.dtype)):
+    if view.numel() == 0 or (device == view.device and dtype in (None, view.dtype)):
         return view.to(device=device, dtype=dtype)
     out = torch.empty(view.shape, device=device, dtype=dtype or view.dtype)
-    rows = max(_PIECE_BYTES * len(out) // max(view.nbytes, 1), 1)
-    del view
-    for start in range(0, len(out), rows):
-        # Opened anew for each piece: the pages of a mapping count as resident until it closes.
-        with _open(path) as shard:
-            out[start : start + rows] = shard.get_slice(name)[start : start + rows]
+    stored_as = view.dtype
+    del view  # pages of a mapping count as resident, so what is converted is read in pieces
+    flat, done = out.view(-1), 0
+    for piece in _pieces(path, name):
+        values = torch.frombuffer(piece, dtype=stored_as)
+        flat[done : done + len(values)] = values
+        done += len(values)
     return out
+
+
+def _pieces(path: Path, name: str) -> Iterator[memoryview]:
+    """A tensor's bytes in order; each piece is gone when the next one is asked for."""
+    buffer = bytearray(_PIECE_BYTES)
+    with path.open("rb") as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+        begin, end = json.loads(file.read(header_bytes))[name]["data_offsets"]
+        file.seek(8 + header_bytes + begin)
+        for left in range(end - begin, 0, -_PIECE_BYTES):
+            piece = memoryview(buffer)[: min(left, _PIECE_BYTES)]
+            if file.readinto(piece) != len(piece):
+                raise CorruptFileError(f"{path} is shorter than its header says")
+            yield piece
 
 
 def _names(shard: Any) -> list[str]:

@@ -6,13 +6,16 @@ is converted and put in place, so a second copy of the model never exists.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from models.errors import Shape
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class WeightSource(Protocol):
@@ -35,6 +38,12 @@ def shapes(module: nn.Module) -> dict[str, Shape]:
     return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
 
 
+def on_meta(make: Callable[[], Module]) -> Module:
+    """Build a module that has shapes and no memory, ready for `fill`."""
+    with torch.device("meta"), _WithoutInit():
+        return make()
+
+
 def fill(
     module: nn.Module, source: WeightSource, device: torch.device | str, dtype: torch.dtype
 ) -> None:
@@ -51,6 +60,18 @@ def fill(
     for name, tensor in source.tensors(needed, torch.device(device), dtype):
         place(module, name, tensor)
     module.eval()
+
+
+class _WithoutInit(TorchFunctionMode):
+    """Leaves out normal_, for which the meta device would import 150 MB of torch's compiler."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") == "normal_":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def place(module: nn.Module, name: str, tensor: Tensor) -> None:

@@ -23,7 +23,7 @@ from models.official import upstream_shapes
 from models.presets import Preset, get_preset
 from models.transformer import Transformer
 from models.vqgan import VQGAN
-from models.weights import shapes
+from models.weights import on_meta, shapes
 from tests.models.golden import GOLDEN
 
 
@@ -31,8 +31,8 @@ def write_random_checkpoint(folder: Path, preset: Preset, seed: int = 0) -> None
     """Write config.yaml, both .ckpt files and, for text models, a small tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / config.CONFIG_NAME).write_text(yaml.safe_dump(_official_document(preset)))
-    with torch.device("meta"):
-        stage1, stage2 = VQGAN(preset.stage1), Transformer(preset.stage2)
+    stage1 = on_meta(lambda: VQGAN(preset.stage1))
+    stage2 = on_meta(lambda: Transformer(preset.stage2))
     generator = torch.Generator().manual_seed(seed)
     states: dict[str, Mapping[str, Shape]] = {
         STAGE_FILES["stage1"]: shapes(stage1),
