@@ -32,7 +32,7 @@ from models.errors import (
 MANIFEST_NAME = "manifest.json"
 SHARD_BYTES = 128 * 2**20
 _FORMAT = 1
-_PIECE_BYTES = 2**19  # a multiple of every type's size
+_PIECE_BYTES = 2**21  # a multiple of every type's size
 
 
 class ShardWriter:
