@@ -84,9 +84,9 @@ class QueueSettings(BaseModel):
         8192, ge=96, le=10_000_000, description="Candidates waiting or running, per model."
     )
     key_rate_per_s: float = Field(
-        20.0, gt=0, le=100_000, description="Jobs per second that one API key may send."
+        100.0, gt=0, le=100_000, description="Jobs per second that one API key may send."
     )
-    key_burst: int = Field(100, ge=1, le=1_000_000, description="Jobs that a key may send at once.")
+    key_burst: int = Field(200, ge=1, le=1_000_000, description="Jobs that a key may send at once.")
     key_share: float = Field(
         1.0, gt=0, le=1, description="Part of max_candidates that one API key may hold."
     )
@@ -94,7 +94,10 @@ class QueueSettings(BaseModel):
         20.0, ge=0.05, le=3600, description="A worker without progress for so long loses its jobs."
     )
     max_attempts: int = Field(
-        3, ge=1, le=100, description="Times a job is started before it becomes a dead letter."
+        3,
+        ge=1,
+        le=100,
+        description="Times a job is started before it becomes a dead letter; the last time alone.",
     )
     result_ttl_s: float = Field(
         3600.0, ge=0.05, le=2_592_000, description="How long an ended job and its images are kept."

@@ -75,15 +75,15 @@ end
 if show_again() then return answer(false) end
 local lone = first(key.isolated(model))
 if lone then
-  local owner = redis.call('GET', key.isolator(model))
-  if not owner or owner == worker then
-    if arg.num_running > 0 then
-      redis.call('SET', key.isolator(model), worker, 'PX', arg.lease_ms)
-      return answer(true)
-    end
+  if arg.num_running == 0 then
     redis.call('DEL', key.isolator(model))
     claim(lone)
     return answer(false)
+  end
+  local owner = redis.call('GET', key.isolator(model))
+  if not owner or owner == worker then -- one busy worker makes room, the others go on
+    redis.call('SET', key.isolator(model), worker, 'PX', arg.lease_ms)
+    return answer(true)
   end
 end
 

@@ -4,7 +4,7 @@
 local job = held(arg.id, arg.fence)
 if not job then return 0 end
 
-if arg.failure and job.attempts >= arg.max_attempts then
+if arg.failure and is_given_up(job) then
   bury(job, 'worker_crashed', arg.failure, arg.message, arg.letter_ttl_ms)
   return 1
 end

@@ -58,7 +58,7 @@ end
 
 local function open_tickets(model)
   local stream = key.tickets(model)
-  if redis.call('EXISTS', stream) == 0 then
+  if redis.call('EXISTS', stream) == 0 or not group_info(model) then
     redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
   end
   redis.call('PEXPIRE', stream, WEEK_MS)
@@ -188,6 +188,11 @@ local function bury(job, code, detail, message, letter_ttl_ms)
     'died_ms', now)
   redis.call('PEXPIRE', key.dead(), letter_ttl_ms)
   fail(job, code, message)
+end
+
+-- No more attempts. A job that never ran alone gets one more, alone: perhaps it was a neighbour.
+local function is_given_up(job)
+  return job.attempts >= arg.max_attempts and job.isolated == '1'
 end
 
 local function isolate(job)

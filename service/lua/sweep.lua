@@ -19,13 +19,15 @@ end
 local function take_back(id)
   local job = load_job(id)
   if not job then return forget(model, id) end
-  if job.attempts >= arg.max_attempts then
+  if is_given_up(job) then
     bury(job, 'worker_lost', arg.failure, arg.message, arg.letter_ttl_ms)
     counts.dead = counts.dead + 1
     return
   end
   unbind(job)
-  if redis.call('HINCRBY', key.job(id), 'lost', 1) >= 2 and job.isolated ~= '1' then
+  local is_suspect = redis.call('HINCRBY', key.job(id), 'lost', 1) >= 2
+    or job.attempts >= arg.max_attempts
+  if is_suspect and job.isolated ~= '1' then
     isolate(job)
     counts.isolated = counts.isolated + 1
   end

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from service.dead_letters import DeadLetters
 from service.jobs import Expired, Failed, Outcome, Priority
-from service.keys import ROUTE, Key
+from service.keys import GROUP, ROUTE, Key
 from service.leases import Leases
 from service.queue import Idempotency, Limits, Queue
 from tests.service.makers import (
@@ -122,6 +122,7 @@ async def test_an_operators_deletions_are_made_good(redis: Redis) -> None:
     assert [claim.job for claim in claimed.claims] == [kept, lost]
     for claim in claimed.claims:
         assert await leases.finish(claim, success())
+    await redis.xgroup_destroy(Key.TICKETS.of(MODEL), GROUP)
     await sweeper.sweep()
     depth = await queue.depth(MODEL)
     assert (depth.waiting, depth.running, depth.candidates) == (0, 0, 0)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,12 +14,14 @@ from redis.backoff import NoBackoff
 from service.errors import QueueUnavailable
 from service.jobs import Expired, JobStatus, Priority, Progress
 from service.keys import GROUP, Key
-from service.leases import Claim, LeaseState
+from service.leases import Claim, Leases, LeaseState
 from service.queue import Limits
+from service.sweep import Sweeper
 from tests.conftest import Clock
 from tests.service.makers import (
     LEASE_S,
     MODEL,
+    POLICY,
     ROOMY,
     claim_one,
     make_job,
@@ -278,6 +281,37 @@ async def test_a_job_that_crashes_alone_ends_in_failure(redis: Redis) -> None:
     assert view.error.code == "worker_crashed"
     assert "secret" not in view.error.message
     assert (await queue.depth(MODEL)).candidates == 0
+
+
+async def test_an_idle_worker_runs_an_isolated_job_at_once(redis: Redis) -> None:
+    queue = make_queue(redis)
+    busy, idle = (make_leases(redis, worker_id=f"w{n}") for n in (1, 2))
+    job = await put(queue)
+    await busy.crashed(await claim_one(busy), "boom")
+    assert (await busy.claim(free_rows=1, num_running=1)).must_drain
+    assert (await claim_one(idle)).job == job
+    assert not (await busy.claim(free_rows=1, num_running=1)).must_drain
+
+
+async def test_a_neighbour_of_poison_gets_a_try_alone_whatever_the_limit(
+    redis: Redis, clock: Clock
+) -> None:
+    once = replace(POLICY, max_attempts=1)
+    queue = make_queue(redis, clock)
+    leases = Leases(redis, model=MODEL, worker_id="w1", policy=once, clock=clock)
+    sweeper = Sweeper(redis, policy=once, clock=clock)
+    crashed, lost = await put(queue), await put(queue)
+    await leases.crashed(await claim_one(leases), "boom")
+    await leases.claim(free_rows=1, num_running=0)  # the crashed one, which is lost as well
+    clock.advance(LEASE_S + 1)
+    await sweeper.sweep()
+    assert (await queue.get(crashed.id)).status is JobStatus.FAILED
+    await leases.claim(free_rows=1, num_running=0)
+    clock.advance(LEASE_S + 1)
+    assert (await sweeper.sweep()).isolated == 1
+    claim = await claim_one(leases)
+    assert (claim.job, claim.is_isolated, claim.attempt) == (lost, True, 2)
+    assert await leases.finish(claim, success())
 
 
 async def test_a_handed_back_job_loses_neither_place_nor_attempt(redis: Redis) -> None:

@@ -153,6 +153,23 @@ async def test_sentinel_names_the_server(start: Start, tmp_path: Path) -> None:
             assert (await queue.get(job.id)).status is JobStatus.SUCCEEDED
 
 
+async def test_all_keys_may_live_on_one_node_of_a_cluster(start: Start) -> None:
+    server = start("redis", "--cluster-enabled", "yes")
+    async with client(server.url) as redis, asyncio.timeout(30):
+        await redis.cluster("ADDSLOTSRANGE", 0, 16383)
+        while "'cluster_state': 'ok'" not in str(await redis.cluster("INFO")):
+            await asyncio.sleep(0.05)
+        queue, leases = make_queue(redis), make_leases(redis)
+        jobs = [await put(queue) for _ in range(3)]
+        await leases.crashed(await claim_one(leases), "boom")
+        await leases.release(await claim_one(leases))
+        await queue.cancel(jobs[2].id)
+        for _ in range(2):
+            assert await leases.finish(await claim_one(leases), success())
+        await make_sweeper(redis).sweep()
+        assert [event.name async for event in queue.events(jobs[0].id)][-1] == "succeeded"
+
+
 @pytest.mark.parametrize("kind", ["valkey", "redis"])
 async def test_nothing_accepted_is_lost_when_redis_dies(start: Start, kind: str) -> None:
     server = start(kind, durable=True)
