@@ -17,6 +17,7 @@ from models.errors import KeyMismatchError, KeyReport, Shape
 from models.pickles import read_state_dict
 from models.presets import PrefixKind
 
+_LIGHTNING_STAGES = ("stage1.", "stage2.")
 _QKV = ("query", "key", "value")
 
 
@@ -53,10 +54,11 @@ class OfficialWeights:
         state = read_state_dict(path)
         self._where = f"{path} ({key_prefix}*)" if key_prefix else str(path)
         self._prefix = prefix
+        others = tuple(stage for stage in _LIGHTNING_STAGES if key_prefix and stage != key_prefix)
         self._state = {
             name.removeprefix(key_prefix): tensor
             for name, tensor in state.items()
-            if name.startswith(key_prefix)
+            if not (others and name.startswith(others))
         }
 
     def check(self, needed: dict[str, Shape]) -> None:

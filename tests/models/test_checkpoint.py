@@ -123,6 +123,13 @@ def test_stage_1_is_just_as_strict(folder: Path) -> None:
         load_stage1(open_checkpoint(folder))
 
 
+def test_a_lightning_key_of_neither_stage_is_unexpected(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(GOLDEN / "igpt_cls", tmp_path / "model"))
+    _edit(folder / "last.ckpt", lambda state: state.update({"stage3.x": torch.zeros(1)}))
+    with pytest.raises(KeyMismatchError, match=r"last\.ckpt[^\n]*\n +unexpected +stage3\.x"):
+        load_stage1(open_checkpoint(folder))
+
+
 def test_a_config_of_another_shape_is_a_mismatch(folder: Path) -> None:
     text = (folder / "config.yaml").read_text()
     (folder / "config.yaml").write_text(text.replace("mlp_bias: true", "mlp_bias: false"))
