@@ -9,18 +9,23 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import FileResponse
-from fastapi.staticfiles import StaticFiles
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from redis.asyncio import Redis
 
 import service
 from models.presets import PRESETS
-from service import generations, health, job_routes, model_routes, openapi, problems
+from service import (
+    generations,
+    health,
+    job_routes,
+    model_routes,
+    openapi,
+    playground_routes,
+    problems,
+)
 from service.api_state import ApiState
 from service.auth import KeyRing
 from service.catalog import Catalog
@@ -60,7 +65,8 @@ def create_app(settings: Settings) -> FastAPI:
     for routes in (generations, job_routes, model_routes, health):
         app.include_router(routes.router)
     openapi.install(app)
-    _mount_playground(app, settings)
+    if settings.api.playground:
+        app.include_router(playground_routes.make_router(playground_routes.load_assets()))
     return app
 
 
@@ -102,18 +108,6 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Observe, metrics=app.state.api.metrics)
     app.add_middleware(RequestId)
-
-
-def _mount_playground(app: FastAPI, settings: Settings) -> None:
-    folder = Path(__file__).with_name("playground")
-    if not settings.api.playground or not folder.is_dir():
-        return
-
-    @app.get("/", include_in_schema=False)
-    async def playground() -> FileResponse:
-        return FileResponse(folder / "index.html")
-
-    app.mount("/playground", StaticFiles(directory=folder, html=True))
 
 
 @asynccontextmanager

@@ -1,0 +1,185 @@
+// The form: its fields, the model's limits and defaults in them, and what they ask for.
+
+import { $, button, el } from "./dom.js";
+import { examplesFor } from "./examples.js";
+import { gridCells, numbersOf } from "./grid.js";
+
+const MAX_SHOWN = 10; // as many as the API returns of one job
+const PARTIALS = 3;
+const FIELDS = { prompt: "#prompt", num_candidates: "#num-candidates", temperature: "#temperature", top_k: "#top-k",
+  top_p: "#top-p", seed: "#seed", model: "#model" };
+
+export class Form {
+  /** `onDraw(kind, cells)` when the form is sent and all of it makes sense. */
+  constructor(onDraw) {
+    this.root = $("#form");
+    this.models = [];
+    this.onDraw = onDraw;
+    this.root.addEventListener("submit", (event) => this.#onSubmit(event));
+    this.root.addEventListener("input", ({ target }) => target.setCustomValidity?.(""));
+    $("#model").addEventListener("change", () => this.#useModel());
+    $("#defaults").addEventListener("click", () => this.#useDefaults());
+    $("#dice").addEventListener("click", () => this.rollSeed());
+    $("#lock").addEventListener("click", () => this.lockSeed(!this.isSeedLocked));
+    $("#prompt").addEventListener("keydown", (event) => this.#onPromptKey(event));
+    for (const radio of this.root.elements.kind) radio.addEventListener("change", () => this.#useKind());
+    this.rollSeed();
+  }
+
+  get model() {
+    return this.models.find(({ id }) => id === $("#model").value) ?? null;
+  }
+
+  get kind() {
+    return this.root.elements.kind.value;
+  }
+
+  get isSeedLocked() {
+    return $("#lock").ariaPressed === "true";
+  }
+
+  /** The models that can be asked for; the chosen one stays chosen if it is still there. */
+  setModels(models, preferred) {
+    const before = this.model;
+    this.models = models;
+    const options = models.map(({ id, size }) => el("option", { value: id }, `${id} (${size.replace("x", " × ")})`));
+    $("#model").replaceChildren(...options);
+    const wanted = [before?.id, this.wantedModel, preferred].find((id) => models.some((model) => model.id === id));
+    if (wanted) $("#model").value = wanted;
+    if (JSON.stringify(this.model) !== JSON.stringify(before)) this.#useModel();
+  }
+
+  /** Take settings over from a picture, a link or a run. Returns the names of models that are not here. */
+  fill(settings) {
+    this.wantedModel = settings.model;
+    if (this.models.some(({ id }) => id === settings.model)) {
+      $("#model").value = settings.model;
+      this.#useModel();
+    }
+    this.#setPrompt(settings.prompt);
+    for (const name of ["num_candidates", "temperature", "top_k", "top_p", "seed"]) {
+      if (settings[name] !== undefined && settings[name] !== null) $(FIELDS[name]).value = settings[name];
+    }
+    this.pending = this.model ? null : settings;
+    this.lockSeed(settings.seed !== undefined);
+    this.root.elements.kind.value = "pictures";
+    this.#useKind();
+  }
+
+  /** Say what is wrong at the field that is meant; false when it is none of ours. */
+  complain(problem) {
+    const field = this.#field(problem.param);
+    if (!field) return false;
+    field.setCustomValidity(problem.message);
+    field.reportValidity();
+    return true;
+  }
+
+  rollSeed() {
+    $("#seed").value = crypto.getRandomValues(new Uint32Array(1))[0];
+  }
+
+  lockSeed(isLocked) {
+    $("#lock").ariaPressed = String(isLocked);
+  }
+
+  #field(param) {
+    if (param === "prompt") return this.model?.prompt_kind === "class" ? $("#class-id") : $("#prompt");
+    return FIELDS[param] ? $(FIELDS[param]) : null;
+  }
+
+  #setPrompt(prompt) {
+    $("#class-id").value = prompt ?? "";
+    $("#prompt").value = prompt ?? "";
+  }
+
+  #useModel() {
+    const { model } = this;
+    if (!model) return;
+    const kind = model.prompt_kind;
+    $("#prompt-field").hidden = kind === "none";
+    $("#no-prompt").hidden = kind !== "none";
+    show($("#prompt"), kind === "text");
+    show($("#class-id"), kind === "class");
+    $("#class-id").max = (model.num_classes ?? 1) - 1;
+    $("#prompt-label").textContent = kind === "class" ? `Class, 0 to ${model.num_classes - 1}` : "Prompt";
+    $("#prompt-label").htmlFor = kind === "class" ? "class-id" : "prompt";
+    $("#model-hint").textContent = `Licence ${model.licence}`;
+    $("#num-candidates").max = model.limits.max_candidates;
+    $("#top-k").max = model.limits.max_top_k;
+    this.#showExamples(model);
+    this.#useDefaults();
+    if (this.pending) this.fill(this.pending);
+  }
+
+  #showExamples(model) {
+    const chips = examplesFor(model).map(({ prompt, text }) =>
+      button(text, () => { this.#setPrompt(prompt); this.#field("prompt").focus(); }, "chip"));
+    $("#examples").hidden = chips.length === 0;
+    $("#examples").replaceChildren(...chips);
+  }
+
+  #useDefaults() {
+    if (!this.model) return;
+    const { defaults, limits } = this.model;
+    $("#num-candidates").value = defaults.num_candidates;
+    $("#temperature").value = defaults.temperature;
+    $("#top-k").value = defaults.top_k ?? limits.max_top_k;
+    $("#top-p").value = defaults.top_p ?? 1;
+    $("#top-ks").value = [4, 32, limits.max_top_k].filter((k, at, all) => k <= limits.max_top_k && all.indexOf(k) === at).join(", ");
+  }
+
+  #useKind() {
+    for (const group of this.root.querySelectorAll("[data-kind]")) {
+      group.hidden = group.dataset.kind !== this.kind;
+      for (const input of group.querySelectorAll("input")) input.disabled = group.hidden;
+    }
+  }
+
+  #onPromptKey(event) {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    this.root.requestSubmit();
+  }
+
+  #onSubmit(event) {
+    event.preventDefault();
+    const cells = this.kind === "grid" ? this.#grid() : [{ request: this.#request(), axis: null, job: null, problem: null }];
+    if (!cells) return;
+    this.onDraw(this.kind, cells);
+    if (!this.isSeedLocked) this.rollSeed();
+  }
+
+  #request() {
+    const { model } = this;
+    const number = (id) => Number($(id).value);
+    const request = { seed: number("#seed"), partial_images: PARTIALS };
+    if (model) request.model = model.id;
+    if (model?.prompt_kind === "class") request.prompt = number("#class-id");
+    else if (model?.prompt_kind !== "none") request.prompt = $("#prompt").value;
+    request.num_candidates = number("#num-candidates");
+    request.n = Math.min(request.num_candidates, MAX_SHOWN);
+    request.temperature = number("#temperature");
+    // "No cut" is said by leaving the field out where that is the model's default.
+    const { top_k, top_p } = model?.defaults ?? {};
+    if (top_k !== null || number("#top-k") !== model.limits.max_top_k) request.top_k = number("#top-k");
+    if (top_p !== null || number("#top-p") !== 1) request.top_p = number("#top-p");
+    return request;
+  }
+
+  #grid() {
+    const lists = ["#temperatures", "#top-ks"].map((id) => [$(id), numbersOf($(id).value)]);
+    for (const [field, numbers] of lists) {
+      if (numbers) continue;
+      field.setCustomValidity("One to six numbers above 0, with commas between them.");
+      field.reportValidity();
+      return null;
+    }
+    return gridCells(this.#request(), lists[0][1], lists[1][1].map(Math.round));
+  }
+}
+
+function show(input, isShown) {
+  input.hidden = !isShown;
+  input.disabled = !isShown;
+}

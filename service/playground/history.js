@@ -1,0 +1,54 @@
+// The runs that this browser remembers, newest first, in its local storage. A run is
+// {id, kind, at, cells}; a cell is one job: {request, axis, job, problem}. Knows no page.
+
+const STORE = "mindalle.runs";
+const MAX_RUNS = 40;
+
+export function newId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(12));
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+export class History {
+  runs = stored();
+  #forgotten = new Set();
+
+  /** Returns the runs that had to go to make room. */
+  add(run) {
+    this.runs.unshift(run);
+    const dropped = this.runs.splice(MAX_RUNS);
+    this.#forget(dropped);
+    return dropped;
+  }
+
+  remove(runs) {
+    this.runs = this.runs.filter((run) => !runs.includes(run));
+    this.#forget(runs);
+  }
+
+  #forget(runs) {
+    for (const { id } of runs) this.#forgotten.add(id);
+    this.save();
+  }
+
+  /** Runs of other tabs, which write here too, stay as they are. */
+  save() {
+    const known = new Set([...this.#forgotten, ...this.runs.map(({ id }) => id)]);
+    const all = [...this.runs, ...stored().filter(({ id }) => !known.has(id))];
+    all.sort((one, other) => other.at - one.at);
+    try {
+      localStorage.setItem(STORE, JSON.stringify(all.slice(0, MAX_RUNS)));
+    } catch {
+      // Storage is full or forbidden: the page works, it just will not remember.
+    }
+  }
+}
+
+function stored() {
+  try {
+    const runs = JSON.parse(localStorage.getItem(STORE) ?? "[]");
+    return Array.isArray(runs) ? runs.filter((run) => Array.isArray(run.cells)) : [];
+  } catch {
+    return [];
+  }
+}

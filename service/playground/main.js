@@ -1,0 +1,190 @@
+// Puts the page together: form, runs, viewer, status, key, dropped files. Decides nothing else.
+
+import { listModels, Problem } from "./api.js";
+import { Card } from "./card.js";
+import { $, announce } from "./dom.js";
+import { Form } from "./form.js";
+import { History, newId } from "./history.js";
+import { KeyField } from "./keys.js";
+import { forgetPictures } from "./pictures.js";
+import { settingsOfPng } from "./png.js";
+import { problemBox } from "./problem_box.js";
+import { settingsOf, settingsOfLink } from "./recipe.js";
+import { isServed, Status } from "./status.js";
+import { Viewer } from "./viewer.js";
+import { Work } from "./work.js";
+
+const history = new History();
+const cards = new Map();
+const form = new Form(draw);
+const viewer = new Viewer(reuse);
+const keys = new KeyField(onKey);
+const status = new Status(onStatus, onStatusProblem);
+
+function draw(kind, cells) {
+  const run = { id: newId(), kind, at: Date.now(), cells };
+  for (const dropped of history.add(run)) forget(dropped);
+  show(run).element.scrollIntoView({ block: "nearest", behavior: "smooth" });
+  announce("Sent.");
+}
+
+/** Make the run's card and go on with whatever of it is open. */
+function show(run, { isOld = false } = {}) {
+  const work = new Work(run, (cell, news) => {
+    card.update(cell, news);
+    if (!news.partial) history.save();
+    if (cell.problem) onRunProblem(cell.problem);
+  });
+  const onOpen = (job, image) => {
+    const shown = run.cells.flatMap((cell) => (cell.job?.images ?? []).map((made) => ({ job: cell.job, image: made })));
+    viewer.open(shown, shown.findIndex((other) => other.job.id === job.id && other.image.rank === image.rank));
+  };
+  const card = new Card(run, work, {
+    onOpen,
+    onReuse: () => reuse(settingsOfRun(run)),
+    onAgain: () => again(run),
+    onRemove: () => remove([run]),
+  });
+  cards.set(run, card);
+  $("#feed")[isOld ? "append" : "prepend"](card.element);
+  showEmptiness();
+  work.carryOut();
+  return card;
+}
+
+const settingsOfRun = ({ cells: [cell] }) => (cell.job ? settingsOf(cell.job) : cell.request);
+
+/** The same with a new seed. */
+function again(run) {
+  form.rollSeed();
+  const seed = Number($("#seed").value);
+  draw(run.kind, run.cells.map(({ request, axis }) => ({ request: { ...request, seed }, axis, job: null, problem: null })));
+}
+
+function reuse(settings) {
+  form.fill(settings);
+  $("#prompt-field").scrollIntoView({ block: "nearest" });
+  $("#draw").focus();
+  announce("The form has these settings now.");
+}
+
+function forget(run) {
+  cards.get(run)?.work.leave();
+  cards.get(run)?.element.remove();
+  cards.delete(run);
+  forgetPictures(run.cells.flatMap(({ job }) => (job ? [job.id] : [])));
+}
+
+function remove(runs) {
+  runs.forEach(forget);
+  history.remove(runs);
+  showEmptiness();
+  $("#runs").focus();
+}
+
+function showEmptiness() {
+  $("#empty").hidden = cards.size > 0;
+  $("#clear").hidden = cards.size === 0;
+}
+
+function onRunProblem(problem) {
+  if (problem.code === "invalid_api_key") keys.ask();
+  else if (problem.status === 400) form.complain(problem);
+}
+
+function onKey() {
+  status.ask();
+  loadModels();
+}
+
+async function loadModels() {
+  try {
+    const models = await listModels();
+    keys.accepted();
+    form.setModels(models, lastStatus?.model);
+    tell(models.length ? null : new Problem({ code: "no_worker" }));
+    if (models.length) resume();
+  } catch (problem) {
+    if (problem.code === "invalid_api_key") keys.ask();
+    else tell(problem);
+  }
+}
+
+/** Runs that stopped for want of a key go on when there is one. */
+function resume() {
+  for (const card of cards.values()) {
+    if (!card.work.isOpen && card.run.cells.some(({ problem }) => problem?.code === "invalid_api_key")) card.retry();
+  }
+}
+
+/** A notice about the whole page, or none. */
+function tell(problem) {
+  $("#notices").replaceChildren(...(problem ? [problemBox(problem, loadModels)] : []));
+}
+
+let lastStatus = null;
+
+function onStatus(now) {
+  const served = (one) => one?.workers.filter(({ state }) => state === "ready").map(({ model }) => model).join();
+  const isChanged = served(now) !== served(lastStatus);
+  lastStatus = now;
+  if (isChanged) loadModels();
+  for (const card of cards.values()) {
+    const model = card.run.cells[0].job?.model;
+    card.setWorkerless(Boolean(model) && !isServed(now, model));
+  }
+}
+
+function onStatusProblem(problem) {
+  lastStatus = null;
+  if (problem.code === "invalid_api_key") keys.ask();
+}
+
+async function takeFile(file) {
+  const settings = await settingsOfPng(file).catch(() => null);
+  if (settings) return reuse(settings);
+  tell(new Problem({ code: "no_settings" }));
+}
+
+function wireFiles() {
+  const over = (isOver) => document.documentElement.toggleAttribute("data-dropping", isOver);
+  addEventListener("dragover", (event) => {
+    event.preventDefault();
+    over(true);
+  });
+  addEventListener("dragleave", (event) => event.relatedTarget || over(false));
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    over(false);
+    if (event.dataTransfer.files[0]) takeFile(event.dataTransfer.files[0]);
+  });
+  $("#file").addEventListener("change", ({ target }) => {
+    if (target.files[0]) takeFile(target.files[0]);
+    target.value = "";
+  });
+}
+
+function wireTheme() {
+  const root = document.documentElement;
+  const isDark = () => (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const say = () => $("#theme").setAttribute("aria-pressed", String(isDark()));
+  $("#theme").addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    localStorage.setItem("mindalle.theme", root.dataset.theme);
+    say();
+  });
+  say();
+}
+
+function fillFromLink() {
+  const settings = settingsOfLink(location.hash);
+  if (settings) form.fill(settings);
+}
+
+for (const run of history.runs) show(run, { isOld: true });
+$("#clear").addEventListener("click", () => remove([...cards.keys()]));
+addEventListener("hashchange", fillFromLink);
+wireTheme();
+wireFiles();
+fillFromLink();
+status.ask();

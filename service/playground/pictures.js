@@ -1,0 +1,59 @@
+// Keeps the picture files themselves (IndexedDB), for when the server has let go of them. Best
+// effort: a browser that forbids it shows the server's pictures as long as they last.
+
+import { imageUrl, readImage } from "./api.js";
+
+const FILES = "files";
+const name = (jobId, rank) => `${jobId}/${rank}`;
+const span = (jobId) => IDBKeyRange.bound(`${jobId}/`, `${jobId}/~`);
+let opened = null;
+
+const promised = (request) =>
+  new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+
+async function files(mode) {
+  opened ??= (() => {
+    const opening = indexedDB.open("mindalle", 1);
+    opening.onupgradeneeded = () => opening.result.createObjectStore(FILES);
+    return promised(opening);
+  })();
+  return (await opened).transaction(FILES, mode).objectStore(FILES);
+}
+
+/** Fetch and keep all pictures of a job that has just succeeded. */
+export async function keepPictures(job) {
+  for (const { rank } of job.images) {
+    try {
+      const file = await readImage(job.id, rank);
+      await promised((await files("readwrite")).put(file, name(job.id, rank)));
+    } catch {
+      return;
+    }
+  }
+}
+
+export async function forgetPictures(jobIds) {
+  try {
+    for (const id of jobIds) await promised((await files("readwrite")).delete(span(id)));
+  } catch {
+    // What was never kept need not be forgotten.
+  }
+}
+
+/** Show a picture in `img`: from the server while it has it, else the kept file, else `onGone`. */
+export function showPicture(img, job, rank, onGone) {
+  const showKept = async () => {
+    const file = await files("readonly").then((store) => promised(store.get(name(job.id, rank)))).catch(() => null);
+    if (!file) return onGone();
+    const url = URL.createObjectURL(file);
+    img.onerror = onGone;
+    img.onload = () => URL.revokeObjectURL(url);
+    img.src = url;
+  };
+  if (job.expires_at && job.expires_at * 1000 < Date.now()) return void showKept();
+  img.onerror = showKept;
+  img.src = imageUrl(job.id, rank);
+}

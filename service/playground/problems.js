@@ -1,0 +1,78 @@
+// What went wrong, in words for a person, with the way out. Knows codes, not how they are shown.
+
+const NO_PLACE = (what) => (problem) => ({
+  title: what,
+  way: problem.retryAfter
+    ? `By the speed of the last minute, there is room again in about ${problem.retryAfter} s.`
+    : "Try again in a moment.",
+});
+
+const WORDS = {
+  queue_full: NO_PLACE("The queue is full."),
+  rate_limit_exceeded: NO_PLACE("That was too fast for this API key."),
+  key_share_exceeded: NO_PLACE("This API key has as many pictures on the way as it may have."),
+  no_worker: () => ({
+    title: "Nobody is here to draw.",
+    way: "No worker with this model is alive. It may be starting: try again in a moment, or choose " +
+      "another model. Whoever runs the server finds the reason in the worker's log.",
+  }),
+  queue_unavailable: () => ({
+    title: "The server can't reach its queue.",
+    way: "It reconnects by itself. Try again in a moment.",
+  }),
+  draining: () => ({ title: "The server is shutting down.", way: "Try again when it is back." }),
+  network: () => ({
+    title: "The server can't be reached.",
+    way: "Check that it runs and that you are online. Nothing you typed is lost.",
+  }),
+  proxy: (problem) => ({
+    title: `Something in front of the server answered ${problem.status}.`,
+    way: "Try again in a moment.",
+  }),
+  invalid_api_key: () => ({
+    title: "This server wants an API key.",
+    way: "Type one in the field of the form, then try again.",
+  }),
+  model_not_found: () => ({ title: "This model is not here.", way: "Choose another one." }),
+  job_not_found: () => ({
+    title: "The server no longer has this job.",
+    way: "Ended jobs are kept for a while only. The same settings make the same picture again.",
+  }),
+  cancelled: () => ({ title: "Cancelled.", way: "Draw it again whenever you like." }),
+  expired: () => ({
+    title: "Its time was over before it was drawn.",
+    way: "The server was too busy, or nobody was here to draw. Try again, or ask for fewer candidates.",
+  }),
+  unsent: () => ({
+    title: "This was never sent.",
+    way: "The page was closed before the server took it. Try again.",
+  }),
+  no_settings: () => ({
+    title: "This file holds no settings.",
+    way: "Only PNG pictures made by this service carry them, and only if no program has rewritten the file.",
+  }),
+  internal_error: () => ({
+    title: "The server made a mistake.",
+    way: "Try again; if it comes back, whoever runs the server finds the reason in its log.",
+  }),
+};
+
+/** {title, way, retryAfter}: a headline, what to do now, and after how many seconds it may work. */
+export function inWords(problem) {
+  const { title, way } = (WORDS[problem.code] ?? fallback)(problem);
+  return { title, way, retryAfter: problem.retryAfter ?? null };
+}
+
+function fallback(problem) {
+  const isField = problem.status === 400;
+  return {
+    title: problem.message || "This did not work.",
+    way: isField ? "Change the setting and draw again." : "Try again, or try another prompt.",
+  };
+}
+
+/** The problem of a job that ended without a picture. */
+export function problemOfJob(job) {
+  if (job.status === "failed") return { status: 0, ...job.error };
+  return { code: job.status, status: 0 };
+}

@@ -1,0 +1,59 @@
+// Three ways to write down how a picture was made: a link to this page, a curl line, Python.
+// Each makes the same picture again. The API key is never written, only where it goes.
+
+import { apiKey, apiUrl, pageUrl } from "./api.js";
+
+const FIELDS = ["model", "prompt", "num_candidates", "temperature", "top_k", "top_p", "seed"];
+const NUMBERS = new Set(["num_candidates", "temperature", "top_k", "top_p", "seed"]);
+
+/** The parameters of a job that decide how it looks; those left open are left out. */
+export function settingsOf(job) {
+  const all = { model: job.model, ...job.parameters };
+  return Object.fromEntries(FIELDS.filter((name) => isGiven(all[name])).map((name) => [name, all[name]]));
+}
+
+const isGiven = (value) => value !== null && value !== undefined && value !== "";
+
+export const link = (settings) => pageUrl(new URLSearchParams(settings));
+
+/** The settings in a link's fragment; null when there are none. */
+export function settingsOfLink(fragment) {
+  const given = [...new URLSearchParams(fragment.replace(/^#/, ""))].filter(([name]) => FIELDS.includes(name));
+  if (!given.length) return null;
+  return Object.fromEntries(given.map(([name, text]) => [name, NUMBERS.has(name) ? Number(text) : text]));
+}
+
+const shellQuoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+
+/** One line for a shell. The best picture is the answer itself; others are cut out of the JSON. */
+export function curl(settings, rank) {
+  const key = apiKey() ? ` -H "Authorization: Bearer $MINDALLE_API_KEY"` : "";
+  const body = rank ? { ...settings, n: rank + 1, response_format: "b64_json" } : settings;
+  const accept = rank ? "" : " -H 'Accept: image/png'";
+  const out = rank ? ` | jq -r '.data[${rank}].b64_json' | base64 -d > picture.png` : " -o picture.png";
+  return `curl -sS ${apiUrl("images/generations")}${key}${accept} -H 'Content-Type: application/json'` +
+    ` -d ${shellQuoted(JSON.stringify(body))}${out}`;
+}
+
+/** With OpenAI's own client. */
+export function python(settings, rank) {
+  const { model, prompt = "", ...extra } = settings;
+  const key = apiKey() ? `os.environ["MINDALLE_API_KEY"]` : `"none"`;
+  return [
+    `import base64, openai${apiKey() ? ", os" : ""}`,
+    `client = openai.OpenAI(base_url=${JSON.stringify(apiUrl("").replace(/\/$/, ""))}, api_key=${key})`,
+    `answer = client.images.generate(model=${JSON.stringify(model)}, prompt=${JSON.stringify(String(prompt))}, ` +
+      `n=${rank + 1}, response_format="b64_json", extra_body=${JSON.stringify(extra)})`,
+    `open("picture.png", "wb").write(base64.b64decode(answer.data[${rank}].b64_json))`,
+  ].join("\n");
+}
+
+/** Into the clipboard; false when the browser refuses (it needs https or this machine itself). */
+export async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false;
+  }
+}

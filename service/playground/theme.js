@@ -1,0 +1,7 @@
+// Light or dark, as the system has it until a choice was made here. Loaded before the page is
+// painted, so that it does not flash; wired to its button by main.js.
+"use strict";
+{
+  const chosen = localStorage.getItem("mindalle.theme");
+  if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
+}

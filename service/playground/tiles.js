@@ -1,0 +1,89 @@
+// The pictures of one job: places that fill while it is drawn, then the ranked candidates.
+
+import { el } from "./dom.js";
+import { showPicture } from "./pictures.js";
+
+const SMALL = 128; // pixels; smaller pictures are enlarged without blur
+
+/** "64x64" → 64; null when the size is not known yet. */
+export const sideOf = (size) => Number(/^\d+/.exec(size ?? "")?.[0]) || null;
+
+export const isSmall = (size) => (sideOf(size) ?? 256) <= SMALL;
+
+/** Scores are all alike where the model has no CLIP; then they say nothing. */
+export const hasScores = (job) => new Set(job.images.map(({ score }) => score)).size > 1;
+
+export function altOf(job, image) {
+  const what = titleOf(job.parameters.prompt);
+  const place = job.images.length > 1 ? `Picture ${image.rank + 1} of ${job.images.length}: ` : "";
+  return place + what + (hasScores(job) ? `, score ${image.score.toFixed(3)}` : "");
+}
+
+export const titleOf = (prompt) =>
+  prompt === null || prompt === undefined || prompt === "" ? "without a prompt"
+    : typeof prompt === "number" ? `class ${prompt}` : prompt;
+
+/** A finished picture as a button that opens it. */
+export function pictureTile(job, image, onOpen) {
+  const img = el("img", { alt: altOf(job, image), decoding: "async" });
+  const tile = el("button", { type: "button", className: "tile", onclick: () => onOpen(job, image) }, img);
+  if (hasScores(job)) tile.append(el("span", { className: "score", aria: { hidden: true } }, image.score.toFixed(3)));
+  img.classList.toggle("pixels", isSmall(job.size));
+  showPicture(img, job, image.rank, () => {
+    tile.replaceWith(el("div", { className: "tile gone" }, "no longer kept"));
+  });
+  return tile;
+}
+
+/** A picture in the making: a mosaic that fills from the top, or an unfinished picture. */
+export class Growing {
+  constructor() {
+    this.element = el("div", { className: "tile growing" });
+    this.src = null;
+  }
+
+  /** `part` of 0..1 of its codes are drawn. */
+  grow(part) {
+    this.element.style.setProperty("--done", `${Math.round(part * 100)}%`);
+  }
+
+  show(partial, format) {
+    const img = el("img", { alt: "An unfinished picture", data: { partial: partial.index } });
+    img.onload = () => img.classList.toggle("pixels", img.naturalWidth <= SMALL);
+    img.src = `data:image/${format};base64,${partial.b64_json}`;
+    this.element.replaceChildren(img);
+  }
+}
+
+export const doneOf = (job) => {
+  const { codes_done: done = 0, codes_total: total = 0 } = job?.progress ?? {};
+  return total ? done / total : 0;
+};
+
+/** The view of a run with one job. */
+export class Tiles {
+  constructor(run, onOpen) {
+    this.onOpen = onOpen;
+    this.growing = Array.from({ length: run.cells[0].request.n ?? 1 }, () => new Growing());
+    this.element = el("ol", { className: "tiles", data: { count: this.growing.length } });
+    this.#fill(this.growing.map(({ element }) => element));
+  }
+
+  update(cell, { partial }) {
+    const { job, problem } = cell;
+    this.element.hidden = Boolean(problem);
+    if (job?.status === "succeeded") return this.#finish(job);
+    if (partial) this.growing[0].show(partial, job.parameters.output_format);
+    for (const place of this.growing) place.grow(doneOf(job));
+  }
+
+  #finish(job) {
+    if (this.isFinished) return;
+    this.isFinished = true;
+    this.#fill(job.images.map((image) => pictureTile(job, image, this.onOpen)));
+  }
+
+  #fill(children) {
+    this.element.replaceChildren(...children.map((child) => el("li", {}, child)));
+  }
+}

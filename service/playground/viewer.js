@@ -1,0 +1,95 @@
+// One picture, large: its parameters, its file, and the three recipes that make it again.
+
+import { $, announce, button, el } from "./dom.js";
+import { showPicture } from "./pictures.js";
+import { copy, curl, link, python, settingsOf } from "./recipe.js";
+import { altOf, hasScores, isSmall, titleOf } from "./tiles.js";
+
+const NAMES = { model: "Model", num_candidates: "Candidates", temperature: "Temperature", top_k: "Top-k", top_p: "Top-p", seed: "Seed" };
+
+export class Viewer {
+  constructor(onReuse) {
+    this.dialog = $("#viewer");
+    this.onReuse = onReuse;
+    this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
+    this.dialog.addEventListener("keydown", (event) => this.#onKey(event));
+  }
+
+  /** `shown`: every {job, image} of the run, for the arrow keys; `at`: which of them. */
+  open(shown, at) {
+    this.shown = shown;
+    this.#show(at);
+    if (!this.dialog.open) this.dialog.showModal();
+  }
+
+  #onKey(event) {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (step && !(event.target instanceof HTMLTextAreaElement)) this.#show(this.at + step);
+  }
+
+  #show(at) {
+    const many = this.shown.length;
+    this.at = (at + many) % many;
+    const { job, image } = this.shown[this.at];
+    const settings = settingsOf(job);
+    const img = el("img", { alt: altOf(job, image), className: isSmall(job.size) ? "pixels" : "" });
+    showPicture(img, job, image.rank, () => img.replaceWith(el("p", {}, "This picture is no longer kept.")));
+    this.dialog.replaceChildren(
+      el("figure", {}, img, many > 1 ? this.#steps() : null),
+      el("div", { className: "facts" },
+        el("h2", {}, titleOf(job.parameters.prompt)),
+        factsOf(job, image, settings),
+        el("p", { className: "actions" },
+          button("Download", () => download(img, job, image), "primary"),
+          button("Use these settings", () => { this.dialog.close(); this.onReuse(settings); })),
+        this.#recipes(settings, image.rank)),
+      el("button", { type: "button", className: "close icon", ariaLabel: "Close", onclick: () => this.dialog.close() }, "×"));
+  }
+
+  #steps() {
+    const step = (text, label, by) => {
+      const made = button(text, () => { this.#show(this.at + by); $(`[data-by="${by}"]`, this.dialog).focus(); }, "icon");
+      made.dataset.by = by;
+      made.ariaLabel = label;
+      return made;
+    };
+    return el("figcaption", {}, step("‹", "Previous picture", -1),
+      el("span", {}, `${this.at + 1} of ${this.shown.length}`), step("›", "Next picture", 1));
+  }
+
+  #recipes(settings, rank) {
+    const text = el("textarea", { readOnly: true, rows: 4, hidden: true, ariaLabel: "Copied text", spellcheck: false });
+    const recipe = (name, make) => button(`Copy ${name}`, async ({ currentTarget }) => {
+      text.value = make();
+      text.hidden = false;
+      const isCopied = await copy(text.value);
+      if (!isCopied) text.select();
+      currentTarget?.blur;
+      announce(isCopied ? `${name} copied.` : `Press Ctrl+C to copy the ${name}.`);
+      note.textContent = isCopied ? "Copied." : "Selected: press Ctrl+C to copy it.";
+    });
+    const note = el("p", { className: "hint" }, "All three make this picture again, byte by byte.");
+    return el("div", { className: "recipes" },
+      el("p", { className: "actions" },
+        recipe("link", () => link(settings)),
+        recipe("curl line", () => curl(settings, rank)),
+        recipe("Python", () => python(settings, rank))),
+      text, note);
+  }
+}
+
+function factsOf(job, image, settings) {
+  const rows = Object.entries(NAMES).filter(([name]) => name in settings).map(([name, label]) => [label, settings[name]]);
+  if (hasScores(job)) rows.unshift(["CLIP score", image.score.toFixed(4)]);
+  rows.push(["Candidate", `no. ${image.candidate + 1}`], ["Size", job.size?.replace("x", " × ") ?? ""]);
+  return el("dl", {}, ...rows.flatMap(([label, value]) => [el("dt", {}, label), el("dd", {}, String(value))]));
+}
+
+function download(img, job, image) {
+  const name = titleOf(job.parameters.prompt).toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60);
+  const format = job.parameters.output_format;
+  const a = el("a", { href: img.src, download: `${name}-${job.parameters.seed}-${image.candidate}.${format}` });
+  document.body.append(a);
+  a.click();
+  a.remove();
+}
