@@ -43,6 +43,7 @@ class Model:
     jobs: dict[str, Job] = field(default_factory=dict)
     claims: list[tuple[int, Claim]] = field(default_factory=list)  # stale ones stay, as zombies
     fences: dict[str, int] = field(default_factory=dict)
+    ends: dict[str, JobStatus] = field(default_factory=dict)
 
 
 class Simulation:
@@ -143,8 +144,9 @@ class Simulation:
 
     async def check(self) -> None:
         """Every job has one state; counters and tickets say the same as the states."""
-        views = {job_id: await self.queue.get(job_id) for job_id in self.model.jobs}
-        live = [view for view in views.values() if not view.is_terminal]
+        views = [await self.queue.get(name) for name in self.model.jobs.keys() - self.model.ends]
+        self.model.ends |= {view.job.id: view.status for view in views if view.is_terminal}
+        live = [view for view in views if not view.is_terminal]
         waiting = [view for view in live if view.status is JobStatus.QUEUED]
         depth = await self.queue.depth(MODEL)
         assert depth.waiting == len(waiting)
@@ -189,6 +191,7 @@ class Simulation:
         letters = {letter.job.id for letter in await DeadLetters(self.redis, result_ttl_s=1).list()}
         for job_id in self.model.jobs:
             view = await self.queue.get(job_id)
+            assert view.status is self.model.ends.get(job_id, view.status), "an end was changed"
             names = [event.name async for event in self.queue.events(job_id)]
             assert [name for name in names if name in TERMINAL] == [view.status.value]
             assert names[-1] == view.status.value
