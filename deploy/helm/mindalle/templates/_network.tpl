@@ -1,0 +1,14 @@
+{{/* Where API and workers may go: names, Redis, the trace collector. */}}
+{{- define "mindalle.egress" -}}
+- ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+- ports: [{port: {{ include "mindalle.redisPort" . }}, protocol: TCP}]
+  {{- if .Values.redis.bundled }}
+  to:
+    - podSelector:
+        matchLabels:
+          {{- include "mindalle.selector" (dict "root" . "component" "redis") | nindent 10 }}
+  {{- end }}
+{{- if .Values.otlpEndpoint }}
+- ports: [{port: {{ .Values.networkPolicy.otlpPort }}, protocol: TCP}]
+{{- end }}
+{{- end -}}
