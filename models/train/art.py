@@ -12,6 +12,7 @@ import json
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,7 @@ def _rasterise_all(modules: Path, concepts: tuple[Concept, ...], size: int, path
         source = _sources(modules / art.package)
         found = [(i, key) for i, c in enumerate(concepts) if (key := _find(c, source)) is not None]
         with ThreadPoolExecutor(2) as pool:
-            rgba += pool.map(lambda key, s=source: _picture(s[key], size), [k for _, k in found])  # type: ignore[misc]  # mypy cannot infer a lambda's default
+            rgba += pool.map(_picture, [source[key] for _, key in found], repeat(size))
         owners += [(index, style) for index, _ in found]
     concept, styles = np.array(owners, dtype=np.int64).T
     np.savez_compressed(path, rgba=np.stack(rgba), concept=concept, style=styles)

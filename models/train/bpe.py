@@ -14,9 +14,8 @@ from random import Random
 from tokenizers.implementations.char_level_bpe import CharBPETokenizer
 
 from models.tokenizer import PAD, UNK, Tokenizer
-from models.train.art import load_art
 from models.train.captions import vocabulary
-from models.train.data import EmojiSet
+from models.train.data import DataSet, open_data
 
 CONTEXT_LENGTH = 16
 VOCAB_SIZE = 2560
@@ -40,18 +39,17 @@ def learn(texts: Iterator[str], folder: Path, vocab_size: int = VOCAB_SIZE) -> N
     bpe.save_model(str(folder), NAME)
 
 
-def texts(data: EmojiSet, seed: int = 0) -> Iterator[str]:
+def texts(data: DataSet, seed: int = 0) -> Iterator[str]:
     """Captions as training draws them, every name, and single characters as words."""
     rng = Random(seed)
     for _ in range(_DRAWS):
         yield data.caption(data.draw(rng), rng)
-    for concept in data.art.concepts:
-        yield from concept.names * 3
+    yield from data.names() * 3
     yield from vocabulary() * 20
     yield from (" ".join(string.ascii_lowercase + string.digits + string.punctuation),) * 3
 
 
-def load_or_learn(data: EmojiSet, folder: Path) -> Tokenizer:
+def load_or_learn(data: DataSet, folder: Path) -> Tokenizer:
     """The run's tokenizer, learnt at the first call."""
     if not (folder / f"{NAME}-vocab.json").exists():
         learn(texts(data), folder)
@@ -65,7 +63,7 @@ def vocab_size(folder: Path) -> int:
 
 def main() -> None:
     """The command."""
-    data = EmojiSet(load_art(Path("runs/emoji-art")))
+    data = open_data(None, Path("runs/emoji-art"))
     tokenizer = load_or_learn(data, Path("runs/tokenizer"))
     rng = Random(1)
     drawn = [data.caption(data.draw(rng), rng) for _ in range(2000)]

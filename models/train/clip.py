@@ -17,10 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models.tokenizer import Tokenizer
-from models.train.art import load_art
 from models.train.bpe import CONTEXT_LENGTH, load_or_learn, vocab_size
 from models.train.captions import Variant
-from models.train.data import EmojiSet
+from models.train.data import DataSet, open_data
 from models.train.muon import optimisers
 from models.train.run import Average, Run, Schedule, State, arguments, train
 
@@ -80,9 +79,9 @@ def disturb(images: Tensor, rng: torch.Generator) -> Tensor:
     return images + 0.04 * noise
 
 
-def matches(variants: list[Variant], data: EmojiSet) -> Tensor:
+def matches(variants: list[Variant], data: DataSet) -> Tensor:
     """Which captions [B, B] say the same as which pictures; each row sums to 1."""
-    keys = [(data.concept(v.image).label, v.colour, v.background, v.finish) for v in variants]
+    keys = [data.meaning(variant) for variant in variants]
     ids = {key: index for index, key in enumerate(dict.fromkeys(keys))}
     index = torch.tensor([ids[key] for key in keys])
     same = (index[:, None] == index[None, :]).float()
@@ -115,7 +114,7 @@ class ClipTrainer:
         for optimiser in self.optimisers:
             self.schedule.apply(optimiser, step)
             optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         for optimiser in self.optimisers:
             optimiser.step()
         self.average.update(self.model, step)
@@ -141,13 +140,13 @@ class ClipTrainer:
 
 
 @torch.no_grad()
-def retrieval(model: Any, data: EmojiSet, tokenizer: Tokenizer) -> dict[str, float]:
-    """Top-1 and top-5 of held-out (concept, style) pictures among all concepts' labels."""
-    labels = torch.tensor([tokenizer.encode(c.names[0])[0] for c in data.art.concepts])
+def retrieval(model: Any, data: DataSet, tokenizer: Tokenizer) -> dict[str, float]:
+    """Top-1 and top-5 of held-out pictures among all names."""
+    labels = torch.tensor([tokenizer.encode(name)[0] for name in data.names()])
     text = model.encode_text(labels, normalize=True)
     images = torch.stack([data.render(Variant(image)) for image in data.held_out])
     scores = model.encode_image(prepare(images), normalize=True) @ text.T
-    truth = torch.tensor([int(data.art.concept[image]) for image in data.held_out])
+    truth = torch.tensor([data.name_of(image) for image in data.held_out])
     hits = scores.topk(5, dim=1).indices == truth[:, None]
     return {
         "val_top1": float(hits[:, 0].float().mean()),
@@ -156,7 +155,7 @@ def retrieval(model: Any, data: EmojiSet, tokenizer: Tokenizer) -> dict[str, flo
 
 
 def batch(
-    data: EmojiSet, tokenizer: Tokenizer, size: int, rng: Random
+    data: DataSet, tokenizer: Tokenizer, size: int, rng: Random
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Images in [-1, 1], text ids and targets of a random batch."""
     variants = [data.draw(rng) for _ in range(size)]
@@ -180,7 +179,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
     torch.manual_seed(args.seed)
-    data = EmojiSet(load_art(args.art))
+    data = open_data(args.data, args.art)
     tokenizer = load_or_learn(data, Path("runs/tokenizer"))
     document = description(vocab_size(Path("runs/tokenizer")))
     run = Run(args.run, args.seed)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from argparse import Namespace
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import astuple, dataclass
+from itertools import repeat
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,10 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.presets import get_preset
-from models.train.art import load_art
 from models.train.captions import Variant
-from models.train.data import EmojiSet
+from models.train.data import DataSet, open_data
+from models.train.start import preset_of, stage1_of
 from models.vqgan import VQGAN
 
 # How often stage 2 sees each kind of variant.
@@ -66,7 +67,7 @@ def load(folder: Path) -> CodeTable:
     return table(variants, torch.from_numpy(np.load(folder / "codes.npy")).long())
 
 
-def all_variants(data: EmojiSet, seed: int = 0) -> tuple[Variant, ...]:
+def all_variants(data: DataSet, seed: int = 0) -> tuple[Variant, ...]:
     """Every allowed single variation of every training picture, and some with several at once."""
     single = [variant for image in data.images for variant in data.variants(image)]
     rng = Random(seed)
@@ -76,7 +77,7 @@ def all_variants(data: EmojiSet, seed: int = 0) -> tuple[Variant, ...]:
 
 
 @torch.inference_mode()
-def encode(model: VQGAN, data: EmojiSet, variants: tuple[Variant, ...]) -> Tensor:
+def encode(model: VQGAN, data: DataSet, variants: tuple[Variant, ...]) -> Tensor:
     """Codes [M, T] of variants."""
     parts = []
     for start in range(0, len(variants), _BATCH):
@@ -85,34 +86,30 @@ def encode(model: VQGAN, data: EmojiSet, variants: tuple[Variant, ...]) -> Tenso
     return torch.cat(parts)
 
 
-def load_stage1(run: Path) -> VQGAN:
-    """The averaged weights of a stage-1 run."""
-    model = VQGAN(get_preset("emoji").stage1)
-    model.load_state_dict(torch.load(run / "state.pt", weights_only=True)["average"])
-    return model.eval().requires_grad_(False)
-
-
-def _encode_part(stage1: Path, art: Path, variants: tuple[Variant, ...]) -> Any:
+def _encode_part(args: Namespace, variants: tuple[Variant, ...]) -> Any:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    return encode(load_stage1(stage1), EmojiSet(load_art(art)), variants).short().numpy()
+    model = stage1_of(args.checkpoint, args.stage1).eval()
+    data = open_data(args.data, args.art, model.config.resolution)
+    return encode(model, data, variants).to(torch.int32).numpy()
 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description="Encode the emoji data set by a stage-1 run.")
-    parser.add_argument("--stage1", type=Path, default=Path("runs/stage1"))
+    parser = argparse.ArgumentParser(description="Encode a data set by stage 1.")
+    parser.add_argument("--stage1", type=Path, help="a stage-1 run")
+    parser.add_argument("--checkpoint", type=Path, help="a model; its stage 1, if no run is given")
     parser.add_argument("--art", type=Path, default=Path("runs/emoji-art"))
+    parser.add_argument("--data", type=Path, help="a folder of pictures and captions instead")
     parser.add_argument("--out", type=Path, default=Path("runs/codes"))
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
-    variants = all_variants(EmojiSet(load_art(args.art)))
-    size = -(-len(variants) // args.workers)
-    parts = [variants[start : start + size] for start in range(0, len(variants), size)]
+    size = preset_of(args.checkpoint).stage1.resolution
+    variants = all_variants(open_data(args.data, args.art, size))
+    share = -(-len(variants) // args.workers)
+    parts = [variants[start : start + share] for start in range(0, len(variants), share)]
     with ProcessPoolExecutor(args.workers) as pool:
-        codes = list(
-            pool.map(_encode_part, *zip(*((args.stage1, args.art, p) for p in parts), strict=True))
-        )
+        codes = list(pool.map(_encode_part, repeat(args), parts))
     args.out.mkdir(parents=True, exist_ok=True)
     np.save(args.out / "codes.npy", np.concatenate(codes))
     (args.out / "variants.json").write_text(json.dumps([astuple(v) for v in variants]))

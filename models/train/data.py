@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from models.train import looks
-from models.train.art import STYLES, Art
+from models.train.art import STYLES, Art, load_art
 from models.train.captions import Variant, caption, plain_names
 from models.train.concepts import Concept, is_held_out
+from models.train.folder import FolderSet
 
 # These two are drawn for every concept, so that none is left without a picture.
 KEPT_STYLES = ("noto", "fluent")
@@ -30,6 +33,30 @@ class Mix:
     colour: float = 0.22
     background: float = 0.2
     finish: float = 0.06
+
+
+class DataSet(Protocol):
+    """What a stage asks of its pictures. An image is an index; a variant says how it is shown."""
+
+    @property
+    def images(self) -> tuple[int, ...]: ...
+
+    @property
+    def held_out(self) -> tuple[int, ...]: ...
+
+    def variants(self, image: int) -> Iterator[Variant]: ...
+
+    def draw(self, rng: Random) -> Variant: ...
+
+    def render(self, variant: Variant) -> Tensor: ...
+
+    def caption(self, variant: Variant, rng: Random) -> str: ...
+
+    def meaning(self, variant: Variant) -> tuple[object, ...]: ...
+
+    def names(self) -> tuple[str, ...]: ...
+
+    def name_of(self, image: int) -> int: ...
 
 
 class EmojiSet:
@@ -105,9 +132,31 @@ class EmojiSet:
             variant = self._with_natural_colour(variant, concept)
         return caption(concept, variant, style, rng)
 
+    def meaning(self, variant: Variant) -> tuple[object, ...]:
+        """What a caption of this variant says, the style left aside."""
+        return (
+            self.concept(variant.image).label,
+            variant.colour,
+            variant.background,
+            variant.finish,
+        )
+
+    def names(self) -> tuple[str, ...]:
+        """Every concept's label."""
+        return tuple(concept.names[0] for concept in self.art.concepts)
+
+    def name_of(self, image: int) -> int:
+        """Which of `names` an image has."""
+        return int(self.art.concept[image])
+
     def _with_natural_colour(self, variant: Variant, concept: Concept) -> Variant:
         """A banana as drawn may be called a yellow banana, unless that pair is held out."""
         colour = self._natural[variant.image]
         if not plain_names(concept) or is_held_out(concept.label, "colour", colour):
             return variant
         return Variant(variant.image, colour=colour, background=variant.background)
+
+
+def open_data(folder: Path | None, art: Path, size: int = 64) -> DataSet:
+    """One's own pictures in `folder`, or without one the emoji set, its art cached in `art`."""
+    return FolderSet(folder, size) if folder else EmojiSet(load_art(art, size))

@@ -125,8 +125,8 @@ def background(name: str | None, size: int) -> Floats:
     if name is None:
         return np.ones((size, size, 3), np.float32)
     if name in BACKGROUND_COLOURS:
-        plain = np.array(BACKGROUND_COLOURS[name], np.float32) / 255
-        return np.broadcast_to(plain, (size, size, 3)).copy()
+        plain = np.array(BACKGROUND_COLOURS[name], np.float32) / np.float32(255)
+        return np.tile(plain, (size, size, 1))
     return _scene(name, size)
 
 

@@ -24,7 +24,8 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if is_tall else x
+    out: Tensor = x.mT if is_tall else x
+    return out
 
 
 class Muon(Optimizer):
@@ -38,30 +39,35 @@ class Muon(Optimizer):
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
-                    self._update(weight, group["lr"], group["momentum"])
+                    self._update(weight, weight.grad, group["lr"], group["momentum"])
 
-    def _update(self, weight: Tensor, lr: float, momentum: float) -> None:
+    def _update(self, weight: Tensor, grad: Tensor, lr: float, momentum: float) -> None:
         state = self.state[weight]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(weight)
-        buffer = state["momentum"].lerp_(weight.grad, 1 - momentum)
-        update = torch.lerp(weight.grad, buffer, momentum).flatten(1)
+        buffer = state["momentum"].lerp_(grad, 1 - momentum)
+        update = torch.lerp(grad, buffer, momentum).flatten(1)
         scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
         weight.add_(orthogonalise(update).view_as(weight), alpha=-lr * scale)
 
 
 def optimisers(
-    model: nn.Module, muon_lr: float, adam_lr: float, embeddings: tuple[str, ...] = ()
+    model: nn.Module, muon_lr: float | None, adam_lr: float, embeddings: tuple[str, ...] = ()
 ) -> list[Optimizer]:
     """Muon for weight matrices and convolutions, AdamW for the rest and for `embeddings`.
 
-    `embeddings` are parts of parameter names whose rows are looked up or are class weights.
+    Without `muon_lr` AdamW has all. `embeddings` are parts of the names of parameters whose rows
+    are looked up or are class weights.
     """
     matrices: list[Tensor] = []
     rest: list[Tensor] = []
     for name, weight in model.named_parameters():
         if weight.requires_grad:
-            is_matrix = weight.ndim >= 2 and not any(part in name for part in embeddings)
+            is_matrix = (
+                muon_lr is not None
+                and weight.ndim >= 2
+                and not any(part in name for part in embeddings)
+            )
             (matrices if is_matrix else rest).append(weight)
     adam = torch.optim.AdamW(rest, lr=adam_lr, betas=(0.9, 0.95), weight_decay=0.0)
-    return [Muon(matrices, lr=muon_lr), adam]
+    return [adam] if muon_lr is None else [Muon(matrices, lr=muon_lr), adam]

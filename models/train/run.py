@@ -150,6 +150,8 @@ def arguments(description: str, folder: str, steps: int) -> argparse.ArgumentPar
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--resume", action="store_true", help="go on from the run's state.pt")
     parser.add_argument("--art", type=Path, default=Path("runs/emoji-art"), help="picture cache")
+    parser.add_argument("--data", type=Path, help="a folder of pictures and captions instead")
+    parser.add_argument("--checkpoint", type=Path, help="start from this model's weights")
     return parser
 
 
@@ -157,6 +159,6 @@ def save_grid(pixels: Tensor, columns: int, path: Path) -> None:
     """Write pixels [N, 3, H, W] in [0, 1] as one PNG, row by row."""
     rows = -(-len(pixels) // columns)
     blank = pixels.new_ones((rows * columns - len(pixels), *pixels.shape[1:]))
-    grid = torch.cat([pixels, blank]).unflatten(0, (rows, columns))
+    grid = torch.cat([pixels, blank]).view(rows, columns, *pixels.shape[1:])
     joined = grid.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # [rows·H, columns·W, 3]
     Image.fromarray((joined.clamp(0, 1) * 255).byte().numpy()).save(path)

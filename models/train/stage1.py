@@ -14,11 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from models.presets import Stage1Config, get_preset
-from models.train.art import load_art
-from models.train.data import EmojiSet
+from models.presets import Stage1Config
+from models.train.captions import Variant
+from models.train.data import open_data
 from models.train.muon import optimisers
 from models.train.run import Average, Run, Schedule, State, arguments, save_grid, train
+from models.train.start import stage1_of
 from models.vqgan import VQGAN
 
 
@@ -29,10 +30,17 @@ class Stage1Plan:
     schedule: Schedule
     unquantised: int = 200
     restart_every: int = 20
-    muon_lr: float = 0.012
+    muon_lr: float | None = 0.012
     adam_lr: float = 1.2e-3
     commitment: float = 0.25
     average: float = 0.995
+
+
+def plan_of(steps: int, is_fine_tuning: bool) -> Stage1Plan:
+    """A checkpoint has its codes: it goes on quantised, by AdamW at a low rate."""
+    if is_fine_tuning:
+        return Stage1Plan(Schedule(steps), unquantised=-1, muon_lr=None, adam_lr=1e-5)
+    return Stage1Plan(Schedule(steps))
 
 
 class Codebook(nn.Module):
@@ -105,6 +113,7 @@ class Stage1Trainer:
         self.plan = plan
         model.quantize.embedding.weight.requires_grad_(False)
         self.codebook = Codebook(model.config)
+        self.codebook.sums.copy_(model.quantize.embedding.weight.detach())
         self.optimisers: list[Optimizer] = optimisers(model, plan.muon_lr, plan.adam_lr)
         self.average = Average(model, plan.average)
         self.next_step = 0
@@ -127,7 +136,7 @@ class Stage1Trainer:
         for optimiser in self.optimisers:
             self.plan.schedule.apply(optimiser, step)
             optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         for optimiser in self.optimisers:
             optimiser.step()
         self.average.update(self.model, step)
@@ -177,7 +186,7 @@ def evaluate(model: VQGAN, images: Tensor) -> tuple[dict[str, float], Tensor]:
     made = model.decode(codes)
     values = {
         "val_psnr": psnr(made, images),
-        "val_codes": float(codes.unique().numel()),
+        "val_codes": float(torch.unique(codes).numel()),
         "val_perplexity": perplexity(codes, model.config.n_embed),
     }
     return values, made
@@ -190,14 +199,13 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
     torch.manual_seed(args.seed)
-    data = EmojiSet(load_art(args.art))
+    model = stage1_of(args.checkpoint)
+    data = open_data(args.data, args.art, model.config.resolution)
     run = Run(args.run, args.seed)
-    model = VQGAN(get_preset("emoji").stage1)
-    trainer = Stage1Trainer(model, run, Stage1Plan(Schedule(args.steps)))
+    trainer = Stage1Trainer(model, run, plan_of(args.steps, args.checkpoint is not None))
     if args.resume and (state := run.load()) is not None:
         trainer.restore(state)
-    held = [variant for image in data.held_out for variant in [next(data.variants(image))]]
-    held_images = torch.stack([data.render(variant) for variant in held])
+    held_images = torch.stack([data.render(Variant(image)) for image in data.held_out[:256]])
 
     def step_once(step: int) -> dict[str, float]:
         rng = run.rng(step)

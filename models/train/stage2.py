@@ -10,27 +10,28 @@ from __future__ import annotations
 import os
 import tempfile
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 
-from models.presets import get_preset
-from models.tokenizer import Tokenizer
+from models.pipeline import LoadOptions, Pipeline
+from models.presets import SamplingDefaults
 from models.train import codes as code_table
-from models.train.art import load_art
-from models.train.bpe import load_or_learn
-from models.train.data import EmojiSet
+from models.train.data import DataSet, open_data
 from models.train.muon import optimisers
 from models.train.run import Average, Run, Schedule, State, arguments, train
+from models.train.sheet import PROMPTS, write_sheet
+from models.train.start import preset_of, stage1_of, stage2_of, tokenizer_of
 from models.transformer import Transformer
 
 _LOOKED_UP = ("tok_emb", "pos_emb", "head", "sos")
-_TOKENIZER = Path("runs/tokenizer")
+_TEXT_DROPPED = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +39,18 @@ class Stage2Plan:
     """The recipe's numbers."""
 
     schedule: Schedule
-    muon_lr: float = 0.02
+    muon_lr: float | None = 0.02
     adam_lr: float = 2e-3
-    text_dropped: float = 0.1
     text_weight: float = 0.0
+    clip_norm: float | None = None
     average: float = 0.998
 
 
-def initialise(model: nn.Module, seed: int) -> None:
-    """The reference's start: N(0, 0.02) for matrices and embeddings, zero biases, unit norms."""
-    generator = torch.Generator().manual_seed(seed)
-    for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=0.02, generator=generator)
-        if isinstance(module, nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)
+def plan_of(steps: int, is_fine_tuning: bool) -> Stage2Plan:
+    """From scratch by Muon; a checkpoint goes on as minDALL-E's authors fine-tune it."""
+    if is_fine_tuning:
+        return Stage2Plan(Schedule(steps, warm_up=1, floor=0.0), None, 1e-4, clip_norm=4.0)
+    return Stage2Plan(Schedule(steps, warm_up=100))
 
 
 def loss_of(model: Transformer, prefix: Tensor, codes: Tensor, text_weight: float = 0.0) -> Tensor:
@@ -85,8 +83,10 @@ class Stage2Trainer:
             self.plan.schedule.apply(optimiser, step)
             optimiser.zero_grad(set_to_none=True)
         loss = loss_of(self.model, prefix, codes, self.plan.text_weight)
-        loss.backward()
+        torch.autograd.backward(loss)
         total = average_gradients(self.model, loss.detach())
+        if self.plan.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip_norm)
         for optimiser in self.optimisers:
             optimiser.step()
         self.average.update(self.model, step)
@@ -120,7 +120,7 @@ def average_gradients(model: nn.Module, loss: Tensor) -> float:
     dist.all_reduce(flat)
     flat /= dist.get_world_size()
     sizes = [weight.numel() for weight in weights]
-    for weight, part in zip(weights, flat[:-1].split(sizes), strict=True):
+    for weight, part in zip(weights, torch.split(flat[:-1], sizes), strict=True):
         weight.grad.copy_(part.view_as(weight))  # type: ignore[union-attr]  # filtered above
     return float(flat[-1])
 
@@ -129,23 +129,30 @@ def average_gradients(model: nn.Module, loss: Tensor) -> float:
 class Batches:
     """Draws captions and codes; the same for every worker, each takes its share."""
 
-    data: EmojiSet
+    data: DataSet
     table: code_table.CodeTable
-    tokenizer: Tokenizer
+    to_ids: Callable[[str], list[int]]
     size: int
-    text_dropped: float
 
     def draw(self, run: Run, step: int, worker: int, workers: int) -> tuple[Tensor, Tensor]:
-        """Text ids [b, N] and codes [b, T] of this worker."""
+        """Prefix ids [b, N] and codes [b, T] of this worker."""
         rng = run.rng(step)
         ids, rows = [], []
         for _ in range(self.size):
             row = self.table.draw(rng)
             text = self.data.caption(self.table.variants[row], rng)
-            ids.append(self.tokenizer.encode("" if rng.random() < self.text_dropped else text)[0])
+            ids.append(self.to_ids("" if rng.random() < _TEXT_DROPPED else text))
             rows.append(row)
         mine = slice(worker, None, workers)
         return torch.tensor(ids[mine]), self.table.codes[rows[mine]]
+
+
+def _ids_by(args: Namespace, data: DataSet) -> Callable[[str], list[int]]:
+    """From a caption to prefix ids; for a class model the caption is the class's number."""
+    if args.prefix == "text":
+        tokenizer = tokenizer_of(args, data)
+        return lambda text: tokenizer.encode(text)[0]
+    return lambda text: [int(text or 0) if args.prefix == "class" else 0]
 
 
 def _work(worker: int, args: Namespace, store: str) -> None:
@@ -155,14 +162,10 @@ def _work(worker: int, args: Namespace, store: str) -> None:
         dist.init_process_group(
             "gloo", init_method=f"file://{store}", rank=worker, world_size=args.workers
         )
-    data = EmojiSet(load_art(args.art))
-    plan = Stage2Plan(Schedule(args.steps, warm_up=100))
-    tokenizer = load_or_learn(data, _TOKENIZER)
-    table = code_table.load(args.codes)
-    batches = Batches(data, table, tokenizer, args.batch, plan.text_dropped)
-    model = Transformer(get_preset("emoji").stage2)
-    initialise(model, args.seed)
-    trainer = Stage2Trainer(model, Run(args.run, args.seed), plan)
+    data = open_data(args.data, args.art, preset_of(args.checkpoint).stage1.resolution)
+    batches = Batches(data, code_table.load(args.codes), _ids_by(args, data), args.batch)
+    plan = plan_of(args.steps, args.checkpoint is not None)
+    trainer = Stage2Trainer(stage2_of(args), Run(args.run, args.seed), plan)
     if args.resume and (state := trainer.run.load()) is not None:
         trainer.restore(state)
 
@@ -174,9 +177,27 @@ def _work(worker: int, args: Namespace, store: str) -> None:
         for step in steps:
             step_once(step)
         return
-    chores = [(100, lambda _: trainer.run.save(trainer.state()))]
+    chores = [(args.save_every, lambda _: trainer.run.save(trainer.state()))]
     chores.append((200, lambda _: trainer.run.plot("loss")))
+    if args.prefix == "text" and args.stage1:
+        chores.append((600, lambda _: _look(args, trainer, data)))
     train(trainer.run, steps, step_once, chores)
+
+
+def _look(args: Namespace, trainer: Stage2Trainer, data: DataSet) -> None:
+    """Draw a few prompts with the averaged weights into the run's samples.png."""
+    model = Transformer(trainer.model.config)
+    model.load_state_dict(trainer.average.weights)
+    pipeline = Pipeline(
+        preset=preset_of(args.checkpoint),
+        options=LoadOptions(),
+        stage1=stage1_of(args.checkpoint, args.stage1).eval(),
+        stage2=model.eval().requires_grad_(False),
+        tokenizer=tokenizer_of(args, data),
+        scorer=None,
+    )
+    sampling = SamplingDefaults(0.7, None, None, 3)
+    write_sheet(pipeline, trainer.run.folder / "samples.png", sampling, PROMPTS[::2])
 
 
 def main() -> None:
@@ -184,13 +205,18 @@ def main() -> None:
     parser = arguments("Train stage 2 (the transformer) on encoded pictures.", "runs/stage2", 3000)
     parser.add_argument("--codes", type=Path, default=Path("runs/codes"))
     parser.add_argument("--workers", type=int, default=1, help="processes that share a batch")
+    parser.add_argument("--stage1", type=Path, help="a stage-1 run, to draw samples with")
+    parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
+    parser.add_argument("--prefix", choices=("text", "class", "none"), default="text")
+    parser.add_argument("--classes", type=int, default=0, help="how many, with --prefix class")
+    parser.add_argument("--save-every", type=int, default=100)
     args = parser.parse_args()
     if args.workers == 1:
         _work(0, args, "")
         return
     with tempfile.TemporaryDirectory() as folder:
         store = os.path.join(folder, "store")
-        mp.spawn(_work, (args, store), nprocs=args.workers)  # type: ignore[no-untyped-call]  # torch's
+        spawn(_work, (args, store), nprocs=args.workers)  # type: ignore[no-untyped-call]  # torch has no types for it
 
 
 if __name__ == "__main__":

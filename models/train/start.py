@@ -1,0 +1,74 @@
+"""What a run starts from: fresh weights of the emoji shape, or a checkpoint to fine-tune.
+
+Knows no data and no losses.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from models import checkpoint as checkpoints
+from models.presets import Preset, get_preset
+from models.tokenizer import Tokenizer
+from models.train.bpe import load_or_learn, vocab_size
+from models.train.data import DataSet
+from models.train.transfer import transfer
+from models.transformer import Transformer
+from models.vqgan import VQGAN
+
+
+def preset_of(checkpoint: Path | None) -> Preset:
+    """The shape to train: a checkpoint's, or the emoji model's."""
+    return checkpoints.open_checkpoint(checkpoint).preset if checkpoint else get_preset("emoji")
+
+
+def stage1_of(checkpoint: Path | None, run: Path | None = None) -> VQGAN:
+    """Stage 1 with a run's averaged weights, else the checkpoint's, else fresh ones."""
+    if run is None and checkpoint is not None:
+        return checkpoints.load_stage1(checkpoints.open_checkpoint(checkpoint)).requires_grad_(True)
+    model = VQGAN(preset_of(checkpoint).stage1)
+    if run is not None:
+        model.load_state_dict(torch.load(run / "state.pt", weights_only=True)["average"])
+    return model
+
+
+def tokenizer_of(args: Namespace, data: DataSet) -> Tokenizer:
+    """The checkpoint's tokenizer, else one learnt from the data and kept in `args.tokenizer`."""
+    if args.checkpoint:
+        found = checkpoints.load_tokenizer(checkpoints.open_checkpoint(args.checkpoint))
+        if found is None:
+            raise ValueError(
+                f"{args.checkpoint} has no tokenizer: only a text model can be the start"
+            )
+        return found
+    return load_or_learn(data, args.tokenizer)
+
+
+def stage2_of(args: Namespace) -> Transformer:
+    """Stage 2: fresh, fine-tuned from `args.checkpoint`, or transferred to another prefix."""
+    if args.checkpoint is None:
+        shape = replace(get_preset("emoji").stage2, vocab_size_txt=vocab_size(args.tokenizer))
+        model = Transformer(shape)
+        initialise(model, args.seed)
+        return model
+    source = checkpoints.open_checkpoint(args.checkpoint)
+    if args.prefix == source.preset.stage2.prefix:
+        return checkpoints.load_stage2(source).requires_grad_(True)
+    model, report = transfer(source, args.prefix, args.classes)
+    print(f"transfer from {args.checkpoint}:\n{report}")
+    return model.requires_grad_(True)
+
+
+def initialise(model: nn.Module, seed: int) -> None:
+    """The reference's start: N(0, 0.02) for matrices and embeddings, zero biases, unit norms."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02, generator=generator)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)

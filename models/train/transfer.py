@@ -1,0 +1,50 @@
+"""Start a class-conditional or unconditional model from a text checkpoint (minDALL-E → ImageGPT).
+
+Blocks, code and position embeddings and the last norm are taken over; the text parts are left
+behind, and the head and the start-of-sequence are fresh, as in the reference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from models import checkpoint as checkpoints
+from models.checkpoint import Checkpoint
+from models.errors import KeyReport
+from models.official import upstream_shapes
+from models.presets import PrefixKind, Stage2Config
+from models.transformer import Transformer
+from models.weights import shapes
+
+_FRESH = ("head.", "sos.")
+
+
+def without_text(config: Stage2Config, prefix: PrefixKind, n_classes: int = 0) -> Stage2Config:
+    """The same transformer behind another prefix."""
+    return replace(config, prefix=prefix, n_classes=n_classes, vocab_size_txt=0, ctx_len_txt=0)
+
+
+def transfer(
+    source: Checkpoint, prefix: PrefixKind, n_classes: int = 0
+) -> tuple[Transformer, KeyReport]:
+    """A new model with the source's weights where they fit.
+
+    Args:
+        source: a text checkpoint.
+        prefix: "class" or "none".
+        n_classes: how many classes, for "class".
+
+    Returns:
+        The model, its fresh parts drawn from torch's generator (head N(0, 0.02), start-of-sequence
+        N(0, 1)); and what was missing from and left over in the source, by upstream names.
+    """
+    old = checkpoints.load_stage2(source)
+    new = Transformer(without_text(source.preset.stage2, prefix, n_classes))
+    kept = {k: v for k, v in old.state_dict().items() if k in new.state_dict()}
+    taken = {name: value for name, value in kept.items() if not name.startswith(_FRESH)}
+    new.load_state_dict(taken, strict=False)
+    torch.nn.init.normal_(new.head.weight, std=0.02)
+    needed = upstream_shapes(shapes(new), prefix)
+    return new, KeyReport.compare(needed, upstream_shapes(shapes(old), "text"))
