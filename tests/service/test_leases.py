@@ -63,20 +63,40 @@ async def test_two_workers_never_get_the_same_job(every_redis: Redis) -> None:
 async def test_a_claim_whose_answer_was_lost_is_not(redis: Redis) -> None:
     queue = make_queue(redis)
     jobs = [await put(queue) for _ in range(3)]
-    port = redis.connection_pool.connection_kwargs["port"]
-    async with deaf_proxy(port) as (deaf_port, hear):
-        client = Redis(port=deaf_port, socket_timeout=0.3, retry=Retry(NoBackoff(), 0))
-        leases = make_leases(client)
-        with pytest.raises(QueueUnavailable):
-            await leases.claim(free_rows=2, num_running=0)
-        while (await queue.depth(MODEL)).running < 2:  # it did arrive
-            await asyncio.sleep(0.01)
-        hear.set()
+    async with unheard_claim(redis, None) as leases:
         first = await leases.claim(free_rows=2, num_running=0)
         assert {claim.job.id for claim in first.claims} == {job.id for job in jobs[:2]}
         assert {claim.attempt for claim in first.claims} == {1}
         second = await leases.claim(free_rows=2, num_running=2)
         assert [claim.job for claim in second.claims] == jobs[2:]
+
+
+async def test_an_unheard_claim_that_another_worker_took_over_stays_there(
+    redis: Redis, clock: Clock
+) -> None:
+    queue, other = make_queue(redis, clock), make_leases(redis, clock, "w2")
+    jobs = {(await put(queue)).id for _ in range(2)}
+    async with unheard_claim(redis, clock) as leases:
+        clock.advance(LEASE_S + 1)
+        await make_sweeper(redis, clock).sweep()
+        taken = await other.claim(free_rows=2, num_running=0)
+        assert {claim.job.id for claim in taken.claims} == jobs
+        assert (await leases.claim(free_rows=2, num_running=0)).claims == ()
+
+
+@asynccontextmanager
+async def unheard_claim(redis: Redis, clock: Clock | None) -> AsyncIterator[Leases]:
+    """Verbs of a worker that has claimed two jobs without hearing of it."""
+    port = redis.connection_pool.connection_kwargs["port"]
+    async with deaf_proxy(port) as (deaf_port, hear):
+        client = Redis(port=deaf_port, socket_timeout=0.3, retry=Retry(NoBackoff(), 0))
+        leases = make_leases(client, clock)
+        with pytest.raises(QueueUnavailable):
+            await leases.claim(free_rows=2, num_running=0)
+        while (await make_queue(redis, clock).depth(MODEL)).running < 2:  # it did arrive
+            await asyncio.sleep(0.01)
+        hear.set()
+        yield leases
         await client.aclose()
 
 
