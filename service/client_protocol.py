@@ -1,0 +1,221 @@
+"""How a client of this service speaks: parameters, errors, when to try again, events, results.
+
+Does no I/O: the synchronous and the asynchronous client both stand on it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+import httpx
+
+from service.jobs import TERMINAL, Image, OutputFormat
+
+GENERATIONS = "/v1/images/generations"
+JOBS = "/v1/jobs"
+MODELS = "/v1/models"
+# Bytes come at least as often as the server's heartbeat; a longer silence is a lost connection.
+STREAM_SILENCE_S = 60.0
+_LONGEST_RETRY_AFTER_S = 120.0
+_FIRST_DELAY_S = 0.5
+_LONGEST_DELAY_S = 8.0
+_RETRIED = frozenset({408, 409, 429})
+
+
+class Parameters(TypedDict, total=False):
+    """What a request may say besides its prompt; see the server's `/docs` for limits."""
+
+    model: str
+    n: int
+    num_candidates: int
+    top_k: int
+    top_p: float
+    temperature: float
+    seed: int
+    size: str
+    output_format: OutputFormat
+    partial_images: int
+    priority: Literal["high", "normal", "low"]
+    deadline_s: float
+
+
+class ApiError(Exception):
+    """The server's error. `status` is None when it came in the middle of a stream."""
+
+    def __init__(
+        self, error: Mapping[str, Any], status: int | None = None, request_id: str | None = None
+    ) -> None:
+        super().__init__(error.get("message", "the server sent an error without a message"))
+        self.status = status
+        self.type: str | None = error.get("type")
+        self.param: str | None = error.get("param")
+        self.code: str | None = error.get("code")
+        self.request_id = request_id
+
+    @classmethod
+    def of(cls, response: httpx.Response) -> ApiError:
+        """From an answer; a proxy's may have another form."""
+        try:
+            error = response.json()["error"]
+        except (ValueError, KeyError, TypeError):
+            error = {"message": f"HTTP {response.status_code}"}
+        return cls(error, response.status_code, response.headers.get("x-request-id"))
+
+
+class Retries:
+    """How often a call may still be repeated, and how long to wait before."""
+
+    def __init__(self, max_retries: int) -> None:
+        self._left = max_retries
+        self._num_used = 0
+
+    def delay_after(self, failure: httpx.Response | httpx.TransportError) -> float:
+        """Seconds to wait before the next try.
+
+        Raises:
+            ApiError, httpx.TransportError: there is no next try.
+        """
+        wish = None
+        if isinstance(failure, httpx.Response):
+            wish = _retry_after_s(failure.headers)
+        if self._left == 0 or not _is_worth_it(failure, wish):
+            raise failure if isinstance(failure, httpx.TransportError) else ApiError.of(failure)
+        self._left -= 1
+        self._num_used += 1
+        return wish if wish is not None else self._backoff_s()
+
+    def reset(self) -> None:
+        """The call got on: count from the start again."""
+        self._left, self._num_used = self._left + self._num_used, 0
+
+    def _backoff_s(self) -> float:
+        ceiling = min(_FIRST_DELAY_S * 2 ** (self._num_used - 1), _LONGEST_DELAY_S)
+        return random.uniform(ceiling / 2, ceiling)
+
+
+def _is_worth_it(failure: httpx.Response | httpx.TransportError, wish: float | None) -> bool:
+    if isinstance(failure, httpx.TransportError):
+        return True
+    if wish is not None and wish > _LONGEST_RETRY_AFTER_S:
+        return False
+    advice = failure.headers.get("x-should-retry")
+    if advice in ("true", "false"):
+        return bool(advice == "true")
+    return failure.status_code in _RETRIED or failure.status_code >= 500
+
+
+def _retry_after_s(headers: httpx.Headers) -> float | None:
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            return max(float(headers[name]), 0.0) * unit_s
+        except (KeyError, ValueError):
+            continue
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent:
+    """One event of a job or of a stream of images."""
+
+    name: str
+    data: dict[str, Any]
+    id: str | None
+
+    @property
+    def is_last(self) -> bool:
+        """True for the event that tells how the job ended."""
+        return self.name in TERMINAL
+
+
+class EventParser:
+    """Puts events together from the lines of a stream."""
+
+    def __init__(self) -> None:
+        self._fields: dict[str, str] = {}
+
+    def feed(self, line: str) -> JobEvent | None:
+        """Take one line; gives the event that it completes.
+
+        Raises:
+            ApiError: the event is an error.
+        """
+        if line:
+            name, _, value = line.partition(":")
+            if name:  # a line that starts with a colon is a comment
+                self._fields[name] = value.removeprefix(" ")
+            return None
+        fields, self._fields = self._fields, {}
+        if "data" not in fields:
+            return None
+        data = json.loads(fields["data"])
+        if fields.get("event") == "error":
+            raise ApiError(data["error"])
+        return JobEvent(fields.get("event", "message"), data, fields.get("id"))
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """An unfinished picture of one candidate, `index` counting from 0."""
+
+    index: int
+    candidate: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """Finished images, the best first, and what makes them again."""
+
+    images: tuple[Image, ...]
+    model: str
+    seed: int
+    size: str
+    job_id: str
+    prompt_truncated: bool
+    timings_s: dict[str, float]
+
+
+def body_of(prompt: str | int | None, parameters: Parameters, **more: object) -> dict[str, object]:
+    """The JSON of a request."""
+    return {"prompt": prompt, **parameters, **more}
+
+
+def generated(answer: Mapping[str, Any]) -> Generated:
+    """From the JSON of a synchronous answer with its images inside."""
+    return Generated(
+        images=tuple(_image(item) for item in answer["data"]),
+        model=answer["model"],
+        seed=answer["seed"],
+        size=answer["size"],
+        job_id=answer["job_id"],
+        prompt_truncated=answer["prompt_truncated"],
+        timings_s=answer["timings_s"],
+    )
+
+
+def _image(item: Mapping[str, Any]) -> Image:
+    data = base64.b64decode(item["b64_json"])
+    return Image(item["rank"], item["candidate"], item["score"], data)
+
+
+def picture(event: JobEvent) -> Partial | Image:
+    """From an event of a stream of images."""
+    if event.name == "image_generation.completed":
+        return _image(event.data)
+    data = base64.b64decode(event.data["b64_json"])
+    return Partial(event.data["partial_image_index"], event.data["candidate"], data)
+
+
+def headers_of(api_key: str | None) -> dict[str, str]:
+    """Headers of every call."""
+    return {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+
+
+def resume_from(last_id: str | None) -> dict[str, str]:
+    """Headers that ask for what comes after an event."""
+    return {} if last_id is None else {"last-event-id": last_id}

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from service.client import ApiError, AsyncClient, Client, Partial
+from service.client_protocol import EventParser, Retries
+from service.jobs import Image
+from tests.servers import RedisServer
+from tests.service.live_api import LiveApi, api_settings, serving
+from tests.service.painter import FAILING_PROMPT, Painter, paint
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+async def client(api: LiveApi) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(api.url) as opened:
+        yield opened
+
+
+async def _blocking(url: str, call: Callable[[Client], T]) -> T:
+    """Use the synchronous client on a thread, while this loop serves."""
+
+    def use() -> T:
+        with Client(url) as opened:
+            return call(opened)
+
+    return await asyncio.to_thread(use)
+
+
+async def _until(is_so: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not is_so():
+            await asyncio.sleep(0.01)
+
+
+async def test_generate(client: AsyncClient, api: LiveApi, painter: Painter) -> None:
+    made = await client.generate("a cat", n=2, seed=4)
+    assert [image.data for image in made.images] == [
+        paint(painter.started[0], rank) for rank in range(2)
+    ]
+    assert (made.seed, made.size, made.model) == (4, "32x32", "tiny")
+    again = await _blocking(api.url, lambda c: c.generate("a cat", n=2, seed=4))
+    assert again.images == made.images
+    assert again.job_id != made.job_id
+
+
+async def test_stream(client: AsyncClient, api: LiveApi, painter: Painter) -> None:
+    pictures = [picture async for picture in client.stream("a cat", partial_images=2, n=2)]
+    assert [type(picture) for picture in pictures] == [Partial, Partial, Image, Image]
+    assert pictures[2].data == paint(painter.started[0], 0)
+    blocking = await _blocking(api.url, lambda c: list(c.stream("a cat", partial_images=2, n=2)))
+    assert [type(picture) for picture in blocking] == [Partial, Partial, Image, Image]
+
+
+async def test_a_stream_that_is_left_cancels_its_job(client: AsyncClient, painter: Painter) -> None:
+    painter.gate.clear()
+    async with aclosing(client.stream("a cat", partial_images=1)) as pictures:
+        assert isinstance(await anext(pictures), Partial)
+    await _until(lambda: painter.evicted)
+
+
+async def test_submit_wait_image(client: AsyncClient, api: LiveApi, painter: Painter) -> None:
+    job = await client.submit("a cat", seed=1)
+    ended = await client.wait(job.id)
+    assert ended.status == "succeeded"
+    assert ended == await client.job(job.id)
+    assert await client.image(job.id) == paint(painter.started[0], 0)
+
+    def use(blocking: Client) -> tuple[bytes, bytes]:
+        other = blocking.submit("a cat", seed=1)
+        assert blocking.wait(other.id) == blocking.job(other.id)
+        return blocking.image(job.id), blocking.image(other.id)
+
+    first, second = await _blocking(api.url, use)
+    assert first == second
+
+
+async def test_the_same_key_gives_the_same_job(client: AsyncClient, painter: Painter) -> None:
+    jobs = [await client.submit("a cat", idempotency_key="k") for _ in range(2)]
+    assert jobs[0].id == jobs[1].id
+
+
+async def test_cancel(client: AsyncClient, api: LiveApi, painter: Painter) -> None:
+    painter.gate.clear()
+    job = await client.submit("a cat")
+    assert (await client.cancel(job.id)).status == "cancelled"
+    assert (await client.wait(job.id)).status == "cancelled"
+    again = await _blocking(api.url, lambda c: c.cancel(job.id))
+    assert again.status == "cancelled"
+
+
+async def test_models(client: AsyncClient, api: LiveApi, painter: Painter) -> None:
+    assert [model.id for model in await client.models()] == ["tiny"]
+    assert [model.id for model in await _blocking(api.url, Client.models)] == ["tiny"]
+
+
+async def test_errors_carry_what_the_server_said(client: AsyncClient, painter: Painter) -> None:
+    with pytest.raises(ApiError, match="top_k") as caught:
+        await client.generate("a cat", top_k=0)
+    error = caught.value
+    assert (error.status, error.param, error.code) == (400, "top_k", "invalid_value")
+    assert str(error.request_id).startswith("req_")
+    with pytest.raises(ApiError) as caught:
+        async for _ in client.stream(FAILING_PROMPT):
+            pass
+    assert (caught.value.status, caught.value.code) == (None, "model_error")
+
+
+async def test_an_api_key_is_sent(painter: Painter, valkey_server: RedisServer) -> None:
+    settings = api_settings(valkey_server, api_keys=SecretStr("alice:one"))
+    async with serving(settings) as api, AsyncClient(api.url, "one") as client:
+        assert (await client.generate("a cat")).images
+        async with AsyncClient(api.url, "two") as stranger:
+            with pytest.raises(ApiError) as caught:
+                await stranger.generate("a cat")
+            assert caught.value.status == 401
+
+
+async def test_a_busy_server_is_asked_again_when_it_says(
+    painter: Painter, valkey_server: RedisServer
+) -> None:
+    settings = api_settings(valkey_server, queue={"key_rate_per_s": 1.0, "key_burst": 1})
+    async with serving(settings) as api, AsyncClient(api.url) as client:
+        await client.submit("first")
+        job = await client.submit("second")
+        assert job.status in {"queued", "running", "succeeded"}
+        sample = 'mindalle_jobs_rejected_total{model="tiny",reason="rate_limit_exceeded"}'
+        assert await api.metric(sample) >= 1.0
+
+
+async def test_no_server_is_an_error_of_the_transport() -> None:
+    async with AsyncClient("http://127.0.0.1:1", max_retries=1) as client:
+        with pytest.raises(httpx.ConnectError):
+            await client.models()
+
+
+def _answer(status: int, **headers: str) -> httpx.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.Response(status, headers=named, json={})
+
+
+@pytest.mark.parametrize(
+    ("answer", "delay_s"),
+    [
+        (_answer(429, retry_after="3"), 3.0),
+        (_answer(429, retry_after="3", retry_after_ms="2500"), 2.5),
+        (_answer(400, x_should_retry="true", retry_after="1"), 1.0),
+        (_answer(503, retry_after="0"), 0.0),
+    ],
+)
+def test_the_headers_say_when_to_come_back(answer: httpx.Response, delay_s: float) -> None:
+    assert Retries(3).delay_after(answer) == delay_s
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        _answer(400),
+        _answer(404),
+        _answer(422),
+        _answer(503, x_should_retry="false"),
+        _answer(429, retry_after="600"),
+    ],
+)
+def test_some_answers_are_final(answer: httpx.Response) -> None:
+    with pytest.raises(ApiError):
+        Retries(3).delay_after(answer)
+
+
+def test_without_advice_the_delay_grows_and_ends() -> None:
+    retries, failure = Retries(3), _answer(500)
+    delays = [retries.delay_after(failure) for _ in range(3)]
+    assert 0.25 <= delays[0] <= 0.5 <= delays[1] <= 1.0 <= delays[2] <= 2.0
+    with pytest.raises(ApiError, match="HTTP 500"):
+        retries.delay_after(failure)
+
+
+def test_events_are_put_together_from_lines() -> None:
+    parser = EventParser()
+    lines = [": still here", "", "id: 7-0", "event: progress", 'data: {"a":1}', ""]
+    (event,) = [event for line in lines if (event := parser.feed(line))]
+    assert (event.name, event.data, event.id, event.is_last) == ("progress", {"a": 1}, "7-0", False)
+
+
+def test_a_foreign_error_page_is_an_error_too() -> None:
+    error = ApiError.of(httpx.Response(502, text="<html>Bad gateway</html>"))
+    values: tuple[Any, ...] = (error.status, str(error), error.code)
+    assert values == (502, "HTTP 502", None)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def _modules_after(statement: str) -> set[str]:
+    """Top-level modules that a fresh Python has loaded after one statement."""
+    program = f"import sys\n{statement}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement", ["import service.app, service.server", "import service.client"]
+)
+def test_the_api_and_its_client_load_no_torch(statement: str) -> None:
+    assert not _modules_after(statement) & {"torch", "torchvision", "open_clip", "PIL", "numpy"}
+
+
+def test_the_client_loads_no_server() -> None:
+    assert not _modules_after("import service.client") & {"fastapi", "starlette", "uvicorn"}
+
+
+def _sources(*folders: str) -> Iterator[tuple[Path, ast.Module]]:
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield path, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _reads_environment(tree: ast.Module) -> bool:
+    names = {"environ", "getenv", "environb"}
+    return any(
+        (isinstance(node, ast.Attribute) and node.attr in names)
+        or (isinstance(node, ast.ImportFrom) and any(alias.name in names for alias in node.names))
+        for node in ast.walk(tree)
+    )
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    readers = {path.name for path, tree in _sources("service") if _reads_environment(tree)}
+    assert readers == {"settings.py"}
+
+
+def test_no_middleware_hides_hang_ups() -> None:
+    """Starlette's BaseHTTPMiddleware keeps routes from seeing that the client has gone."""
+    for path, tree in _sources("service"):
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        imported = {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        assert "BaseHTTPMiddleware" not in names | imported, path
+
+
+def test_every_file_says_what_it_holds() -> None:
+    silent = [
+        path
+        for path, tree in _sources("service", "models")
+        if tree.body and not ast.get_docstring(tree)
+    ]
+    assert silent == []
+
+
+def test_imports_go_the_way_the_map_says() -> None:
+    program = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
