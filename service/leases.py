@@ -10,6 +10,7 @@ import asyncio
 import json
 import math
 import secrets
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,6 +25,7 @@ from service.results import in_rank_order, metas_to_json
 from service.scripts import Clock, Scripts
 from service.wakeups import messages
 
+_LONGEST_BLOCK_S = 0.4  # below any time limit for a command
 CRASH_MESSAGE = "The model crashed on this job."  # what its caller may know
 
 
@@ -99,9 +101,8 @@ class Leases:
     async def claim(self, *, free_rows: int, num_running: int, block_s: float = 0.0) -> Claimed:
         """Take the best waiting jobs until their candidates fill `free_rows` or overfill it.
 
-        With nothing to take, waits up to `block_s` (keep it below the Redis timeout) for a new job
-        and tries once more. With `num_running` 0 it may bring one isolated job instead, and nothing
-        beside it.
+        With nothing to take, waits up to `block_s` for a new job and tries once more. With
+        `num_running` 0 it may bring one isolated job instead, and nothing beside it.
         """
         claimed, last_ticket = await self._claim(free_rows, num_running)
         if claimed.claims or claimed.must_drain or block_s <= 0:
@@ -129,13 +130,14 @@ class Leases:
         return claimed, reply["last"]
 
     async def _new_ticket(self, last_ticket: str, block_s: float) -> bool:
-        async with translated_errors():
-            read = await self._redis.xread(
-                {Key.TICKETS.of(self._model): last_ticket},
-                count=1,
-                block=max(1, math.ceil(block_s * 1000)),
-            )
-        return bool(read)
+        tickets: dict[Any, Any] = {Key.TICKETS.of(self._model): last_ticket}
+        give_up = time.monotonic() + block_s
+        while (left := give_up - time.monotonic()) > 0:
+            block_ms = math.ceil(min(left, _LONGEST_BLOCK_S) * 1000)
+            async with translated_errors():
+                if await self._redis.xread(tickets, count=1, block=block_ms):
+                    return True
+        return False
 
     async def renew(
         self, claims: Sequence[Claim], progress: Mapping[str, Progress]

@@ -128,7 +128,7 @@ async def test_an_idle_worker_is_woken_by_a_new_job(every_redis: Redis) -> None:
         (claim,) = (await blocked).claims
         assert claim.job == job
         await leases.finish(claim, success())
-    assert (await leases.claim(free_rows=1, num_running=0, block_s=0.01)).claims == ()
+    assert (await leases.claim(free_rows=1, num_running=0, block_s=0.5)).claims == ()
 
 
 async def test_a_lost_lease_brings_the_job_back(every_redis: Redis, clock: Clock) -> None:
