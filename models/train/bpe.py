@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import string
 from collections.abc import Iterator
@@ -61,10 +62,15 @@ def vocab_size(folder: Path) -> int:
     return len(json.loads((folder / f"{NAME}-vocab.json").read_text()))
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """The command."""
-    data = open_data(None, Path("runs/emoji-art"))
-    tokenizer = load_or_learn(data, Path("runs/tokenizer"))
+    parser = argparse.ArgumentParser(description="Learn the text tokenizer from captions.")
+    parser.add_argument("--art", type=Path, default=Path("runs/emoji-art"))
+    parser.add_argument("--data", type=Path, help="a folder of pictures and captions instead")
+    parser.add_argument("--out", type=Path, default=Path("runs/tokenizer"))
+    args = parser.parse_args(argv)
+    data = open_data(args.data, args.art)
+    tokenizer = load_or_learn(data, args.out)
     rng = Random(1)
     drawn = [data.caption(data.draw(rng), rng) for _ in range(2000)]
     cut = sum(tokenizer.encode(text)[1] for text in drawn)

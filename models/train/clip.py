@@ -21,7 +21,7 @@ from models.train.bpe import CONTEXT_LENGTH, load_or_learn, vocab_size
 from models.train.captions import Variant
 from models.train.data import DataSet, open_data
 from models.train.muon import optimisers
-from models.train.run import Average, Run, Schedule, State, arguments, train
+from models.train.run import Average, Run, Schedule, State, arguments, span, train
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -172,16 +172,17 @@ def save(folder: Path, weights: dict[str, Tensor], document: dict[str, Any]) -> 
     save_file(half, folder / "clip.safetensors")
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """The command."""
     parser = arguments("Train the CLIP that re-ranks the emoji model's pictures.", "runs/clip", 800)
-    args = parser.parse_args()
+    parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
+    args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
     torch.manual_seed(args.seed)
     data = open_data(args.data, args.art)
-    tokenizer = load_or_learn(data, Path("runs/tokenizer"))
-    document = description(vocab_size(Path("runs/tokenizer")))
+    tokenizer = load_or_learn(data, args.tokenizer)
+    document = description(vocab_size(args.tokenizer))
     run = Run(args.run, args.seed)
     trainer = ClipTrainer(build(document), run, Schedule(args.steps))
     if args.resume and (state := run.load()) is not None:
@@ -198,8 +199,8 @@ def main() -> None:
         run.plot("loss", "val_top1", "val_top5")
         save(run.folder / "clip", trainer.average.weights, document)
 
-    chores = [(25, lambda _: run.save(trainer.state())), (50, look)]
-    train(run, range(trainer.next_step, args.steps), step_once, chores)
+    chores = [(args.save_every, lambda _: run.save(trainer.state())), (50, look)]
+    train(run, span(args, trainer.next_step), step_once, chores)
 
 
 if __name__ == "__main__":

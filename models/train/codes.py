@@ -94,7 +94,7 @@ def _encode_part(args: Namespace, variants: tuple[Variant, ...]) -> Any:
     return encode(model, data, variants).to(torch.int32).numpy()
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="Encode a data set by stage 1.")
     parser.add_argument("--stage1", type=Path, help="a stage-1 run")
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a folder of pictures and captions instead")
     parser.add_argument("--out", type=Path, default=Path("runs/codes"))
     parser.add_argument("--workers", type=int, default=2)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     size = preset_of(args.checkpoint).stage1.resolution
     variants = all_variants(open_data(args.data, args.art, size))
     share = -(-len(variants) // args.workers)

@@ -145,6 +145,8 @@ def arguments(description: str, folder: str, steps: int) -> argparse.ArgumentPar
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--run", type=Path, default=Path(folder), help="where the run lives")
     parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--until", type=int, help="stop early; the schedule still spans --steps")
+    parser.add_argument("--save-every", type=int, default=100)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -153,6 +155,11 @@ def arguments(description: str, folder: str, steps: int) -> argparse.ArgumentPar
     parser.add_argument("--data", type=Path, help="a folder of pictures and captions instead")
     parser.add_argument("--checkpoint", type=Path, help="start from this model's weights")
     return parser
+
+
+def span(args: argparse.Namespace, first: int) -> range:
+    """The steps that this call has to do."""
+    return range(first, min(args.steps, args.until or args.steps))
 
 
 def save_grid(pixels: Tensor, columns: int, path: Path) -> None:

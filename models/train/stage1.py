@@ -18,7 +18,7 @@ from models.presets import Stage1Config
 from models.train.captions import Variant
 from models.train.data import open_data
 from models.train.muon import optimisers
-from models.train.run import Average, Run, Schedule, State, arguments, save_grid, train
+from models.train.run import Average, Run, Schedule, State, arguments, save_grid, span, train
 from models.train.start import stage1_of
 from models.vqgan import VQGAN
 
@@ -192,10 +192,10 @@ def evaluate(model: VQGAN, images: Tensor) -> tuple[dict[str, float], Tensor]:
     return values, made
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """The command."""
     parser = arguments("Train stage 1 (the VQGAN) on the emoji data set.", "runs/stage1", 4000)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
     torch.manual_seed(args.seed)
@@ -222,8 +222,8 @@ def main() -> None:
         pairs = torch.stack([held_images[:40], made[:40]], dim=1).flatten(0, 1)
         save_grid(pairs * 0.5 + 0.5, 16, run.folder / "grid.png")
 
-    chores = [(100, lambda _: run.save(trainer.state())), (200, look)]
-    train(run, range(trainer.next_step, args.steps), step_once, chores)
+    chores = [(args.save_every, lambda _: run.save(trainer.state())), (200, look)]
+    train(run, span(args, trainer.next_step), step_once, chores)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from models.presets import SamplingDefaults
 from models.train import codes as code_table
 from models.train.data import DataSet, open_data
 from models.train.muon import optimisers
-from models.train.run import Average, Run, Schedule, State, arguments, train
+from models.train.run import Average, Run, Schedule, State, arguments, span, train
 from models.train.sheet import PROMPTS, write_sheet
 from models.train.start import preset_of, stage1_of, stage2_of, tokenizer_of
 from models.transformer import Transformer
@@ -172,7 +172,7 @@ def _work(worker: int, args: Namespace, store: str) -> None:
     def step_once(step: int) -> dict[str, float]:
         return trainer.step(step, *batches.draw(trainer.run, step, worker, args.workers))
 
-    steps = range(trainer.next_step, args.steps)
+    steps = span(args, trainer.next_step)
     if worker > 0:
         for step in steps:
             step_once(step)
@@ -200,7 +200,7 @@ def _look(args: Namespace, trainer: Stage2Trainer, data: DataSet) -> None:
     write_sheet(pipeline, trainer.run.folder / "samples.png", sampling, PROMPTS[::2])
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """The command."""
     parser = arguments("Train stage 2 (the transformer) on encoded pictures.", "runs/stage2", 3000)
     parser.add_argument("--codes", type=Path, default=Path("runs/codes"))
@@ -209,8 +209,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
     parser.add_argument("--prefix", choices=("text", "class", "none"), default="text")
     parser.add_argument("--classes", type=int, default=0, help="how many, with --prefix class")
-    parser.add_argument("--save-every", type=int, default=100)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.workers == 1:
         _work(0, args, "")
         return

@@ -1,0 +1,51 @@
+"""Small data sets without a network: drawn pictures with captions, and a synthetic emoji set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from models.train.art import STYLES, Art
+from models.train.concepts import Concept
+from models.train.data import EmojiSet
+
+_SHAPES = ("circle", "square", "cross")
+_COLOURS = ("red", "green", "blue", "black")
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 24 drawn pictures, each with a file of captions."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for index in range(24):
+        shape, colour = _SHAPES[index % 3], _COLOURS[index % 4]
+        image = Image.new("RGB", (80, 64), "white")
+        draw = ImageDraw.Draw(image)
+        box = (20 + index % 5, 12, 58, 50)
+        (draw.ellipse if shape == "circle" else draw.rectangle)(box, fill=colour)
+        image.save(folder / f"{index:02d}.png")
+        (folder / f"{index:02d}.txt").write_text(f"{colour} {shape}\na {shape}\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def emoji_set() -> EmojiSet:
+    """Forty concepts in every style, each a disc of its own colour on nothing."""
+    concepts = tuple(
+        Concept(f"thing {chr(97 + i % 26)}{i}", f"{i:04X}", "things", (), ("stuff",))
+        for i in range(40)
+    )
+    y, x = np.mgrid[:16, :16]
+    disc = (np.hypot(y - 7.5, x - 7.5) < 6)[..., None]
+    rng = np.random.default_rng(0)
+    rgba, owners = [], []
+    for style in range(len(STYLES)):
+        for concept in range(len(concepts)):
+            colour = rng.integers(0, 256, 3)
+            rgba.append(np.concatenate([disc * colour, disc * 255], axis=-1).astype(np.uint8))
+            owners.append((concept, style))
+    concept_ids, styles = np.array(owners).T
+    return EmojiSet(Art(np.stack(rgba), concept_ids, styles, concepts))
