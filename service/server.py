@@ -20,7 +20,7 @@ from service.redis_connection import check_server, connect, disconnect
 from service.settings import Settings
 
 _LOOK_S = 0.05
-_CLOSE_S = 5  # for answers that are being written when the grace time is over
+_CLOSE_S = 2  # for answers that are being written when the grace time is over
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +66,9 @@ class DrainingServer(uvicorn.Server):
         self._draining: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to drain at the first signal; the second one is uvicorn's to handle."""
+        """Begin to drain at the first signal; close at the second one."""
         if self._draining is not None:
-            super().handle_exit(sig, frame)
+            self.should_exit = self.force_exit = True
             return
         self._state.is_draining = True
         self._draining = asyncio.get_running_loop().create_task(self._drain())

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from tests.servers import RedisServer, free_port
+from tests.service.painter import Painter, painting
+
+PROGRAM = """
+from service import logs, server, settings
+logs.configure("api", level="info", style="text")
+server.serve(settings.load())
+"""
+PATH = "/v1/images/generations"
+
+
+@asynccontextmanager
+async def _api_process(
+    redis_url: str, **settings: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
+    """The API as a process of its own, and a client of it."""
+    port = free_port()
+    environment = os.environ | {
+        "MINDALLE_MODEL": "tiny",
+        "MINDALLE_REDIS__URL": redis_url,
+        "MINDALLE_API__PORT": str(port),
+        **settings,
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PROGRAM, env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    url = f"http://127.0.0.1:{port}"
+    async with httpx.AsyncClient(base_url=url, timeout=20, trust_env=False) as client:
+        try:
+            yield process, client
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
+
+
+async def _answers(client: httpx.AsyncClient, path: str) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                if (await client.get(path)).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.05)
+
+
+async def _caller_waits(
+    client: httpx.AsyncClient, painter: Painter
+) -> asyncio.Task[httpx.Response]:
+    painter.gate.clear()
+    waiting = asyncio.create_task(client.post(PATH, json={"prompt": "a cat"}))
+    async with asyncio.timeout(10):
+        while not painter.running:
+            await asyncio.sleep(0.01)
+    return waiting
+
+
+async def test_a_stopped_server_answers_those_who_wait(
+    redis: Redis, valkey_server: RedisServer
+) -> None:
+    async with painting(redis) as painter, _api_process(valkey_server.url) as (process, client):
+        await _answers(client, "/readyz")
+        waiting = await _caller_waits(client, painter)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            while (await client.get("/readyz")).json().get("reason") != "draining":
+                await asyncio.sleep(0.01)
+        refused = await client.post(PATH, json={"prompt": "too late"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
+        painter.gate.set()
+        assert (await waiting).status_code == 200
+        async with asyncio.timeout(15):
+            assert await process.wait() == 0
+
+
+async def test_a_stopped_server_does_not_wait_for_ever(
+    redis: Redis, valkey_server: RedisServer
+) -> None:
+    settings = {"MINDALLE_API__DRAIN_GRACE_S": "0.1"}
+    async with (
+        painting(redis) as painter,
+        _api_process(valkey_server.url, **settings) as (process, client),
+    ):
+        await _answers(client, "/readyz")
+        waiting = await _caller_waits(client, painter)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            assert await process.wait() == 0
+        painter.gate.set()
+        waiting.cancel()
+        await asyncio.wait({waiting})
+
+
+async def test_a_second_signal_ends_it_at_once(redis: Redis, valkey_server: RedisServer) -> None:
+    async with painting(redis) as painter, _api_process(valkey_server.url) as (process, client):
+        await _answers(client, "/readyz")
+        waiting = await _caller_waits(client, painter)
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(10):
+            while (await client.get("/readyz")).status_code == 200:
+                await asyncio.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(20):
+            await process.wait()
+        painter.gate.set()
+        waiting.cancel()
+        await asyncio.wait({waiting})
+
+
+async def test_a_redis_that_may_drop_jobs_is_refused_at_the_start(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    options = ("--maxmemory-policy", "allkeys-lru")
+    server = RedisServer("valkey", tmp_path_factory.mktemp("lru"), options=options)
+    server.start()
+    async with _api_process(server.url) as (process, _):
+        async with asyncio.timeout(20):
+            _, errors = await process.communicate()
+        assert process.returncode == 1
+        assert b"noeviction" in errors
+    server.stop()
