@@ -112,7 +112,7 @@ class WorkerMetrics:
             "mindalle_worker_state", "1 for the state that the worker is in.",
             ["state"], registry=registry,
         )  # fmt: skip
-        self.heartbeat_time = Gauge(
+        self.last_step_time = Gauge(
             "mindalle_worker_last_step_timestamp_seconds", "Wall time of the last step.",
             registry=registry,
         )  # fmt: skip

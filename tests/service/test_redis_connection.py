@@ -154,7 +154,8 @@ async def test_sentinel_names_the_server(start: Start, tmp_path: Path) -> None:
 
 
 async def test_all_keys_may_live_on_one_node_of_a_cluster(start: Start) -> None:
-    server = start("redis", "--cluster-enabled", "yes")
+    bus = ("--cluster-port", str(free_port()))  # the usual one, +10000, may be out of range
+    server = start("redis", "--cluster-enabled", "yes", *bus)
     async with client(server.url) as redis, asyncio.timeout(30):
         await redis.cluster("ADDSLOTSRANGE", 0, 16383)
         while "'cluster_state': 'ok'" not in str(await redis.cluster("INFO")):
