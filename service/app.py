@@ -34,6 +34,7 @@ from service.errors import QueueUnavailable, StartRefused
 from service.leases import LeasePolicy
 from service.metrics import ApiMetrics, SweepMetrics
 from service.middleware import BodyLimit, Observe, RequestId, SecurityHeaders
+from service.preset_cards import on_demand_cards
 from service.queue import Queue
 from service.redis_connection import check_server, connect, disconnect
 from service.settings import QueueSettings, Settings
@@ -77,7 +78,12 @@ def _state(settings: Settings, redis: Redis) -> ApiState:
         queue=Queue(
             redis, result_ttl_s=queue.result_ttl_s, idempotency_ttl_s=queue.idempotency_ttl_s
         ),
-        catalog=Catalog(Workers(redis), default_model=settings.model, known=PRESETS),
+        catalog=Catalog(
+            Workers(redis),
+            default_model=settings.model,
+            known=PRESETS,
+            on_demand=on_demand_cards(settings.api.on_demand_models),
+        ),
         keys=KeyRing(settings.keys(), needs_key=settings.needs_key),
         metrics=_metrics(),
     )

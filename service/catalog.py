@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 
 from service.errors import ModelNotFound, NoWorker
 from service.workers import ModelCard, WorkerInfo, Workers
@@ -16,7 +17,11 @@ _FRESH_S = 0.25
 
 
 class Catalog:
-    """Looks models up by name. `known` names are models that exist, served now or not."""
+    """Looks models up by name. `known` names are models that exist, served now or not.
+
+    Jobs for the `on_demand` ones are taken without a worker: their cards, until one has told its
+    own.
+    """
 
     def __init__(
         self,
@@ -24,11 +29,13 @@ class Catalog:
         *,
         default_model: str,
         known: Collection[str],
+        on_demand: Mapping[str, ModelCard] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.default_model = default_model
         self._workers = workers
         self._known = {default_model, *known}
+        self._on_demand = dict(on_demand)
         self._clock = clock
         self._lock = asyncio.Lock()
         self._seen: list[WorkerInfo] = []
@@ -59,15 +66,23 @@ class Catalog:
 
         Raises:
             ModelNotFound: no model has this name.
-            NoWorker: it exists, but nobody serves it now.
+            NoWorker: it exists, but nobody serves it now, and nobody comes on demand.
         """
         name = self.default_model if model is None else model
         serving = await self.serving(name)
         if serving:
+            if name in self._on_demand:
+                self._on_demand[name] = serving[0].card
             return serving[0].card
+        if name in self._on_demand:
+            return self._on_demand[name]
         if name in self._known or any(w.card.model == name for w in await self.workers()):
             raise NoWorker(name)
         raise ModelNotFound(name)
+
+    async def takes_jobs(self, model: str) -> bool:
+        """True when a job for this model would be taken now."""
+        return model in self._on_demand or bool(await self.serving(model))
 
     def label(self, model: str) -> str:
         """The name as a metric's label: callers may ask for any name, labels are a closed set."""

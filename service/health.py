@@ -34,7 +34,9 @@ async def livez() -> Health:
     responses={503: {"model": Health, "description": "Send no requests here now."}, **errors()},
 )
 async def readyz(state: State, response: Response) -> Health:
-    """Redis answers and a live worker that makes progress serves the default model."""
+    """Redis answers and a live worker that makes progress serves the default model, or one comes
+    on demand.
+    """
     reason = await _why_not_ready(state)
     if reason is None:
         return Health(status="ok")
@@ -47,10 +49,10 @@ async def _why_not_ready(state: ApiState) -> str | None:
         return "draining"
     try:
         await state.queue.ping()
-        serving = await state.catalog.serving(state.catalog.default_model)
+        takes_jobs = await state.catalog.takes_jobs(state.catalog.default_model)
     except QueueUnavailable:
         return "redis does not answer"
-    return None if serving else f"no live worker serves {state.catalog.default_model}"
+    return None if takes_jobs else f"no live worker serves {state.catalog.default_model}"
 
 
 @router.get(

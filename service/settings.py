@@ -65,6 +65,11 @@ class ApiSettings(BaseModel):
     drain_grace_s: float = Field(
         30.0, ge=0, le=3600, description="After SIGTERM, time to answer the requests that wait."
     )
+    on_demand_models: str = Field(
+        "",
+        description="Comma-separated presets whose jobs are taken while no worker serves them: "
+        "for workers that an autoscaler starts when jobs wait.",
+    )
     playground: bool = Field(True, description="Serve the playground page at /.")
     cors_origins: str = Field(
         "", description="Comma-separated origins whose pages may call the API; empty: none."
@@ -165,6 +170,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX,
         env_nested_delimiter="__",
+        env_ignore_empty=True,  # compose files and charts pass on what may be unset as empty
         frozen=True,
         extra="forbid",
         hide_input_in_errors=True,

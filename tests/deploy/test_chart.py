@@ -134,13 +134,18 @@ def test_workers_scale_on_the_jobs_of_their_model(name: str) -> None:
         assert scaled[worker]["spec"]["scaleTargetRef"]["name"] == worker
 
 
-def test_from_zero_workers_the_api_must_take_jobs() -> None:
+@every_example
+def test_from_zero_workers_the_api_must_take_jobs(name: str) -> None:
     """Else nothing would ever wait, and no worker would ever come."""
-    for name in EXAMPLES:
-        scaled = of_kind(rendered(name), "ScaledObject").values()
-        from_zero = any(each["spec"]["minReplicaCount"] == 0 for each in scaled)
-        api = environment(pods(rendered(name))["mindalle-api"])
-        assert api["MINDALLE_API__QUEUE_WITHOUT_WORKER"] == str(from_zero).lower()
+    scaled = of_kind(rendered(name), "ScaledObject")
+    on_demand = {
+        environment(pod)["MINDALLE_MODEL"]
+        for worker, pod in workers(rendered(name))
+        if worker in scaled and scaled[worker]["spec"]["minReplicaCount"] == 0
+    }
+    api = environment(pods(rendered(name))["mindalle-api"])
+
+    assert api.get("MINDALLE_API__ON_DEMAND_MODELS", "") == ",".join(sorted(on_demand))
 
 
 def test_gpus_are_asked_for() -> None:

@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis
 
+from models.presets import PRESETS
 from service.catalog import Catalog
 from service.errors import ModelNotFound, NoWorker
+from service.preset_cards import preset_card
 from service.workers import WorkerInfo, Workers
 from tests.service.painter import CLASS_CARD, TEXT_CARD
 
@@ -101,3 +103,25 @@ async def test_the_list_is_asked_for_again_after_a_moment(
 def test_metrics_get_names_from_a_closed_set(catalog: Catalog) -> None:
     assert catalog.label("later") == "later"
     assert catalog.label("<anything>") == "unknown"
+
+
+async def test_a_model_on_demand_takes_jobs_before_its_first_worker(
+    workers: Workers, seconds: Seconds
+) -> None:
+    catalog = Catalog(
+        workers,
+        default_model="tiny",
+        known=["tiny", "later"],
+        on_demand={"tiny": preset_card(PRESETS["tiny"])},
+        clock=seconds,
+    )
+    assert await catalog.takes_jobs("tiny")
+    assert not await catalog.takes_jobs("later")
+    assert (await catalog.card("tiny")).num_steps == PRESETS["tiny"].stage2.ctx_len_img
+
+    await workers.heartbeat(INFO)
+    seconds.now += 1
+    assert await catalog.card("tiny") == TEXT_CARD
+    await workers.remove(INFO.id, "tiny")
+    seconds.now += 1
+    assert await catalog.card("tiny") == TEXT_CARD  # what its last worker said is remembered
