@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
-from pydantic import SecretStr
-from redis.asyncio import Redis
 from schemathesis import GenerationMode
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
@@ -20,53 +16,14 @@ from schemathesis.specs.openapi.checks import ignored_auth, positive_data_accept
 from service.app import create_app
 from service.settings import Settings
 from tests.servers import RedisServer
-from tests.service.live_api import api_settings, serving
-from tests.service.painter import CLASS_CARD, TEXT_CARD, UNCOND_CARD, painting
+from tests.service.background_api import BackgroundApi
 
 API_KEY = "a-key-for-conformance"
 
 
-class Background:
-    """The API and painters for all kinds of prompt, in a loop on a thread of their own."""
-
-    def __init__(self, server: RedisServer) -> None:
-        self._server = server
-        self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
-        self.url = ""
-
-    async def _run(self) -> None:
-        redis = Redis.from_url(self._server.url)
-        roomy = {"key_rate_per_s": 100_000, "key_burst": 1_000_000}
-        settings = api_settings(self._server, queue=roomy, api_keys=SecretStr(API_KEY))
-        async with (
-            serving(settings) as api,
-            painting(redis, TEXT_CARD),
-            painting(redis, CLASS_CARD),
-            painting(redis, UNCOND_CARD),
-        ):
-            self.url = api.url
-            self._started.set()
-            await self._stop.wait()
-        await redis.aclose()
-
-    def start(self) -> None:
-        """Return when it serves."""
-        self._thread.start()
-        assert self._started.wait(20)
-
-    def stop(self) -> None:
-        """End it."""
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(20)
-        self._loop.close()
-
-
 @pytest.fixture(scope="module")
 def base_url(valkey_server: RedisServer) -> Iterator[str]:
-    background = Background(valkey_server)
+    background = BackgroundApi(valkey_server, API_KEY)
     background.start()
     yield background.url
     background.stop()

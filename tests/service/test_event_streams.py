@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from service.jobs import Image, Succeeded
+from service.leases import Leases
+from tests.servers import RedisServer
+from tests.service.live_api import LiveApi, api_settings, serving
+from tests.service.painter import POLICY, TEXT_CARD, Painter
+
+PATH = "/v1/images/generations"
+
+
+@pytest.fixture
+async def durable(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RedisServer]:
+    """A server that keeps what it has over a power cut."""
+    server = RedisServer("valkey", tmp_path_factory.mktemp("durable"), durable=True)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def lasting_api(durable: RedisServer) -> AsyncIterator[LiveApi]:
+    """The API on such a server, with a worker on the list."""
+    client = Redis.from_url(durable.url)
+    async with serving(api_settings(durable)) as api:
+        await Painter(client, TEXT_CARD).announce()
+        yield api
+    await client.aclose()
+
+
+async def _job_waits(api: LiveApi) -> None:
+    async with asyncio.timeout(10):
+        while (await api.state.queue.depth("tiny")).waiting == 0:
+            await asyncio.sleep(0.02)
+
+
+async def _draw(server: RedisServer) -> None:
+    """Do the one job that waits, as a worker does."""
+    client = Redis.from_url(server.url)
+    leases = Leases(client, model="tiny", worker_id="late", policy=POLICY)
+    (claim,) = (await leases.claim(free_rows=8, num_running=0, block_s=1.0)).claims
+    await leases.publish(claim, "partial_image", {"index": 0, "candidate": 0}, b"half")
+    assert await leases.finish(claim, Succeeded((Image(0, 0, 0.5, b"whole"),), "32x32", {}))
+    await client.aclose()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_caller_keeps_waiting_while_redis_is_restarted(
+    lasting_api: LiveApi, durable: RedisServer, stream: bool
+) -> None:
+    body = {"prompt": "a", "stream": stream, "partial_images": 1, "response_format": "b64_json"}
+    async with lasting_api.client() as http:
+        waiting = asyncio.create_task(http.post(PATH, json=body))
+        await _job_waits(lasting_api)
+        await asyncio.to_thread(durable.kill)
+        await asyncio.sleep(0.3)  # long enough for the waiter to notice
+        await asyncio.to_thread(durable.start)
+        await _draw(durable)
+        answer = await waiting
+    assert answer.status_code == 200
+    whole = base64.b64encode(b"whole").decode()
+    half = base64.b64encode(b"half").decode()
+    assert whole in answer.text
+    assert (answer.text.count(half) == 1) == stream
+
+
+async def test_what_a_follower_saw_is_not_told_again_after_a_restart(
+    lasting_api: LiveApi, durable: RedisServer
+) -> None:
+    names = []
+    async with lasting_api.client() as http:
+        job = (await http.post("/v1/jobs", json={"prompt": "a"})).json()
+        async with http.stream("GET", f"/v1/jobs/{job['id']}/events") as answer:
+            async for line in answer.aiter_lines():
+                if line.startswith("event: "):
+                    names.append(line.removeprefix("event: "))
+                if line == "event: queued":
+                    await asyncio.to_thread(durable.kill)
+                    await asyncio.to_thread(durable.start)
+                    await _draw(durable)
+    assert names == ["queued", "started", "partial_image", "succeeded"]
+
+
+async def test_a_silent_stream_is_kept_alive(durable: RedisServer) -> None:
+    client = Redis.from_url(durable.url)
+    await Painter(client, TEXT_CARD).announce()
+    async with (
+        serving(api_settings(durable, api={"heartbeat_s": 0.05})) as api,
+        api.client() as http,
+        http.stream("POST", PATH, json={"prompt": "a", "stream": True}) as answer,
+    ):
+        async for line in answer.aiter_lines():
+            if line.startswith(":"):
+                break
+        else:
+            pytest.fail("no comment came")
+    await client.aclose()
+
+
+async def test_a_stream_gives_up_when_its_job_is_gone(
+    lasting_api: LiveApi, durable: RedisServer
+) -> None:
+    client = Redis.from_url(durable.url)
+    async with lasting_api.client() as http:
+        waiting = asyncio.create_task(http.post(PATH, json={"prompt": "a", "stream": True}))
+        await _job_waits(lasting_api)
+        await client.flushall()
+        answer = await waiting
+    await client.aclose()
+    data = json.loads(answer.text.partition("data: ")[2])
+    assert data["error"]["code"] == "job_not_found"
+    assert httpx.codes.is_success(answer.status_code)
