@@ -5,7 +5,6 @@ Plain data: made once by app.py, handed to routes as a dependency. Decides nothi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,10 +16,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from service.auth import Caller, KeyRing
 from service.catalog import Catalog
 from service.metrics import ApiMetrics
+from service.middleware import TRACEPARENT
 from service.queue import Queue
 from service.settings import Settings
-
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(slots=True)
@@ -81,7 +79,7 @@ def origin(request: Request, caller: CallerOfRequest) -> Origin:
     return Origin(
         caller,
         request_id=request.state.request_id,
-        traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else None,
+        traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else None,
     )
 
 

@@ -41,9 +41,12 @@ from service.settings import QueueSettings, Settings
 from service.sweep import Sweeper, Swept
 from service.workers import Workers
 
-_EXPOSED_HEADERS = ["x-request-id", "x-should-retry", "retry-after", "location",
-                    "x-mindalle-job-id", "x-mindalle-model", "x-mindalle-seed",
-                    "x-mindalle-score", "x-mindalle-candidate"]  # fmt: skip
+_EXPOSED_HEADERS = [
+    "x-request-id", "x-should-retry", "retry-after", "location",
+    "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
+    "x-mindalle-job-id", "x-mindalle-model", "x-mindalle-seed", "x-mindalle-score",
+    "x-mindalle-candidate", "x-mindalle-prompt-truncated",
+]  # fmt: skip
 
 logger = logging.getLogger(__name__)
 

@@ -23,6 +23,7 @@ from service.metrics import ApiMetrics
 
 BODY_TIMEOUT_S = 10.0
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace_id>[0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds by machines
 _DOCS_PATH = "/docs"
 
@@ -42,13 +43,19 @@ class RequestId:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        with bound(request_id=request_id):
+        with bound(request_id=request_id, trace_id=_trace_id(scope)):
             await self.app(scope, receive, _adding(send, [("x-request-id", request_id)]))
 
 
 def _request_id(scope: Scope) -> str:
     given = Headers(scope=scope).get("x-request-id", "")
     return given if _SANE_REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+
+
+def _trace_id(scope: Scope) -> str | None:
+    """The caller's, from W3C trace context; None when it sent none that is well formed."""
+    found = TRACEPARENT.fullmatch(Headers(scope=scope).get("traceparent", ""))
+    return found["trace_id"] if found else None
 
 
 class SecurityHeaders:

@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from service.envelope import ErrorEnvelope
 from service.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType
 from service.hangup import ClientGoneError
+from service.logs import JsonLines
 from service.metrics import ApiMetrics
 from service.middleware import BodyLimit, Observe, RequestId, SecurityHeaders
 
@@ -166,6 +167,26 @@ async def test_any_other_request_id_is_replaced(given: str) -> None:
     sent = Sent()
     await RequestId(_echo)(_scope(x_request_id=given), _arriving(_chunk(b"")), sent)
     assert sent.headers["x-request-id"].startswith("req_")
+
+
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "trace_id"),
+    [(f"00-{TRACE_ID}-b7ad6b7169203331-01", TRACE_ID), ("00-xyz-1-01", None), ("", None)],
+)
+async def test_log_lines_carry_request_and_trace(traceparent: str, trace_id: str | None) -> None:
+    lines: list[str] = []
+
+    async def logs(scope: Scope, receive: Receive, send: Send) -> None:
+        record = logging.makeLogRecord({"msg": "inside"})
+        lines.append(JsonLines("api").format(record))
+
+    scope = _scope(x_request_id="r1", traceparent=traceparent)
+    await RequestId(logs)(scope, _arriving(), _nowhere)
+    (line,) = map(json.loads, lines)
+    assert (line["request_id"], line.get("trace_id")) == ("r1", trace_id)
 
 
 async def test_browsers_are_told_to_be_careful() -> None:
