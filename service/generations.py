@@ -17,7 +17,14 @@ from service.event_streams import image_events
 from service.hangup import ClientGoneError, unless_hung_up
 from service.image_answers import ImageData, ImagesAnswer
 from service.jobs import Job, JobView
-from service.openapi import BODY_ERRORS, PICTURE_CONTENT, errors, stream_content
+from service.openapi import (
+    BODY_ERRORS,
+    JOB_HEADERS,
+    PICTURE_CONTENT,
+    RATE_HEADERS,
+    errors,
+    stream_content,
+)
 from service.outcomes import check_succeeded, images_as_base64
 from service.schemas import ImageRequest
 from service.sse import EventStream
@@ -43,6 +50,7 @@ router = APIRouter(tags=["images"])
             "description": "The images; the best one itself where Accept asks for a picture; "
             "events where the body asks for a stream.",
             "content": PICTURE_CONTENT | _STREAM,
+            "headers": JOB_HEADERS | RATE_HEADERS,
         },
         **errors(*BODY_ERRORS, 401, 404, 409, 429, 503, 504),
     },

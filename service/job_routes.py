@@ -20,7 +20,7 @@ from service.errors import JobNotFound
 from service.event_streams import job_events
 from service.job_answer import JobAnswer
 from service.jobs import JobView
-from service.openapi import BODY_ERRORS, PICTURE_CONTENT, errors, stream_content
+from service.openapi import BODY_ERRORS, PICTURE_CONTENT, RATE_HEADERS, errors, stream_content
 from service.queue import Idempotency
 from service.schemas import MAX_IMAGES, ImageRequest
 from service.sse import EventStream, ServerEvent
@@ -57,7 +57,7 @@ OwnJob = Annotated[JobView, Depends(own_job)]
     responses={
         202: {
             "description": "Accepted, or accepted before with the same Idempotency-Key.",
-            "headers": {"Location": {"schema": {"type": "string"}}},
+            "headers": {"Location": {"schema": {"type": "string"}}} | RATE_HEADERS,
         },
         **errors(*BODY_ERRORS, 401, 404, 422, 429, 503),
     },

@@ -74,12 +74,29 @@ _RETRY_AFTER = {
         "schema": {"type": "integer", "minimum": 1},
     }
 }
-_REQUEST_ID = {
-    "x-request-id": {
-        "description": "The client's own if it sent a sane one.",
-        "schema": {"type": "string"},
+
+
+def _text_headers(**described: str) -> dict[str, Any]:
+    return {
+        name.replace("_", "-"): {"description": text, "schema": {"type": "string"}}
+        for name, text in described.items()
     }
-}
+
+
+_REQUEST_ID = _text_headers(x_request_id="The client's own if it sent a sane one.")
+JOB_HEADERS = _text_headers(
+    x_mindalle_job_id="The job that made the images.",
+    x_mindalle_model="The model that did.",
+    x_mindalle_seed="The seed that makes them again.",
+    x_mindalle_score="With a picture only: its score.",
+    x_mindalle_candidate="With a picture only: its number among the candidates.",
+    x_mindalle_prompt_truncated="With a picture only: true when the prompt was cut.",
+)
+RATE_HEADERS = _text_headers(
+    x_ratelimit_limit_requests="Jobs that this API key may send at once.",
+    x_ratelimit_remaining_requests="How many of them are left.",
+    x_ratelimit_reset_requests="Seconds until all are, such as `1.5s`.",
+)
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 PICTURE_CONTENT: dict[str, Any] = {kind: _BINARY for kind in MEDIA_TYPES.values()}
 BODY_ERRORS = (400, 408, 413, 415)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 
-from service.errors import DeadlinePassed, DomainError, JobCancelled, JobFailed
+from service.errors import DeadlinePassed, DomainError, InvalidRequest, JobCancelled, JobFailed
 from service.jobs import JobStatus, JobView
 from service.queue import Queue
 
@@ -21,9 +21,11 @@ def _error_of(view: JobView) -> DomainError:
         return JobCancelled()
     if view.status == JobStatus.EXPIRED:
         return DeadlinePassed()
-    if view.error is not None:
-        return JobFailed(view.error.message, view.error.code)
-    return JobFailed("The job failed.")
+    if view.error is None:
+        return JobFailed("The job failed.")
+    if view.error.code == InvalidRequest.code:  # the model itself found fault with the request
+        return InvalidRequest(view.error.message)
+    return JobFailed(view.error.message, view.error.code)
 
 
 async def images_as_base64(queue: Queue, view: JobView) -> list[str]:
