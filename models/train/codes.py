@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from argparse import Namespace
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import astuple, dataclass
 from itertools import repeat
@@ -26,7 +27,7 @@ from models.vqgan import VQGAN
 
 # How often stage 2 sees each kind of variant.
 SHARES = {"plain": 0.56, "colour": 0.2, "background": 0.14, "finish": 0.04, "several": 0.06}
-_NUM_SEVERAL = 8000
+_NUM_SEVERAL = 4000
 _BATCH = 64
 
 
@@ -61,16 +62,23 @@ def table(variants: tuple[Variant, ...], codes: Tensor) -> CodeTable:
     return CodeTable(variants, codes, {name: tuple(rows) for name, rows in groups.items()})
 
 
-def load(folder: Path) -> CodeTable:
-    """Read what `main` wrote."""
-    variants = tuple(Variant(*row) for row in json.loads((folder / "variants.json").read_text()))
-    return table(variants, torch.from_numpy(np.load(folder / "codes.npy")).long())
+def load(folder: Path, is_wanted: Callable[[int], bool] = lambda image: True) -> CodeTable:
+    """Read what `main` wrote, but only the images that are wanted."""
+    variants = [Variant(*row) for row in json.loads((folder / "variants.json").read_text())]
+    rows = [row for row, variant in enumerate(variants) if is_wanted(variant.image)]
+    codes = torch.from_numpy(np.load(folder / "codes.npy")[rows]).long()
+    return table(tuple(variants[row] for row in rows), codes)
 
 
-def all_variants(data: DataSet, seed: int = 0) -> tuple[Variant, ...]:
-    """Every allowed single variation of every training picture, and some with several at once."""
-    single = [variant for image in data.images for variant in data.variants(image)]
+def all_variants(data: DataSet, share: float = 1.0, seed: int = 0) -> tuple[Variant, ...]:
+    """Every training picture, a share of its allowed variations, and some with several at once."""
     rng = Random(seed)
+    single = [
+        variant
+        for image in data.images
+        for variant in data.variants(image)
+        if kind(variant) == "plain" or rng.random() < share
+    ]
     drawn = (data.draw(rng) for _ in range(40 * _NUM_SEVERAL))
     several = dict.fromkeys(variant for variant in drawn if kind(variant) == "several")
     return (*single, *list(several)[:_NUM_SEVERAL])
@@ -102,10 +110,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--art", type=Path, default=Path("runs/emoji-art"))
     parser.add_argument("--data", type=Path, help="a folder of pictures and captions instead")
     parser.add_argument("--out", type=Path, default=Path("runs/codes"))
+    parser.add_argument("--share", type=float, default=1.0, help="of all variations to encode")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args(argv)
     size = preset_of(args.checkpoint).stage1.resolution
-    variants = all_variants(open_data(args.data, args.art, size))
+    variants = all_variants(open_data(args.data, args.art, size), args.share)
     share = -(-len(variants) // args.workers)
     parts = [variants[start : start + share] for start in range(0, len(variants), share)]
     with ProcessPoolExecutor(args.workers) as pool:

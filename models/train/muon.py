@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -29,26 +30,51 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(Optimizer):
-    """Nesterov momentum, orthogonalised; weights of more than two dimensions are flattened."""
+    """Nesterov momentum, orthogonalised; weights of more than two dimensions are flattened.
+
+    Where several processes train together, each orthogonalises its share of the matrices (the
+    costly part) and they exchange the results; momentum is kept by all, so that any can be resumed.
+    """
 
     def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # no closure here
+        worker, workers = _place()
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._update(weight, weight.grad, group["lr"], group["momentum"])
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            raw = [self._momentum(weight, weight.grad, group["momentum"]) for weight in weights]
+            updates = [
+                orthogonalise(update) if index % workers == worker else torch.zeros_like(update)
+                for index, update in enumerate(raw)
+            ]
+            for weight, update in zip(weights, _exchange(updates, workers), strict=True):
+                scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+                weight.add_(update.view_as(weight), alpha=-group["lr"] * scale)
 
-    def _update(self, weight: Tensor, grad: Tensor, lr: float, momentum: float) -> None:
+    def _momentum(self, weight: Tensor, grad: Tensor, momentum: float) -> Tensor:
         state = self.state[weight]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(weight)
         buffer = state["momentum"].lerp_(grad, 1 - momentum)
-        update = torch.lerp(grad, buffer, momentum).flatten(1)
-        scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
-        weight.add_(orthogonalise(update).view_as(weight), alpha=-lr * scale)
+        return torch.lerp(grad, buffer, momentum).flatten(1)
+
+
+def _place() -> tuple[int, int]:
+    if not dist.is_initialized():
+        return 0, 1
+    return dist.get_rank(), dist.get_world_size()
+
+
+def _exchange(updates: list[Tensor], workers: int) -> list[Tensor]:
+    """The sum over processes of each update; all but one hold zeros."""
+    if workers == 1:
+        return updates
+    flat = torch.cat([update.flatten() for update in updates])
+    dist.all_reduce(flat)
+    parts = torch.split(flat, [update.numel() for update in updates])
+    return [part.view_as(update) for part, update in zip(parts, updates, strict=True)]
 
 
 def optimisers(

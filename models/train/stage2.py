@@ -23,7 +23,7 @@ from torch.multiprocessing.spawn import spawn
 from models.pipeline import LoadOptions, Pipeline
 from models.presets import SamplingDefaults
 from models.train import codes as code_table
-from models.train.data import DataSet, open_data
+from models.train.data import DataSet, EmojiSet, open_data
 from models.train.muon import optimisers
 from models.train.run import Average, Run, Schedule, State, arguments, span, train
 from models.train.sheet import PROMPTS, write_sheet
@@ -155,6 +155,13 @@ def _ids_by(args: Namespace, data: DataSet) -> Callable[[str], list[int]]:
     return lambda text: [int(text or 0) if args.prefix == "class" else 0]
 
 
+def _table(args: Namespace, data: DataSet) -> code_table.CodeTable:
+    """All codes, or those in the named art styles only."""
+    if not args.styles or not isinstance(data, EmojiSet):
+        return code_table.load(args.codes)
+    return code_table.load(args.codes, lambda image: data.style(image) in args.styles)
+
+
 def _work(worker: int, args: Namespace, store: str) -> None:
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
@@ -163,7 +170,7 @@ def _work(worker: int, args: Namespace, store: str) -> None:
             "gloo", init_method=f"file://{store}", rank=worker, world_size=args.workers
         )
     data = open_data(args.data, args.art, preset_of(args.checkpoint).stage1.resolution)
-    batches = Batches(data, code_table.load(args.codes), _ids_by(args, data), args.batch)
+    batches = Batches(data, _table(args, data), _ids_by(args, data), args.batch)
     plan = plan_of(args.steps, args.checkpoint is not None)
     trainer = Stage2Trainer(stage2_of(args), Run(args.run, args.seed), plan)
     if args.resume and (state := trainer.run.load()) is not None:
@@ -206,6 +213,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--codes", type=Path, default=Path("runs/codes"))
     parser.add_argument("--workers", type=int, default=1, help="processes that share a batch")
     parser.add_argument("--stage1", type=Path, help="a stage-1 run, to draw samples with")
+    parser.add_argument("--styles", nargs="*", help="only these art styles; without, all")
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
     parser.add_argument("--prefix", choices=("text", "class", "none"), default="text")
     parser.add_argument("--classes", type=int, default=0, help="how many, with --prefix class")

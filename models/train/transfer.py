@@ -23,7 +23,8 @@ _FRESH = ("head.", "sos.")
 
 def without_text(config: Stage2Config, prefix: PrefixKind, n_classes: int = 0) -> Stage2Config:
     """The same transformer behind another prefix."""
-    return replace(config, prefix=prefix, n_classes=n_classes, vocab_size_txt=0, ctx_len_txt=0)
+    classes = n_classes if prefix == "class" else 0
+    return replace(config, prefix=prefix, n_classes=classes, vocab_size_txt=0, ctx_len_txt=0)
 
 
 def transfer(

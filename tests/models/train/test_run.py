@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from models.train.muon import Muon, optimisers, orthogonalise
+from models.train.run import Average, Run, Schedule, train
+
+
+def test_schedule_warms_up_and_falls_to_its_floor() -> None:
+    schedule = Schedule(100, warm_up=10, floor=0.1)
+    assert schedule.factor(0) == pytest.approx(0.1, abs=0.01)
+    assert schedule.factor(50) == pytest.approx(0.55)
+    assert schedule.factor(100) == schedule.factor(500) == pytest.approx(0.1)
+
+
+def test_schedule_scales_each_optimisers_own_rate() -> None:
+    adam = torch.optim.AdamW([nn.Parameter(torch.ones(2))], lr=0.5)
+    for step in (99, 50):
+        Schedule(100, warm_up=1, floor=0.0).apply(adam, step)
+    assert adam.param_groups[0]["lr"] == pytest.approx(0.25)
+
+
+def test_a_step_has_one_source_of_randomness(tmp_path: Path) -> None:
+    first, again = Run(tmp_path, 3), Run(tmp_path, 3)
+    assert first.rng(7).random() == again.rng(7).random()
+    assert first.rng(7).random() != first.rng(8).random()
+    assert Run(tmp_path, 4).rng(7).random() != first.rng(7).random()
+
+
+def test_average_follows_the_weights() -> None:
+    model = nn.Linear(1, 1)
+    average = Average(model, 0.9)
+    with torch.no_grad():
+        model.weight.fill_(5.0)
+    for step in range(200):
+        average.update(model, step)
+    assert average.weights["weight"].item() == pytest.approx(5.0, abs=1e-3)
+
+
+def test_train_logs_and_does_its_chores_at_their_times_and_at_the_end(tmp_path: Path) -> None:
+    run = Run(tmp_path, 0)
+    done: list[int] = []
+    train(run, range(3, 8), lambda step: {"loss": float(step)}, [(4, done.append)])
+    assert done == [3, 7]
+    assert [row["step"] for row in run.history()] == [7]
+    run.plot("loss")
+    assert (tmp_path / "curve.png").stat().st_size > 1000
+
+
+def test_no_half_written_checkpoint_is_left(tmp_path: Path) -> None:
+    run = Run(tmp_path, 0)
+    assert run.load() is None
+    run.save({"step": 1})
+    run.save({"step": 2})
+    assert run.load() == {"step": 2}
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (6, 20), (20, 6)])
+def test_orthogonalise_brings_singular_values_near_one(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(orthogonalise(torch.randn(shape), steps=8))
+    assert values.max() < 1.3
+    assert values.min() > 0.5
+
+
+def test_muon_solves_a_least_squares_problem() -> None:
+    torch.manual_seed(0)
+    target = torch.randn(4, 6)
+    weight = nn.Parameter(torch.zeros(4, 6))
+    muon = Muon([weight], lr=0.05)
+    losses = []
+    for step in range(200):
+        for group in muon.param_groups:
+            group["lr"] = 0.05 * math.cos(step / 200 * math.pi / 2)
+        loss = (weight - target).square().mean()
+        muon.zero_grad()
+        torch.autograd.backward(loss)
+        muon.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.01 * losses[0]
+
+
+def test_optimisers_split_by_shape_and_name() -> None:
+    model = nn.ModuleDict({"emb": nn.Embedding(3, 2), "fc": nn.Linear(2, 2)})
+    muon, adam = optimisers(model, 0.1, 0.1, ("emb",))
+    assert isinstance(muon, Muon)
+    assert [p.shape for p in muon.param_groups[0]["params"]] == [(2, 2)]
+    assert len(adam.param_groups[0]["params"]) == 2
+    assert len(optimisers(model, None, 0.1)) == 1
