@@ -158,6 +158,8 @@ class TestingSettings(BaseModel):
     poison_prompt: str | None = Field(
         None, description="A step with a job of this prompt raises an error."
     )
+    hang_prompt: str | None = Field(None, description="A step with this prompt never ends.")
+    kill_prompt: str | None = Field(None, description="A step with this prompt kills the process.")
     step_delay_s: float = Field(0.0, ge=0, le=10, description="Wait so long in every step.")
     oom_above_rows: int | None = Field(
         None, ge=1, description="A step with more rows runs out of memory."
