@@ -121,7 +121,10 @@ class Simulation:
         for worker in self._workers:
             while worker.busy and worker.busy[0][0] <= now:
                 worker.free += heapq.heappop(worker.busy)[1]
-        self._workers = [w for w in self._workers if w.busy or not w.leaving]
+        if any(worker.leaving for worker in self._workers):
+            self._workers = [w for w in self._workers if w.busy or not w.leaving]
+        if not self._queue:
+            return
         ready = [w for w in self._workers if w.ready_s <= now and not w.leaving]
         for worker in sorted(ready, key=lambda w: -w.free):
             self._fill(worker, now)

@@ -90,3 +90,4 @@ async def _read_depth(state: ApiState, model: str) -> None:
     gauges.running_jobs.labels(model).set(depth.running)
     gauges.candidates_in_flight.labels(model).set(depth.candidates)
     gauges.drain_rate.labels(model).set(depth.drain_per_s or 0.0)
+    gauges.dead_letters.set(depth.dead_letters)

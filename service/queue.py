@@ -102,13 +102,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How full a model's queue is."""
+    """How full a model's queue is; the dead letters are those of all models."""
 
     waiting: int
     oldest_age_s: float
     running: int
     candidates: int
     drain_per_s: float | None
+    dead_letters: int
 
 
 class Queue:
@@ -284,6 +285,7 @@ class Queue:
             running=reply["running"],
             candidates=reply["candidates"],
             drain_per_s=reply.get("drain_per_s"),
+            dead_letters=reply["dead_letters"],
         )
 
 

@@ -7,4 +7,5 @@ return cjson.encode({
   running = redis.call('ZCARD', key.leases(arg.model)),
   candidates = tonumber(redis.call('HGET', key.load(arg.model), 'candidates') or 0),
   drain_per_s = drain_rate(arg.model),
+  dead_letters = redis.call('XLEN', key.dead()),
 })
