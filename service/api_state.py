@@ -1,6 +1,7 @@
 """What the API process holds while it runs, and how a route gets at it.
 
-Plain data: made once by app.py, handed to routes as a dependency. Decides nothing.
+Plain data: made once by app.py, handed to routes as a dependency. Decides nothing. Dependencies are
+coroutines throughout: FastAPI would send a plain function to a thread for each request.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class ApiState:
             self.num_waiting -= 1
 
 
-def api_state(request: Request) -> ApiState:
+async def api_state(request: Request) -> ApiState:
     """The state of the process that answers this request."""
     return cast(ApiState, request.app.state.api)
 
@@ -53,7 +54,7 @@ State = Annotated[ApiState, Depends(api_state)]
 _bearer = HTTPBearer(auto_error=False, description="An API key, where the server needs one.")
 
 
-def caller(
+async def caller(
     state: State,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> Caller:
@@ -73,7 +74,7 @@ class Origin:
     traceparent: str | None = None
 
 
-def origin(request: Request, caller: CallerOfRequest) -> Origin:
+async def origin(request: Request, caller: CallerOfRequest) -> Origin:
     """Caller and ids of this request; a malformed trace context is as good as none (W3C)."""
     traceparent = request.headers.get("traceparent", "")
     return Origin(

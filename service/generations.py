@@ -44,7 +44,6 @@ router = APIRouter(tags=["images"])
 @router.post(
     "/v1/images/generations",
     response_model=ImagesAnswer,
-    response_model_exclude_none=True,
     responses={
         200: {
             "description": "The images; the best one itself where Accept asks for a picture; "

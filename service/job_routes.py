@@ -32,7 +32,7 @@ _STREAM = stream_content("progress", {"codes_done": 64, "codes_total": 256, "sta
 router = APIRouter(tags=["jobs"])
 
 
-def job_id_of_path(job_id: Annotated[str, Path(description="`id` of the job.")]) -> str:
+async def job_id_of_path(job_id: Annotated[str, Path(description="`id` of the job.")]) -> str:
     """An id that could be one; anything else never reaches the queue."""
     if not _JOB_ID.fullmatch(job_id):
         raise JobNotFound
