@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from service import png
+from service.jobs import OutputFormat
+from service.png import NoRecordError, Record
+from tests.service.makers import make_job
+
+FORMATS: list[OutputFormat] = ["png", "jpeg", "webp"]
+
+
+def pixels(seed: int = 0) -> NDArray[np.uint8]:
+    generator = np.random.default_rng(seed)
+    return generator.integers(0, 256, (32, 24, 3), np.uint8)
+
+
+def record(**changes: object) -> Record:
+    return Record.of(make_job(**changes), candidate=3, score=0.25)
+
+
+def test_a_png_keeps_every_pixel() -> None:
+    with Pillow.open(io.BytesIO(png.encode(pixels(), "png"))) as image:
+        assert image.format == "PNG"
+        assert np.array_equal(np.asarray(image), pixels())
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_the_record_comes_back(output_format: OutputFormat, tmp_path: Path) -> None:
+    made = record(prompt="a röd 🍎 “cube”", top_k=7, top_p=0.5, temperature=0.9)
+    path = tmp_path / "picture"
+    path.write_bytes(png.encode(pixels(), output_format, made))
+    with Pillow.open(path) as image:
+        assert image.format == output_format.upper()
+    assert png.read(path) == made
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_bytes_are_the_same_every_time(output_format: OutputFormat) -> None:
+    first = png.encode(pixels(), output_format, record())
+    assert png.encode(pixels(), output_format, record()) == first
+    assert png.encode(pixels(), output_format, record(seed=8)) != first
+
+
+def test_the_prompt_can_be_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(png.encode(pixels(), "png", record(prompt="secret", embed_prompt=False)))
+    assert b"secret" not in path.read_bytes()
+    assert not png.read(path).has_prompt
+
+
+def test_a_prompt_too_long_for_exif_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "picture.jpeg"
+    path.write_bytes(png.encode(pixels(), "jpeg", record(prompt="x" * 65_000)))
+    assert not png.read(path).has_prompt
+    path.write_bytes(png.encode(pixels(), "png", record(prompt="x" * 65_000)))
+    assert png.read(path).prompt == "x" * 65_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no image", png.encode(pixels(), "png"), png.encode(pixels(), "png")[:200]],
+    ids=["empty", "text", "no record", "cut"],
+)
+def test_files_without_a_record_are_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(content)
+    with pytest.raises(NoRecordError):
+        png.read(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"model": 1}', "nonsense"])
+def test_damaged_records_are_refused(text: str) -> None:
+    with pytest.raises(NoRecordError):
+        Record.from_json(text)
+
+
+def test_a_sheet_holds_the_pictures_in_order() -> None:
+    pictures = [pixels(seed) for seed in range(3)]
+    out = png.sheet(pictures, num_columns=2)
+    assert out.shape == (64, 48, 3)
+    assert np.array_equal(out[:32, 24:], pictures[1])
+    assert np.array_equal(out[32:, :24], pictures[2])
+    assert (out[32:, 24:] == 255).all()
