@@ -17,6 +17,7 @@ export class Form {
     this.onDraw = onDraw;
     this.root.addEventListener("submit", (event) => this.#onSubmit(event));
     this.root.addEventListener("input", ({ target }) => target.setCustomValidity?.(""));
+    this.root.addEventListener("invalid", () => { $("#settings").open = true; }, true); // to be seen and focused
     $("#model").addEventListener("change", () => this.#useModel());
     $("#defaults").addEventListener("click", () => this.#useDefaults());
     $("#dice").addEventListener("click", () => this.rollSeed());

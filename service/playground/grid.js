@@ -37,6 +37,7 @@ export class Grid {
       ...topKs.map((topK) => el("th", { scope: "col" }, `top-k ${topK}`)));
     this.element = el("div", { className: "grid", tabIndex: 0, role: "region", ariaLabel: "Comparison" },
       el("table", {}, el("thead", {}, head), body));
+    this.element.style.setProperty("--columns", topKs.length);
   }
 
   #row(cells) {

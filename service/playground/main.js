@@ -19,6 +19,7 @@ const cards = new Map();
 const form = new Form(draw);
 const viewer = new Viewer(reuse);
 const keys = new KeyField(onKey);
+let lastStatus = null;
 const status = new Status(onStatus, onStatusProblem);
 
 function draw(kind, cells) {
@@ -122,8 +123,6 @@ function tell(problem) {
   $("#notices").replaceChildren(...(problem ? [problemBox(problem, loadModels)] : []));
 }
 
-let lastStatus = null;
-
 function onStatus(now) {
   const served = (one) => one?.workers.filter(({ state }) => state === "ready").map(({ model }) => model).join();
   const isChanged = served(now) !== served(lastStatus);
@@ -186,5 +185,6 @@ $("#clear").addEventListener("click", () => remove([...cards.keys()]));
 addEventListener("hashchange", fillFromLink);
 wireTheme();
 wireFiles();
+if (matchMedia("(max-width: 40rem)").matches) $("#settings").open = false;
 fillFromLink();
 status.ask();

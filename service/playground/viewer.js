@@ -59,16 +59,15 @@ export class Viewer {
 
   #recipes(settings, rank) {
     const text = el("textarea", { readOnly: true, rows: 4, hidden: true, ariaLabel: "Copied text", spellcheck: false });
-    const recipe = (name, make) => button(`Copy ${name}`, async ({ currentTarget }) => {
+    const recipe = (name, make) => button(`Copy ${name}`, async () => {
       text.value = make();
       text.hidden = false;
       const isCopied = await copy(text.value);
       if (!isCopied) text.select();
-      currentTarget?.blur;
       announce(isCopied ? `${name} copied.` : `Press Ctrl+C to copy the ${name}.`);
       note.textContent = isCopied ? "Copied." : "Selected: press Ctrl+C to copy it.";
     });
-    const note = el("p", { className: "hint" }, "All three make this picture again, byte by byte.");
+    const note = el("p", { className: "hint" }, "Each of them makes this picture again: the settings and the seed are in it.");
     return el("div", { className: "recipes" },
       el("p", { className: "actions" },
         recipe("link", () => link(settings)),

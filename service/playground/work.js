@@ -60,9 +60,12 @@ export class Work {
   async #finish(cell) {
     try {
       if (!isOpen(cell)) return;
-      cell.job ??= await this.#send(cell);
-      if (!isOpen(cell)) return void cancelJob(cell.job.id).catch(() => {}); // cancelled while it was sent
-      this.onChange(cell, {});
+      if (!cell.job) {
+        const job = await this.#send(cell);
+        if (!isOpen(cell)) return void cancelJob(job.id).catch(() => {}); // cancelled while it was sent
+        this.#take(cell, job);
+      }
+      if (!isOpen(cell)) return; // sent before, and ended by now
       await follow(cell.job.id, {
         signal: this.stopping.signal,
         isStreamed: isOne(this.run),
