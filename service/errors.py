@@ -260,11 +260,15 @@ class Draining(Unavailable):
 
 
 class DeadlinePassed(DomainError):
-    """The job's deadline passed before its pictures were ready."""
+    """The job's deadline passed before its pictures were ready.
+
+    Not to be tried again unasked: repeated calls would make a busy queue longer still.
+    """
 
     status = 504
     type = "timeout_error"
     code = "deadline_passed"
+    should_retry = False
 
     def __init__(self) -> None:
         super().__init__("The deadline passed before the picture was ready.")

@@ -57,7 +57,12 @@ def test_every_answer_is_in_the_document(base_url: str, label: str, mode: Genera
     """With requests that the document allows and with requests that it does not."""
 
     @given(case=OPERATIONS[label].as_strategy(generation_mode=mode))
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=25,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
     def conforms(case: schemathesis.Case[Any]) -> None:
         headers = {"authorization": f"Bearer {API_KEY}"}
         case.call_and_validate(

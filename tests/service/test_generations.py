@@ -165,6 +165,7 @@ async def test_a_passed_deadline_is_a_504(http: httpx.AsyncClient, painter: Pain
     answer = await http.post(PATH, json={"prompt": "a", "deadline_s": 0.2})
     assert answer.status_code == 504
     assert answer.json()["error"]["code"] == "deadline_passed"
+    assert answer.headers["x-should-retry"] == "false"
     await _until(lambda: painter.evicted)
 
 
