@@ -267,6 +267,14 @@ def _first_problem(error: ValidationError) -> str:
     return f"{_PREFIX}{path}: {reason}" if path else reason  # checks across fields name their own
 
 
+def has_trace_exporter() -> bool:
+    """True when the standard OpenTelemetry variables name a place to send traces to."""
+    is_off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    is_none = os.environ.get("OTEL_TRACES_EXPORTER", "otlp") == "none"
+    places = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    return not is_off and not is_none and any(os.environ.get(place) for place in places)
+
+
 def describe() -> Iterator[tuple[str, str]]:
     """Every environment variable with its description, in the order of the classes."""
     for name, field in Settings.model_fields.items():
