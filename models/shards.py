@@ -32,6 +32,7 @@ from models.errors import (
 MANIFEST_NAME = "manifest.json"
 SHARD_BYTES = 128 * 2**20
 _FORMAT = 1
+_MAPPED_BYTES = 2**20  # a small tensor is copied, lest it keep its whole shard mapped
 _PIECE_BYTES = 2**21  # a multiple of every type's size
 
 
@@ -175,8 +176,10 @@ def _shards(
 def _read(path: Path, name: str, device: torch.device, dtype: torch.dtype | None) -> Tensor:
     with _open(path) as shard:
         view: Tensor = shard.get_tensor(name)
-    if view.numel() == 0 or (device == view.device and dtype in (None, view.dtype)):
-        return view.to(device=device, dtype=dtype)
+    if view.nbytes < _MAPPED_BYTES:
+        return view.to(device=device, dtype=dtype, copy=True)
+    if device == view.device and dtype in (None, view.dtype):
+        return view
     out = torch.empty(view.shape, device=device, dtype=dtype or view.dtype)
     stored_as = view.dtype
     del view  # pages of a mapping count as resident, so what is converted is read in pieces

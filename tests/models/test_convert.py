@@ -44,11 +44,18 @@ def test_a_converted_folder_is_the_same_model(
     assert (load_tokenizer(target) is None) == (source.preset.stage2.prefix != "text")
 
 
-def test_weights_of_the_asked_type_are_used_where_they_are_mapped(converted: Path) -> None:
+def test_large_weights_of_the_asked_type_are_used_where_they_are_mapped(
+    converted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.shards._MAPPED_BYTES", 20_000)
     stage2 = load_stage2(open_checkpoint(converted))
-    maps = Path("/proc/self/maps").read_text()
-    assert str(converted / "stage2-00000.safetensors") in maps
+    path = str(converted / "stage2-00000.safetensors")
+    assert path in Path("/proc/self/maps").read_text()
     assert stage2.head.weight.isfinite().all()
+    small = {k: v for k, v in stage2.state_dict().items() if v.nbytes < 20_000}
+    assert small
+    del stage2
+    assert path not in Path("/proc/self/maps").read_text()
 
 
 def test_weights_of_another_type_leave_no_mapping(converted: Path) -> None:
@@ -62,6 +69,7 @@ def test_conversion_at_load_does_not_depend_on_its_pieces(
     converted: Path, piece_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("models.shards._PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr("models.shards._MAPPED_BYTES", 0)
     exact = load_stage2(open_checkpoint(converted)).state_dict()
     for name, tensor in (
         load_stage2(open_checkpoint(converted), dtype=torch.float16).state_dict().items()
