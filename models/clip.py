@@ -96,16 +96,19 @@ class ClipScorer:
         Returns:
             [n] float32 on the CPU; one picture keeps its axis.
         """
-        starts = range(0, len(pixels), CHUNK)
-        parts = [self._score(text, pixels[start : start + CHUNK]) for start in starts]
-        return torch.cat(parts) if parts else torch.zeros(0)
+        return (self.image_features(pixels) * text).sum(-1).cpu() if len(pixels) else torch.zeros(0)
 
-    def _score(self, text: Tensor, pixels: Tensor) -> Tensor:
+    @torch.inference_mode()
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """Unit vectors [n, E] of at least one picture, pixels in 0..1 [n, 3, H, W]."""
+        starts = range(0, len(pixels), CHUNK)
+        return torch.cat([self._features(pixels[start : start + CHUNK]) for start in starts])
+
+    def _features(self, pixels: Tensor) -> Tensor:
         images = self._preprocess(pixels)
         padded = F.pad(images, (0, 0, 0, 0, 0, 0, 0, CHUNK - len(images)))
         features = self._encoder.encode_image(padded.to(self._device)).float()
-        cosines = (F.normalize(features, dim=-1) * text).sum(-1)
-        return cosines[: len(pixels)].cpu()
+        return F.normalize(features, dim=-1)[: len(pixels)]
 
 
 def rank(scores: Tensor) -> Tensor:
