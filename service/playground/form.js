@@ -6,6 +6,7 @@ import { gridCells, numbersOf } from "./grid.js";
 
 const MAX_SHOWN = 10; // as many as the API returns of one job
 const PARTIALS = 3;
+const NUMBERS = ["num_candidates", "temperature", "top_k", "top_p"];
 const FIELDS = { prompt: "#prompt", num_candidates: "#num-candidates", temperature: "#temperature", top_k: "#top-k",
   top_p: "#top-p", seed: "#seed", model: "#model" };
 
@@ -58,7 +59,7 @@ export class Form {
       this.#useModel();
     }
     this.#setPrompt(settings.prompt);
-    for (const name of ["num_candidates", "temperature", "top_k", "top_p", "seed"]) {
+    for (const name of [...NUMBERS, "seed"]) {
       if (settings[name] !== undefined && settings[name] !== null) $(FIELDS[name]).value = settings[name];
     }
     this.pending = this.model ? null : settings;
@@ -153,18 +154,18 @@ export class Form {
 
   #request() {
     const { model } = this;
-    const number = (id) => Number($(id).value);
-    const request = { seed: number("#seed"), partial_images: PARTIALS };
+    const request = { seed: Number($("#seed").value), partial_images: PARTIALS };
     if (model) request.model = model.id;
-    if (model?.prompt_kind === "class") request.prompt = number("#class-id");
+    if (model?.prompt_kind === "class") request.prompt = Number($("#class-id").value);
     else if (model?.prompt_kind !== "none") request.prompt = $("#prompt").value;
-    request.num_candidates = number("#num-candidates");
-    request.n = Math.min(request.num_candidates, MAX_SHOWN);
-    request.temperature = number("#temperature");
-    // "No cut" is said by leaving the field out where that is the model's default.
-    const { top_k, top_p } = model?.defaults ?? {};
-    if (top_k !== null || number("#top-k") !== model.limits.max_top_k) request.top_k = number("#top-k");
-    if (top_p !== null || number("#top-p") !== 1) request.top_p = number("#top-p");
+    const { defaults = {}, limits = {} } = model ?? {};
+    const noCut = { top_k: limits.max_top_k, top_p: 1 };
+    for (const name of NUMBERS) {
+      const text = $(FIELDS[name]).value;
+      // "No cut" is said by leaving the field out where that is the model's default.
+      if (text && !(defaults[name] === null && Number(text) === noCut[name])) request[name] = Number(text);
+    }
+    request.n = Math.min(request.num_candidates ?? defaults.num_candidates ?? 1, MAX_SHOWN);
     return request;
   }
 

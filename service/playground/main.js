@@ -17,7 +17,7 @@ import { Work } from "./work.js";
 const history = new History();
 const cards = new Map();
 const form = new Form(draw);
-const viewer = new Viewer(reuse);
+const viewer = new Viewer((settings) => reuse(settings));
 const keys = new KeyField(onKey);
 let lastStatus = null;
 const status = new Status(onStatus, onStatusProblem);
@@ -62,11 +62,11 @@ function again(run) {
   draw(run.kind, run.cells.map(({ request, axis }) => ({ request: { ...request, seed }, axis, job: null, problem: null })));
 }
 
-function reuse(settings) {
+function reuse(settings, note = "") {
   form.fill(settings);
   $("#prompt-field").scrollIntoView({ block: "nearest" });
   $("#draw").focus();
-  announce("The form has these settings now.");
+  announce(`The form has these settings now.${note}`);
 }
 
 function forget(run) {
@@ -141,7 +141,7 @@ function onStatusProblem(problem) {
 
 async function takeFile(file) {
   const settings = await settingsOfPng(file).catch(() => null);
-  if (settings) return reuse(settings);
+  if (settings) return reuse(settings, settings.has_prompt === false ? " Its prompt was left out of the file." : "");
   tell(new Problem({ code: "no_settings" }));
 }
 

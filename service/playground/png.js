@@ -41,20 +41,8 @@ async function inflated(bytes) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** The settings in a file made by this service; null when it holds none. */
+/** The record in a file made by this service; null when it holds none. */
 export async function settingsOfPng(file) {
-  for (const text of (await pngTexts(file)).values()) {
-    const settings = settingsOfText(text);
-    if (settings) return settings;
-  }
-  return null;
-}
-
-function settingsOfText(text) {
-  try {
-    const found = JSON.parse(text);
-    return found && typeof found === "object" && "seed" in found && "model" in found ? found : null;
-  } catch {
-    return null;
-  }
+  const text = (await pngTexts(file)).get("mindalle");
+  return text ? JSON.parse(text) : null;
 }

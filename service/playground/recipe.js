@@ -26,9 +26,9 @@ export function settingsOfLink(fragment) {
 const shellQuoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 /** One line for a shell. The best picture is the answer itself; others are cut out of the JSON. */
-export function curl(settings, rank) {
+export function curl(settings, n, rank) {
   const key = apiKey() ? ` -H "Authorization: Bearer $MINDALLE_API_KEY"` : "";
-  const body = rank ? { ...settings, n: rank + 1, response_format: "b64_json" } : settings;
+  const body = { ...settings, n, ...(rank ? { response_format: "b64_json" } : {}) };
   const accept = rank ? "" : " -H 'Accept: image/png'";
   const out = rank ? ` | jq -r '.data[${rank}].b64_json' | base64 -d > picture.png` : " -o picture.png";
   return `curl -sS ${apiUrl("images/generations")}${key}${accept} -H 'Content-Type: application/json'` +
@@ -36,14 +36,14 @@ export function curl(settings, rank) {
 }
 
 /** With OpenAI's own client. */
-export function python(settings, rank) {
+export function python(settings, n, rank) {
   const { model, prompt = "", ...extra } = settings;
   const key = apiKey() ? `os.environ["MINDALLE_API_KEY"]` : `"none"`;
   return [
     `import base64, openai${apiKey() ? ", os" : ""}`,
     `client = openai.OpenAI(base_url=${JSON.stringify(apiUrl("").replace(/\/$/, ""))}, api_key=${key})`,
     `answer = client.images.generate(model=${JSON.stringify(model)}, prompt=${JSON.stringify(String(prompt))}, ` +
-      `n=${rank + 1}, response_format="b64_json", extra_body=${JSON.stringify(extra)})`,
+      `n=${n}, response_format="b64_json", extra_body=${JSON.stringify(extra)})`,
     `open("picture.png", "wb").write(base64.b64decode(answer.data[${rank}].b64_json))`,
   ].join("\n");
 }

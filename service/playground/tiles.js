@@ -10,8 +10,8 @@ export const sideOf = (size) => Number(/^\d+/.exec(size ?? "")?.[0]) || null;
 
 export const isSmall = (size) => (sideOf(size) ?? 256) <= SMALL;
 
-/** Scores are all alike where the model has no CLIP; then they say nothing. */
-export const hasScores = (job) => new Set(job.images.map(({ score }) => score)).size > 1;
+/** A model without a CLIP scores 0 throughout; then scores say nothing. */
+export const hasScores = (job) => job.images.some(({ score }) => score !== 0);
 
 export function altOf(job, image) {
   const what = titleOf(job.parameters.prompt);
@@ -47,10 +47,12 @@ export class Growing {
     this.element.style.setProperty("--done", `${Math.round(part * 100)}%`);
   }
 
-  show(partial, format) {
-    const img = el("img", { alt: "An unfinished picture", data: { partial: partial.index } });
+  /** An unfinished picture, as far down as its codes are drawn; the rest would be a guess. */
+  show({ index, b64_json: content }, { output_format: format, partial_images: count }) {
+    const img = el("img", { alt: "An unfinished picture", data: { partial: index } });
     img.onload = () => img.classList.toggle("pixels", img.naturalWidth <= SMALL);
-    img.src = `data:image/${format};base64,${partial.b64_json}`;
+    img.style.setProperty("--hidden", `${100 - Math.floor((100 * (index + 1)) / (count + 1))}%`);
+    img.src = `data:image/${format};base64,${content}`;
     this.element.replaceChildren(img);
   }
 }
@@ -73,7 +75,7 @@ export class Tiles {
     const { job, problem } = cell;
     this.element.hidden = Boolean(problem);
     if (job?.status === "succeeded") return this.#finish(job);
-    if (partial) this.growing[0].show(partial, job.parameters.output_format);
+    if (partial) this.growing[0].show(partial, job.parameters);
     for (const place of this.growing) place.grow(doneOf(job));
   }
 

@@ -42,7 +42,7 @@ export class Viewer {
         el("p", { className: "actions" },
           button("Download", () => download(img, job, image), "primary"),
           button("Use these settings", () => { this.dialog.close(); this.onReuse(settings); })),
-        this.#recipes(settings, image.rank)),
+        this.#recipes(settings, job.parameters.n, image.rank)),
       el("button", { type: "button", className: "close icon", ariaLabel: "Close", onclick: () => this.dialog.close() }, "×"));
   }
 
@@ -57,7 +57,7 @@ export class Viewer {
       el("span", {}, `${this.at + 1} of ${this.shown.length}`), step("›", "Next picture", 1));
   }
 
-  #recipes(settings, rank) {
+  #recipes(settings, n, rank) {
     const text = el("textarea", { readOnly: true, rows: 4, hidden: true, ariaLabel: "Copied text", spellcheck: false });
     const recipe = (name, make) => button(`Copy ${name}`, async () => {
       text.value = make();
@@ -71,8 +71,8 @@ export class Viewer {
     return el("div", { className: "recipes" },
       el("p", { className: "actions" },
         recipe("link", () => link(settings)),
-        recipe("curl line", () => curl(settings, rank)),
-        recipe("Python", () => python(settings, rank))),
+        recipe("curl line", () => curl(settings, n, rank)),
+        recipe("Python", () => python(settings, n, rank))),
       text, note);
   }
 }

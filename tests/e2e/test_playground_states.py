@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import pytest_asyncio
@@ -56,6 +56,25 @@ async def emptied(valkey_server: RedisServer) -> AsyncIterator[Redis]:
 async def painter(emptied: Redis) -> AsyncIterator[Painter]:
     async with painting(emptied) as at_work:
         yield at_work
+
+
+@asynccontextmanager
+async def _idle_worker(redis: Redis) -> AsyncIterator[None]:
+    """A worker that gives signs of life but takes no job."""
+
+    async def live() -> None:
+        while True:
+            await Painter(redis, TEXT_CARD).announce()
+            await asyncio.sleep(0.5)
+
+    living = asyncio.create_task(live())
+    await asyncio.sleep(0)
+    try:
+        yield
+    finally:
+        living.cancel()
+        with suppress(asyncio.CancelledError):
+            await living
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -216,8 +235,8 @@ async def test_the_dialog_is_left_by_keyboard_to_where_it_was_opened(page: Page)
 async def test_a_full_queue_says_when_to_come_back(
     browser: Browser, emptied: Redis, valkey_server: RedisServer
 ) -> None:
-    await Painter(emptied, TEXT_CARD).announce()  # it lives, but takes no jobs
     async with (
+        _idle_worker(emptied),
         serving(api_settings(valkey_server, queue={"max_depth": 1})) as api,
         watched_page(browser, api.url) as watched,
     ):
@@ -252,11 +271,10 @@ async def test_a_worker_that_dies_is_told_of_and_its_job_goes_on_with_another(
 ) -> None:
     async with watched_page(browser, api.url) as watched:
         page = watched.page
-        dying = Painter(emptied, TEXT_CARD)
-        await dying.announce()
-        await expect(page.locator("#model option")).to_have_count(1)
-        await _draw(page)
-        await expect(page.locator(".state")).to_contain_text("Next in line")
+        async with _idle_worker(emptied):
+            await expect(page.locator("#model option")).to_have_count(1)
+            await _draw(page)
+            await expect(page.locator(".state")).to_contain_text("Next in line")
         await expect(page.locator(".state")).to_contain_text("No worker is alive just now")
         async with painting(emptied):
             await expect(page.locator("button.tile")).to_have_count(4)
