@@ -17,6 +17,7 @@ from models.generate import Batch
 from models.pipeline import EncodedPrompt, InvalidPromptError, Pipeline
 from models.sampling import InvalidSamplingError, RowParams
 from models.transformer import Prefix
+from service.device_memory import free_device_memory, is_out_of_memory
 from service.engine_events import (
     Crashed,
     Drawn,
@@ -73,15 +74,48 @@ class Engine:
         self._codes_per_row = pipeline.stage2.num_steps
         self._scheduler = Scheduler()
         self._runs: dict[str, _Run] = {}
-        self._faults = faults or Faults()
+        self.faults = faults or Faults()
         self._clock = clock
         self._events: list[Event] = []
         self._entering: list[str] = []  # the run that is being admitted, if any
+
+    def warm_up(self) -> torch.Tensor:
+        """Run every kernel once, before any job; returns codes [1, T, D] to try stage 1 with.
+
+        Where the device lacks the memory, `num_rows` is halved until it suffices.
+        """
+        while True:
+            try:
+                return self._run_all_shapes()
+            except Exception as error:
+                if not is_out_of_memory(error) or self.num_rows == 1:
+                    raise
+                _log.warning("out of memory at warm-up", extra={"num_rows": self.num_rows})
+                self._renew_batch(self.num_rows // 2)
+
+    def _run_all_shapes(self) -> torch.Tensor:
+        """Each row count that steps may have on CUDA, whose kernels are captured; one row else."""
+        kind = self._pipeline.preset.stage2.prefix
+        prompts: dict[str, str | int | None] = {"text": "a", "class": 0, "none": None}
+        prefix = self._pipeline.prefix(self._pipeline.encode(prompts[kind]))
+        is_captured = self._pipeline.options.device.type == "cuda"
+        for size in self._batch.shapes.rows if is_captured else (1,):
+            params = [RowParams(0, row, top_k=1, top_p=0.5) for row in range(size)]
+            rows = self._batch.admit(prefix, params)
+            while len(self._batch.step()) < size:
+                self._pace.keep()
+            codes = self._batch.take(rows)
+        return codes[:1]
 
     @property
     def is_idle(self) -> bool:
         """True when a step would do nothing."""
         return not self._runs and not self._events
+
+    @property
+    def num_busy(self) -> int:
+        """Rows in use."""
+        return self._scheduler.num_busy
 
     def add(self, run_id: str, job: Job, deadline: float) -> None:
         """Take a job. `deadline` is a time of the engine's clock. A bad one is told as Refused."""
@@ -135,8 +169,8 @@ class Engine:
             return StepReport()
         began = self._clock()
         num_rows = self._scheduler.num_busy
-        if self._faults.is_on:
-            self._faults.strike([self._runs[run_id].job.prompt for run_id in running], num_rows)
+        if self.faults.is_on:
+            self.faults.strike([self._runs[run_id].job.prompt for run_id in running], num_rows)
         finished = self._batch.step()
         self._pace.keep()
         self.num_steps += 1
@@ -243,15 +277,7 @@ class Engine:
         for run in self._runs.values():
             run.prefix = None
         del self._batch  # before its successor asks for memory
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_device_memory()
         self.num_rows = num_rows
         self._batch = self._pipeline.batch(num_rows)
         self.num_moves += 1
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the device, or the CPU's allocator, had no memory left."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

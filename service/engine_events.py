@@ -12,7 +12,7 @@ from torch import Tensor
 
 from service.jobs import Job
 
-LeaveReason = Literal["cancelled", "expired"]
+LeaveReason = Literal["cancelled", "expired", "lost", "drained"]
 
 
 @dataclass(frozen=True, slots=True)

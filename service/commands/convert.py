@@ -1,0 +1,37 @@
+"""`mindalle convert DIR`: a checkpoint in any layout into our safetensors folder, once."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import torch
+
+from models.convert import convert
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """From where, to where, in which number type."""
+    parser.add_argument("source", type=Path, metavar="DIR", help="the checkpoint's folder")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="new folder (default: DIR-converted beside it)"
+    )
+    parser.add_argument(
+        "--dtype", choices=sorted(_DTYPES), help="number type of the stored weights (default: same)"
+    )
+
+
+def run(args: Namespace) -> None:
+    """Convert, saying each step."""
+    source: Path = args.source.resolve()
+    target: Path = args.output or source.with_name(f"{source.name}-converted")
+    dtype = None if args.dtype is None else _DTYPES[args.dtype]
+    convert(args.source, target, dtype, _say)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,71 @@
+"""`mindalle dlq list|retry|drop`: jobs that were given up, for the operator."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from datetime import UTC, datetime
+
+from service import settings
+from service.dead_letters import DeadLetter, DeadLetters
+from service.redis_connection import connect, disconnect
+from service.settings import Settings
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """One verb, and letters for those that act on some."""
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    listing = verbs.add_parser("list", help="the newest letters")
+    listing.add_argument("--limit", type=int, default=100)
+    listing.add_argument("--json", action="store_true", help="one JSON object per line, with job")
+    for verb, about in (("retry", "queue jobs again"), ("drop", "throw letters away")):
+        acting = verbs.add_parser(verb, help=about)
+        acting.add_argument("letter", nargs="+", help="id from `dlq list`")
+
+
+def run(args: Namespace) -> None:
+    """Do it."""
+    asyncio.run(_run(args, settings.load()))
+
+
+async def _run(args: Namespace, loaded: Settings) -> None:
+    redis = connect(loaded.redis)
+    try:
+        letters = DeadLetters(redis, result_ttl_s=loaded.queue.result_ttl_s)
+        if args.verb == "list":
+            for letter in await letters.list(args.limit):
+                _say(_as_json(letter) if args.json else _as_line(letter))
+            return
+        for letter_id in args.letter:
+            if args.verb == "retry":
+                _say(f"{letter_id} queued again as {await letters.retry(letter_id)}")
+            else:
+                await letters.drop(letter_id)
+                _say(f"{letter_id} dropped")
+    finally:
+        await disconnect(redis)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+def _as_line(letter: DeadLetter) -> str:
+    """Without the prompt: a terminal is no place for what callers wrote."""
+    died = datetime.fromtimestamp(letter.died_ms / 1000, UTC).isoformat(timespec="seconds")
+    job = letter.job
+    return f"{letter.id}  {died}  {job.id}  {job.model}  attempts={letter.attempts}  {letter.error}"
+
+
+def _as_json(letter: DeadLetter) -> str:
+    return json.dumps(
+        {
+            "id": letter.id,
+            "died_ms": letter.died_ms,
+            "attempts": letter.attempts,
+            "error": letter.error,
+            "job": json.loads(letter.job.to_json()),
+        }
+    )

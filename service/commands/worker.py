@@ -1,0 +1,22 @@
+"""`mindalle worker`: the process that holds the model."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+
+from service import logs, settings, worker_process
+
+_SWITCH_S = 0.0005  # the stepping thread waits at most so long for the event loop to let it on
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """No flags: everything is a setting."""
+
+
+def run(args: Namespace) -> int:
+    """Work until a signal."""
+    loaded = settings.load()
+    logs.configure("worker", level=loaded.log_level, style=loaded.log_format)
+    sys.setswitchinterval(_SWITCH_S)
+    return worker_process.run(loaded)
