@@ -25,6 +25,7 @@ from service import (
     openapi,
     playground_routes,
     problems,
+    tracing,
 )
 from service.api_state import ApiState
 from service.auth import KeyRing
@@ -39,6 +40,7 @@ from service.queue import Queue
 from service.redis_connection import check_server, connect, disconnect
 from service.settings import QueueSettings, Settings
 from service.sweep import Sweeper, Swept
+from service.tracing import TraceRequests
 from service.workers import Workers
 
 _EXPOSED_HEADERS = [
@@ -63,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     redis = connect(settings.redis)
     app.state.redis = redis
+    app.state.tracing = tracing.start("api", service.__version__)
     app.state.api = _state(settings, redis)
     problems.install(app)
     _add_middleware(app, settings)
@@ -116,6 +119,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         )
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Observe, metrics=app.state.api.metrics)
+    app.add_middleware(TraceRequests, tracing=app.state.tracing)
     app.add_middleware(RequestId)
 
 
