@@ -10,6 +10,12 @@ from models.pipeline import LoadOptions, Pipeline, load
 TINY = ("tiny", "tiny-class", "tiny-uncond")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Small operations wait for each other longer than they run, above all on a busy machine."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def tiny() -> Pipeline:
     """Text prefix, float32 on the CPU."""
