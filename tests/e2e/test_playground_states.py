@@ -266,20 +266,6 @@ async def test_without_a_worker_the_page_says_so_and_goes_on_when_one_comes(
             await expect(page.locator("button.tile")).to_have_count(4)
 
 
-async def test_a_worker_that_dies_is_told_of_and_its_job_goes_on_with_another(
-    browser: Browser, api: LiveApi, emptied: Redis
-) -> None:
-    async with watched_page(browser, api.url) as watched:
-        page = watched.page
-        async with _idle_worker(emptied):
-            await expect(page.locator("#model option")).to_have_count(1)
-            await _draw(page)
-            await expect(page.locator(".state")).to_contain_text("Next in line")
-        await expect(page.locator(".state")).to_contain_text("No worker is alive just now")
-        async with painting(emptied):
-            await expect(page.locator("button.tile")).to_have_count(4)
-
-
 async def test_a_key_is_asked_for_only_by_a_server_that_wants_one(
     browser: Browser, painter: Painter, valkey_server: RedisServer
 ) -> None:
