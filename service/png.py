@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -136,7 +137,7 @@ def read(path: Path) -> Record:
     return Record.from_json(text)
 
 
-def sheet(pictures: list[NDArray[np.uint8]], num_columns: int) -> NDArray[np.uint8]:
+def sheet(pictures: Sequence[NDArray[np.uint8]], num_columns: int) -> NDArray[np.uint8]:
     """Pictures of one size side by side, row by row, from the top left; the rest stays white."""
     height, width, _ = pictures[0].shape
     num_lines = -(-len(pictures) // num_columns)

@@ -1,0 +1,184 @@
+"""`mindalle generate PROMPT`: pictures into a file, drawn here or by a running service."""
+
+from __future__ import annotations
+
+import io
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from pathlib import Path
+from typing import NoReturn, cast
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from tqdm import tqdm
+
+from models.presets import PrefixKind, Preset, get_preset
+from service import offline, settings
+from service.cli import CommandError
+from service.client import ApiError, Client
+from service.jobs import MAX_SEED, Job, OutputFormat, new_seed
+from service.model_host import load_model
+from service.settings import Settings
+
+_FORMATS: dict[str, OutputFormat] = {
+    ".png": "png",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".webp": "webp",
+}
+_MOST_SHOWN = 16
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The prompt, how to draw it, with what and to where."""
+    parser.add_argument("prompt", nargs="?", help="a text or a class id, as the model takes it")
+    parser.add_argument("-o", "--output", type=Path, default=Path("picture.png"), metavar="FILE")
+    parser.add_argument("-n", type=int, help="keep the best N (default: all, at most 16)")
+    parser.add_argument("--num-candidates", type=int, metavar="N", help="default: preset's")
+    parser.add_argument("--top-k", type=int, metavar="K", help="0 is an error; default: preset's")
+    parser.add_argument("--top-p", type=float, metavar="P")
+    parser.add_argument("--temperature", type=float, metavar="T")
+    parser.add_argument("--seed", type=_seed, help="default: a new one, which is printed")
+    parser.add_argument("--preset", help="default: MINDALLE_MODEL")
+    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="folder with the weights")
+    parser.add_argument("--url", help="let the service at this address draw")
+    parser.add_argument("--api-key", help="for --url")
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= MAX_SEED:
+        raise ArgumentTypeError(f"must be in 0..{MAX_SEED - 1}")
+    return int(text)
+
+
+def run(args: Namespace) -> None:
+    """Draw, write the file, print the scores."""
+    if args.output.suffix.lower() not in _FORMATS:
+        raise CommandError(f"{args.output}: the name must end in {', '.join(_FORMATS)}", 2)
+    if not args.output.absolute().parent.is_dir():
+        raise CommandError(f"{args.output.parent} is no folder", 2)
+    if args.url:
+        _draw_there(args)
+    else:
+        _draw_here(args)
+
+
+def _draw_here(args: Namespace) -> None:
+    given = {} if args.checkpoint is None else {"worker": {"checkpoint": args.checkpoint}}
+    loaded = settings.load(**given)
+    name = args.preset or loaded.model
+    preset = _preset(name, loaded)
+    job = _job(args, name, preset, loaded)
+    offline.check(job, preset)
+    model = load_model(name, loaded.worker)
+    total = job.num_candidates * preset.stage2.ctx_len_img
+    with tqdm(total=total, unit="code", file=sys.stderr, leave=False) as bar:
+        pictures = offline.draw(
+            model.pipeline,
+            job,
+            range(job.num_candidates),
+            num_rows=model.num_rows,
+            on_step=lambda num_codes: _advance(bar, num_codes),
+        )
+    best = pictures[: job.n]
+    _print_scores(job.seed, [(p.candidate, p.score) for p in pictures])
+    if len(best) == 1:
+        data = offline.one_picture(job, best[0], job.output_format)
+    else:
+        data = offline.sheet(job, [offline.pixels_of(p) for p in best], job.output_format)
+    _write(args.output, data)
+
+
+def _advance(bar: tqdm[NoReturn], num_codes: int) -> None:
+    bar.update(num_codes)
+
+
+def _preset(name: str, loaded: Settings) -> Preset:
+    """The preset, or the one that the checkpoint's folder describes."""
+    folder = loaded.worker.checkpoint
+    if folder is None:
+        return get_preset(name)
+    from models.checkpoint import open_checkpoint  # noqa: PLC0415  # torch is not needed above
+
+    return open_checkpoint(folder).preset
+
+
+def _job(args: Namespace, name: str, preset: Preset, loaded: Settings) -> Job:
+    def or_default(given: object, default: object) -> object:
+        return default if given is None else given
+
+    sampling = preset.sampling
+    num_candidates = cast(int, or_default(args.num_candidates, sampling.num_candidates))
+    return Job(
+        id="local",
+        model=name,
+        prompt=_prompt(args.prompt, preset.stage2.prefix),
+        seed=new_seed() if args.seed is None else args.seed,
+        n=cast(int, or_default(args.n, min(num_candidates, _MOST_SHOWN))),
+        num_candidates=num_candidates,
+        top_k=cast("int | None", or_default(args.top_k, sampling.top_k)),
+        top_p=cast("float | None", or_default(args.top_p, sampling.top_p)),
+        temperature=cast(float, or_default(args.temperature, sampling.temperature)),
+        output_format=_FORMATS[args.output.suffix.lower()],
+        embed_prompt=loaded.prompt_in_png,
+    )
+
+
+def _prompt(text: str | None, kind: PrefixKind) -> str | int | None:
+    if kind == "none" and text is None:
+        return None
+    if kind == "class" and text is not None and text.isdecimal():
+        return int(text)
+    if kind == "text" and text is not None:
+        return text
+    wanted = {"text": "a text", "class": "a class id", "none": "no prompt"}[kind]
+    raise CommandError(f"this model takes {wanted}", 2)
+
+
+def _draw_there(args: Namespace) -> None:
+    names = ("num_candidates", "top_k", "top_p", "temperature", "seed", "n")
+    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    if args.preset:
+        given["model"] = args.preset
+    output_format = _FORMATS[args.output.suffix.lower()]
+    try:
+        with Client(args.url, args.api_key) as client:
+            made = client.generate(args.prompt, output_format=output_format, **given)
+    except ApiError as error:
+        raise CommandError(str(error)) from None
+    except httpx.HTTPError as error:
+        raise CommandError(f"{args.url} does not answer: {error or type(error).__name__}") from None
+    _print_scores(made.seed, [(image.candidate, image.score) for image in made.images])
+    if len(made.images) == 1:
+        _write(args.output, made.images[0].data)
+        return
+    job = Job(
+        id=made.job_id,
+        model=args.preset or made.model,
+        prompt=args.prompt,
+        seed=made.seed,
+        n=len(made.images),
+        num_candidates=given.get("num_candidates", len(made.images)),
+        embed_prompt=False,  # a sheet of a service's pictures can't be made again by this record
+    )
+    pictures = [_decoded(image.data) for image in made.images]
+    _write(args.output, offline.sheet(job, pictures, output_format))
+
+
+def _decoded(data: bytes) -> NDArray[np.uint8]:
+    with Pillow.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _print_scores(seed: int, pictures: list[tuple[int, float | None]]) -> None:
+    sys.stdout.write(f"seed {seed}\nrank  candidate  score\n")
+    for rank, (candidate, score) in enumerate(pictures):
+        shown = "-" if score is None else f"{score:.4f}"
+        sys.stdout.write(f"{rank:>4}  {candidate:>9}  {shown}\n")
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    sys.stdout.write(f"{path}\n")
