@@ -49,8 +49,9 @@ def convert(
     Args:
         source: an official, Lightning or converted folder.
         target: must not exist yet, or be empty.
-        dtype: of the stored weights, None keeps the source's. Weights stored in the type that they
-            are served in are mapped at load, without a copy.
+        dtype: of stage 2's stored weights, None keeps the source's. Weights stored in the type
+            that they are served in are mapped at load, without a copy. Stage 1 keeps its type: it
+            is small, and pictures show its rounding.
         report: called with a line per step.
 
     Raises:
@@ -58,12 +59,14 @@ def convert(
     """
     checkpoint = open_checkpoint(source, verify_sha256=True)
     report(f"source: {source}, {checkpoint.layout} layout, preset {checkpoint.preset.name}")
-    stages = {stage: _tensors(checkpoint, stage, dtype) for stage in STAGE_FILES}
+    stages: dict[Stage, Tensors] = {
+        "stage1": _tensors(checkpoint, "stage1", None),
+        "stage2": _tensors(checkpoint, "stage2", dtype),
+    }
     save(
         target,
         checkpoint.preset,
         stages,
-        dtype,
         extras=_extras(checkpoint),
         source={
             "folder": source.resolve().name,

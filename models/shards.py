@@ -43,6 +43,7 @@ class ShardWriter:
         self._folder = folder
         self._dtype = dtype
         self._stages: dict[str, list[str]] = {}
+        self._dtypes: dict[str, str] = {}
         self._hashes: dict[str, str] = {}
 
     def write_stage(self, stage: str, tensors: Iterable[tuple[str, Tensor]]) -> None:
@@ -53,6 +54,8 @@ class ShardWriter:
             save_file(shard, self._folder / name)
             names.append(name)
             self.record(name)
+            dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in shard.values()}
+            self._dtypes[stage] = ", ".join(sorted(dtypes))
 
     def record(self, name: str) -> None:
         """Note the sha256 of a file that stands in the folder."""
@@ -63,7 +66,7 @@ class ShardWriter:
         manifest = {
             "format": _FORMAT,
             "source": source,
-            "dtype": str(self._dtype).removeprefix("torch.") if self._dtype else "as in the source",
+            "dtype": self._dtypes,
             "versions": {
                 "python": platform.python_version(),
                 "torch": torch.__version__,

@@ -36,11 +36,13 @@ def test_a_converted_folder_is_the_same_model(
     target = convert(GOLDEN / name, tmp_path / "out", dtype)
     assert target.layout == "converted"
     assert target.preset == source.preset
-    for load in (load_stage1, load_stage2):
-        wanted, found = load(source).state_dict(), load(target, dtype=dtype or torch.float32)
-        assert found.state_dict().keys() == wanted.keys()
-        for key, tensor in found.state_dict().items():
-            assert torch.equal(tensor, wanted[key].to(tensor.dtype))
+    stored = str(dtype or torch.float32).removeprefix("torch.")
+    assert read_manifest(target.folder)["dtype"] == {"stage1": "float32", "stage2": stored}
+    for load, kept in ((load_stage1, torch.float32), (load_stage2, dtype or torch.float32)):
+        wanted, found = load(source).state_dict(), load(target, dtype=torch.float32).state_dict()
+        assert found.keys() == wanted.keys()
+        for key, tensor in found.items():
+            assert torch.equal(tensor, wanted[key].to(kept).float())
     assert (load_tokenizer(target) is None) == (source.preset.stage2.prefix != "text")
 
 
