@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from service.errors import QueueUnavailable
 from service.holdings import Holdings
-from service.jobs import Job
 from service.leases import Claim, Leases
 from service.meter import Meter
 from service.redis_connection import backoff_s
@@ -24,7 +23,7 @@ _UNFINISHED = 3  # batches' worth of candidates that may be held, pictures in th
 
 _log = logging.getLogger(__name__)
 
-Start = Callable[[str, Job, float], None]  # run id, job, deadline on the monotonic clock
+Start = Callable[[str, Claim, float], None]  # run id, claim, deadline on the monotonic clock
 
 
 class Claimer:
@@ -91,12 +90,13 @@ class Claimer:
         now = time.monotonic()
         run_id = self._holdings.add(claim, num_steps=self._num_steps, now=now)
         self._meter.claimed(claim.waited_s)
-        self._start(run_id, claim.job, now + claim.remaining_s)
+        self._start(run_id, claim, now + claim.remaining_s)
         _log.info(
             "job claimed",
             extra={
                 "job_id": claim.job.id,
                 "request_id": claim.job.request_id,
+                "trace_id": claim.job.trace_id,
                 "attempt": claim.attempt,
                 "num_candidates": claim.job.num_candidates,
                 "is_isolated": claim.is_isolated,

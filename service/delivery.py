@@ -15,6 +15,7 @@ from dataclasses import replace
 from service.errors import QueueUnavailable
 from service.finishing import Finished, FinishingCrashed, PartialImage
 from service.holdings import Held, Holdings
+from service.job_traces import JobTraces
 from service.jobs import Expired, Failed, Outcome, Succeeded
 from service.leases import Leases
 from service.meter import Meter
@@ -26,10 +27,11 @@ _log = logging.getLogger(__name__)
 class Delivery:
     """The last station of every run. All methods but `run` return at once."""
 
-    def __init__(self, leases: Leases, holdings: Holdings, meter: Meter) -> None:
+    def __init__(self, leases: Leases, holdings: Holdings, meter: Meter, traces: JobTraces) -> None:
         self._leases = leases
         self._holdings = holdings
         self._meter = meter
+        self._traces = traces
         self._inbox: asyncio.Queue[tuple[str, Callable[[Held], Awaitable[None]]]] = asyncio.Queue()
 
     def put(self, product: Finished | PartialImage | FinishingCrashed) -> None:
@@ -83,6 +85,7 @@ class Delivery:
             except Exception:
                 _log.exception("a delivery failed", extra={"job_id": held.claim.job.id})
                 self._holdings.drop(run_id)
+                self._traces.end(run_id, "failed")
             else:
                 return
 
@@ -97,8 +100,11 @@ class Delivery:
         if isinstance(outcome, Succeeded):
             waited = {"queue_wait": round(held.queue_wait_s, 6)}
             outcome = replace(outcome, timings_s=waited | outcome.timings_s)
+        began = time.monotonic()
         is_ours = await self._leases.finish(held.claim, outcome)
         self._holdings.drop(run_id)
+        self._traces.stage(run_id, "commit", time.monotonic() - began)
+        self._traces.end(run_id, _name(outcome) if is_ours else "lost")
         if not is_ours:
             self._meter.lost()
             return
@@ -115,6 +121,7 @@ class Delivery:
         else:
             is_ours = await self._leases.crashed(held.claim, failure)
         self._holdings.drop(run_id)
+        self._traces.end(run_id, "given_back" if failure is None else "crashed")
         if not is_ours:
             self._meter.lost()
         _log.info("job given back", extra=_about(held) | {"failure": failure})
@@ -125,6 +132,7 @@ def _about(held: Held) -> dict[str, object]:
     return {
         "job_id": claim.job.id,
         "request_id": claim.job.request_id,
+        "trace_id": claim.job.trace_id,
         "attempt": claim.attempt,
     }
 

@@ -61,6 +61,7 @@ Product = Finished | PartialImage | FinishingCrashed
 
 @dataclass(slots=True)
 class _Work:
+    run_id: str
     job: Job
     is_truncated: bool
     began: float
@@ -77,7 +78,7 @@ class Finishing:
         self,
         pipeline: Pipeline,
         on_product: Callable[[Product], None],
-        on_stage: Callable[[str, float], None],
+        on_stage: Callable[[str, str, float], None],
     ) -> None:
         self.num_moves = 0
         self._num_put = self._num_done = 0  # each written by one thread only
@@ -132,7 +133,8 @@ class Finishing:
 
     def _begin(self, event: Entered) -> None:
         work = self._works.setdefault(
-            event.run_id, _Work(event.job, event.is_truncated, time.monotonic())
+            event.run_id,
+            _Work(event.run_id, event.job, event.is_truncated, time.monotonic()),
         )
         if event.prefill_s is not None:
             work.seconds["prefill"] = event.prefill_s
@@ -153,7 +155,7 @@ class Finishing:
         yield
         seconds = time.monotonic() - began
         work.seconds[stage] = work.seconds.get(stage, 0.0) + seconds
-        self._on_stage(stage, seconds)
+        self._on_stage(work.run_id, stage, seconds)
 
     def _finish(self, event: Drawn) -> None:
         work = self._works[event.run_id]

@@ -62,7 +62,8 @@ class Job:
     """One prompt and how to draw it. All `num_candidates` are made, the best `n` are kept.
 
     `prompt` is a text, a class id, or None for an unconditional model. `deadline_s` counts from
-    the moment the queue accepts the job. `key_id` names the API key that made it, never the key.
+    the moment the queue accepts the job. `num_steps` are those of one candidate, by the model's card;
+    0 when nobody has looked. `key_id` names the API key that made it, never the key.
     """
 
     id: str
@@ -80,9 +81,15 @@ class Job:
     partial_images: int = 0
     deadline_s: float = 120.0
     embed_prompt: bool = True
+    num_steps: int = 0
     key_id: str = "anonymous"
     request_id: str | None = None
     traceparent: str | None = None
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace that it belongs to, for log lines."""
+        return self.traceparent.split("-")[1] if self.traceparent else None
 
     def to_json(self) -> str:
         """Compact ASCII JSON with every field, so that half a surrogate pair survives, too."""

@@ -18,8 +18,9 @@ from service.engine_events import Crashed, Drawn, LeaveReason, Left, Refused, St
 from service.engine_loop import EngineLoop
 from service.finishing import Finishing, Product
 from service.holdings import Holdings
+from service.job_traces import JobTraces
 from service.jobs import Expired, Failed
-from service.leases import LeaseState
+from service.leases import Claim, LeaseState
 from service.meter import Meter
 from service.model_host import HostedModel
 
@@ -42,15 +43,17 @@ class Switchboard:
         holdings: Holdings,
         delivery: Delivery,
         meter: Meter,
+        traces: JobTraces,
         on_death: Callable[[str], None],
     ) -> None:
         self.engine = Engine(model.pipeline, model.num_rows)
         self.steps = EngineLoop(self.engine, self._on_report, self._on_engine_death)
-        self.finishing = Finishing(model.pipeline, self._on_product, meter.stage)
+        self.finishing = Finishing(model.pipeline, self._on_product, self._on_stage)
         meter.watch(lambda: self.engine.num_busy, lambda: self.finishing.num_waiting)
         self._holdings = holdings
         self._delivery = delivery
         self._meter = meter
+        self._traces = traces
         self._on_death = on_death
         self._loop = asyncio.get_running_loop()
 
@@ -64,6 +67,11 @@ class Switchboard:
         stops = (self.steps.stop, self.finishing.stop)
         await asyncio.gather(*(asyncio.to_thread(stop, timeout_s) for stop in stops))
 
+    def start_run(self, run_id: str, claim: Claim, deadline: float) -> None:
+        """Hand a claimed job to the engine."""
+        self._traces.begin(run_id, claim.job, attempt=claim.attempt, waited_s=claim.waited_s)
+        self.steps.add(run_id, claim.job, deadline)
+
     def claim_gone(self, run_id: str, state: LeaseState) -> None:
         """A claim is not ours any more: free its rows."""
         if state is LeaseState.LOST:
@@ -71,6 +79,7 @@ class Switchboard:
         else:
             self._meter.ended(state.value, num_images=0, seconds=0.0)
         self.steps.remove(run_id, _REASONS[state])
+        self._traces.end(run_id, state.value)
 
     def cancelled(self, job_id: str) -> None:
         """A caller has cancelled the job."""
@@ -80,10 +89,15 @@ class Switchboard:
 
     def _on_report(self, report: StepReport) -> None:
         self._meter.step(report, self.engine.num_rows)
+        self._traces.report(report, is_idle=self.engine.is_idle)
         for event in report.events:
             self.finishing.put(event)
         if report.events:
             self._on_loop(self._after_step, report)
+
+    def _on_stage(self, run_id: str, stage: str, seconds: float) -> None:
+        self._meter.stage(stage, seconds)
+        self._traces.stage(run_id, stage, seconds)
 
     def _on_product(self, product: Product) -> None:
         self._on_loop(self._delivery.put, product)

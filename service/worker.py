@@ -23,6 +23,7 @@ from service.errors import QueueUnavailable
 from service.faults import Faults
 from service.heartbeat import Heartbeat, VitalSigns
 from service.holdings import Holdings
+from service.job_traces import JobTraces
 from service.lease_keeper import LeaseKeeper
 from service.leases import LeasePolicy, Leases
 from service.meter import Meter
@@ -30,6 +31,7 @@ from service.model_host import HostedModel, warm_up
 from service.settings import QueueSettings, Settings
 from service.sweep import Sweeper
 from service.switchboard import Switchboard
+from service.tracing import Tracing
 from service.workers import WorkerState
 
 _RENEW_S = 0.5  # longest pause between renewals: callers see progress by them
@@ -56,7 +58,12 @@ class Worker:
     """All parts of one worker, for one life. Make it on the event loop."""
 
     def __init__(
-        self, settings: Settings, redis: Redis, model: HostedModel, heartbeat: Heartbeat
+        self,
+        settings: Settings,
+        redis: Redis,
+        model: HostedModel,
+        heartbeat: Heartbeat,
+        tracing: Tracing,
     ) -> None:
         self._settings = settings
         self._model = model
@@ -67,13 +74,16 @@ class Worker:
         name = worker_id(settings)
         self._leases = Leases(redis, model=settings.model, worker_id=name, policy=policy)
         self._sweeper = Sweeper(redis, policy=policy)
-        self._delivery = Delivery(self._leases, self._holdings, self._meter)
-        self._board = Switchboard(model, self._holdings, self._delivery, self._meter, self._die)
+        traces = JobTraces(tracing)
+        self._delivery = Delivery(self._leases, self._holdings, self._meter, traces)
+        self._board = Switchboard(
+            model, self._holdings, self._delivery, self._meter, traces, self._die
+        )
         self._claimer = Claimer(
             self._leases,
             self._holdings,
             self._meter,
-            start=self._board.steps.add,
+            start=self._board.start_run,
             num_rows=lambda: self._board.engine.num_rows,
             num_steps=model.card.num_steps,
         )

@@ -12,6 +12,8 @@ from contextlib import suppress
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from redis.asyncio import Redis
 
+import service
+from service import tracing
 from service.errors import QueueUnavailable
 from service.heartbeat import Heartbeat
 from service.metrics import WorkerMetrics
@@ -43,11 +45,12 @@ async def _run(settings: Settings) -> int:
         Workers(redis), worker_id(settings), WorkerMetrics(registry), loading_card(settings.model)
     )
     server = _metrics_server(settings, registry, heartbeat)
+    traces = tracing.start("worker", service.__version__)
     beating = asyncio.create_task(heartbeat.run(settings.worker.heartbeat_s))
     try:
         await _fit_server(redis)
         model = await asyncio.to_thread(load_model, settings.model, settings.worker)
-        worker = Worker(settings, redis, model, heartbeat)
+        worker = Worker(settings, redis, model, heartbeat, traces)
         await asyncio.to_thread(worker.warm_up)
         return await worker.run()
     finally:
@@ -60,6 +63,7 @@ async def _run(settings: Settings) -> int:
         with suppress(QueueUnavailable):
             await heartbeat.leave(settings.model)
         await disconnect(redis)
+        traces.close()
 
 
 def _metrics_server(
