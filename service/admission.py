@@ -128,6 +128,7 @@ def make_job(body: ImageRequest, card: ModelCard, rules: Rules, origin: Origin) 
         partial_images=body.partial_images or 0,
         deadline_s=_deadline_s(body.deadline_s, rules),
         embed_prompt=rules.embed_prompt,
+        num_steps=card.num_steps,
         key_id=origin.caller.key_id,
         request_id=origin.request_id,
         traceparent=origin.traceparent,

@@ -17,12 +17,13 @@ def job_view(reply: list[bytes]) -> JobView:
     names = [name.decode() for name in reply[1::2]]
     fields = dict(zip(names, reply[2::2], strict=True))
     finished_ms = _number(fields, "finished_ms")
+    job = Job.from_json(fields["body"])
     return JobView(
-        job=Job.from_json(fields["body"]),
+        job=job,
         status=JobStatus(fields["state"].decode()),
         position=derived.get("position"),
         eta_s=derived.get("eta_s"),
-        progress=_progress(fields),
+        progress=_progress(fields, job),
         attempts=int(fields["attempts"]),
         created_ms=int(fields["created_ms"]),
         started_ms=_number(fields, "started_ms"),
@@ -44,8 +45,8 @@ def _text(fields: dict[str, bytes], name: str) -> str | None:
     return fields[name].decode() if name in fields else None
 
 
-def _progress(fields: dict[str, bytes]) -> Progress:
-    total = int(fields.get("codes_total", b"0"))
+def _progress(fields: dict[str, bytes], job: Job) -> Progress:
+    total = int(fields.get("codes_total", job.num_candidates * job.num_steps))
     if fields["state"] == b"succeeded":
         return Progress(total, total, "done")
     stage = "waiting" if fields["state"] == b"queued" else _text(fields, "stage") or "prefill"

@@ -54,9 +54,11 @@ async def test_a_job_runs_and_shows_its_images(http: httpx.AsyncClient, painter:
     assert job["status"] in {"queued", "running", "succeeded"}
     assert job["parameters"]["seed"] == 1
     assert job["parameters"]["num_candidates"] == 4
+    assert job["progress"]["codes_total"] == 4 * NUM_STEPS
     ended = await _ended(http, job["id"])
     assert ended["status"] == "succeeded"
     assert ended["position"] is None
+    assert ended["progress"]["codes_done"] == 4 * NUM_STEPS
     assert ended["expires_at"] > ended["finished_at"] >= ended["started_at"] >= job["created_at"]
     assert [image["rank"] for image in ended["images"]] == [0, 1]
     for image in ended["images"]:
