@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Self
@@ -273,6 +273,11 @@ def has_trace_exporter() -> bool:
     is_none = os.environ.get("OTEL_TRACES_EXPORTER", "otlp") == "none"
     places = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     return not is_off and not is_none and any(os.environ.get(place) for place in places)
+
+
+def environment_with(changes: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child process: ours, and the changes."""
+    return {**os.environ, **changes}
 
 
 def describe() -> Iterator[tuple[str, str]]:

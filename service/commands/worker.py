@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
+from models.errors import CheckpointError
 from service import logs, settings, worker_process
+from service.cli import CommandError
 
 _SWITCH_S = 0.0005  # the stepping thread waits at most so long for the event loop to let it on
 
@@ -19,4 +21,7 @@ def run(args: Namespace) -> int:
     loaded = settings.load()
     logs.configure("worker", level=loaded.log_level, style=loaded.log_format)
     sys.setswitchinterval(_SWITCH_S)
-    return worker_process.run(loaded)
+    try:
+        return worker_process.run(loaded)
+    except CheckpointError as error:  # status 2 tells a supervisor that a restart won't help
+        raise CommandError(str(error), 2) from None
