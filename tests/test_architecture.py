@@ -27,6 +27,10 @@ def test_the_api_and_its_client_load_no_torch(statement: str) -> None:
     assert not _modules_after(statement) & {"torch", "torchvision", "open_clip", "PIL", "numpy"}
 
 
+def test_the_worker_loads_no_web_framework() -> None:
+    assert not _modules_after("import service.worker") & {"fastapi", "uvicorn"}
+
+
 def test_the_client_loads_no_server() -> None:
     assert not _modules_after("import service.client") & {"fastapi", "starlette", "uvicorn"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import urllib.request
@@ -11,8 +12,12 @@ import openai
 import pytest
 from openai.types import ImageGenCompletedEvent, ImageGenPartialImageEvent
 from PIL import Image as Pillow
+from redis.asyncio import Redis
 
 from tests.e2e.stack import Stack
+from tests.servers import RedisServer
+from tests.service.live_api import api_settings, serving
+from tests.service.painter import painting
 
 # The time limit is for machines that are busy with other work: a worker starts in the set-up.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -136,3 +141,32 @@ def test_a_client_that_times_out_leaves_the_service_well(client: openai.OpenAI) 
     with pytest.raises(openai.APITimeoutError):
         client.with_options(timeout=0.001).images.generate(prompt="a red cube")
     assert client.images.generate(prompt="a red cube").data
+
+
+def _draw_at(url: str, max_retries: int) -> bool:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="x", max_retries=max_retries) as client:
+        return bool(client.images.generate(prompt="a red cube").data)
+
+
+async def test_a_busy_server_is_asked_again_when_it_says(
+    redis: Redis, valkey_server: RedisServer
+) -> None:
+    """A second image is allowed after three seconds; Retry-After says so and the client waits."""
+    settings = api_settings(valkey_server, queue={"key_rate_per_s": 0.35, "key_burst": 1})
+    async with painting(redis), serving(settings) as api:
+        two = [asyncio.to_thread(_draw_at, api.url, 2) for _ in range(2)]
+        assert await asyncio.gather(*two) == [True, True]
+        sample = 'mindalle_jobs_rejected_total{model="tiny",reason="rate_limit_exceeded"}'
+        assert await api.metric(sample) >= 1.0
+
+
+async def test_a_busy_server_is_a_rate_limit_error(
+    redis: Redis, valkey_server: RedisServer
+) -> None:
+    settings = api_settings(valkey_server, queue={"key_rate_per_s": 0.001, "key_burst": 1})
+    async with painting(redis), serving(settings) as api:
+        assert await asyncio.to_thread(_draw_at, api.url, 0)
+        with pytest.raises(openai.RateLimitError) as caught:
+            await asyncio.to_thread(_draw_at, api.url, 0)
+        assert caught.value.code == "rate_limit_exceeded"
+        assert int(caught.value.response.headers["retry-after"]) > 1
