@@ -221,7 +221,7 @@ def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None 
     if folder is None:
         preset = get_preset(name)
         if preset.weights == "random":
-            return _finish(_random(preset, options))
+            return load_random(preset, options)
         if preset.weights is None:
             raise MissingFileError(
                 f"preset {name} ships no weights: give its checkpoint folder (--checkpoint)"
@@ -242,6 +242,11 @@ def _from_folder(folder: Path, options: LoadOptions) -> Pipeline:
         tokenizer=checkpoints.load_tokenizer(opened),
         scorer=clip_files.load(clip, folder, options.device) if clip else None,
     )
+
+
+def load_random(preset: Preset, options: LoadOptions) -> Pipeline:
+    """A model of these shapes with seeded random weights, to measure or to test."""
+    return _finish(_random(preset, options))
 
 
 def _random(preset: Preset, options: LoadOptions) -> Pipeline:
