@@ -107,6 +107,7 @@ class Stack:
             "MINDALLE_WORKER__HEARTBEAT_S": "0.2",
             **settings,
         }
+        self.environment = os.environ | environment
         self.api = Process("api", folder, environment)
         self.workers = [Worker(number, folder, environment) for number in range(num_workers)]
         self.http = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
@@ -125,6 +126,18 @@ class Stack:
         for process in (self.api, *self.workers):
             if process.is_running:
                 process.end(signal.SIGKILL)
+
+    def command(self, *arguments: str) -> str:
+        """What `mindalle ARGUMENTS` prints, against the same Redis."""
+        done = subprocess.run(
+            [sys.executable, "-m", "service", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=100,
+        )
+        return done.stdout
 
     def is_ready(self) -> bool:
         """What /readyz says; False when nobody answers."""
