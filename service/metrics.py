@@ -154,7 +154,7 @@ class WorkerMetrics:
             ["model"], buckets=_STAGE_SECONDS, registry=registry,
         )  # fmt: skip
         self.rows_total = Gauge(
-            "mindalle_rows_total", "Rows of the batch.", ["model"], registry=registry
+            "mindalle_rows", "Rows of the batch.", ["model"], registry=registry
         )
         self.rows_busy = Gauge("mindalle_rows_busy", "Rows in use.", ["model"], registry=registry)
         self.batch_fill = Histogram(
