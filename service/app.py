@@ -34,7 +34,7 @@ from service.envelope import ErrorEnvelope
 from service.errors import QueueUnavailable, StartRefused
 from service.leases import LeasePolicy
 from service.metrics import ApiMetrics, SweepMetrics
-from service.middleware import BodyLimit, Observe, RequestId, SecurityHeaders
+from service.middleware import BodyLimit, CloseWhileDraining, Observe, RequestId, SecurityHeaders
 from service.preset_cards import on_demand_cards
 from service.queue import Queue
 from service.redis_connection import check_server, connect, disconnect
@@ -118,6 +118,8 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             expose_headers=_EXPOSED_HEADERS,
         )
     app.add_middleware(SecurityHeaders)
+    state: ApiState = app.state.api
+    app.add_middleware(CloseWhileDraining, is_draining=lambda: state.is_draining)
     app.add_middleware(Observe, metrics=app.state.api.metrics)
     app.add_middleware(TraceRequests, tracing=app.state.tracing)
     app.add_middleware(RequestId)

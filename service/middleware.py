@@ -11,7 +11,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -99,6 +99,30 @@ def _adding(send: Send, headers: Iterable[tuple[str, str]]) -> Send:
         await send(message)
 
     return adding
+
+
+class CloseWhileDraining:
+    """Sends callers to another process: no connection outlives its answer once this one drains.
+
+    Else a retry would come over the kept connection and meet the same refusal.
+    """
+
+    def __init__(self, app: ASGIApp, is_draining: Callable[[], bool]) -> None:
+        self.app = app
+        self.is_draining = is_draining
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Add `connection: close` to what is answered from now on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def closing(message: Message) -> None:
+            if message["type"] == "http.response.start" and self.is_draining():
+                MutableHeaders(scope=message)["connection"] = "close"
+            await send(message)
+
+        await self.app(scope, receive, closing)
 
 
 class Observe:

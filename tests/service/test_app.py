@@ -189,6 +189,7 @@ async def test_a_draining_server_refuses_work(api: LiveApi, http: httpx.AsyncCli
     answer = await http.post(PATH, json={"prompt": "a"})
     assert _check_envelope(answer, 503)["code"] == "draining"
     assert answer.headers["retry-after"] == "1"
+    assert answer.headers["connection"] == "close"  # the next try shall reach another process
 
 
 async def test_status_shows_queue_and_rows(http: httpx.AsyncClient, painter: Painter) -> None:
