@@ -1,0 +1,216 @@
+"""`mindalle loadtest`: requests by HTTP at a given rate, whether or not answers keep up.
+
+Open loop: arrivals follow a Poisson process and never wait for the server, so an overload shows as
+one. The last line of the report is JSON. Knows only the HTTP API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import random
+import time
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import httpx
+
+from service.cli import CommandError
+
+_PATH = "/v1/images/generations"
+_WORDS = ["red", "green", "blue", "golden", "tiny", "huge", "happy", "sleepy"]
+_THINGS = ["heart", "apple", "owl", "star", "cat", "house", "boat", "tree"]
+_LOOK_UP_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One request: when it is sent, counted from the start, and what it says."""
+
+    at_s: float
+    body: dict[str, object]
+
+    @property
+    def num_candidates(self) -> int:
+        """Pictures that the server must draw for it."""
+        return int(str(self.body["num_candidates"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a request. `code` is the error's, or `ok`; `late_s`: sent after its time."""
+
+    shot: Shot
+    code: str
+    seconds: float
+    ended_at_s: float
+    late_s: float
+    job_id: str | None = None
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Against what, how many, how fast, and which mixture."""
+    parser.add_argument("--url", default="http://127.0.0.1:8000")
+    parser.add_argument("--api-key")
+    parser.add_argument("--rate", type=_positive, default=2.0, help="requests per second")
+    parser.add_argument("--duration", type=_positive, default=20.0, help="seconds of arrivals")
+    parser.add_argument(
+        "--num-candidates", type=_sizes, default=(1, 4, 16), metavar="N,N", help="mixture of sizes"
+    )
+    parser.add_argument("--deadline", type=_positive, default=120.0, help="seconds per request")
+    parser.add_argument("--seed", type=int, default=1, help="of arrivals and parameters")
+    parser.add_argument("--model", help="default: the server's")
+    parser.add_argument("--same-parameters", action="store_true", help="the model's defaults only")
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (number > 0 and math.isfinite(number)):
+        raise ArgumentTypeError(f"must be a number above 0, not {text!r}")
+    return number
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and 1 <= int(part) <= 96 for part in parts):
+        raise ArgumentTypeError("must be numbers in 1..96, with commas between them")
+    return tuple(int(part) for part in parts)
+
+
+def run(args: Namespace) -> int:
+    """Fire, wait for the answers, print the report; 1 when nothing succeeded."""
+    shots = list(make_shots(args))
+    report = asyncio.run(_run(args, shots))
+    print_report(report)
+    return 0 if report["num_ok"] else 1
+
+
+def make_shots(args: Namespace) -> Iterator[Shot]:
+    """Arrivals and bodies; the same for the same seed."""
+    chance = random.Random(args.seed)
+    at_s = 0.0
+    while (at_s := at_s + chance.expovariate(args.rate)) < args.duration:
+        body: dict[str, object] = {
+            "prompt": f"a {chance.choice(_WORDS)} {chance.choice(_THINGS)}",
+            "num_candidates": chance.choice(args.num_candidates),
+            "seed": chance.randrange(2**32),
+            "deadline_s": args.deadline,
+        }
+        if args.model:
+            body["model"] = args.model
+        if not args.same_parameters:
+            body["temperature"] = chance.choice([0.7, 1.0, 1.3])
+            body["top_k"] = chance.choice([8, 16, 32])
+            body["top_p"] = chance.choice([0.8, 0.95, 1.0])
+        yield Shot(at_s, body)
+
+
+async def _run(args: Namespace, shots: Sequence[Shot]) -> dict[str, object]:
+    headers = {"authorization": f"Bearer {args.api_key}"} if args.api_key else {}
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+    async with httpx.AsyncClient(
+        base_url=args.url,
+        headers=headers,
+        limits=limits,
+        timeout=httpx.Timeout(args.deadline + 30, connect=10),
+    ) as client:
+        try:
+            (await client.get("/readyz")).raise_for_status()
+        except httpx.HTTPError as error:
+            raise CommandError(
+                f"{args.url} is not ready: {error or type(error).__name__}"
+            ) from None
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_fire(client, shot, began)) for shot in shots]
+        answers = [task.result() for task in tasks]
+        waits = await _queue_waits(client, answers)
+    return summarise(answers, waits)
+
+
+async def _fire(client: httpx.AsyncClient, shot: Shot, began: float) -> Answer:
+    await asyncio.sleep(max(0.0, began + shot.at_s - time.monotonic()))
+    sent = time.monotonic()
+    job_id = None
+    try:
+        response = await client.post(_PATH, json=shot.body)
+        code = "ok" if response.is_success else _error_code(response)
+        job_id = response.headers.get("x-mindalle-job-id")
+    except httpx.HTTPError as error:
+        code = type(error).__name__
+    now = time.monotonic()
+    return Answer(shot, code, now - sent, now - began, sent - began - shot.at_s, job_id)
+
+
+def _error_code(response: httpx.Response) -> str:
+    try:
+        return f"{response.status_code} {response.json()['error']['code']}"
+    except (ValueError, KeyError, TypeError):
+        return str(response.status_code)
+
+
+async def _queue_waits(client: httpx.AsyncClient, answers: Sequence[Answer]) -> list[float]:
+    """Seconds from accepted to claimed, by the server's clock, of the jobs that succeeded."""
+    gate = asyncio.Semaphore(_LOOK_UP_AT_ONCE)
+
+    async def look_up(job_id: str) -> float | None:
+        async with gate:
+            response = await client.get(f"/v1/jobs/{job_id}")
+        if not response.is_success:
+            return None
+        job = response.json()
+        return None if job["started_at"] is None else job["started_at"] - job["created_at"]
+
+    ids = [answer.job_id for answer in answers if answer.code == "ok" and answer.job_id]
+    found = await asyncio.gather(*(look_up(job_id) for job_id in ids))
+    return [wait for wait in found if wait is not None]
+
+
+def summarise(answers: Sequence[Answer], queue_waits: Sequence[float]) -> dict[str, object]:
+    """The numbers of the report. Rates are over the time from the start to the last answer."""
+    good = [answer for answer in answers if answer.code == "ok"]
+    elapsed = max((answer.ended_at_s for answer in answers), default=0.0)
+    refused = [answer for answer in answers if answer.code.startswith("429")]
+
+    def per_s(count: float) -> float:
+        return round(count / elapsed, 3) if elapsed else 0.0
+
+    return {
+        "num_sent": len(answers),
+        "num_ok": len(good),
+        "codes": dict(sorted(Counter(answer.code for answer in answers).items())),
+        "elapsed_s": round(elapsed, 3),
+        "goodput_jobs_per_s": per_s(len(good)),
+        "images_per_s": per_s(sum(answer.shot.num_candidates for answer in good)),
+        "end_to_end_s": percentiles([answer.seconds for answer in good]),
+        "queue_wait_s": percentiles(queue_waits),
+        "refusal_s": percentiles([answer.seconds for answer in refused]),
+        "sent_late_s": percentiles([answer.late_s for answer in answers]),
+    }
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float] | None:
+    """p50, p95 and p99 by the nearest rank; None of nothing."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    return {
+        f"p{part}": round(ordered[math.ceil(part / 100 * len(ordered)) - 1], 4)
+        for part in (50, 95, 99)
+    }
+
+
+def print_report(report: dict[str, object]) -> None:
+    """For people, then one line for programs."""
+    for name, value in report.items():
+        shown = value
+        if isinstance(value, dict):
+            shown = "  ".join(f"{key} {number}" for key, number in value.items())
+        print(f"{name:<20} {'-' if shown is None else shown}")
+    print(json.dumps(report))
