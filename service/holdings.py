@@ -86,6 +86,11 @@ class Holdings:
         return [run_id for run_id, held in self._held.items() if held.claim.job.id == job_id]
 
     @property
+    def is_working(self) -> bool:
+        """True while something is drawn or made; what only waits for Redis does not count."""
+        return any(held.stage != "commit" for held in self._held.values())
+
+    @property
     def num_undrawn(self) -> int:
         """Candidates that need a row, or have one."""
         return sum(held.num_undrawn for held in self._held.values())

@@ -88,7 +88,9 @@ class LeaseKeeper:
             await self._leases.publish(held.claim, "progress", data)
 
     def _let_go(self, run_id: str, state: LeaseState) -> None:
-        if self._holdings.drop(run_id) is None:
-            return  # it was delivered while we asked
+        held = self._holdings.get(run_id)
+        if held is None or held.stage == "commit":
+            return  # it is being delivered: that tells whether the claim still held
+        self._holdings.drop(run_id)
         _log.info("a claim is gone", extra={"run_id": run_id, "state": state.value})
         self._remove(run_id, state)

@@ -37,7 +37,17 @@ from service.workers import WorkerState
 _RENEW_S = 0.5  # longest pause between renewals: callers see progress by them
 _LAST_WORDS_S = 5.0  # for what must still reach Redis after the grace time
 
+_HUNG_LEASES = 3  # without progress for so many leases, the process is beyond help
+
 _log = logging.getLogger(__name__)
+
+
+def exit_hung() -> None:
+    """End the process at once: a thread that hangs in the device can't be ended. Whoever
+    supervises it starts it again; its jobs are with others long since."""
+    _log.critical("no progress for %d leases: giving up this process", _HUNG_LEASES)
+    logging.shutdown()
+    os._exit(70)
 
 
 def worker_id(settings: Settings) -> str:
@@ -87,6 +97,7 @@ class Worker:
             num_rows=lambda: self._board.engine.num_rows,
             num_steps=model.card.num_steps,
         )
+        self.on_hang = exit_hung
         self._num_signals = 0
         self._ending = asyncio.Event()
         self._death: str | None = None
@@ -190,10 +201,12 @@ class Worker:
             await asyncio.sleep(self._settings.queue.sweep_interval_s)
 
     def _vital_signs(self) -> VitalSigns:
-        engine, is_busy = self._board.engine, len(self._holdings) > 0
+        engine, is_busy = self._board.engine, self._holdings.is_working
         now, moves = time.monotonic(), engine.num_moves + self._board.finishing.num_moves
         if moves != self._moved[0] or not is_busy:
             self._moved = (moves, now)
+        if now - self._moved[1] > _HUNG_LEASES * self._settings.queue.lease_s:
+            self.on_hang()
         return VitalSigns(
             state=self._state(),
             rows_total=engine.num_rows,
