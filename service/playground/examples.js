@@ -1,8 +1,7 @@
 // Prompts to begin with, by model. A model that is not named gets those of its kind.
 
 const BY_MODEL = {
-  emoji: ["a red heart", "smiling face with sunglasses", "green apple on a blue background", "fox in the snow",
-    "a slice of pizza", "rocket at night"],
+  emoji: ["red heart", "cool face", "green apple", "pizza", "fox in the snow", "rocket at night", "blue butterfly"],
   "mindalle-1.3b": ["a painting of a cat with sunglasses in the frame", "a snowy owl in a birch forest",
     "an armchair in the shape of an avocado", "sunset over a lake with mountains"],
   "mindalle-imagenet-class": [

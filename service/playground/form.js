@@ -51,7 +51,7 @@ export class Form {
     if (JSON.stringify(this.model) !== JSON.stringify(before)) this.#useModel();
   }
 
-  /** Take settings over from a picture, a link or a run. Returns the names of models that are not here. */
+  /** Take settings over from a picture, a link or a run; `grid` in them: a comparison's two lists. */
   fill(settings) {
     this.wantedModel = settings.model;
     if (this.models.some(({ id }) => id === settings.model)) {
@@ -64,7 +64,15 @@ export class Form {
     }
     this.pending = this.model ? null : settings;
     this.lockSeed(settings.seed !== undefined);
-    this.root.elements.kind.value = "pictures";
+    this.#setKind(settings.grid);
+  }
+
+  #setKind(grid) {
+    this.root.elements.kind.value = grid ? "grid" : "pictures";
+    if (grid) {
+      $("#temperatures").value = grid.temperatures;
+      $("#top-ks").value = grid.top_ks;
+    }
     this.#useKind();
   }
 

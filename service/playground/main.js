@@ -53,7 +53,12 @@ function show(run, { isOld = false } = {}) {
   return card;
 }
 
-const settingsOfRun = ({ cells: [cell] }) => (cell.job ? settingsOf(cell.job) : cell.request);
+function settingsOfRun({ kind, cells }) {
+  const { job, request } = cells[0];
+  const axis = (name) => [...new Set(cells.map((cell) => cell.axis[name]))].join(", ");
+  const grid = kind === "grid" ? { temperatures: axis("temperature"), top_ks: axis("top_k") } : null;
+  return { ...(job ? settingsOf(job) : request), grid };
+}
 
 /** The same with a new seed. */
 function again(run) {

@@ -3,7 +3,7 @@
 import { el } from "./dom.js";
 import { showPicture } from "./pictures.js";
 
-const SMALL = 128; // pixels; smaller pictures are enlarged without blur
+const SMALL = 48; // pixels; up to here a picture is better enlarged square by square than smoothly
 
 /** "64x64" → 64; null when the size is not known yet. */
 export const sideOf = (size) => Number(/^\d+/.exec(size ?? "")?.[0]) || null;

@@ -6,7 +6,7 @@ import { follow, TERMINAL } from "./follow.js";
 import { keepPictures } from "./pictures.js";
 import { problemOfJob } from "./problems.js";
 
-const AT_ONCE = 3;
+const AT_ONCE = 6;
 const MAX_WAITS = 8;
 const LATEST_SEND_MS = 10 * 60_000; // the idempotency key makes a late second sending harmless
 

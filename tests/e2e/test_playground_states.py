@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
+from playwright.async_api import Error as PlaywrightError
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
@@ -112,11 +113,19 @@ async def test_a_job_under_way_is_picked_up_after_a_reload(page: Page, painter: 
 
 
 async def test_a_request_cut_off_by_a_reload_is_sent_once(page: Page, painter: Painter) -> None:
-    await page.route("**/v1/jobs", lambda route: asyncio.sleep(0))
+    is_open = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await is_open.wait()
+        with suppress(PlaywrightError):  # the page that sent the first one is gone
+            await route.continue_()
+
+    await page.route("**/v1/jobs", hold)
     await _draw(page)
     await expect(page.locator(".state")).to_contain_text("Sending")
-    await page.unroute("**/v1/jobs")
     await page.reload()
+    await expect(page.locator(".state")).to_contain_text("Sending")
+    is_open.set()
     await expect(page.locator("button.tile")).to_have_count(4)
     assert len(painter.started) == 1
 
