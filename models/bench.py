@@ -24,6 +24,8 @@ from models.presets import PRESETS, Preset, Stage1Config, Stage2Config
 from models.stopwatch import BaselineTimes, Result, measure
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# For shapes that no official codec fits: its grid fits none, so no pixels are measured.
+_NO_CODEC = Stage1Config(ch=32, ch_mult=(1,), z_channels=32, num_res_blocks=1, attn_resolutions=())
 _SHAPE = ("layers", "width", "heads", "text", "image", "vocab")
 
 
@@ -98,7 +100,8 @@ def _subject(args: argparse.Namespace) -> Subject:
         ctx_len_txt=args.text,
     )
     name = f"{args.layers}x{args.width}"
-    stage1 = Stage1Config(n_embed=args.vocab)
+    official = Stage1Config(n_embed=args.vocab)
+    stage1 = official if official.grid_size**2 == args.image else _NO_CODEC
     description = "random weights of a given shape"
     return Subject(Preset(name, description, "none", stage1, stage2), None)
 

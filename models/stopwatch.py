@@ -72,7 +72,8 @@ class BaselineTimes:
         self.stage2 = stage2
         self.batch = batch
         last = stage2.num_steps - 1
-        self.places = sorted({1 + round(i * (last - 1) / (_NUM_LENGTHS - 1)) for i in range(5)})
+        gaps = _NUM_LENGTHS - 1
+        self.places = sorted({1 + i * (last - 1) // gaps for i in range(_NUM_LENGTHS)})
         self.prefix = random_prefix(stage2.config, batch).to(stage2.device)
         self._concatenated: dict[int, float] = {}
         self._recomputed: dict[int, float] = {}
