@@ -7,7 +7,6 @@ import { inWords } from "./problems.js";
 import { doneOf, Tiles, titleOf } from "./tiles.js";
 import { isOpen } from "./work.js";
 
-const STAGES = { pixels: "Turning codes into pixels", score: "Ranking", encode: "Writing files", png: "Writing files" };
 
 export class Card {
   /** `actions`: onOpen(job, image), onReuse(run), onAgain(run), onRemove(run). */
@@ -17,8 +16,9 @@ export class Card {
     this.trouble = null;
     this.isWorkerless = false;
     this.view = run.kind === "grid" ? new Grid(run, actions.onOpen) : new Tiles(run, actions.onOpen);
-    this.element = el("article", { className: "run", data: { kind: run.kind }, aria: { labelledby: `title-${run.id}` } },
-      el("h2", { id: `title-${run.id}` }, titleOf(run.cells[0].request.prompt)),
+    const id = `title-${run.id}`;
+    this.element = el("article", { className: "run", data: { kind: run.kind }, aria: { labelledby: id } },
+      el("h2", { id }, titleOf(run.cells[0].request.prompt)),
       (this.meta = el("p", { className: "meta" })),
       this.#stateLine(),
       (this.problems = el("div", {})),
@@ -61,7 +61,7 @@ export class Card {
     this.again.hidden = isBusy;
     this.meta.textContent = metaOf(this.run);
     const cells = this.run.cells;
-    this.bar.value = cells.reduce((sum, { job }) => sum + (job?.status === "succeeded" ? 1 : doneOf(job)), 0) / cells.length;
+    this.bar.value = cells.reduce((sum, { job }) => sum + doneOf(job), 0) / cells.length;
     this.state.textContent = this.#stateText();
     this.#showProblem();
     this.#announceEnd(isBusy);
@@ -95,7 +95,8 @@ export class Card {
   #announceEnd(isBusy) {
     if (this.wasBusy && !isBusy) {
       const made = this.run.cells.reduce((sum, { job }) => sum + (job?.images.length ?? 0), 0);
-      announce(this.shown ? inWords(this.shown).title : `${counted(made, "picture")} of ${this.element.firstChild.textContent}: ready.`);
+      const title = this.element.firstChild.textContent;
+      announce(this.shown ? inWords(this.shown).title : `${counted(made, "picture")} of ${title}: ready.`);
     }
     this.wasBusy = isBusy;
   }
@@ -111,7 +112,7 @@ function stateOf(job) {
     return (job.attempts > 0 ? "Starting over after a worker was lost. " : "") + place + left;
   }
   const { codes_done: done, codes_total: total, stage } = job.progress;
-  if (STAGES[stage]) return STAGES[stage];
+  if (stage === "pixels") return "Turning codes into pixels and ranking them";
   return total ? `Drawing: ${done} of ${total} codes${left}` : "Drawing";
 }
 
@@ -122,7 +123,8 @@ function metaOf(run) {
   if (run.kind === "pictures") parts.push(`temperature ${used.temperature}`, `top-k ${used.top_k ?? "off"}`);
   parts.push(`top-p ${used.top_p ?? "off"}`, `seed ${used.seed}`);
   if (job?.status === "succeeded" && run.kind === "pictures") {
-    parts.push(`best ${job.images.length} of ${used.num_candidates}`, `${(job.finished_at - job.created_at).toFixed(1)} s`);
+    const seconds = (job.finished_at - job.created_at).toFixed(1);
+    parts.push(`best ${job.images.length} of ${used.num_candidates}`, `${seconds} s`);
   }
   if (job?.prompt_truncated) parts.push("the prompt was longer than the model reads: its end was cut");
   return parts.join(" · ");

@@ -3,6 +3,7 @@
 import { $, button, el } from "./dom.js";
 import { examplesFor } from "./examples.js";
 import { gridCells, numbersOf } from "./grid.js";
+import { newCell } from "./history.js";
 
 const MAX_SHOWN = 10; // as many as the API returns of one job
 const PARTIALS = 3;
@@ -19,7 +20,10 @@ export class Form {
     this.root.addEventListener("submit", (event) => this.#onSubmit(event));
     this.root.addEventListener("input", ({ target }) => target.setCustomValidity?.(""));
     this.root.addEventListener("invalid", () => { $("#settings").open = true; }, true); // to be seen and focused
-    $("#model").addEventListener("change", () => this.#useModel());
+    $("#model").addEventListener("change", () => {
+      this.wantedModel = null;
+      this.#useModel();
+    });
     $("#defaults").addEventListener("click", () => this.#useDefaults());
     $("#dice").addEventListener("click", () => this.rollSeed());
     $("#lock").addEventListener("click", () => this.lockSeed(!this.isSeedLocked));
@@ -136,7 +140,7 @@ export class Form {
     $("#temperature").value = defaults.temperature;
     $("#top-k").value = defaults.top_k ?? limits.max_top_k;
     $("#top-p").value = defaults.top_p ?? 1;
-    $("#top-ks").value = [4, 32, limits.max_top_k].filter((k, at, all) => k <= limits.max_top_k && all.indexOf(k) === at).join(", ");
+    $("#top-ks").value = [4, 32].filter((k) => k < limits.max_top_k).concat(limits.max_top_k).join(", ");
   }
 
   #useKind() {
@@ -154,7 +158,7 @@ export class Form {
 
   #onSubmit(event) {
     event.preventDefault();
-    const cells = this.kind === "grid" ? this.#grid() : [{ request: this.#request(), axis: null, job: null, problem: null }];
+    const cells = this.kind === "grid" ? this.#grid() : [newCell(this.#request())];
     if (!cells) return;
     this.onDraw(this.kind, cells);
     if (!this.isSeedLocked) this.rollSeed();

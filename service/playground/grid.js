@@ -1,6 +1,7 @@
 // A comparison: temperatures down, top-k across, one picture per cell.
 
 import { el } from "./dom.js";
+import { newCell } from "./history.js";
 import { doneOf, Growing, pictureTile } from "./tiles.js";
 
 const MAX_SIDE = 6;
@@ -15,12 +16,9 @@ export function numbersOf(text) {
 /** Cells, row by row. */
 export function gridCells(request, temperatures, topKs) {
   return temperatures.flatMap((temperature) =>
-    topKs.map((top_k) => ({
-      axis: { temperature, top_k },
-      request: { ...request, temperature, top_k, n: 1, num_candidates: 1, partial_images: 0 },
-      job: null,
-      problem: null,
-    })));
+    topKs.map((top_k) => newCell(
+      { ...request, temperature, top_k, n: 1, num_candidates: 1, partial_images: 0 },
+      { temperature, top_k })));
 }
 
 /** The view of a run with many jobs. */
@@ -52,8 +50,10 @@ export class Grid {
   update(cell) {
     const place = this.places.get(cell);
     const { job, problem } = cell;
-    if (problem) place.td.replaceChildren(el("div", { className: "tile gone" }, problem.code === "cancelled" ? "cancelled" : "failed"));
-    else if (job?.status !== "succeeded") {
+    if (problem) {
+      const word = problem.code === "cancelled" ? "cancelled" : "failed";
+      place.td.replaceChildren(el("div", { className: "tile gone" }, word));
+    } else if (job?.status !== "succeeded") {
       place.td.replaceChildren(place.growing.element);
       place.growing.grow(doneOf(job));
     } else if (!place.isFinished) {

@@ -2,6 +2,7 @@
 // {id, kind, at, cells}; a cell is one job: {request, axis, job, problem}. Knows no page.
 
 const STORE = "mindalle.runs";
+export const newCell = (request, axis = null) => ({ request, axis, job: null, problem: null });
 const MAX_RUNS = 40;
 
 export function newId() {

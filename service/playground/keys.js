@@ -19,7 +19,9 @@ export class KeyField {
   /** Called whenever the server has refused a request for want of a key. */
   ask() {
     $("#key").toggleAttribute("aria-invalid", Boolean(apiKey()));
-    if (apiKey()) $("#key-hint").textContent = "The server does not know this key. Look for a typing error, or ask whoever runs it.";
+    if (apiKey()) {
+      $("#key-hint").textContent = "The server does not know this key. Look for a typing error, or ask who runs it.";
+    }
     if (!this.field.hidden) return;
     this.field.hidden = false;
     announce("This server asks for an API key.");

@@ -4,7 +4,7 @@ import { listModels, Problem } from "./api.js";
 import { Card } from "./card.js";
 import { $, announce } from "./dom.js";
 import { Form } from "./form.js";
-import { History, newId } from "./history.js";
+import { History, newCell, newId } from "./history.js";
 import { KeyField } from "./keys.js";
 import { forgetPictures } from "./pictures.js";
 import { settingsOfPng } from "./png.js";
@@ -64,17 +64,19 @@ function settingsOfRun({ kind, cells }) {
 function again(run) {
   form.rollSeed();
   const seed = Number($("#seed").value);
-  draw(run.kind, run.cells.map(({ request, axis }) => ({ request: { ...request, seed }, axis, job: null, problem: null })));
+  draw(run.kind, run.cells.map(({ request, axis }) => newCell({ ...request, seed }, axis)));
 }
 
 function reuse(settings, note = "") {
   form.fill(settings);
+  tellOfModels();
   $("#prompt-field").scrollIntoView({ block: "nearest" });
   $("#draw").focus();
   announce(`The form has these settings now.${note}`);
 }
 
 function forget(run) {
+  cards.get(run)?.work.cancel();
   cards.get(run)?.work.leave();
   cards.get(run)?.element.remove();
   cards.delete(run);
@@ -108,7 +110,7 @@ async function loadModels() {
     const models = await listModels();
     keys.accepted();
     form.setModels(models, lastStatus?.model);
-    tell(models.length ? null : new Problem({ code: "no_worker" }));
+    tellOfModels();
     if (models.length) resume();
   } catch (problem) {
     if (problem.code === "invalid_api_key") keys.ask();
@@ -121,6 +123,13 @@ function resume() {
   for (const card of cards.values()) {
     if (!card.work.isOpen && card.run.cells.some(({ problem }) => problem?.code === "invalid_api_key")) card.retry();
   }
+}
+
+function tellOfModels() {
+  const { models, wantedModel } = form;
+  if (!models.length) return tell(new Problem({ code: "no_worker" }));
+  const isElsewhere = wantedModel && models.every(({ id }) => id !== wantedModel);
+  tell(isElsewhere ? new Problem({ code: "other_model", message: wantedModel }) : null);
 }
 
 /** A notice about the whole page, or none. */
@@ -170,19 +179,23 @@ function wireFiles() {
 
 function wireTheme() {
   const root = document.documentElement;
-  const isDark = () => (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
   const say = () => $("#theme").setAttribute("aria-pressed", String(isDark()));
   $("#theme").addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
     localStorage.setItem("mindalle.theme", root.dataset.theme);
     say();
   });
+  system.addEventListener("change", say);
   say();
 }
 
 function fillFromLink() {
   const settings = settingsOfLink(location.hash);
-  if (settings) form.fill(settings);
+  if (!settings) return;
+  form.fill(settings);
+  if (lastStatus) tellOfModels();
 }
 
 for (const run of history.runs) show(run, { isOld: true });

@@ -47,6 +47,10 @@ const WORDS = {
     title: "This was never sent.",
     way: "The page was closed before the server took it. Try again.",
   }),
+  other_model: ({ message: model }) => ({
+    title: `This was made by ${model}, which nobody serves here now.`,
+    way: "The form has its settings; drawn by another model they make another picture.",
+  }),
   no_settings: () => ({
     title: "This file holds no settings.",
     way: "Only PNG pictures made by this service carry them, and only if no program has rewritten the file.",

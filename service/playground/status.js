@@ -25,7 +25,8 @@ export class Status {
       this.onStatus(status);
     } catch (problem) {
       this.strip.dataset.state = "off";
-      this.#show(["Service", problem.code === "invalid_api_key" ? "wants an API key" : inWords({ code: "network", ...problem }).title]);
+      const isLocked = problem.code === "invalid_api_key";
+      this.#show(["Service", isLocked ? "wants an API key" : inWords({ code: "network", ...problem }).title]);
       this.onProblem(problem);
     }
     clearTimeout(this.timer);

@@ -59,7 +59,7 @@ export class Growing {
 
 export const doneOf = (job) => {
   const { codes_done: done = 0, codes_total: total = 0 } = job?.progress ?? {};
-  return total ? done / total : 0;
+  return job?.status === "succeeded" ? 1 : total ? done / total : 0;
 };
 
 /** The view of a run with one job. */

@@ -5,7 +5,8 @@ import { showPicture } from "./pictures.js";
 import { copy, curl, link, python, settingsOf } from "./recipe.js";
 import { altOf, hasScores, isSmall, titleOf } from "./tiles.js";
 
-const NAMES = { model: "Model", num_candidates: "Candidates", temperature: "Temperature", top_k: "Top-k", top_p: "Top-p", seed: "Seed" };
+const NAMES = { model: "Model", num_candidates: "Candidates", temperature: "Temperature", top_k: "Top-k",
+  top_p: "Top-p", seed: "Seed" };
 
 export class Viewer {
   constructor(onReuse) {
@@ -43,14 +44,16 @@ export class Viewer {
           button("Download", () => download(img, job, image), "primary"),
           button("Use these settings", () => { this.dialog.close(); this.onReuse(settings); })),
         this.#recipes(settings, job.parameters.n, image.rank)),
-      el("button", { type: "button", className: "close icon", ariaLabel: "Close", onclick: () => this.dialog.close() }, "×"));
+      iconButton("×", "Close", () => this.dialog.close(), "close icon"));
   }
 
   #steps() {
     const step = (text, label, by) => {
-      const made = button(text, () => { this.#show(this.at + by); $(`[data-by="${by}"]`, this.dialog).focus(); }, "icon");
+      const made = iconButton(text, label, () => {
+        this.#show(this.at + by);
+        $(`[data-by="${by}"]`, this.dialog).focus(); // the dialog's content is new
+      });
       made.dataset.by = by;
-      made.ariaLabel = label;
       return made;
     };
     return el("figcaption", {}, step("‹", "Previous picture", -1),
@@ -67,7 +70,7 @@ export class Viewer {
       announce(isCopied ? `${name} copied.` : `Press Ctrl+C to copy the ${name}.`);
       note.textContent = isCopied ? "Copied." : "Selected: press Ctrl+C to copy it.";
     });
-    const note = el("p", { className: "hint" }, "Each of them makes this picture again: the settings and the seed are in it.");
+    const note = el("p", { className: "hint" }, "Each makes this picture again: the settings and the seed are in it.");
     return el("div", { className: "recipes" },
       el("p", { className: "actions" },
         recipe("link", () => link(settings)),
@@ -77,8 +80,12 @@ export class Viewer {
   }
 }
 
+function iconButton(text, label, onclick, className = "icon") {
+  return Object.assign(button(text, onclick, className), { ariaLabel: label });
+}
+
 function factsOf(job, image, settings) {
-  const rows = Object.entries(NAMES).filter(([name]) => name in settings).map(([name, label]) => [label, settings[name]]);
+  const rows = Object.keys(NAMES).filter((name) => name in settings).map((name) => [NAMES[name], settings[name]]);
   if (hasScores(job)) rows.unshift(["CLIP score", image.score.toFixed(4)]);
   rows.push(["Candidate", `no. ${image.candidate + 1}`], ["Size", job.size?.replace("x", " × ") ?? ""]);
   return el("dl", {}, ...rows.flatMap(([label, value]) => [el("dt", {}, label), el("dd", {}, String(value))]));

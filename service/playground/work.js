@@ -47,7 +47,8 @@ export class Work {
 
   async cancel() {
     for (const cell of this.run.cells.filter(isOpen)) {
-      if (cell.job) cancelJob(cell.job.id).then((job) => this.#take(cell, job), () => {});
+      const onTrouble = (trouble) => this.onChange(cell, { trouble });
+      if (cell.job) cancelJob(cell.job.id).then((job) => this.#take(cell, job), onTrouble);
       else this.#fail(cell, { code: "cancelled" });
     }
   }
@@ -90,6 +91,7 @@ export class Work {
         if (!canWait || waits >= MAX_WAITS || !isOpen(cell)) throw problem;
         this.onChange(cell, { trouble: problem });
         await new Promise((resolve) => setTimeout(resolve, 1000 * (problem.retryAfter ?? 1)));
+        if (!isOpen(cell) || this.stopping.signal.aborted) throw problem;
       }
     }
   }

@@ -16,6 +16,7 @@ from playwright.async_api import Error as PlaywrightError
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
+from service.stopping import stop
 from service.workers import ModelCard
 from tests.e2e.browser import chromium, serious_axe_violations, watched_page
 from tests.servers import RedisServer
@@ -73,9 +74,7 @@ async def _idle_worker(redis: Redis) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        living.cancel()
-        with suppress(asyncio.CancelledError):
-            await living
+        await stop(living)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -176,6 +175,14 @@ async def test_a_field_that_only_the_server_refuses_is_named(page: Page) -> None
     await _draw(page)
     await expect(page.locator(".problem")).to_contain_text("64 codes to draw from")
     await expect(page.locator("#top-k:invalid")).to_have_count(1)
+
+
+async def test_a_link_to_a_model_that_is_not_here_is_told_apart(page: Page, api: LiveApi) -> None:
+    await page.goto(f"{api.url}/#model=tiny-class&prompt=7&seed=3")
+    await expect(page.locator("#notices")).to_contain_text("made by tiny-class")
+    await page.reload()
+    await expect(page.locator("#notices")).to_contain_text("made by tiny-class")
+    await expect(page.locator("#seed")).to_have_value("3")
 
 
 async def test_history_stays_until_it_is_forgotten(page: Page, emptied: Redis) -> None:
