@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -39,6 +39,7 @@ from service.preset_cards import on_demand_cards
 from service.queue import Queue
 from service.redis_connection import check_server, connect, disconnect
 from service.settings import QueueSettings, Settings
+from service.stopping import stop
 from service.sweep import Sweeper, Swept
 from service.tracing import TraceRequests
 from service.workers import Workers
@@ -135,9 +136,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         state.is_draining = True
-        keeping_house.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeping_house
+        await stop(keeping_house)
         await state.queue.close()
         await disconnect(redis)
 

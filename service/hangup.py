@@ -12,6 +12,8 @@ from typing import TypeVar
 
 from starlette.types import Receive
 
+from service.stopping import stop
+
 Result = TypeVar("Result")
 
 
@@ -34,17 +36,9 @@ async def unless_hung_up(receive: Receive, work: Coroutine[object, object, Resul
         listening.result()
         raise ClientGoneError
     finally:
-        await _stop(working)
-        await _stop(listening)
+        await stop(working, listening)
 
 
 async def _hang_up(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _stop(task: asyncio.Future[Result]) -> None:
-    task.cancel()
-    await asyncio.wait({task})
-    if not task.cancelled():
-        task.exception()  # seen here, so that asyncio does not report it as never retrieved

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.hangup import ClientGoneError, unless_hung_up
+from service.stopping import stop
 
 HEARTBEAT_S = 10.0
 _HEARTBEAT = b": still here\n\n"
@@ -97,6 +98,5 @@ async def with_heartbeats(
             yield event.encode()
             coming = asyncio.ensure_future(anext(events, None))
     finally:
-        coming.cancel()
-        await asyncio.wait({coming})
+        await stop(coming)
         await events.aclose()

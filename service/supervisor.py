@@ -23,6 +23,7 @@ from service.child import Child, Program, describe, python
 from service.embedded_valkey import EmbeddedValkey, prepare
 from service.errors import StartRefused
 from service.settings import Settings, environment_with
+from service.stopping import stop
 
 _MAX_DEATHS = 5  # within the window; then there is no point in going on
 _WINDOW_S = 120.0
@@ -113,9 +114,7 @@ class Supervisor:
         watching = [asyncio.create_task(self._keep(child)) for child in self._children.values()]
         greeting = asyncio.create_task(self._greet())
         await self._ending.wait()
-        for task in (*watching, greeting):
-            task.cancel()
-        await asyncio.gather(*watching, greeting, return_exceptions=True)
+        await stop(*watching, greeting)
         await self._end_all()
         if self._failure is not None:
             self._say(self._failure)

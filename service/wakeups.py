@@ -17,6 +17,7 @@ from service.errors import QueueUnavailable
 from service.jobs import TERMINAL
 from service.keys import Key
 from service.redis_connection import backoff_s, translated_errors
+from service.stopping import stop
 
 _log = logging.getLogger(__name__)
 
@@ -85,9 +86,7 @@ class Wakeups:
     async def close(self) -> None:
         """End the subscription."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await stop(self._task)
             self._task = None
 
     @contextmanager

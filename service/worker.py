@@ -29,6 +29,7 @@ from service.leases import LeasePolicy, Leases
 from service.meter import Meter
 from service.model_host import HostedModel, warm_up
 from service.settings import QueueSettings, Settings
+from service.stopping import stop
 from service.sweep import Sweeper
 from service.switchboard import Switchboard
 from service.tracing import Tracing
@@ -132,9 +133,7 @@ class Worker:
         ]
         await self._until_end([claiming, *background])
         await self._drain(claiming)
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        await stop(claiming, *background)
         return 0 if self._death is None else 1
 
     async def _until_end(self, tasks: list[asyncio.Task[None]]) -> None:

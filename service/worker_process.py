@@ -21,6 +21,7 @@ from service.metrics_server import MetricsServer
 from service.model_host import load_model, loading_card
 from service.redis_connection import backoff_s, check_server, connect, disconnect
 from service.settings import Settings
+from service.stopping import stop
 from service.worker import Worker, worker_id
 from service.workers import Workers
 
@@ -54,9 +55,7 @@ async def _run(settings: Settings) -> int:
         await asyncio.to_thread(worker.warm_up)
         return await worker.run()
     finally:
-        beating.cancel()
-        with suppress(asyncio.CancelledError):
-            await beating
+        await stop(beating)
         if server is not None:
             server.shutdown()
             server.server_close()

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import io
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from PIL import Image as Pillow
@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 
 from service.jobs import Failed, Image, Job, Outcome, Progress, Succeeded
 from service.leases import Claim, LeasePolicy, Leases, LeaseState
+from service.stopping import stop
 from service.workers import ModelCard, WorkerInfo, Workers
 
 NUM_STEPS = 16
@@ -144,7 +145,5 @@ async def painting(redis: Redis, card: ModelCard = TEXT_CARD) -> AsyncIterator[P
     try:
         yield painter
     finally:
-        working.cancel()
-        with suppress(asyncio.CancelledError):
-            await working
+        await stop(working)
         await painter.leave()
