@@ -6,16 +6,20 @@ Real Chromium, real server, real queue; the worker is the painter, which waits w
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, Route, expect
+from PIL import Image as Pillow
+from PIL.PngImagePlugin import PngInfo
+from playwright.async_api import Browser, FilePayload, Page, Route, expect
 from playwright.async_api import Error as PlaywrightError
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
+from service.png import KEYWORD
 from service.stopping import stop
 from service.workers import ModelCard
 from tests.e2e.browser import chromium, serious_axe_violations, watched_page
@@ -183,6 +187,23 @@ async def test_a_link_to_a_model_that_is_not_here_is_told_apart(page: Page, api:
     await page.reload()
     await expect(page.locator("#notices")).to_contain_text("made by tiny-class")
     await expect(page.locator("#seed")).to_have_value("3")
+
+
+async def test_settings_are_found_in_every_kind_of_text_chunk(page: Page) -> None:
+    for seed, kind in enumerate(("tEXt", "zTXt", "iTXt", "compressed iTXt")):
+        text = f'{{"model": "tiny", "prompt": "grün", "has_prompt": true, "seed": {seed}}}'
+        info = PngInfo()
+        if kind.endswith("iTXt"):
+            info.add_itxt(KEYWORD, text, "de", "übersetzt", zip=kind != "iTXt")
+        else:
+            info.add_text(KEYWORD, text, zip=kind == "zTXt")
+        file = io.BytesIO()
+        Pillow.new("RGB", (8, 8)).save(file, "PNG", pnginfo=info)
+        await page.set_input_files(
+            "#file", FilePayload(name="a.png", mimeType="image/png", buffer=file.getvalue())
+        )
+        await expect(page.locator("#seed")).to_have_value(str(seed))
+        await expect(page.locator("#prompt")).to_have_value("grün")
 
 
 async def test_history_stays_until_it_is_forgotten(page: Page, emptied: Redis) -> None:
