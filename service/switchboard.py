@@ -57,6 +57,11 @@ class Switchboard:
         self._on_death = on_death
         self._loop = asyncio.get_running_loop()
 
+    @property
+    def num_moves(self) -> int:
+        """Grows with every sign of progress of either thread."""
+        return self.engine.num_moves + self.finishing.num_moves
+
     def start(self) -> None:
         """Start the threads."""
         self.steps.start()

@@ -95,7 +95,7 @@ class Worker:
             self._holdings,
             self._meter,
             start=self._board.start_run,
-            num_rows=lambda: self._board.engine.num_rows,
+            num_rows=self._num_usable_rows,
             num_steps=model.card.num_steps,
         )
         self.on_hang = exit_hung
@@ -199,20 +199,30 @@ class Worker:
                 self._meter.swept(await self._sweeper.sweep())
             await asyncio.sleep(self._settings.queue.sweep_interval_s)
 
-    def _vital_signs(self) -> VitalSigns:
-        engine, is_busy = self._board.engine, self._holdings.is_working
-        now, moves = time.monotonic(), engine.num_moves + self._board.finishing.num_moves
-        if moves != self._moved[0] or not is_busy:
+    def _num_usable_rows(self) -> int:
+        """None while nothing moves: a worker that hangs must not take the jobs that it lost."""
+        is_stuck = self._stuck_s() > self._settings.queue.lease_s / 2
+        return 0 if is_stuck else self._board.engine.num_rows
+
+    def _stuck_s(self) -> float:
+        """Seconds without progress, though there is work."""
+        now, moves = time.monotonic(), self._board.num_moves
+        if moves != self._moved[0] or not self._holdings.is_working:
             self._moved = (moves, now)
-        if now - self._moved[1] > _HUNG_LEASES * self._settings.queue.lease_s:
+        return now - self._moved[1]
+
+    def _vital_signs(self) -> VitalSigns:
+        engine, lease_s = self._board.engine, self._settings.queue.lease_s
+        stuck_s = self._stuck_s()
+        if stuck_s > _HUNG_LEASES * lease_s:
             self.on_hang()
         return VitalSigns(
             state=self._state(),
             rows_total=engine.num_rows,
             rows_busy=min(engine.num_rows, self._holdings.num_undrawn),
-            candidates_per_s=self._meter.candidates_per_s(is_busy),
+            candidates_per_s=self._meter.candidates_per_s(self._holdings.is_working),
             num_steps=engine.num_steps,
-            is_progressing=now - self._moved[1] < self._settings.queue.lease_s,
+            is_progressing=stuck_s < lease_s,
         )
 
     def _state(self) -> WorkerState:

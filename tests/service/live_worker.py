@@ -1,0 +1,81 @@
+"""A real worker with `tiny` inside the test's process, on a real queue."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from service.heartbeat import Heartbeat
+from service.metrics import WorkerMetrics
+from service.model_host import load_model
+from service.settings import Settings
+from service.stopping import stop
+from service.tracing import NoTracing
+from service.worker import Worker
+from service.workers import Workers
+from tests.servers import RedisServer
+
+WAIT_S = 30.0
+
+
+def worker_settings(server: RedisServer, **changes: object) -> Settings:
+    """Eight rows, sweeps often, no metrics port."""
+    values: dict[str, object] = {
+        "model": "tiny",
+        "redis": {"url": SecretStr(server.url)},
+        "queue": {"sweep_interval_s": 0.1},
+        "worker": {"rows": 8, "id": "w1", "metrics_port": 0, "drain_grace_s": 5},
+    }
+    return Settings.model_validate(values | changes)
+
+
+class LiveWorker:
+    """The worker and what can be seen of it."""
+
+    def __init__(self, worker: Worker, registry: CollectorRegistry, heartbeat: Heartbeat) -> None:
+        self.worker = worker
+        self.heartbeat = heartbeat
+        self._registry = registry
+
+    def metric(self, name: str, **labels: str) -> float:
+        """One sample; 0 when there is none."""
+        return self._registry.get_sample_value(name, {"model": "tiny", **labels}) or 0.0
+
+
+@asynccontextmanager
+async def working(settings: Settings, redis: Redis) -> AsyncIterator[LiveWorker]:
+    """A worker until the block ends; it must then drain cleanly."""
+    registry = CollectorRegistry()
+    heartbeat = Heartbeat(Workers(redis), "w1", WorkerMetrics(registry), None)
+    model = await asyncio.to_thread(load_model, settings.model, settings.worker)
+    worker = Worker(settings, redis, model, heartbeat, NoTracing())
+    await asyncio.to_thread(worker.warm_up)
+    running = asyncio.create_task(worker.run())
+    beating = asyncio.create_task(heartbeat.run(0.05))
+    await until(heartbeat.is_ready)
+    try:
+        yield LiveWorker(worker, registry, heartbeat)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        status = await running
+        await stop(beating)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+    assert status == 0
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    give_up = time.monotonic() + WAIT_S
+    while not is_so():
+        assert time.monotonic() < give_up, "it does not come true"
+        await asyncio.sleep(0.01)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+
+from service.errors import StartRefused
+from service.metrics_server import MetricsServer
+
+
+class Health:
+    """What the probes ask."""
+
+    def __init__(self) -> None:
+        self.is_live = self.is_ready = True
+
+
+@pytest.fixture
+def health() -> Health:
+    return Health()
+
+
+@pytest.fixture
+def server(health: Health) -> Iterator[MetricsServer]:
+    registry = CollectorRegistry()
+    Gauge("answer", "The answer.", registry=registry).set(42)
+    server = MetricsServer(
+        "127.0.0.1", 0, registry, is_live=lambda: health.is_live, is_ready=lambda: health.is_ready
+    )
+    server.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def get(server: MetricsServer, path: str) -> httpx.Response:
+    port = server.server_address[1]
+    return httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False)
+
+
+def test_it_serves_the_registry(server: MetricsServer) -> None:
+    answer = get(server, "/metrics")
+    assert "answer 42.0" in answer.text
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
+def test_probes_follow_the_health(server: MetricsServer, health: Health) -> None:
+    assert [get(server, path).status_code for path in ("/livez", "/readyz")] == [200, 200]
+    health.is_ready = False
+    assert [get(server, path).status_code for path in ("/livez", "/readyz")] == [200, 503]
+    health.is_live = False
+    assert get(server, "/livez").status_code == 503
+
+
+def test_other_addresses_are_not_found(server: MetricsServer) -> None:
+    assert get(server, "/secrets").status_code == 404
+
+
+def test_a_taken_port_stops_the_start(server: MetricsServer) -> None:
+    port = int(server.server_address[1])
+    with pytest.raises(StartRefused, match="METRICS_PORT"):
+        MetricsServer("127.0.0.1", port, CollectorRegistry(), lambda: True, lambda: True)
