@@ -34,7 +34,8 @@ COMMANDS = MappingProxyType(
         "eval": ("models.eval", "how good the shipped model's pictures are"),
         "loadtest": ("service.loadtest", "how the service behaves under load"),
         "dlq": ("service.commands.dlq", "jobs that were given up: list, retry, drop"),
-        "config": ("service.commands.config", "show every setting, secrets hidden"),
+        "doctor": ("service.commands.doctor", "what is missing here, and what to do about it"),
+        "config": ("service.commands.config", "every setting: with its value, or as a page"),
         "openapi": ("service.commands.openapi", "print the OpenAPI document"),
     }
 )

@@ -24,8 +24,15 @@ def free_device_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def rows_that_fit(device: torch.device, bytes_per_row: int, *, most: int, part: float = 0.6) -> int:
+def rows_that_fit(
+    device: torch.device,
+    bytes_per_row: int,
+    *,
+    most: int,
+    part: float = 0.6,
+    reserved_bytes: int = 0,
+) -> int:
     """Rows that fit into `part` of a CUDA device's free memory: a multiple of 8, or fewer."""
     free_bytes, _ = torch.cuda.mem_get_info(device)
-    rows = min(most, int(free_bytes * part) // bytes_per_row)
+    rows = min(most, max(0, int((free_bytes - reserved_bytes) * part)) // bytes_per_row)
     return max(1, rows - rows % 8 if rows > 8 else rows)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from models.pipeline import WEIGHTS_FOLDER, LoadOptions, Pipeline, load
-from models.presets import Preset, get_preset
+from models.presets import Preset, Stage2Config, get_preset
 from service.device_memory import rows_that_fit
 from service.engine import Engine
 from service.errors import StartRefused
@@ -63,7 +63,9 @@ def load_model(name: str, settings: WorkerSettings) -> HostedModel:
         model=name,
         weights_digest=_digest(pipeline.preset, settings.checkpoint),
     )
-    num_rows = settings.rows or _rows(pipeline)
+    num_rows = settings.rows or default_rows(
+        options.device, pipeline.preset.stage2, options.dtype.itemsize
+    )
     return HostedModel(pipeline, card, num_rows, time.monotonic() - began)
 
 
@@ -88,12 +90,19 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _rows(pipeline: Pipeline) -> int:
-    device, config = pipeline.options.device, pipeline.preset.stage2
+def default_rows(
+    device: torch.device, config: Stage2Config, number_bytes: int, *, reserved_bytes: int = 0
+) -> int:
+    """Rows by free memory, less `reserved_bytes` for weights that are not loaded yet."""
     if device.type != "cuda":
         return _CPU_ROWS
-    per_position = 2 * config.n_layers * config.embed_dim * pipeline.options.dtype.itemsize
-    return rows_that_fit(device, per_position * config.num_positions, most=_MAX_ROWS)
+    per_position = 2 * config.n_layers * config.embed_dim * number_bytes
+    return rows_that_fit(
+        device,
+        per_position * config.num_positions,
+        most=_MAX_ROWS,
+        reserved_bytes=reserved_bytes,
+    )
 
 
 def _digest(preset: Preset, checkpoint: Path | None) -> str:

@@ -1,4 +1,4 @@
-"""`mindalle config show`: every setting with its value, secrets hidden."""
+"""`mindalle config show|table`: every setting with its value, secrets hidden; or the docs' page."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import sys
 from argparse import ArgumentParser, Namespace
 
 from service import settings
+from service.settings_table import settings_page
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """What to do, and how much to say."""
-    parser.add_argument("action", choices=["show"])
+    parser.add_argument("action", choices=["show", "table"])
     parser.add_argument("--describe", action="store_true", help="say what each setting means")
 
 
 def run(args: Namespace) -> None:
     """Print the settings as a shell would set them."""
+    if args.action == "table":
+        sys.stdout.write(settings_page())
+        return
     loaded = settings.load()
     about = dict(settings.describe())
     for name, value in settings.show(loaded).items():
