@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client import CollectorRegistry
 
+from deploy.scaling import Machine, Rule
 from models.presets import PRESETS
+from service.cli import COMMANDS
 from service.metrics import WorkerMetrics
 from service.settings import Settings, describe
 from tests.deploy.chart import EXAMPLES, environment, pods, rendered
@@ -111,6 +117,44 @@ def test_bucket_bounds_that_are_named_exist() -> None:
 
     assert bounds
     assert bounds <= declared
+
+
+def test_every_command_that_is_named_exists() -> None:
+    texts = " ".join([*TEXTS.values(), (ROOT / "docs/settings.md").read_text()])
+    named = re.findall(r"(?:`|-- )mindalle\s+([a-z]+)(?:\s+([a-z]+))?", texts)
+
+    assert {"doctor", "dlq", "config", "bench", "serve"} <= {command for command, _ in named}
+    for command, verb in named:
+        assert command in COMMANDS
+        if command in ("dlq", "config"):
+            assert verb in _help_of(command)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_pods_and_containers_run_commands_that_exist(name: str) -> None:
+    compose = yaml.safe_load(TEXTS["docker-compose.yml"])["services"]
+    ours = [compose[service]["command"] for service in ("api", "worker", "worker-gpu")]
+    ours += re.findall(r'^CMD \["(\w+)"\]', TEXTS["Dockerfile"], re.M)
+    for pod in pods(rendered(name)).values():
+        if pod["containers"][0]["name"] in ("api", "worker"):
+            ours.append(pod["containers"][0]["args"])
+
+    assert {each if isinstance(each, str) else each[0] for each in ours} == {"api", "worker"}
+
+
+def _help_of(command: str) -> str:
+    parser = argparse.ArgumentParser()
+    importlib.import_module(COMMANDS[command][0]).add_arguments(parser)
+    return parser.format_help()
+
+
+def test_flags_of_the_simulation_exist() -> None:
+    named = set(re.findall(r"(--[a-z-]+) (?:FILE|[\d.]+)", TEXTS["deploy/README.md"]))
+
+    assert named
+    assert named <= set(re.findall(r"--[a-z-]+", (ROOT / "deploy/scaling.py").read_text())) | {
+        "--" + each.name.replace("_", "-") for kind in (Rule, Machine) for each in fields(kind)
+    }
 
 
 def test_ports_are_the_settings_own() -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -21,7 +22,7 @@ from tests.e2e.balancer import Balancer
 from tests.e2e.stack import Process
 from tests.servers import RedisServer, free_port
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 NUM_RESTARTS = 10
 NUM_CALLERS = 4
@@ -79,7 +80,8 @@ class Load:
         """Let the last calls end."""
         self._ending.set()
         for thread in self._threads:
-            thread.join(60)
+            if thread.is_alive():
+                thread.join(60)
 
     def _call(self, seed: int) -> None:
         with Client(self._url) as client:
@@ -126,29 +128,34 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_no_request_fails_while_everything_is_replaced_ten_times(
     balancer: Balancer, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    worker = Pod("worker", 0, tmp_path, environment)
-    api = Pod("api", 0, tmp_path, environment)
-    worker.start_up()
-    api.start_up()
-    balancer.backends = (api.port,)
+    pods: list[Pod] = []
+
+    def started(number: int) -> tuple[Pod, Pod]:
+        """A new worker and a new API process, both ready."""
+        pair = [Pod(kind, number, tmp_path, environment) for kind in ("worker", "api")]
+        pods.extend(pair)
+        with ThreadPoolExecutor(2) as starting:
+            list(starting.map(Pod.start_up, pair))
+        return pair[0], pair[1]
+
     load = Load(f"http://127.0.0.1:{balancer.port}")
-    load.start()
     try:
+        worker, api = started(0)
+        balancer.backends = (api.port,)
+        load.start()
         for number in range(1, NUM_RESTARTS + 1):
-            new_api = Pod("api", number, tmp_path, environment)
-            new_worker = Pod("worker", number, tmp_path, environment)
-            starting = threading.Thread(target=new_worker.start_up)
-            starting.start()
-            new_api.start_up()
-            starting.join()
-            balancer.backends = (new_api.port,)
-            for old in (worker, api):
-                assert old.end(signal.SIGTERM) == 0, old.log.read_text()[-3000:]
-            worker, api = new_worker, new_api
+            old = (worker, api)
+            worker, api = started(number)
+            balancer.backends = (api.port,)
+            for pod in old:
+                assert pod.end(signal.SIGTERM) == 0, pod.log.read_text()[-3000:]
+            assert set(load.outcomes) <= {"ok"}, load.outcomes
+        load.stop()
     finally:
         load.stop()
-        for pod in (worker, api):
-            pod.end(signal.SIGKILL)
+        for pod in pods:
+            if pod.is_running:
+                pod.end(signal.SIGKILL)
 
     assert load.outcomes["ok"] > 3 * NUM_RESTARTS
     assert set(load.outcomes) == {"ok"}, load.outcomes
