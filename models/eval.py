@@ -156,9 +156,8 @@ def read_prompts(path: Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def main(argv: list[str] | None = None) -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description="Measure a model.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which model, on which prompts, judged by whom."""
     parser.add_argument("model", nargs="?", default="emoji")
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--judge", type=Path, help="a checkpoint folder whose CLIP judges")
@@ -168,7 +167,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--art", type=Path, default=Path("runs/emoji-art"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/eval"))
-    args = parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, write the report, print it."""
     pipeline = load(args.model, args.checkpoint)
     judge = load(args.model, args.judge) if args.judge else None
     data = open_data(args.data, args.art, pipeline.preset.stage1.resolution)
@@ -180,6 +182,13 @@ def main(argv: list[str] | None = None) -> None:
     (args.out / "eval.md").write_text(markdown(figures), encoding="utf-8")
     plot(figures, args.out / "best-of-n.png")
     sys.stdout.write(markdown(figures))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command by itself."""
+    parser = argparse.ArgumentParser(description="Measure a model.")
+    add_arguments(parser)
+    run(parser.parse_args(argv))
 
 
 if __name__ == "__main__":

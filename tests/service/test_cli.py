@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from service import cli, png
+from service.settings import describe
+
+COMMANDS = sorted(cli.COMMANDS)
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MINDALLE_MODEL", "tiny")
+    monkeypatch.chdir(tmp_path)
+
+
+def call(*arguments: str) -> int:
+    """The exit status, argparse's included."""
+    try:
+        return cli.main(arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> str:
+    """What came on stderr, which must be one line."""
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return line
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--help") == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {name} " in shown for name in COMMANDS)
+    assert call() == 2
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--version") == 0
+    assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(name, "--help") == 0
+    assert f"mindalle {name}" in capsys.readouterr().out
+
+
+def test_a_misspelt_command_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("generte") == 2
+    assert "generate" in complaint(capsys)
+
+
+def test_the_api_command_loads_no_torch() -> None:
+    code = "import sys, service.cli, service.commands.api; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_config_show_hides_secrets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MINDALLE_API_KEYS", "me:topsecret")
+    monkeypatch.setenv("MINDALLE_REDIS__URL", "redis://:hunter2@db:6379/0")
+    assert call("config", "show") == 0
+    shown = capsys.readouterr().out
+    assert "topsecret" not in shown
+    assert "hunter2" not in shown
+    assert len(shown.splitlines()) == len(dict(describe()))
+
+
+def test_a_wrong_setting_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MINDALLE_WORKER__ROWS", "many")
+    assert call("config", "show") == 2
+    assert "MINDALLE_WORKER__ROWS" in complaint(capsys)
+
+
+WRONG = {
+    "top_k of 0": (["--top-k", "0"], "top_k"),
+    "top_k above the vocabulary": (["--top-k", "65"], "top_k"),
+    "temperature NaN": (["--temperature", "nan"], "temperature"),
+    "temperature 0": (["--temperature", "0"], "temperature"),
+    "top_p above 1": (["--top-p", "1.5"], "top_p"),
+    "no candidates": (["--num-candidates", "0"], "num_candidates"),
+    "more kept than drawn": (["--num-candidates", "2", "-n", "3"], "n:"),
+    "unknown preset": (["--preset", "nope"], "unknown preset 'nope'"),
+    "preset without weights": (["--preset", "mindalle-1.3b"], "checkpoint"),
+    "missing checkpoint": (["--checkpoint", "nowhere"], "nowhere"),
+    "unknown file ending": (["-o", "x.gif"], "x.gif"),
+    "missing folder": (["-o", "no/x.png"], "no"),
+    "text for a class model": (["--preset", "tiny-class"], "class"),
+    "prompt for a model without": (["--preset", "tiny-uncond"], "no prompt"),
+    "server that is not there": (["--url", "http://127.0.0.1:9"], "127.0.0.1:9"),
+}
+
+
+@pytest.mark.parametrize(("flags", "named"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_input_to_generate_is_one_clear_line(
+    flags: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("generate", "a cat", *flags) in (1, 2)
+    assert named in complaint(capsys)
+
+
+def test_a_picture_can_be_made_again_from_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--num-candidates", "3", "--seed", "7", "--top-k", "20"]
+    assert call("generate", "a red heart", *flags, "-n", "1", "-o", "one.png") == 0
+    record = png.read(tmp_path / "one.png")
+    assert (record.prompt, record.seed, record.top_k) == ("a red heart", 7, 20)
+    assert "seed 7" in capsys.readouterr().out
+    assert call("replay", "one.png") == 0
+    assert "the same bytes" in capsys.readouterr().out
+    again = (tmp_path / "one-replay.png").read_bytes()
+    assert again == (tmp_path / "one.png").read_bytes()
+
+
+def test_several_pictures_make_a_sheet_that_can_be_made_again(tmp_path: Path) -> None:
+    assert call("generate", "a cat", "--num-candidates", "3", "--seed", "1", "-o", "all.png") == 0
+    with Pillow.open(tmp_path / "all.png") as image:
+        assert image.size == (64, 64)
+    assert call("replay", "all.png", "-o", "again.png") == 0
+    with Pillow.open(tmp_path / "all.png") as one, Pillow.open(tmp_path / "again.png") as other:
+        assert np.array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_a_long_and_an_empty_prompt_are_legal() -> None:
+    for prompt in ("", "x" * 100_000):
+        assert call("generate", prompt, "--num-candidates", "1", "-o", "picture.png") == 0
+
+
+def test_replay_needs_the_prompt_where_the_file_lacks_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MINDALLE_PROMPT_IN_PNG", "false")
+    assert call("generate", "secret", "--num-candidates", "1", "--seed", "3", "-o", "s.png") == 0
+    capsys.readouterr()
+    assert call("replay", "s.png") == 2
+    assert "--prompt" in complaint(capsys)
+    assert call("replay", "s.png", "--prompt", "secret") == 0
+    assert "the same bytes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("replay", "nothing.png"),
+        ("convert", "nowhere"),
+        ("verify", "nowhere", "--expected", "nowhere"),
+        ("dlq", "list"),
+    ],
+)
+def test_what_is_not_there_is_one_clear_line(
+    arguments: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MINDALLE_REDIS__URL", "redis://127.0.0.1:9/0")
+    assert call(*arguments) == 1
+    assert complaint(capsys).startswith(f"mindalle {arguments[0]}: ")
