@@ -44,7 +44,15 @@ class Child:
         self._reading: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start it; OSError when the program is not there."""
+        """Start it; OSError when the program is not there. A cancellation waits for it."""
+        starting = asyncio.create_task(self._start())
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await starting
+            raise
+
+    async def _start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
             *self.program.command,
             env=dict(self.program.environment),
