@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import astuple, dataclass
 from itertools import repeat
@@ -21,13 +21,13 @@ import torch
 from torch import Tensor
 
 from models.train.captions import Variant
-from models.train.data import DataSet, open_data
+from models.train.data import DataSet, EmojiSet, open_data
 from models.train.start import preset_of, stage1_of
 from models.vqgan import VQGAN
 
 # How often stage 2 sees each kind of variant.
 SHARES = {"plain": 0.56, "colour": 0.2, "background": 0.14, "finish": 0.04, "several": 0.06}
-_NUM_SEVERAL = 4000
+_NUM_SEVERAL = 2000
 _BATCH = 64
 
 
@@ -47,10 +47,10 @@ class CodeTable:
     codes: Tensor
     by_kind: dict[str, tuple[int, ...]]
 
-    def draw(self, rng: Random) -> int:
-        """A row: first a kind by SHARES, then any of that kind."""
-        kinds = [name for name in SHARES if self.by_kind.get(name)]
-        chosen = rng.choices(kinds, [SHARES[name] for name in kinds])[0]
+    def draw(self, rng: Random, shares: Mapping[str, float] = SHARES) -> int:
+        """A row: first a kind by its share, then any of that kind."""
+        kinds = [name for name in shares if self.by_kind.get(name)]
+        chosen = rng.choices(kinds, [shares[name] for name in kinds])[0]
         return rng.choice(self.by_kind[chosen])
 
 
@@ -62,26 +62,29 @@ def table(variants: tuple[Variant, ...], codes: Tensor) -> CodeTable:
     return CodeTable(variants, codes, {name: tuple(rows) for name, rows in groups.items()})
 
 
-def load(folder: Path, is_wanted: Callable[[int], bool] = lambda image: True) -> CodeTable:
-    """Read what `main` wrote, but only the images that are wanted."""
-    variants = [Variant(*row) for row in json.loads((folder / "variants.json").read_text())]
-    rows = [row for row, variant in enumerate(variants) if is_wanted(variant.image)]
-    codes = torch.from_numpy(np.load(folder / "codes.npy")[rows]).long()
-    return table(tuple(variants[row] for row in rows), codes)
+def load(folder: Path) -> CodeTable:
+    """Read what `main` wrote."""
+    variants = tuple(Variant(*row) for row in json.loads((folder / "variants.json").read_text()))
+    return table(variants, torch.from_numpy(np.load(folder / "codes.npy")).long())
 
 
-def all_variants(data: DataSet, share: float = 1.0, seed: int = 0) -> tuple[Variant, ...]:
-    """Every training picture, a share of its allowed variations, and some with several at once."""
+def all_variants(
+    data: DataSet, styles: tuple[str, ...] = (), varied: tuple[str, ...] = (), seed: int = 0
+) -> tuple[Variant, ...]:
+    """Training pictures, their allowed variations, and some with several at once.
+
+    Of the emoji set only art in `styles`, and only variations of art in `varied`; () is all.
+    """
+
+    def is_wanted(variant: Variant) -> bool:
+        wanted = styles if kind(variant) == "plain" else varied
+        return not wanted or not isinstance(data, EmojiSet) or data.style(variant.image) in wanted
+
+    single = [variant for image in data.images for variant in data.variants(image)]
     rng = Random(seed)
-    single = [
-        variant
-        for image in data.images
-        for variant in data.variants(image)
-        if kind(variant) == "plain" or rng.random() < share
-    ]
     drawn = (data.draw(rng) for _ in range(40 * _NUM_SEVERAL))
-    several = dict.fromkeys(variant for variant in drawn if kind(variant) == "several")
-    return (*single, *list(several)[:_NUM_SEVERAL])
+    several = [v for v in dict.fromkeys(drawn) if kind(v) == "several" and is_wanted(v)]
+    return (*filter(is_wanted, single), *several[:_NUM_SEVERAL])
 
 
 @torch.inference_mode()
@@ -110,11 +113,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--art", type=Path, default=Path("runs/emoji-art"))
     parser.add_argument("--data", type=Path, help="a folder of pictures and captions instead")
     parser.add_argument("--out", type=Path, default=Path("runs/codes"))
-    parser.add_argument("--share", type=float, default=1.0, help="of all variations to encode")
+    parser.add_argument("--styles", nargs="*", default=(), help="only these art styles")
+    parser.add_argument("--varied", nargs="*", default=(), help="vary only these art styles")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args(argv)
     size = preset_of(args.checkpoint).stage1.resolution
-    variants = all_variants(open_data(args.data, args.art, size), args.share)
+    data = open_data(args.data, args.art, size)
+    variants = all_variants(data, tuple(args.styles), tuple(args.varied))
     share = -(-len(variants) // args.workers)
     parts = [variants[start : start + share] for start in range(0, len(variants), share)]
     with ProcessPoolExecutor(args.workers) as pool:

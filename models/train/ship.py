@@ -26,10 +26,10 @@ def averaged(run: Path) -> tuple[int, list[tuple[str, Tensor]]]:
     return int(state["step"]), list(state["average"].items())
 
 
-def ship(runs: Path, folder: Path, preset_name: str = "emoji") -> None:
+def ship(runs: Path, folder: Path, stage2_run: Path, preset_name: str = "emoji") -> None:
     """Replace `folder` by the present state of the runs; its README stays."""
     steps1, stage1 = averaged(runs / "stage1")
-    steps2, stage2 = averaged(runs / "stage2")
+    steps2, stage2 = averaged(stage2_run)
     draft = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
     files = [f"tokenizer/{NAME}-vocab.json", f"tokenizer/{NAME}-merges.txt"]
@@ -54,6 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Make a checkpoint folder of the runs.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--stage2", type=Path, help="the stage-2 run, where not in --runs")
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--top-k", type=int)
     parser.add_argument("--top-p", type=float)
@@ -61,7 +62,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     if not args.no_ship:
-        ship(args.runs, args.folder)
+        ship(args.runs, args.folder, args.stage2 or args.runs / "stage2")
     defaults = get_preset("emoji").sampling
     sampling = SamplingDefaults(
         args.temperature or defaults.temperature, args.top_k, args.top_p, defaults.num_candidates

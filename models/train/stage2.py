@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -23,7 +23,7 @@ from torch.multiprocessing.spawn import spawn
 from models.pipeline import LoadOptions, Pipeline
 from models.presets import SamplingDefaults
 from models.train import codes as code_table
-from models.train.data import DataSet, EmojiSet, open_data
+from models.train.data import DataSet, open_data
 from models.train.muon import optimisers
 from models.train.run import Average, Run, Schedule, State, arguments, span, train
 from models.train.sheet import PROMPTS, write_sheet
@@ -50,7 +50,7 @@ def plan_of(steps: int, is_fine_tuning: bool) -> Stage2Plan:
     """From scratch by Muon; a checkpoint goes on as minDALL-E's authors fine-tune it."""
     if is_fine_tuning:
         return Stage2Plan(Schedule(steps, warm_up=1, floor=0.0), None, 1e-4, clip_norm=4.0)
-    return Stage2Plan(Schedule(steps, warm_up=100))
+    return Stage2Plan(Schedule(steps, warm_up=min(100, 1 + steps // 15)))
 
 
 def loss_of(model: Transformer, prefix: Tensor, codes: Tensor, text_weight: float = 0.0) -> Tensor:
@@ -133,13 +133,14 @@ class Batches:
     table: code_table.CodeTable
     to_ids: Callable[[str], list[int]]
     size: int
+    shares: Mapping[str, float] = field(default_factory=lambda: code_table.SHARES)
 
     def draw(self, run: Run, step: int, worker: int, workers: int) -> tuple[Tensor, Tensor]:
         """Prefix ids [b, N] and codes [b, T] of this worker."""
         rng = run.rng(step)
         ids, rows = [], []
         for _ in range(self.size):
-            row = self.table.draw(rng)
+            row = self.table.draw(rng, self.shares)
             text = self.data.caption(self.table.variants[row], rng)
             ids.append(self.to_ids("" if rng.random() < _TEXT_DROPPED else text))
             rows.append(row)
@@ -155,13 +156,6 @@ def _ids_by(args: Namespace, data: DataSet) -> Callable[[str], list[int]]:
     return lambda text: [int(text or 0) if args.prefix == "class" else 0]
 
 
-def _table(args: Namespace, data: DataSet) -> code_table.CodeTable:
-    """All codes, or those in the named art styles only."""
-    if not args.styles or not isinstance(data, EmojiSet):
-        return code_table.load(args.codes)
-    return code_table.load(args.codes, lambda image: data.style(image) in args.styles)
-
-
 def _work(worker: int, args: Namespace, store: str) -> None:
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
@@ -170,8 +164,13 @@ def _work(worker: int, args: Namespace, store: str) -> None:
             "gloo", init_method=f"file://{store}", rank=worker, world_size=args.workers
         )
     data = open_data(args.data, args.art, preset_of(args.checkpoint).stage1.resolution)
-    batches = Batches(data, _table(args, data), _ids_by(args, data), args.batch)
+    batches = Batches(data, code_table.load(args.codes), _ids_by(args, data), args.batch)
+    if args.shares:
+        pairs = (pair.split("=") for pair in args.shares)
+        batches = replace(batches, shares={name: float(share) for name, share in pairs})
     plan = plan_of(args.steps, args.checkpoint is not None)
+    muon_lr = plan.muon_lr and plan.muon_lr * args.rate
+    plan = replace(plan, muon_lr=muon_lr, adam_lr=plan.adam_lr * args.rate)
     trainer = Stage2Trainer(stage2_of(args), Run(args.run, args.seed), plan)
     if args.resume and (state := trainer.run.load()) is not None:
         trainer.restore(state)
@@ -213,7 +212,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--codes", type=Path, default=Path("runs/codes"))
     parser.add_argument("--workers", type=int, default=1, help="processes that share a batch")
     parser.add_argument("--stage1", type=Path, help="a stage-1 run, to draw samples with")
-    parser.add_argument("--styles", nargs="*", help="only these art styles; without, all")
+    parser.add_argument("--start", type=Path, help="begin with another run's averaged weights")
+    parser.add_argument("--rate", type=float, default=1.0, help="times the recipe's learning rate")
+    parser.add_argument("--shares", nargs="*", default=(), help="such as plain=0.5 colour=0.5")
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
     parser.add_argument("--prefix", choices=("text", "class", "none"), default="text")
     parser.add_argument("--classes", type=int, default=0, help="how many, with --prefix class")

@@ -55,6 +55,9 @@ def stage2_of(args: Namespace) -> Transformer:
         shape = replace(get_preset("emoji").stage2, vocab_size_txt=vocab_size(args.tokenizer))
         model = Transformer(shape)
         initialise(model, args.seed)
+        if args.start:
+            state = torch.load(args.start / "state.pt", weights_only=True)
+            model.load_state_dict(state["average"])
         return model
     source = checkpoints.open_checkpoint(args.checkpoint)
     if args.prefix == source.preset.stage2.prefix:
