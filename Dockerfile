@@ -28,7 +28,8 @@ FROM build AS build-worker
 ARG TORCH_INDEX=""
 RUN --mount=type=cache,target=/root/.cache/pip \
     if [ -n "$TORCH_INDEX" ]; then \
-        /opt/mindalle/bin/pip install --no-compile --index-url "$TORCH_INDEX" torch torchvision; \
+        /opt/mindalle/bin/pip install --no-compile -c constraints.txt \
+            --index-url "$TORCH_INDEX" torch torchvision; \
     fi \
     && /opt/mindalle/bin/pip install --no-compile -c constraints.txt '.[worker,otel]'
 
