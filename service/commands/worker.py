@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from argparse import ArgumentParser, Namespace
+from typing import NoReturn
 
 from models.errors import CheckpointError
 from service import logs, settings, worker_process
@@ -16,12 +19,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     """No flags: everything is a setting."""
 
 
-def run(args: Namespace) -> int:
+def run(args: Namespace) -> NoReturn:
     """Work until a signal."""
     loaded = settings.load()
     logs.configure("worker", level=loaded.log_level, style=loaded.log_format)
     sys.setswitchinterval(_SWITCH_S)
     try:
-        return worker_process.run(loaded)
+        status = worker_process.run(loaded)
     except CheckpointError as error:  # status 2 tells a supervisor that a restart won't help
         raise CommandError(str(error), 2) from None
+    logging.shutdown()
+    os._exit(status)  # all is closed; taking torch apart would take seconds of a busy machine
