@@ -38,10 +38,10 @@ from service.middleware import BodyLimit, CloseWhileDraining, Observe, RequestId
 from service.preset_cards import on_demand_cards
 from service.queue import Queue
 from service.redis_connection import check_server, connect, disconnect
+from service.request_tracing import TraceRequests
 from service.settings import QueueSettings, Settings
 from service.stopping import stop
 from service.sweep import Sweeper, Swept
-from service.tracing import TraceRequests
 from service.workers import Workers
 
 _EXPOSED_HEADERS = [

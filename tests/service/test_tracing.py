@@ -14,7 +14,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from service import otel, tracing
 from service.jobs import Job, new_job_id
 from service.otel import OtelTracing
-from service.tracing import NoTracing, TraceRequests, Tracing
+from service.request_tracing import TraceRequests
+from service.tracing import NoTracing, Tracing
 from tests.otlp import receiving
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
