@@ -54,7 +54,7 @@ def test_what_runs_is_finished_and_what_waits_stays(stack: Stack, client: Client
     assert worker.end(signal.SIGTERM) == 0
     assert client.job(runs.id).status == "succeeded"
     assert (client.job(waits.id).status, client.job(waits.id).attempts) == ("queued", 0)
-    assert stack.http.get("/readyz").status_code == 503
+    stack.until(lambda: not stack.is_ready())
     worker.start("worker")
     assert client.wait(waits.id).status == "succeeded"
     assert client.job(waits.id).attempts == 1
