@@ -153,9 +153,7 @@ class WorkerMetrics:
             "mindalle_step_seconds", "Time of one step of the whole batch.",
             ["model"], buckets=_STAGE_SECONDS, registry=registry,
         )  # fmt: skip
-        self.rows_total = Gauge(
-            "mindalle_rows", "Rows of the batch.", ["model"], registry=registry
-        )
+        self.rows_total = Gauge("mindalle_rows", "Rows of the batch.", ["model"], registry=registry)
         self.rows_busy = Gauge("mindalle_rows_busy", "Rows in use.", ["model"], registry=registry)
         self.batch_fill = Histogram(
             "mindalle_batch_fill_ratio", "Busy rows of all rows, per step.",
