@@ -1,7 +1,7 @@
 // Prompts to begin with, by model. A model that is not named gets those of its kind.
 
 const BY_MODEL = {
-  emoji: ["red heart", "cool face", "green apple", "pizza", "fox in the snow", "rocket at night", "blue butterfly"],
+  emoji: ["red heart", "cool face", "green apple", "pizza", "sunflower", "penguin", "tulip", "birthday cake"],
   "mindalle-1.3b": ["a painting of a cat with sunglasses in the frame", "a snowy owl in a birch forest",
     "an armchair in the shape of an avocado", "sunset over a lake with mountains"],
   "mindalle-imagenet-class": [
