@@ -16,8 +16,8 @@ import httpx
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from service.broker.redis_connection import check_server, connect, disconnect, translated_errors
 from service.errors import QueueUnavailable, StartRefused
-from service.redis_connection import check_server, connect, disconnect, translated_errors
 from service.settings import Settings, is_loopback
 
 Verdict = Literal["ok", "warning", "problem", "skipped"]

@@ -18,8 +18,8 @@ from models.transformer import Transformer
 from models.weights import on_meta
 from service.doctor import Finding
 from service.errors import StartRefused
-from service.model_host import default_rows, load_options
 from service.settings import Settings
+from service.worker.model_host import default_rows, load_options
 
 
 def examine_model(settings: Settings) -> list[Finding]:

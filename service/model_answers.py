@@ -6,8 +6,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
+from service.broker.workers import ModelCard, WorkerInfo, WorkerState
 from service.schemas import MAX_IMAGES, MAX_PARTIAL_IMAGES
-from service.workers import ModelCard, WorkerInfo, WorkerState
 
 
 class ModelLimits(BaseModel):

@@ -17,8 +17,8 @@ from models.presets import Preset
 from models.sampling import InvalidSamplingError
 from service import png
 from service.cli import CommandError
-from service.engine import row_params
 from service.jobs import Job, OutputFormat
+from service.worker.engine import row_params
 
 
 def check(job: Job, preset: Preset) -> None:

@@ -6,8 +6,8 @@ For models whose workers come on demand. Loads no weights and no torch.
 from __future__ import annotations
 
 from models.presets import PRESETS, Preset
+from service.broker.workers import ModelCard
 from service.errors import StartRefused
-from service.workers import ModelCard
 
 _MAX_CANDIDATES = 96  # a job that is larger than a worker's rows enters in parts
 

@@ -21,14 +21,14 @@ def _modules_after(statement: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "statement", ["import service.app, service.server", "import service.client"]
+    "statement", ["import service.api.app, service.api.server", "import service.client"]
 )
 def test_the_api_and_its_client_load_no_torch(statement: str) -> None:
     assert not _modules_after(statement) & {"torch", "torchvision", "open_clip", "PIL", "numpy"}
 
 
 def test_the_worker_loads_no_web_framework() -> None:
-    assert not _modules_after("import service.worker") & {"fastapi", "uvicorn"}
+    assert not _modules_after("import service.worker.worker") & {"fastapi", "uvicorn"}
 
 
 def test_the_client_loads_no_server() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from service.app import create_app
+from service.api.app import create_app
 from service.settings import Settings
 
 SNAPSHOT = Path(__file__).with_name("openapi.json")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from service import logs, server, settings
+from service import logs, settings
+from service.api import server
 
 
 def add_arguments(parser: ArgumentParser) -> None:

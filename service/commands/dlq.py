@@ -9,8 +9,8 @@ from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime
 
 from service import settings
-from service.dead_letters import DeadLetter, DeadLetters
-from service.redis_connection import connect, disconnect
+from service.broker.dead_letters import DeadLetter, DeadLetters
+from service.broker.redis_connection import connect, disconnect
 from service.settings import Settings
 
 

@@ -19,8 +19,8 @@ from service import offline, settings
 from service.cli import CommandError
 from service.client import ApiError, Client
 from service.jobs import MAX_SEED, Job, OutputFormat, new_seed
-from service.model_host import load_model
 from service.settings import Settings
+from service.worker.model_host import load_model
 
 _FORMATS: dict[str, OutputFormat] = {
     ".png": "png",

@@ -6,7 +6,7 @@ import json
 import sys
 from argparse import ArgumentParser, Namespace
 
-from service.app import create_app
+from service.api.app import create_app
 from service.settings import Settings
 
 

@@ -12,8 +12,8 @@ from PIL import Image as Pillow
 from service import offline, png, settings
 from service.cli import CommandError
 from service.jobs import Job, OutputFormat
-from service.model_host import HostedModel, load_model
 from service.png import Record
+from service.worker.model_host import HostedModel, load_model
 
 _FORMATS: dict[str | None, OutputFormat] = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
 

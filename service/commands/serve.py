@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from service import logs, settings, supervisor
+from service import logs, settings
+from service.local import supervisor
 
 
 def add_arguments(parser: ArgumentParser) -> None:

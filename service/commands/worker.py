@@ -9,8 +9,9 @@ from argparse import ArgumentParser, Namespace
 from typing import NoReturn
 
 from models.errors import CheckpointError
-from service import logs, settings, worker_process
+from service import logs, settings
 from service.cli import CommandError
+from service.worker import worker_process
 
 _SWITCH_S = 0.0005  # the stepping thread waits at most so long for the event loop to let it on
 

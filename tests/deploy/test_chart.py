@@ -11,7 +11,7 @@ from helm_python.chart import lint
 from jsonschema import Draft202012Validator
 
 from models.presets import PRESETS
-from service.keys import Key
+from service.broker.keys import Key
 from tests.deploy.chart import (
     EXAMPLES,
     FOLDER,

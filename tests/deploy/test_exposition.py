@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from service.meter import Meter
 from service.metrics import ApiMetrics, WorkerMetrics
+from service.worker.meter import Meter
 
 
 def api() -> bytes:

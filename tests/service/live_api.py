@@ -13,8 +13,8 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from service.api_state import ApiState
-from service.app import create_app
+from service.api.api_state import ApiState
+from service.api.app import create_app
 from service.settings import Settings
 from tests.servers import RedisServer
 

@@ -13,14 +13,14 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from service.heartbeat import Heartbeat
+from service.broker.workers import Workers
 from service.metrics import WorkerMetrics
-from service.model_host import load_model
 from service.settings import Settings
 from service.stopping import stop
 from service.tracing import NoTracing
-from service.worker import Worker
-from service.workers import Workers
+from service.worker.heartbeat import Heartbeat
+from service.worker.model_host import load_model
+from service.worker.worker import Worker
 from tests.servers import RedisServer
 
 WAIT_S = 30.0

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from redis.asyncio import Redis
 
+from service.broker.leases import Claim, LeasePolicy, Leases
+from service.broker.queue import Limits, Queue
+from service.broker.sweep import Sweeper
 from service.jobs import Image, Job, Succeeded, new_job_id
-from service.leases import Claim, LeasePolicy, Leases
-from service.queue import Limits, Queue
-from service.sweep import Sweeper
 from tests.conftest import Clock
 
 MODEL = "tiny"

@@ -16,10 +16,10 @@ from dataclasses import replace
 from PIL import Image as Pillow
 from redis.asyncio import Redis
 
+from service.broker.leases import Claim, LeasePolicy, Leases, LeaseState
+from service.broker.workers import ModelCard, WorkerInfo, Workers
 from service.jobs import Failed, Image, Job, Outcome, Progress, Succeeded
-from service.leases import Claim, LeasePolicy, Leases, LeaseState
 from service.stopping import stop
-from service.workers import ModelCard, WorkerInfo, Workers
 
 NUM_STEPS = 16
 FAILING_PROMPT = "please fail"

@@ -8,7 +8,7 @@ import httpx
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from service.workers import Workers
+from service.broker.workers import Workers
 from tests.servers import RedisServer
 from tests.service.live_api import LiveApi, api_settings, serving
 from tests.service.painter import TEXT_CARD, Painter, painting

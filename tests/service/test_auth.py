@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from service.api.auth import ANONYMOUS, KeyRing
 from service.api_keys import ApiKey
-from service.auth import ANONYMOUS, KeyRing
 from service.errors import Unauthenticated
 
 KEYS = (ApiKey.parse("alice:s3cret:3"), ApiKey.parse("plain"))

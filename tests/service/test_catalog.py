@@ -6,10 +6,10 @@ import pytest
 from redis.asyncio import Redis
 
 from models.presets import PRESETS
-from service.catalog import Catalog
+from service.api.catalog import Catalog
+from service.broker.workers import WorkerInfo, Workers
 from service.errors import ModelNotFound, NoWorker
 from service.preset_cards import preset_card
-from service.workers import WorkerInfo, Workers
 from tests.service.painter import CLASS_CARD, TEXT_CARD
 
 

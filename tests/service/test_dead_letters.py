@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 from redis.asyncio import Redis
 
-from service.dead_letters import DeadLetters
+from service.broker.dead_letters import DeadLetters
+from service.broker.keys import Key
 from service.errors import NotFound
 from service.jobs import Job, JobStatus
-from service.keys import Key
 from tests.service.makers import claim_one, make_leases, make_queue, put
 
 

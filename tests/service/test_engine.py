@@ -9,8 +9,9 @@ import torch
 
 from models.generate import run_to_end
 from models.pipeline import Pipeline, load
-from service.engine import Engine, row_params
-from service.engine_events import (
+from service.jobs import Job
+from service.worker.engine import Engine, row_params
+from service.worker.engine_events import (
     Crashed,
     Drawn,
     Entered,
@@ -20,8 +21,7 @@ from service.engine_events import (
     Refused,
     Shrunk,
 )
-from service.faults import Faults
-from service.jobs import Job
+from service.worker.faults import Faults
 from tests.service.makers import make_job
 
 ROWS = 8

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from service.broker.leases import Leases
 from service.jobs import Image, Succeeded
-from service.leases import Leases
 from tests.servers import RedisServer
 from tests.service.live_api import LiveApi, api_settings, serving
 from tests.service.painter import POLICY, TEXT_CARD, Painter

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 
+from service.broker.keys import Key
+from service.broker.queue import Limits
 from service.jobs import Priority
-from service.keys import Key
-from service.queue import Limits
 from tests.conftest import Clock
 from tests.service.makers import (
     LEASE_S,

@@ -12,9 +12,9 @@ from PIL import Image as Pillow
 
 from models.clip import to_bytes
 from models.pipeline import Pipeline, load
-from service.engine_events import Crashed, Drawn, Entered, Event, Glimpse, Left
-from service.finishing import Finished, Finishing, FinishingCrashed, PartialImage, Product
 from service.jobs import Job, Succeeded
+from service.worker.engine_events import Crashed, Drawn, Entered, Event, Glimpse, Left
+from service.worker.finishing import Finished, Finishing, FinishingCrashed, PartialImage, Product
 from tests.service.makers import make_job
 
 WAIT_S = 30.0

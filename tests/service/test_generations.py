@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as Pillow
 from redis.asyncio import Redis
 
-from service.queue import Queue
+from service.broker.queue import Queue
 from tests.service.live_api import LiveApi
 from tests.service.painter import CLASS_CARD, FAILING_PROMPT, UNCOND_CARD, Painter, paint, painting
 

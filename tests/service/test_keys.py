@@ -5,11 +5,11 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from service.dead_letters import DeadLetters
+from service.broker.dead_letters import DeadLetters
+from service.broker.keys import GROUP, ROUTE, Key
+from service.broker.leases import Leases
+from service.broker.queue import Idempotency, Limits, Queue
 from service.jobs import Expired, Failed, Outcome, Priority
-from service.keys import GROUP, ROUTE, Key
-from service.leases import Leases
-from service.queue import Idempotency, Limits, Queue
 from tests.service.makers import (
     MODEL,
     ROOMY,

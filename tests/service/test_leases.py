@@ -11,11 +11,11 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from service.broker.keys import GROUP, Key
+from service.broker.leases import Claim, Leases, LeaseState
+from service.broker.sweep import Sweeper
 from service.errors import QueueUnavailable
 from service.jobs import Expired, JobStatus, Progress
-from service.keys import GROUP, Key
-from service.leases import Claim, Leases, LeaseState
-from service.sweep import Sweeper
 from tests.conftest import Clock
 from tests.service.makers import (
     LEASE_S,

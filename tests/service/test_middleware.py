@@ -8,12 +8,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.types import Message, Receive, Scope, Send
 
-from service.envelope import ErrorEnvelope
+from service.api.envelope import ErrorEnvelope
+from service.api.hangup import ClientGoneError
+from service.api.middleware import BodyLimit, Observe, RequestId, SecurityHeaders
 from service.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType
-from service.hangup import ClientGoneError
 from service.logs import JsonLines
 from service.metrics import ApiMetrics
-from service.middleware import BodyLimit, Observe, RequestId, SecurityHeaders
 
 
 async def _echo(scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from service.api.outcomes import check_succeeded
 from service.errors import (
     DeadlinePassed,
     DomainError,
@@ -12,7 +13,6 @@ from service.errors import (
     JobFailed,
 )
 from service.jobs import Job, JobError, JobStatus, JobView, Progress, new_job_id
-from service.outcomes import check_succeeded
 
 
 def _view(status: JobStatus, error: JobError | None = None) -> JobView:

@@ -4,8 +4,8 @@ import pytest
 from redis.asyncio import Redis
 
 from models.presets import PRESETS
+from service.broker.keys import Key
 from service.errors import StartRefused
-from service.keys import Key
 from service.preset_cards import on_demand_cards, preset_card
 from tests.servers import RedisServer
 from tests.service.live_api import api_settings, serving

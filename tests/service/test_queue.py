@@ -5,6 +5,8 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
+from service.broker.keys import GROUP, Key
+from service.broker.leases import LeaseState
 from service.errors import (
     DeadlinePassed,
     ImageNotFound,
@@ -13,8 +15,6 @@ from service.errors import (
     QueueUnavailable,
 )
 from service.jobs import Failed, JobStatus, Priority, Progress
-from service.keys import GROUP, Key
-from service.leases import LeaseState
 from tests.conftest import Clock
 from tests.servers import free_port
 from tests.service.makers import (

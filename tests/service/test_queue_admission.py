@@ -5,14 +5,14 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
+from service.broker.keys import Key
+from service.broker.queue import Idempotency, Limits
 from service.errors import (
     IdempotencyMismatch,
     KeyShareExceeded,
     QueueFull,
     RateLimited,
 )
-from service.keys import Key
-from service.queue import Idempotency, Limits
 from tests.conftest import Clock
 from tests.service.makers import (
     MODEL,

@@ -11,9 +11,9 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
+from service.broker.redis_connection import backoff_s, check_server, connect, disconnect
 from service.errors import QueueUnavailable, StartRefused
 from service.jobs import JobStatus
-from service.redis_connection import backoff_s, check_server, connect, disconnect
 from service.settings import RedisSettings
 from tests.servers import RedisServer, binary, free_port
 from tests.service.makers import claim_one, make_leases, make_queue, make_sweeper, put, success

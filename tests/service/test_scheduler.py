@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from service.scheduler import Entry, Scheduler
+from service.worker.scheduler import Entry, Scheduler
 
 NEVER = float("inf")
 

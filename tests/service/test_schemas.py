@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from service.problems import invalid_request
+from service.api.problems import invalid_request
 from service.schemas import ImageRequest
 
 

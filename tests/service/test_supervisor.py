@@ -12,12 +12,12 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from service import welcome
-from service.child import Child, Program
-from service.embedded_valkey import prepare
 from service.errors import StartRefused
+from service.local import welcome
+from service.local.child import Child, Program
+from service.local.embedded_valkey import prepare
+from service.local.supervisor import Plan, Supervisor, plan
 from service.settings import Settings
-from service.supervisor import Plan, Supervisor, plan
 
 WAIT_S = 30.0
 

@@ -4,7 +4,7 @@ import asyncio
 
 from redis.asyncio import Redis
 
-from service.sweep import Swept
+from service.broker.sweep import Swept
 from tests.conftest import Clock
 from tests.service.makers import (
     LEASE_S,

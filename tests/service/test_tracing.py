@@ -12,9 +12,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from service import otel, tracing
+from service.api.request_tracing import TraceRequests
 from service.jobs import Job, new_job_id
 from service.otel import OtelTracing
-from service.request_tracing import TraceRequests
 from service.tracing import NoTracing, Tracing
 from tests.otlp import receiving
 

@@ -4,8 +4,8 @@ import asyncio
 
 from redis.asyncio import Redis
 
-from service.keys import Key
-from service.wakeups import Wakeups
+from service.broker.keys import Key
+from service.broker.wakeups import Wakeups
 
 
 async def subscribed(redis: Redis) -> None:

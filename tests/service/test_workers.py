@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from redis.asyncio import Redis
 
-from service.keys import GROUP, Key
-from service.workers import ModelCard, WorkerInfo, Workers
+from service.broker.keys import GROUP, Key
+from service.broker.workers import ModelCard, WorkerInfo, Workers
 from tests.service.makers import MODEL, claim_one, make_leases, make_queue, put, success
 
 CARD = ModelCard(

@@ -1,0 +1,1 @@
+"""The API process: HTTP in, jobs out, answers back. Imports no torch."""

@@ -1,0 +1,203 @@
+"""From a request's body to a job in the queue, or to the reason why not.
+
+`make_job` is pure: body, model card and rules in, job out. `admit` asks the catalog and the queue.
+Knows no HTTP beyond the body's schema.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Self
+
+from service.api.api_state import ApiState, Origin
+from service.api.auth import Caller
+from service.broker.queue import Enqueued, Idempotency, Limits
+from service.broker.workers import ModelCard
+from service.errors import DomainError, Draining, InvalidRequest
+from service.jobs import Job, Priority, new_job_id, new_seed
+from service.metrics import ADMISSION_REASONS
+from service.schemas import ImageRequest
+from service.settings import QueueSettings, Settings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the operator decides for every job."""
+
+    default_deadline_s: float
+    max_deadline_s: float
+    embed_prompt: bool
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The part of the settings that ends up in jobs."""
+        return cls(
+            default_deadline_s=settings.api.default_deadline_s,
+            max_deadline_s=settings.api.max_deadline_s,
+            embed_prompt=settings.prompt_in_png,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A job in the queue, the card of the model that will make it, the limits it was under."""
+
+    enqueued: Enqueued
+    card: ModelCard
+    limits: Limits
+
+    @property
+    def job(self) -> Job:
+        """The job as the queue holds it."""
+        return self.enqueued.job
+
+    def rate_headers(self) -> dict[str, str]:
+        """What is left of the key's rate, in the words of OpenAI's API."""
+        limits, remaining = self.limits, self.enqueued.remaining
+        reset_s = (limits.key_burst - remaining) / limits.key_rate_per_s
+        return {
+            "x-ratelimit-limit-requests": str(limits.key_burst),
+            "x-ratelimit-remaining-requests": str(remaining),
+            "x-ratelimit-reset-requests": f"{max(reset_s, 0.0):.3f}s",
+        }
+
+
+async def admit(
+    state: ApiState, body: ImageRequest, origin: Origin, idempotency: Idempotency | None = None
+) -> Admitted:
+    """Queue what the body asks for.
+
+    Raises:
+        InvalidRequest, ModelNotFound: the body is at fault.
+        Draining, NoWorker, QueueUnavailable, QueueFull, RateLimited, KeyShareExceeded: not now.
+        IdempotencyMismatch: the key came with another body before.
+    """
+    model = state.catalog.default_model if body.model is None else body.model
+    try:
+        if state.is_draining:
+            raise Draining
+        card = await state.catalog.card(model)
+        job = make_job(body, card, Rules.of(state.settings), origin)
+        limits = limits_for(origin.caller, state.settings.queue)
+        enqueued = await state.queue.enqueue(job, limits, idempotency)
+    except DomainError as error:
+        if error.code in ADMISSION_REASONS:
+            state.metrics.rejected.labels(state.catalog.label(model), error.code).inc()
+        raise
+    if not enqueued.existed:
+        state.metrics.admitted.labels(card.model).inc()
+        logger.info("job accepted", extra={"job_id": job.id, "model": job.model})
+    return Admitted(enqueued, card, limits)
+
+
+def limits_for(caller: Caller, settings: QueueSettings) -> Limits:
+    """What the queue may hold, and what of it this caller may have."""
+    return Limits(
+        max_depth=settings.max_depth,
+        max_candidates=settings.max_candidates,
+        key_candidates=settings.key_candidates,
+        key_rate_per_s=settings.key_rate_per_s,
+        key_burst=settings.key_burst,
+        weight=caller.weight,
+    )
+
+
+def make_job(body: ImageRequest, card: ModelCard, rules: Rules, origin: Origin) -> Job:
+    """The job that the body asks for, with every default filled in.
+
+    Raises:
+        InvalidRequest: this model can't do it; `param` names the field.
+    """
+    n = body.n or 1
+    return Job(
+        id=new_job_id(),
+        model=card.model,
+        prompt=_prompt(body.prompt, card),
+        seed=new_seed() if body.seed is None else body.seed,
+        n=n,
+        num_candidates=_num_candidates(body.num_candidates, n, card),
+        top_k=_top_k(body.top_k, card),
+        top_p=card.default_top_p if body.top_p is None else body.top_p,
+        temperature=card.default_temperature if body.temperature is None else body.temperature,
+        priority=Priority[(body.priority or "normal").upper()],
+        output_format=body.output_format or "png",
+        size=_size(body.size, card),
+        partial_images=body.partial_images or 0,
+        deadline_s=_deadline_s(body.deadline_s, rules),
+        embed_prompt=rules.embed_prompt,
+        num_steps=card.num_steps,
+        key_id=origin.caller.key_id,
+        request_id=origin.request_id,
+        traceparent=origin.traceparent,
+    )
+
+
+def _prompt(prompt: str | int | None, card: ModelCard) -> str | int | None:
+    if card.prompt_kind == "class":
+        return _class_id(prompt, card)
+    if card.prompt_kind == "none":
+        if prompt in (None, ""):
+            return None
+        raise InvalidRequest(
+            f"{card.model} draws without a prompt: leave it empty.", param="prompt"
+        )
+    if not isinstance(prompt, str) or not prompt:
+        raise InvalidRequest(f"{card.model} needs a text as its prompt.", param="prompt")
+    return prompt
+
+
+def _class_id(prompt: str | int | None, card: ModelCard) -> int:
+    num_classes = card.num_classes or 0
+    text = str(prompt).strip() if isinstance(prompt, str) else ""
+    if text.isascii() and text.isdecimal() and len(text) <= len(str(num_classes)):
+        prompt = int(text)
+    if not isinstance(prompt, int) or not 0 <= prompt < num_classes:
+        raise InvalidRequest(
+            f"{card.model} needs a class id as its prompt: 0 to {num_classes - 1}.", param="prompt"
+        )
+    return prompt
+
+
+def _num_candidates(asked: int | None, n: int, card: ModelCard) -> int:
+    most = card.max_candidates
+    if n > most:
+        raise InvalidRequest(f"{card.model} makes at most {most} images at once.", param="n")
+    if asked is None:
+        return max(n, min(card.default_num_candidates, most))
+    if asked < n:
+        raise InvalidRequest(f"num_candidates must be at least n, {n}.", param="num_candidates")
+    if asked > most:
+        raise InvalidRequest(
+            f"{card.model} makes at most {most} candidates at once.", param="num_candidates"
+        )
+    return asked
+
+
+def _top_k(asked: int | None, card: ModelCard) -> int | None:
+    if asked is None:
+        return card.default_top_k
+    if asked > card.vocab_size:
+        raise InvalidRequest(
+            f"{card.model} has {card.vocab_size} codes to draw from; top_k can't be more.",
+            param="top_k",
+        )
+    return asked
+
+
+def _size(asked: str | None, card: ModelCard) -> str:
+    if asked not in (None, "auto", card.size):
+        raise InvalidRequest(f"{card.model} makes {card.size} or auto.", param="size")
+    return card.size
+
+
+def _deadline_s(asked: float | None, rules: Rules) -> float:
+    if asked is None:
+        return rules.default_deadline_s
+    if asked > rules.max_deadline_s:
+        raise InvalidRequest(
+            f"deadline_s can be at most {rules.max_deadline_s:g}.", param="deadline_s"
+        )
+    return asked

@@ -1,0 +1,104 @@
+"""What the API process holds while it runs, and how a route gets at it.
+
+Plain data: made once by app.py, handed to routes as a dependency. Decides nothing. Dependencies are
+coroutines throughout: FastAPI would send a plain function to a thread for each request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from service.api.auth import Caller, KeyRing
+from service.api.catalog import Catalog
+from service.api.middleware import TRACEPARENT
+from service.broker.queue import Queue
+from service.metrics import ApiMetrics
+from service.settings import Settings
+
+
+@dataclass(slots=True)
+class ApiState:
+    """The parts of the API process. `is_draining`: it answers what waits and takes no more."""
+
+    settings: Settings
+    queue: Queue
+    catalog: Catalog
+    keys: KeyRing
+    metrics: ApiMetrics
+    is_draining: bool = False
+    num_waiting: int = 0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count a caller that waits for its images, so that draining lasts until it has them."""
+        self.num_waiting += 1
+        try:
+            yield
+        finally:
+            self.num_waiting -= 1
+
+
+async def api_state(request: Request) -> ApiState:
+    """The state of the process that answers this request."""
+    return cast(ApiState, request.app.state.api)
+
+
+State = Annotated[ApiState, Depends(api_state)]
+
+_bearer = HTTPBearer(auto_error=False, description="An API key, where the server needs one.")
+
+
+async def caller(
+    state: State,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+) -> Caller:
+    """Who calls; raises Unauthenticated where a key is needed and none that is known came."""
+    return state.keys.identify(credentials.credentials if credentials else None)
+
+
+CallerOfRequest = Annotated[Caller, Depends(caller)]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a job comes from: the caller, for fairness, and the request, for tracing."""
+
+    caller: Caller
+    request_id: str | None = None
+    traceparent: str | None = None
+
+
+async def origin(request: Request, caller: CallerOfRequest) -> Origin:
+    """Caller and ids of this request; a malformed trace context is as good as none (W3C)."""
+    traceparent = request.headers.get("traceparent", "")
+    return Origin(
+        caller,
+        request_id=request.state.request_id,
+        traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else None,
+    )
+
+
+OriginOfRequest = Annotated[Origin, Depends(origin)]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUrls:
+    """Maps a rank to the address of the image."""
+
+    prefix: str
+
+    def __call__(self, rank: int) -> str:
+        """Where the image of this rank is."""
+        return f"{self.prefix}{rank}"
+
+
+def image_urls(request: Request, state: ApiState, job_id: str) -> ImageUrls:
+    """The addresses of a job's images, as this client can reach them."""
+    base = state.settings.api.public_url or str(request.base_url)
+    return ImageUrls(f"{base.rstrip('/')}/v1/jobs/{job_id}/images/")

@@ -1,0 +1,183 @@
+"""The API process: its parts put together, its life from start to drain.
+
+`create_app` builds, the lifespan connects and disconnects. What the routes do is in their files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from redis.asyncio import Redis
+
+import service
+from models.presets import PRESETS
+from service import tracing
+from service.api import (
+    generations,
+    health,
+    job_routes,
+    model_routes,
+    openapi,
+    playground_routes,
+    problems,
+)
+from service.api.api_state import ApiState
+from service.api.auth import KeyRing
+from service.api.catalog import Catalog
+from service.api.envelope import ErrorEnvelope
+from service.api.middleware import (
+    BodyLimit,
+    CloseWhileDraining,
+    Observe,
+    RequestId,
+    SecurityHeaders,
+)
+from service.api.request_tracing import TraceRequests
+from service.broker.leases import LeasePolicy
+from service.broker.queue import Queue
+from service.broker.redis_connection import check_server, connect, disconnect
+from service.broker.sweep import Sweeper, Swept
+from service.broker.workers import Workers
+from service.errors import QueueUnavailable, StartRefused
+from service.metrics import ApiMetrics, SweepMetrics
+from service.preset_cards import on_demand_cards
+from service.settings import QueueSettings, Settings
+from service.stopping import stop
+
+_EXPOSED_HEADERS = [
+    "x-request-id", "x-should-retry", "retry-after", "location",
+    "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
+    "x-mindalle-job-id", "x-mindalle-model", "x-mindalle-seed", "x-mindalle-score",
+    "x-mindalle-candidate", "x-mindalle-prompt-truncated",
+]  # fmt: skip
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The ASGI application. Connects to nothing before its lifespan starts."""
+    app = FastAPI(
+        title="minDALL-E Serve",
+        description=openapi.DESCRIPTION,
+        version=service.__version__,
+        lifespan=_lifespan,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    redis = connect(settings.redis)
+    app.state.redis = redis
+    app.state.tracing = tracing.start("api", service.__version__)
+    app.state.api = _state(settings, redis)
+    problems.install(app)
+    _add_middleware(app, settings)
+    for routes in (generations, job_routes, model_routes, health):
+        app.include_router(routes.router)
+    openapi.install(app)
+    if settings.api.playground:
+        app.include_router(playground_routes.make_router(playground_routes.load_assets()))
+    return app
+
+
+def _state(settings: Settings, redis: Redis) -> ApiState:
+    queue = settings.queue
+    return ApiState(
+        settings=settings,
+        queue=Queue(
+            redis, result_ttl_s=queue.result_ttl_s, idempotency_ttl_s=queue.idempotency_ttl_s
+        ),
+        catalog=Catalog(
+            Workers(redis),
+            default_model=settings.model,
+            known=PRESETS,
+            on_demand=on_demand_cards(settings.api.on_demand_models),
+        ),
+        keys=KeyRing(settings.keys(), needs_key=settings.needs_key),
+        metrics=_metrics(),
+    )
+
+
+def _metrics() -> ApiMetrics:
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    metrics = ApiMetrics(registry)
+    metrics.build.info({"version": service.__version__})
+    return metrics
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """From the inside out: the last one added sees a request first."""
+    app.add_middleware(BodyLimit, max_bytes=settings.api.max_body_bytes)
+    app.add_middleware(ErrorEnvelope)
+    origins = [origin.strip() for origin in settings.api.cors_origins.split(",") if origin.strip()]
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
+            expose_headers=_EXPOSED_HEADERS,
+        )
+    app.add_middleware(SecurityHeaders)
+    state: ApiState = app.state.api
+    app.add_middleware(CloseWhileDraining, is_draining=lambda: state.is_draining)
+    app.add_middleware(Observe, metrics=app.state.api.metrics)
+    app.add_middleware(TraceRequests, tracing=app.state.tracing)
+    app.add_middleware(RequestId)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    redis: Redis = app.state.redis
+    state: ApiState = app.state.api
+    await state.queue.start()
+    keeping_house = asyncio.create_task(_keep_house(redis, state))
+    try:
+        yield
+    finally:
+        state.is_draining = True
+        await stop(keeping_house)
+        await state.queue.close()
+        await disconnect(redis)
+
+
+async def _keep_house(redis: Redis, state: ApiState) -> None:
+    """Sweep again and again, after a look at whether this Redis is fit to hold jobs."""
+    is_checked = False
+    sweeper = _sweeper(redis, state.settings.queue)
+    while True:
+        try:
+            if not is_checked:
+                await check_server(redis)
+                is_checked = True
+            _count(await sweeper.sweep(), state.metrics.sweep)
+        except QueueUnavailable:
+            logger.debug("no sweep: redis does not answer")
+        except StartRefused as error:
+            logger.critical("no new jobs are taken: %s", error)
+            state.is_draining = True
+            return
+        await asyncio.sleep(state.settings.queue.sweep_interval_s)
+
+
+def _sweeper(redis: Redis, settings: QueueSettings) -> Sweeper:
+    policy = LeasePolicy(
+        lease_s=settings.lease_s,
+        max_attempts=settings.max_attempts,
+        dead_letter_ttl_s=settings.dead_letter_ttl_s,
+    )
+    return Sweeper(redis, policy=policy)
+
+
+def _count(swept: Swept, metrics: SweepMetrics) -> None:
+    lost = swept.redelivered + swept.isolated
+    metrics.lease_losses.inc(lost + swept.dead)
+    metrics.redeliveries.inc(lost)
+    metrics.dead_lettered.inc(swept.dead)
+    metrics.expired.inc(swept.expired)

@@ -1,0 +1,89 @@
+"""Which models can be asked for now, by what live workers say of themselves.
+
+Remembers the list for a moment, so that a burst of requests asks Redis once. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
+
+from service.broker.workers import ModelCard, WorkerInfo, Workers
+from service.errors import ModelNotFound, NoWorker
+
+_FRESH_S = 0.25
+
+
+class Catalog:
+    """Looks models up by name. `known` names are models that exist, served now or not.
+
+    Jobs for the `on_demand` ones are taken without a worker: their cards, until one has told its
+    own.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        *,
+        default_model: str,
+        known: Collection[str],
+        on_demand: Mapping[str, ModelCard] = MappingProxyType({}),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.default_model = default_model
+        self._workers = workers
+        self._known = {default_model, *known}
+        self._on_demand = dict(on_demand)
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._seen: list[WorkerInfo] = []
+        self._seen_at = float("-inf")
+
+    async def workers(self) -> list[WorkerInfo]:
+        """All workers with a fresh heartbeat, in any state."""
+        async with self._lock:
+            if self._clock() - self._seen_at > _FRESH_S:
+                self._seen = await self._workers.list()
+                self._seen_at = self._clock()
+            return self._seen
+
+    async def serving(self, model: str) -> list[WorkerInfo]:
+        """The workers that take jobs for this model; there may be none."""
+        return [w for w in await self.workers() if w.card.model == model and w.is_serving]
+
+    async def models(self) -> dict[str, list[WorkerInfo]]:
+        """Every model that is served now, with its workers, by name."""
+        served: dict[str, list[WorkerInfo]] = {}
+        for worker in await self.workers():
+            if worker.is_serving:
+                served.setdefault(worker.card.model, []).append(worker)
+        return dict(sorted(served.items()))
+
+    async def card(self, model: str | None) -> ModelCard:
+        """What can be asked of the model; the default one for None.
+
+        Raises:
+            ModelNotFound: no model has this name.
+            NoWorker: it exists, but nobody serves it now, and nobody comes on demand.
+        """
+        name = self.default_model if model is None else model
+        serving = await self.serving(name)
+        if serving:
+            if name in self._on_demand:
+                self._on_demand[name] = serving[0].card
+            return serving[0].card
+        if name in self._on_demand:
+            return self._on_demand[name]
+        if name in self._known or any(w.card.model == name for w in await self.workers()):
+            raise NoWorker(name)
+        raise ModelNotFound(name)
+
+    async def takes_jobs(self, model: str) -> bool:
+        """True when a job for this model would be taken now."""
+        return model in self._on_demand or bool(await self.serving(model))
+
+    def label(self, model: str) -> str:
+        """The name as a metric's label: callers may ask for any name, labels are a closed set."""
+        return model if model in self._known else "unknown"

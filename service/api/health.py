@@ -1,0 +1,93 @@
+"""`/livez`, `/readyz` and `/metrics`: what orchestrators and Prometheus ask.
+
+Open to all callers: they say nothing of prompts, jobs or keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import get_args
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from service.api.api_state import ApiState, State
+from service.api.openapi import errors
+from service.broker.workers import WorkerState
+from service.errors import QueueUnavailable
+from service.model_answers import Health
+
+router = APIRouter(tags=["operation"])
+
+
+@router.get("/livez", response_model=Health, response_model_exclude_none=True, responses=errors())
+async def livez() -> Health:
+    """The process is up and its loop turns."""
+    return Health(status="ok")
+
+
+@router.get(
+    "/readyz",
+    response_model=Health,
+    response_model_exclude_none=True,
+    responses={503: {"model": Health, "description": "Send no requests here now."}, **errors()},
+)
+async def readyz(state: State, response: Response) -> Health:
+    """Redis answers and a live worker that makes progress serves the default model, or one comes
+    on demand.
+    """
+    reason = await _why_not_ready(state)
+    if reason is None:
+        return Health(status="ok")
+    response.status_code = 503
+    return Health(status="unavailable", reason=reason)
+
+
+async def _why_not_ready(state: ApiState) -> str | None:
+    if state.is_draining:
+        return "draining"
+    try:
+        await state.queue.ping()
+        takes_jobs = await state.catalog.takes_jobs(state.catalog.default_model)
+    except QueueUnavailable:
+        return "redis does not answer"
+    return None if takes_jobs else f"no live worker serves {state.catalog.default_model}"
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **errors()},
+)
+async def metrics(state: State) -> Response:
+    """Prometheus text; the gauges are read from Redis now."""
+    try:
+        await _read_gauges(state)
+        state.metrics.redis_up.set(1)
+    except QueueUnavailable:
+        state.metrics.redis_up.set(0)
+    text = await asyncio.to_thread(generate_latest, state.metrics.registry)
+    return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+async def _read_gauges(state: ApiState) -> None:
+    workers = await state.catalog.workers()
+    models = {state.catalog.default_model} | {worker.card.model for worker in workers}
+    counts = Counter((worker.card.model, worker.state) for worker in workers)
+    for model in models:
+        await _read_depth(state, model)
+        for worker_state in get_args(WorkerState):
+            gauge = state.metrics.workers_live.labels(model, worker_state)
+            gauge.set(counts[(model, worker_state)])
+
+
+async def _read_depth(state: ApiState, model: str) -> None:
+    depth = await state.queue.depth(model)
+    gauges = state.metrics
+    gauges.queue_jobs.labels(model).set(depth.waiting)
+    gauges.queue_oldest_seconds.labels(model).set(depth.oldest_age_s)
+    gauges.running_jobs.labels(model).set(depth.running)
+    gauges.candidates_in_flight.labels(model).set(depth.candidates)
+    gauges.drain_rate.labels(model).set(depth.drain_per_s or 0.0)
+    gauges.dead_letters.set(depth.dead_letters)

@@ -1,0 +1,85 @@
+"""Runs the API process: uvicorn, and an end that leaves nobody waiting.
+
+At SIGTERM or Ctrl-C the process stays reachable but not ready: it refuses new work with 503 while
+callers who wait get their images. Then it closes. A second signal closes at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.api.api_state import ApiState
+from service.api.app import create_app
+from service.broker.redis_connection import check_server, connect, disconnect
+from service.errors import QueueUnavailable
+from service.settings import Settings
+
+_LOOK_S = 0.05
+_CLOSE_S = 2  # for answers that are being written when the grace time is over
+
+logger = logging.getLogger(__name__)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until a signal ends it. StartRefused when Redis is reachable but unfit, or when keys
+    are needed and none is set.
+    """
+    settings.require_keys()
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    redis = connect(settings.redis)
+    try:
+        await check_server(redis)
+    except QueueUnavailable:
+        logger.warning("redis does not answer yet; requests get 503 until it does")
+    finally:
+        await disconnect(redis)
+    await DrainingServer(create_app(settings), settings).serve()
+
+
+class DrainingServer(uvicorn.Server):
+    """A server that answers those who wait before it closes."""
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        api = settings.api
+        config = uvicorn.Config(
+            app,
+            host=api.host,
+            port=api.port,
+            log_config=None,
+            access_log=False,
+            proxy_headers=api.trust_proxy,
+            forwarded_allow_ips="*" if api.trust_proxy else None,
+            server_header=False,
+            timeout_graceful_shutdown=_CLOSE_S,
+        )
+        super().__init__(config)
+        self._state: ApiState = app.state.api
+        self._grace_s = api.drain_grace_s
+        self._draining: asyncio.Task[None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain at the first signal; close at the second one."""
+        if self._draining is not None:
+            self.should_exit = self.force_exit = True
+            return
+        self._state.is_draining = True
+        self._draining = asyncio.get_running_loop().create_task(self._drain())
+
+    async def _drain(self) -> None:
+        """Close once nobody waits, or when the grace time is over."""
+        logger.info("draining", extra={"num_waiting": self._state.num_waiting})
+        try:
+            async with asyncio.timeout(self._grace_s):
+                while self._state.num_waiting > 0:
+                    await asyncio.sleep(_LOOK_S)
+        except TimeoutError:
+            logger.warning("grace time over", extra={"num_waiting": self._state.num_waiting})
+        self.should_exit = True

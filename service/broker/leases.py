@@ -1,0 +1,237 @@
+"""The worker's side of the queue: claim jobs, keep them, end them or hand them back.
+
+A claim is a lease with a fencing token. Every verb that changes a job sends the token and changes
+nothing when it is stale. What happens to leases that nobody renews is in sweep.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import secrets
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from redis.asyncio import Redis
+
+from service.broker.keys import Key
+from service.broker.redis_connection import translated_errors
+from service.broker.results import in_rank_order, metas_to_json
+from service.broker.scripts import Clock, Scripts
+from service.broker.wakeups import messages
+from service.jobs import Expired, Failed, Job, Outcome, Progress, Succeeded
+
+_LONGEST_BLOCK_S = 0.4  # below any time limit for a command
+CRASH_MESSAGE = "The model crashed on this job."  # what its caller may know
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that this worker may run until its lease ends.
+
+    `fence` grows with every claim of the job. `attempt` is 1 the first time. `remaining_s` is the
+    time to the job's deadline and `waited_s` the time since it was accepted, both at the claim.
+    An isolated job runs alone: start nothing beside it and claim nothing until it has ended.
+    """
+
+    job: Job
+    fence: int
+    attempt: int
+    is_isolated: bool
+    remaining_s: float
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a call of `claim` brought. `must_drain`: claim nothing more until no job runs here."""
+
+    claims: tuple[Claim, ...]
+    must_drain: bool
+
+
+class LeaseState(StrEnum):
+    """What a renewal found. All but HELD mean: evict the job's rows and forget the claim."""
+
+    HELD = "held"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class LeasePolicy:
+    """The rules of redelivery; seconds of Redis server time."""
+
+    lease_s: float
+    max_attempts: int
+    dead_letter_ttl_s: float
+
+
+class Leases:
+    """Verbs of one worker process for one model. `clock` is for tests only.
+
+    Every verb raises QueueUnavailable when Redis does not answer; the job's lease then still runs.
+    Safe to repeat after such an error: a second `finish` of the same claim returns True again, and
+    a second `claim` brings the jobs of the first, whose answer was lost.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        model: str,
+        worker_id: str,
+        policy: LeasePolicy,
+        clock: Clock | None = None,
+    ) -> None:
+        self._redis = redis
+        self._scripts = Scripts(redis, clock)
+        self._model = model
+        self._worker_id = worker_id
+        self._policy = policy
+        self._lease_ms = math.ceil(policy.lease_s * 1000)
+        self._nonce = secrets.token_hex(8)  # of the claim that has no answer yet
+        self._claiming = asyncio.Lock()
+
+    async def claim(self, *, free_rows: int, num_running: int, block_s: float = 0.0) -> Claimed:
+        """Take the best waiting jobs until their candidates fill `free_rows` or overfill it.
+
+        With nothing to take, waits up to `block_s` for a new job and tries once more. With
+        `num_running` 0 it may bring one isolated job instead, and nothing beside it.
+        """
+        claimed, last_ticket = await self._claim(free_rows, num_running)
+        if claimed.claims or claimed.must_drain or block_s <= 0:
+            return claimed
+        if not await self._new_ticket(last_ticket, block_s):
+            return claimed
+        claimed, _ = await self._claim(free_rows, num_running)
+        return claimed
+
+    async def _claim(self, free_rows: int, num_running: int) -> tuple[Claimed, str]:
+        arguments = {
+            "model": self._model,
+            "worker": self._worker_id,
+            "free_rows": free_rows,
+            "num_running": num_running,
+            "lease_ms": self._lease_ms,
+        }
+        async with self._claiming:
+            head, *bodies = await self._scripts.run("claim", arguments | {"nonce": self._nonce})
+            self._nonce = secrets.token_hex(8)
+        reply = json.loads(head)
+        claims = reply["claims"] or []  # Lua writes an empty list as an empty object
+        pairs = zip(claims, bodies, strict=True)
+        claimed = Claimed(tuple(_claim(*pair) for pair in pairs), reply["must_drain"])
+        return claimed, reply["last"]
+
+    async def _new_ticket(self, last_ticket: str, block_s: float) -> bool:
+        tickets: dict[Any, Any] = {Key.TICKETS.of(self._model): last_ticket}
+        give_up = time.monotonic() + block_s
+        while (left := give_up - time.monotonic()) > 0:
+            block_ms = math.ceil(min(left, _LONGEST_BLOCK_S) * 1000)
+            async with translated_errors():
+                if await self._redis.xread(tickets, count=1, block=block_ms):
+                    return True
+        return False
+
+    async def renew(
+        self, claims: Sequence[Claim], progress: Mapping[str, Progress]
+    ) -> dict[str, LeaseState]:
+        """Prolong the leases and store progress (by job id). Only call it when steps were made."""
+        if not claims:
+            return {}
+        arguments = {
+            "worker": self._worker_id,
+            "lease_ms": self._lease_ms,
+            "claims": [_renewal(claim, progress.get(claim.job.id)) for claim in claims],
+        }
+        states = json.loads(await self._scripts.run("renew", arguments))
+        return {
+            claim.job.id: LeaseState(state) for claim, state in zip(claims, states, strict=True)
+        }
+
+    async def publish(
+        self, claim: Claim, name: str, data: Mapping[str, object], image: bytes | None = None
+    ) -> bool:
+        """Append an event (`progress`, `partial_image`); False when the claim is stale."""
+        blobs = (json.dumps(data),) if image is None else (json.dumps(data), image)
+        return await self._guarded("publish", claim, {"name": name}, *blobs)
+
+    async def finish(self, claim: Claim, outcome: Outcome) -> bool:
+        """Commit images, state and acknowledgement in one step; False when the claim is stale."""
+        match outcome:
+            case Succeeded():
+                return await self._succeed(claim, outcome)
+            case Failed(code, message):
+                fields = ["error_code", code, "error_message", message]
+                data = json.dumps({"code": code, "message": message})
+                return await self._guarded(
+                    "finish", claim, {"state": "failed", "fields": fields}, data
+                )
+            case Expired():
+                return await self._guarded(
+                    "finish", claim, {"state": "expired", "fields": []}, "{}"
+                )
+
+    async def _succeed(self, claim: Claim, outcome: Succeeded) -> bool:
+        images = in_rank_order(outcome.images)
+        metas = metas_to_json(images)
+        fields = ["images", metas, "size", outcome.size, "timings", json.dumps(outcome.timings_s)]
+        fields += ["prompt_truncated", str(int(outcome.prompt_truncated))]
+        arguments = {"state": "succeeded", "fields": fields}
+        data = json.dumps({"num_images": len(images)})
+        files = [image.data for image in images]
+        return await self._guarded("finish", claim, arguments, data, *files)
+
+    async def release(self, claim: Claim) -> bool:
+        """Hand it back for another worker (drain): old place in the order, attempt not counted."""
+        return await self._guarded("give_back", claim, {})
+
+    async def crashed(self, claim: Claim, failure: str) -> bool:
+        """A batch with this job in it crashed: try it alone next time, or make it a dead letter.
+
+        `failure` goes to the dead letter, for the operator; the caller sees a fixed sentence.
+        """
+        arguments = {
+            "failure": failure,
+            "message": CRASH_MESSAGE,
+            "max_attempts": self._policy.max_attempts,
+            "letter_ttl_ms": math.ceil(self._policy.dead_letter_ttl_s * 1000),
+        }
+        return await self._guarded("give_back", claim, arguments)
+
+    async def _guarded(
+        self, script: str, claim: Claim, arguments: dict[str, Any], *blobs: bytes | str
+    ) -> bool:
+        guard = {"id": claim.job.id, "fence": claim.fence}
+        return bool(await self._scripts.run(script, guard | arguments, *blobs))
+
+    async def cancellations(self) -> AsyncGenerator[str, None]:
+        """Ids of running jobs that callers cancel, as it happens; for the life of the worker.
+
+        Reconnects by itself. Messages lost meanwhile are made up for by `renew`.
+        """
+        async for job_id in messages(self._redis, Key.CONTROL):
+            if job_id is not None:
+                yield job_id
+
+
+def _claim(values: dict[str, Any], body: bytes) -> Claim:
+    return Claim(
+        job=Job.from_json(body),
+        fence=values["fence"],
+        attempt=values["attempt"],
+        is_isolated=values["isolated"],
+        remaining_s=values["remaining_ms"] / 1000,
+        waited_s=values["waited_ms"] / 1000,
+    )
+
+
+def _renewal(claim: Claim, progress: Progress | None) -> list[str | int]:
+    at = progress or Progress(stage="prefill")
+    return [claim.job.id, claim.fence, at.codes_done, at.codes_total, at.stage]

@@ -1,0 +1,305 @@
+"""The caller's side of the queue: put a job in, look at it, wait for it, cancel it.
+
+One Queue per API process. What workers do to jobs is in leases.py; how Redis is laid out is in
+keys.py and in the scripts of lua/. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+import re
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+
+from service.broker.keys import Key
+from service.broker.redis_connection import backoff_s, translated_errors
+from service.broker.results import Results
+from service.broker.scripts import Clock, Scripts
+from service.broker.views import job_view
+from service.broker.wakeups import Wakeups
+from service.errors import (
+    DeadlinePassed,
+    DomainError,
+    IdempotencyMismatch,
+    InvalidRequest,
+    JobNotFound,
+    KeyShareExceeded,
+    QueueFull,
+    QueueUnavailable,
+    RateLimited,
+)
+from service.jobs import TERMINAL, Job, JobStatus, JobView
+
+_POLL_S = 1.0  # how often a waiter looks without being woken
+_RETRY_UNKNOWN_S = 10.0  # Retry-After before any rate was measured
+_RETRY_LONGEST_S = 300.0
+_REFUSALS = {
+    "queue_full": QueueFull,
+    "rate_limit_exceeded": RateLimited,
+    "key_share_exceeded": KeyShareExceeded,
+}
+_EVENT_ID = re.compile(r"\d{1,15}(-\d{1,9})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What admission allows; all are checked in one step with the enqueueing itself.
+
+    `max_depth` jobs waiting and `max_candidates` in flight per model; one API key may hold
+    `key_candidates` of those, sends `key_rate_per_s` jobs after a burst of `key_burst`, and has
+    `weight` in the fair order.
+    """
+
+    max_depth: int
+    max_candidates: int
+    key_candidates: int
+    key_rate_per_s: float
+    key_burst: int
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """The caller's Idempotency-Key and a digest of the body that came with it."""
+
+    key: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """The accepted job. `existed`: an earlier call with the same idempotency key made it.
+
+    `remaining`: jobs that this API key may send at once from here on.
+    """
+
+    job: Job
+    position: int
+    existed: bool
+    remaining: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of a job. `id` is what Last-Event-ID sends back; `data` is JSON-ready.
+
+    Names: queued, started, progress, partial_image, succeeded, failed, cancelled, expired. Only
+    partial_image has `image` bytes; its data has `index` (from 0) and `candidate`.
+    """
+
+    id: str
+    name: str
+    data: dict[str, object]
+    image: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How full a model's queue is; the dead letters are those of all models."""
+
+    waiting: int
+    oldest_age_s: float
+    running: int
+    candidates: int
+    drain_per_s: float | None
+    dead_letters: int
+
+
+class Queue:
+    """Verbs of the API process. Call `start` before and `close` after use.
+
+    Every verb raises QueueUnavailable when Redis does not answer. `clock` is for tests only.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        result_ttl_s: float,
+        idempotency_ttl_s: float,
+        clock: Clock | None = None,
+    ) -> None:
+        self._redis = redis
+        self._scripts = Scripts(redis, clock)
+        self._results = Results(redis)
+        self._wakeups = Wakeups(redis)
+        self._result_ttl_ms = math.ceil(result_ttl_s * 1000)
+        self._idempotency_ttl_ms = math.ceil(idempotency_ttl_s * 1000)
+
+    async def start(self) -> None:
+        """Subscribe to the wake-ups; returns at once and reconnects in the background."""
+        self._wakeups.start()
+
+    async def close(self) -> None:
+        """End the subscription; leaves the Redis client to its owner."""
+        await self._wakeups.close()
+
+    async def ping(self) -> None:
+        """Raise QueueUnavailable unless Redis answers."""
+        async with translated_errors():
+            await self._redis.ping()
+
+    async def enqueue(
+        self, job: Job, limits: Limits, idempotency: Idempotency | None = None
+    ) -> Enqueued:
+        """Accept the job or raise QueueFull, RateLimited, KeyShareExceeded (with Retry-After).
+
+        One script checks all limits and stores the job, so nothing is half accepted and there is
+        no moment in which an idempotency key is taken but its job is not there. IdempotencyMismatch
+        when the key came with another body. Calling it again with the same job id changes nothing.
+        """
+        reply = json.loads(
+            await self._scripts.run(
+                "enqueue", self._admission(job, limits, idempotency), job.to_json()
+            )
+        )
+        if reply["status"] != "ok":
+            raise _refusal(reply["status"], reply.get("retry_after_s"))
+        if reply["existed"]:
+            job = (await self.get(reply["id"])).job
+        return Enqueued(
+            job, int(reply["position"]), bool(reply["existed"]), int(reply["remaining"])
+        )
+
+    def _admission(
+        self, job: Job, limits: Limits, idempotency: Idempotency | None
+    ) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "id": job.id,
+            "model": job.model,
+            "key_id": job.key_id,
+            "priority": int(job.priority),
+            "cost": job.num_candidates,
+            "weight": limits.weight,
+            "deadline_ms": math.ceil(job.deadline_s * 1000),
+            "ttl_ms": self._result_ttl_ms,
+            "keep_ms": self._result_ttl_ms,
+            "limits": {
+                "max_depth": limits.max_depth,
+                "max_candidates": limits.max_candidates,
+                "key_candidates": limits.key_candidates,
+                "rate_per_s": limits.key_rate_per_s,
+                "burst": limits.key_burst,
+            },
+        }
+        if idempotency is not None:
+            arguments["keep_ms"] = max(self._result_ttl_ms, self._idempotency_ttl_ms)
+            arguments["idempotency"] = {
+                "key": hashlib.sha256(idempotency.key.encode()).hexdigest(),
+                "digest": idempotency.digest,
+                "ttl_ms": self._idempotency_ttl_ms,
+            }
+        return arguments
+
+    async def get(self, job_id: str, key_id: str | None = None) -> JobView:
+        """The job as it stands. JobNotFound when it is gone or, with `key_id`, another's."""
+        reply = await self._scripts.run("view", {"id": job_id})
+        if reply is None:
+            raise JobNotFound
+        view = job_view(reply)
+        if key_id is not None and view.job.key_id != key_id:
+            raise JobNotFound
+        return view
+
+    async def wait(self, job_id: str, timeout_s: float) -> JobView:
+        """Wait for the end of the job, through Redis outages; DeadlinePassed after `timeout_s`.
+
+        A cancelled, failed or expired job is returned like any other: look at `status`.
+        """
+        give_up = time.monotonic() + timeout_s
+        failures = 0
+        with self._wakeups.watch(job_id, only_end=True) as watch:
+            while True:
+                try:
+                    if await self._has_ended(job_id):
+                        return await self.get(job_id)
+                    failures = 0
+                except QueueUnavailable:
+                    failures += 1
+                    await asyncio.sleep(min(backoff_s(failures), _POLL_S))
+                left = give_up - time.monotonic()
+                if left <= 0:
+                    raise DeadlinePassed
+                if failures == 0:
+                    await watch.changed(min(left, _POLL_S))
+
+    async def _has_ended(self, job_id: str) -> bool:
+        async with translated_errors():
+            state: Any = await self._redis.hget(Key.JOB.of(job_id), "state")
+        if state is None:
+            raise JobNotFound
+        return JobStatus(state.decode()) in TERMINAL
+
+    async def image(self, job_id: str, rank: int) -> bytes:
+        """File bytes of one picture; ImageNotFound when there are none."""
+        return await self._results.image(job_id, rank)
+
+    async def events(self, job_id: str, after: str = "0") -> AsyncGenerator[Event, None]:
+        """All events behind `after`, then new ones as they come, ending with the terminal one.
+
+        JobNotFound when the job is gone; InvalidRequest when `after` is no event id.
+        """
+        if not _EVENT_ID.fullmatch(after):
+            raise InvalidRequest("This is no event id.", param="Last-Event-ID")
+        with self._wakeups.watch(job_id, only_end=False) as watch:
+            while True:
+                # The state is read first: an event that comes later wakes the next round.
+                has_ended = await self._has_ended(job_id)
+                for event in await self._events_after(job_id, after):
+                    after = event.id
+                    yield event
+                    if event.name in TERMINAL:
+                        return
+                if has_ended:
+                    return
+                await watch.changed(_POLL_S)
+
+    async def _events_after(self, job_id: str, after: str) -> list[Event]:
+        async with translated_errors():
+            entries: Any = await self._redis.xrange(Key.EVENTS.of(job_id), min=f"({after}")
+        return [_event(entry_id, entry) for entry_id, entry in entries]
+
+    async def cancel(self, job_id: str, key_id: str | None = None) -> JobView:
+        """Cancel it whether it waits or runs, and return it; one that has ended stays as it is.
+
+        JobNotFound as in `get`.
+        """
+        arguments = {"id": job_id} if key_id is None else {"id": job_id, "key_id": key_id}
+        if not await self._scripts.run("cancel", arguments):
+            raise JobNotFound
+        return await self.get(job_id)
+
+    async def depth(self, model: str) -> Depth:
+        """How many jobs wait and run, and for how long the oldest has waited."""
+        reply = json.loads(await self._scripts.run("depth", {"model": model}))
+        return Depth(
+            waiting=reply["waiting"],
+            oldest_age_s=reply["oldest_age_ms"] / 1000,
+            running=reply["running"],
+            candidates=reply["candidates"],
+            drain_per_s=reply.get("drain_per_s"),
+            dead_letters=reply["dead_letters"],
+        )
+
+
+def _refusal(status: str, retry_after_s: float | None) -> DomainError:
+    if status == "mismatch":
+        return IdempotencyMismatch()
+    seconds = _RETRY_UNKNOWN_S if retry_after_s is None else retry_after_s
+    return _REFUSALS[status](float(math.ceil(min(max(seconds, 1.0), _RETRY_LONGEST_S))))
+
+
+def _event(entry_id: bytes, entry: dict[bytes, bytes]) -> Event:
+    return Event(
+        id=entry_id.decode(),
+        name=entry[b"name"].decode(),
+        data=json.loads(entry[b"data"]),
+        image=entry.get(b"image"),
+    )

@@ -1,0 +1,67 @@
+"""Takes back what nobody looks after: leases that ended, jobs past their deadline.
+
+Every API and worker process runs it about once a second; any number of them may do so at once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+
+from service.broker.keys import Key
+from service.broker.leases import LeasePolicy
+from service.broker.redis_connection import translated_errors
+from service.broker.scripts import Clock, Scripts
+
+_MESSAGE = "The workers that held this job were lost."  # what its caller may know
+_DETAIL = "the lease ended without a result on the last attempt"
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one sweep did, in jobs."""
+
+    redelivered: int = 0
+    isolated: int = 0
+    dead: int = 0
+    expired: int = 0
+
+    def __add__(self, other: Swept) -> Swept:
+        return Swept(
+            self.redelivered + other.redelivered,
+            self.isolated + other.isolated,
+            self.dead + other.dead,
+            self.expired + other.expired,
+        )
+
+
+class Sweeper:
+    """Sweeps all models that have jobs. `clock` is for tests only."""
+
+    def __init__(self, redis: Redis, *, policy: LeasePolicy, clock: Clock | None = None) -> None:
+        self._redis = redis
+        self._scripts = Scripts(redis, clock)
+        self._policy = policy
+
+    async def sweep(self) -> Swept:
+        """Do it once, for every model; QueueUnavailable when Redis does not answer."""
+        async with translated_errors():
+            models: Any = await self._redis.smembers(Key.MODELS.of())
+        total = Swept()
+        for model in sorted(models):
+            total += await self._sweep(model.decode())
+        return total
+
+    async def _sweep(self, model: str) -> Swept:
+        arguments = {
+            "model": model,
+            "max_attempts": self._policy.max_attempts,
+            "letter_ttl_ms": math.ceil(self._policy.dead_letter_ttl_s * 1000),
+            "failure": _DETAIL,
+            "message": _MESSAGE,
+        }
+        return Swept(**json.loads(await self._scripts.run("sweep", arguments)))

@@ -1,0 +1,59 @@
+"""From a job's hash in Redis to a JobView.
+
+The field names are those that the scripts in lua/ write. Knows no connection.
+"""
+
+from __future__ import annotations
+
+import json
+
+from service.broker.results import metas_from_json
+from service.jobs import Job, JobError, JobStatus, JobView, Progress
+
+
+def job_view(reply: list[bytes]) -> JobView:
+    """From the reply of the view script: derived values as JSON, then the hash, flat."""
+    derived = json.loads(reply[0])
+    names = [name.decode() for name in reply[1::2]]
+    fields = dict(zip(names, reply[2::2], strict=True))
+    finished_ms = _number(fields, "finished_ms")
+    job = Job.from_json(fields["body"])
+    return JobView(
+        job=job,
+        status=JobStatus(fields["state"].decode()),
+        position=derived.get("position"),
+        eta_s=derived.get("eta_s"),
+        progress=_progress(fields, job),
+        attempts=int(fields["attempts"]),
+        created_ms=int(fields["created_ms"]),
+        started_ms=_number(fields, "started_ms"),
+        finished_ms=finished_ms,
+        expires_ms=None if finished_ms is None else finished_ms + int(fields["ttl_ms"]),
+        images=metas_from_json(fields.get("images", b"[]")),
+        size=_text(fields, "size"),
+        timings_s=json.loads(fields.get("timings", b"{}")),
+        prompt_truncated=fields.get("prompt_truncated") == b"1",
+        error=_error(fields),
+    )
+
+
+def _number(fields: dict[str, bytes], name: str) -> int | None:
+    return int(fields[name]) if name in fields else None
+
+
+def _text(fields: dict[str, bytes], name: str) -> str | None:
+    return fields[name].decode() if name in fields else None
+
+
+def _progress(fields: dict[str, bytes], job: Job) -> Progress:
+    total = int(fields.get("codes_total", job.num_candidates * job.num_steps))
+    if fields["state"] == b"succeeded":
+        return Progress(total, total, "done")
+    stage = "waiting" if fields["state"] == b"queued" else _text(fields, "stage") or "prefill"
+    return Progress(int(fields.get("codes_done", b"0")), total, stage)
+
+
+def _error(fields: dict[str, bytes]) -> JobError | None:
+    if "error_code" not in fields:
+        return None
+    return JobError(fields["error_code"].decode(), fields["error_message"].decode())

@@ -1,0 +1,1 @@
+"""`mindalle serve`: Valkey, API and one worker on this machine, supervised."""

@@ -1,0 +1,1 @@
+"""The worker process: claims jobs, steps them together, delivers pictures. Imports no FastAPI."""

@@ -1,0 +1,100 @@
+"""The worker's signs of life: to Redis for the API, to gauges and probes for the operator.
+
+Begins before the model is loaded. Knows no jobs: it asks for the vital signs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import get_args
+
+import service
+from service.broker.workers import ModelCard, WorkerInfo, Workers, WorkerState
+from service.errors import QueueUnavailable
+from service.metrics import WorkerMetrics
+
+_SILENCE_S = 15.0  # an event loop that is late by so much is dead to a probe
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class VitalSigns:
+    """How the worker is; fields as in WorkerInfo."""
+
+    state: WorkerState
+    rows_total: int = 0
+    rows_busy: int = 0
+    candidates_per_s: float = 0.0
+    num_steps: int = 0
+    is_progressing: bool = True
+
+
+class Heartbeat:
+    """One worker's. `card` is what can be said while the model loads, if anything."""
+
+    def __init__(
+        self, workers: Workers, worker_id: str, metrics: WorkerMetrics, card: ModelCard | None
+    ) -> None:
+        self.metrics = metrics
+        self._workers = workers
+        self._worker_id = worker_id
+        self._card = card
+        self._signs: Callable[[], VitalSigns] = lambda: VitalSigns("loading")
+        self._last = VitalSigns("loading")
+        self._beat_at = time.monotonic()
+
+    def attach(self, signs: Callable[[], VitalSigns], card: ModelCard) -> None:
+        """From now on tell these."""
+        self._signs, self._card = signs, card
+
+    async def run(self, interval_s: float) -> None:
+        """Beat for ever."""
+        failures = 0
+        while True:
+            try:
+                await self.beat()
+                failures = 0
+            except QueueUnavailable:
+                failures += 1
+                if failures == 1:
+                    _log.warning("no sign of life could be given: redis is away")
+            await asyncio.sleep(interval_s)
+
+    async def beat(self) -> None:
+        """Beat once."""
+        self._beat_at = time.monotonic()
+        signs = self._last = self._signs()
+        self.metrics.up.set(signs.state in ("ready", "failing"))
+        for state in get_args(WorkerState):
+            self.metrics.state.labels(state).set(state == signs.state)
+        if self._card is not None:
+            await self._workers.heartbeat(
+                WorkerInfo(
+                    id=self._worker_id,
+                    state=signs.state,
+                    card=self._card,
+                    rows_total=signs.rows_total,
+                    rows_busy=signs.rows_busy,
+                    candidates_per_s=signs.candidates_per_s,
+                    num_steps=signs.num_steps,
+                    is_progressing=signs.is_progressing,
+                    version=service.__version__,
+                )
+            )
+
+    async def leave(self, model: str) -> None:
+        """Go off the list."""
+        await self._workers.remove(self._worker_id, model)
+
+    def is_live(self) -> bool:
+        """The event loop turns, and what runs makes progress."""
+        return time.monotonic() - self._beat_at < _SILENCE_S and self._last.is_progressing
+
+    def is_ready(self) -> bool:
+        """It takes jobs."""
+        return self._last.state == "ready" and self._last.is_progressing

@@ -1,0 +1,136 @@
+"""The model of a worker: loaded as the settings say, described by a card, warmed up.
+
+Knows no queue. Loading takes seconds to minutes and blocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from models.pipeline import WEIGHTS_FOLDER, LoadOptions, Pipeline, load
+from models.presets import Preset, Stage2Config, get_preset
+from service.broker.workers import ModelCard
+from service.errors import StartRefused
+from service.preset_cards import preset_card
+from service.settings import WorkerSettings
+from service.worker.device_memory import rows_that_fit
+from service.worker.engine import Engine
+
+_CPU_ROWS = 32
+_MAX_ROWS = 128  # beyond it a step's time grows with the rows, so nothing is won
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class HostedModel:
+    """A model in memory, the rows it shall have and how it presents itself to callers."""
+
+    pipeline: Pipeline
+    card: ModelCard
+    num_rows: int
+    load_s: float
+
+    def description(self) -> dict[str, str]:
+        """Closed facts for a metric and a log line."""
+        options = self.pipeline.options
+        return {
+            "preset": self.card.model,
+            "licence": self.card.licence,
+            "device": str(options.device),
+            "dtype": str(options.dtype).removeprefix("torch."),
+        }
+
+
+def load_model(name: str, settings: WorkerSettings) -> HostedModel:
+    """Load the preset, or the checkpoint of the settings, under the name of the preset.
+
+    Raises:
+        StartRefused: there is no such device.
+        UnknownPresetError, CheckpointError: as `models.pipeline.load`.
+    """
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    began = time.monotonic()
+    options = load_options(settings)
+    pipeline = load(name, settings.checkpoint, options)
+    card = replace(
+        preset_card(pipeline.preset),
+        model=name,
+        weights_digest=_digest(pipeline.preset, settings.checkpoint),
+    )
+    num_rows = settings.rows or default_rows(
+        options.device, pipeline.preset.stage2, options.dtype.itemsize
+    )
+    return HostedModel(pipeline, card, num_rows, time.monotonic() - began)
+
+
+def load_options(settings: WorkerSettings) -> LoadOptions:
+    """Device and number type, with `auto` decided. StartRefused for a device that is not there."""
+    device = _device(settings.device)
+    if settings.dtype == "auto":
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    else:
+        dtype = _DTYPES[settings.dtype]
+    return LoadOptions(device=device, dtype=dtype, graphs=settings.compile)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError):
+        raise StartRefused(f"MINDALLE_WORKER__DEVICE: there is no device {name!r}") from None
+    return device
+
+
+def default_rows(
+    device: torch.device, config: Stage2Config, number_bytes: int, *, reserved_bytes: int = 0
+) -> int:
+    """Rows by free memory, less `reserved_bytes` for weights that are not loaded yet."""
+    if device.type != "cuda":
+        return _CPU_ROWS
+    per_position = 2 * config.n_layers * config.embed_dim * number_bytes
+    return rows_that_fit(
+        device,
+        per_position * config.num_positions,
+        most=_MAX_ROWS,
+        reserved_bytes=reserved_bytes,
+    )
+
+
+def _digest(preset: Preset, checkpoint: Path | None) -> str:
+    """Of the manifest, which holds the hash of every file; else of names and sizes."""
+    folder = checkpoint
+    if folder is None:
+        if preset.weights in (None, "random"):
+            return hashlib.sha256(repr(preset).encode()).hexdigest()
+        folder = WEIGHTS_FOLDER / str(preset.weights)
+    manifest = folder / "manifest.json"
+    if manifest.is_file():
+        return hashlib.sha256(manifest.read_bytes()).hexdigest()
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    listing = "\n".join(f"{path.relative_to(folder)} {path.stat().st_size}" for path in files)
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def warm_up(pipeline: Pipeline, engine: Engine) -> None:
+    """Run everything that a job runs, once."""
+    codes = engine.warm_up()
+    pixels = pipeline.pixels(codes)
+    pipeline.preview(codes, [1])
+    pipeline.scores(pipeline.text_features("a"), pixels)
+
+
+def loading_card(name: str) -> ModelCard | None:
+    """What can be said before anything is loaded; None for a name that no preset has."""
+    try:
+        return preset_card(get_preset(name))
+    except ValueError:
+        return None
