@@ -41,7 +41,8 @@ bench: $(STAMP)
 
 # Rewrite the files that tests compare with what the code makes; review the diff.
 snapshots: $(STAMP)
-	$(BIN)/mindalle openapi > tests/openapi.json
+	$(BIN)/python -m tests.test_openapi
+	$(BIN)/mindalle config table > docs/settings.md
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
