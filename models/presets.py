@@ -207,7 +207,7 @@ _ALL = (
         clip=ClipConfig(
             model_name="emoji", weights="clip/clip.safetensors", config="clip/open_clip_config.json"
         ),
-        sampling=SamplingDefaults(temperature=0.7, top_k=None, num_candidates=16),
+        sampling=SamplingDefaults(temperature=0.6, top_k=None, num_candidates=16),
         weights="emoji",
     ),
     _tiny("tiny", "text prefix", _TINY_STAGE2),

@@ -176,11 +176,12 @@ def main(argv: list[str] | None = None) -> None:
     """The command."""
     parser = arguments("Train the CLIP that re-ranks the emoji model's pictures.", "runs/clip", 800)
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
+    parser.add_argument("--part", choices=("all", "even", "odd"), default="all")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
     torch.manual_seed(args.seed)
-    data = open_data(args.data, args.art)
+    data = open_data(args.data, args.art, part=args.part)
     tokenizer = load_or_learn(data, args.tokenizer)
     document = description(vocab_size(args.tokenizer))
     run = Run(args.run, args.seed)

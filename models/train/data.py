@@ -60,12 +60,17 @@ class DataSet(Protocol):
 
 
 class EmojiSet:
-    """Draws, renders and captions variants; `images` are the art indices that training may see."""
+    """Draws, renders and captions variants; `images` are the art indices that training may see.
 
-    def __init__(self, art: Art, mix: Mix | None = None) -> None:
+    `part` "even" or "odd" leaves training half of them: a judge should not see what a ranker saw.
+    """
+
+    def __init__(self, art: Art, mix: Mix | None = None, part: str = "all") -> None:
         self.art = art
         self.mix = mix or Mix()
-        self.images = tuple(i for i in range(len(art.rgba)) if not self.is_style_held_out(i))
+        start, stride = {"all": (0, 1), "even": (0, 2), "odd": (1, 2)}[part]
+        indices = range(start, len(art.rgba), stride)
+        self.images = tuple(i for i in indices if not self.is_style_held_out(i))
         self.held_out = tuple(i for i in range(len(art.rgba)) if self.is_style_held_out(i))
         self._paintable = frozenset(i for i, c in enumerate(art.concepts) if plain_names(c))
         self._natural = tuple(looks.main_colour(rgba.astype(np.float32) / 255) for rgba in art.rgba)
@@ -157,6 +162,6 @@ class EmojiSet:
         return Variant(variant.image, colour=colour, background=variant.background)
 
 
-def open_data(folder: Path | None, art: Path, size: int = 64) -> DataSet:
+def open_data(folder: Path | None, art: Path, size: int = 64, part: str = "all") -> DataSet:
     """One's own pictures in `folder`, or without one the emoji set, its art cached in `art`."""
-    return FolderSet(folder, size) if folder else EmojiSet(load_art(art, size))
+    return FolderSet(folder, size) if folder else EmojiSet(load_art(art, size), part=part)
