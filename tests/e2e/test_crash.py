@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from service.client import Client
 from service.job_answer import JobAnswer
-from tests.e2e.stack import Stack
+from tests.e2e.stack import Stack, Worker
 from tests.servers import RedisServer
 
 # The time limit is for machines that are busy with other work: workers start within the tests.
@@ -79,7 +80,18 @@ def start_dead_workers(stack: Stack) -> None:
 def both_serve(stack: Stack) -> None:
     """Start what is dead, and wait until two workers are ready."""
     start_dead_workers(stack)
+    # A dead worker's heartbeat outlives it by seconds, so being counted is not enough.
+    stack.until(lambda: all(answers(worker) for worker in stack.workers))
     stack.until(lambda: stack.num_serving() == 2)
+
+
+def answers(worker: Worker) -> bool:
+    """Whether the worker's metrics can be read."""
+    try:
+        worker.metric(BUSY)
+    except httpx.TransportError:
+        return False
+    return True
 
 
 def test_a_killed_worker_s_jobs_are_done_by_the_other(

@@ -15,7 +15,8 @@ from tests.servers import RedisServer, free_port
 from tests.service.painter import Painter, painting
 
 PROGRAM = """
-from service import logs, server, settings
+from service import logs, settings
+from service.api import server
 logs.configure("api", level="info", style="text")
 server.serve(settings.load())
 """

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from models.train.art import STYLES, Art
@@ -14,6 +16,13 @@ from models.train.data import EmojiSet
 
 _SHAPES = ("circle", "square", "cross")
 _COLOURS = ("red", "green", "blue", "black")
+
+
+@pytest.fixture(autouse=True)
+def _denormals() -> Iterator[None]:
+    """Training flushes denormal numbers to zero; other tests' floats are to be IEEE's again."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")
