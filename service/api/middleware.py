@@ -24,7 +24,7 @@ from service.metrics import ApiMetrics
 BODY_TIMEOUT_S = 10.0
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace_id>[0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
-_QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds by machines
+QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds by machines
 _DOCS_PATH = "/docs"
 
 access_log = logging.getLogger("service.access")
@@ -156,7 +156,7 @@ class Observe:
         method, route = _known_method(scope["method"]), _route(scope)
         self.metrics.requests.labels(method, route, str(status)).inc()
         self.metrics.request_seconds.labels(method, route).observe(seconds)
-        level = logging.DEBUG if route in _QUIET_PATHS else logging.INFO
+        level = logging.DEBUG if route in QUIET_PATHS else logging.INFO
         fields = {"method": method, "route": route, "status": status, "seconds": round(seconds, 4)}
         access_log.log(level, "request", extra=fields)
 

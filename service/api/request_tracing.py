@@ -5,10 +5,9 @@ from __future__ import annotations
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.middleware import QUIET_PATHS
 from service.logs import bound
 from service.tracing import Tracing
-
-_QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds by machines
 
 
 class TraceRequests:
@@ -23,7 +22,7 @@ class TraceRequests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Trace requests but those of probes and scrapers."""
-        if scope["type"] != "http" or scope["path"] in _QUIET_PATHS:
+        if scope["type"] != "http" or scope["path"] in QUIET_PATHS:
             await self.app(scope, receive, send)
             return
         headers = MutableHeaders(scope=scope)
