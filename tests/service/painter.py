@@ -89,14 +89,18 @@ class Painter:
 
     async def run(self) -> None:
         """Claim and paint until cancelled."""
-        async with asyncio.TaskGroup() as jobs:
+        # No TaskGroup: it cancels its tasks once, and a task in a loop of Redis commands may miss
+        # that (see `stop`).
+        jobs: list[asyncio.Task[None]] = []
+        try:
             while True:
                 await self.announce()
                 claimed = await self._leases.claim(
                     free_rows=self._rows, num_running=len(self.running), block_s=0.1
                 )
-                for claim in claimed.claims:
-                    jobs.create_task(self._work(claim))
+                jobs += [asyncio.create_task(self._work(claim)) for claim in claimed.claims]
+        finally:
+            await stop(*jobs)
 
     async def _work(self, claim: Claim) -> None:
         job = claim.job
