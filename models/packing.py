@@ -6,25 +6,31 @@ stride through them at every step. Knows no model: any module's `nn.Linear`s can
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 
 
 class PackedLinear(nn.Module):
-    """`nn.Linear` for inference on a CPU, same numbers up to rounding, weights not trainable."""
+    """`nn.Linear` for inference on a CPU, same numbers up to rounding, weights not trainable.
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    With `gelu` it is `nn.Linear` and `nn.GELU` in one pass over the output.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> None:
         super().__init__()
         self.in_features, self.out_features = weight.shape[1], weight.shape[0]
         self.weight_bytes = weight.nbytes
         # An opaque layout: it can't be a Parameter and has no state dict entry.
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
         self._bias = bias
+        self._after: tuple[str, list[float], str] = ("none", [], "")
+        if gelu:
+            self._after = ("gelu", [], "none")
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x, self._packed, self._bias, "none", [], ""
-        )
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, *self._after)
         return out
 
 
@@ -38,19 +44,34 @@ def can_pack(device: torch.device) -> bool:
 
 
 @torch.no_grad()
-def pack_linears(module: nn.Module) -> int:
+def pack_linears(module: nn.Module, keep: Collection[str] = ()) -> int:
     """Replace every `nn.Linear` below `module`; each weight is freed as soon as it is packed.
+
+    Direct children named in `keep` stay: a weight that is never read costs no memory while it is
+    mapped from its file, and all of it once it is packed. In an `nn.Sequential` the exact `nn.GELU`
+    behind a layer goes into it.
 
     Returns:
         How many were replaced.
     """
     count = 0
     for name, child in list(module.named_children()):
+        if name in keep:
+            continue
         if type(child) is nn.Linear:
             bias = None if child.bias is None else child.bias.detach()
-            packed = PackedLinear(child.weight.detach(), bias)
-            setattr(module, name, packed)
+            gelu = _pop_gelu(module, int(name)) if isinstance(module, nn.Sequential) else False
+            setattr(module, name, PackedLinear(child.weight.detach(), bias, gelu=gelu))
             count += 1
         else:
             count += pack_linears(child)
     return count
+
+
+def _pop_gelu(layers: nn.Sequential, index: int) -> bool:
+    """Take the GELU behind layer `index` out, if there is one that the kernel computes."""
+    behind = layers[index + 1] if index + 1 < len(layers) else None
+    if type(behind) is not nn.GELU or behind.approximate != "none":
+        return False
+    layers[index + 1] = nn.Identity()
+    return True

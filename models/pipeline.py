@@ -278,10 +278,12 @@ def _letters(preset: Preset) -> Tokenizer:
 
 def _finish(pipeline: Pipeline) -> Pipeline:
     options = pipeline.options
-    pipeline.stage1.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    pipeline.stage1.eval().requires_grad_(False)
     pipeline.stage2.eval().requires_grad_(False)
     if options.quantization == "int8":
         pipeline.quantization = quantize(pipeline.stage2)
     if options.packed and packing.can_pack(options.device):
-        packing.pack_linears(pipeline.stage2)
+        packing.pack_linears(pipeline.stage2, keep=("head_txt",))  # only training reads that
+    # After packing, which holds two copies of a weight for a moment. The encoder isn't served.
+    pipeline.stage1.decoder.to(memory_format=torch.channels_last)
     return pipeline

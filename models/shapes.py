@@ -48,6 +48,26 @@ def exact_shapes(stage2: Stage2, capacity: int) -> Shapes:
     return Shapes((*rows, capacity), (*spans, longest))
 
 
+@torch.inference_mode()
+def keeps_bits(stage2: Stage2, shapes: Shapes, num_threads: int) -> bool:
+    """Whether a CPU may step on `num_threads` at times, at these shapes of `exact_shapes`.
+
+    Libraries divide a product among threads by its shape, and may divide a sum as well.
+    """
+    before = torch.get_num_threads()
+    if num_threads == before:
+        return True
+    probe = _Probe(stage2, shapes.rows[-1])
+    probe.remember(shapes.spans)
+    torch.set_num_threads(num_threads)
+    try:
+        return all(probe.agrees(size, shapes.spans[-1]) for size in shapes.rows) and all(
+            probe.agrees(shapes.rows[0], span) for span in shapes.spans
+        )
+    finally:
+        torch.set_num_threads(before)
+
+
 def _can_read_part(cache: Tensor) -> bool:
     """Whether reading part of the positions costs less than reading all of them."""
     # The CPU's 16-bit products copy what isn't dense, which costs more than the rest of the cache.
@@ -86,8 +106,17 @@ class _Probe:
 
     def agrees(self, num_rows: int, span: int) -> bool:
         """Whether rows at this span's first and last place keep the bits of the full shape."""
+        return all(self._agrees_at(place, num_rows, span) for place in self._places(span))
+
+    def remember(self, spans: tuple[int, ...]) -> None:
+        """Compute what `agrees` will compare with, so that a change of threads can't change it."""
+        for span in spans:
+            for place in self._places(span):
+                self._full_at(place)
+
+    def _places(self, span: int) -> set[int]:
         last = min(span - self.prefix_len, self.stage2.num_steps - 1) - 1
-        return all(self._agrees_at(place, num_rows, span) for place in {0, max(last, 0)})
+        return {0, max(last, 0)}
 
     def _agrees_at(self, place: int, num_rows: int, span: int) -> bool:
         full = self._full_at(place)

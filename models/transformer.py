@@ -63,8 +63,11 @@ def attend_one(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     if q.is_cuda:
         return F.scaled_dot_product_attention(q[:, :, None], keys, values, attn_mask=mask)[:, :, 0]
     # The CPU's fused kernel is made for many queries; for one, two products are up to 4x faster.
-    scores = torch.matmul((q * q.shape[-1] ** -0.5)[:, :, None], keys.mT) + mask
-    return torch.matmul(scores.softmax(-1), values)[:, :, 0]  # sums in float32 at least
+    num_rows, num_heads, dim = q.shape
+    hidden = mask.expand(-1, num_heads, -1, -1).flatten(0, 1)
+    scores = torch.baddbmm(hidden, q.flatten(0, 1)[:, None], keys.flatten(0, 1).mT, alpha=dim**-0.5)
+    out = torch.bmm(scores.softmax(-1), values.flatten(0, 1))  # sums in float32 at least
+    return out.view(num_rows, num_heads, dim)
 
 
 class Block(nn.Module):

@@ -20,12 +20,14 @@ from models.tokenizer import Tokenizer
 from models.train.bpe import CONTEXT_LENGTH, load_or_learn, vocab_size
 from models.train.captions import Variant
 from models.train.data import DataSet, open_data
+from models.train.learner import Learner
 from models.train.muon import optimisers
-from models.train.run import Average, Run, Schedule, State, arguments, span, train
+from models.train.run import Run, Schedule, arguments, span, train
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 _MAX_SCALE = 100.0
+_AVERAGE = 0.995
 _LOOKED_UP = ("embedding", "text_projection", "visual.proj", "logit_scale")
 
 
@@ -95,15 +97,12 @@ def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor, targets: Tensor
 
 
 class ClipTrainer:
-    """Model, optimisers and averages of a run."""
+    """The update of a run."""
 
     def __init__(self, model: Any, run: Run, schedule: Schedule) -> None:
         self.model = model
         self.run = run
-        self.schedule = schedule
-        self.optimisers = optimisers(model, 0.01, 1e-3, _LOOKED_UP)
-        self.average = Average(model, 0.995)
-        self.next_step = 0
+        self.learner = Learner(model, optimisers(model, 0.01, 1e-3, _LOOKED_UP), schedule, _AVERAGE)
 
     def step(self, step: int, images: Tensor, ids: Tensor, targets: Tensor) -> dict[str, float]:
         """One update on prepared images [B, 3, H, W], text ids [B, N] and `matches`."""
@@ -111,32 +110,9 @@ class ClipTrainer:
         text = self.model.encode_text(ids, normalize=True)
         scale = self.model.logit_scale.exp().clamp(max=_MAX_SCALE)
         loss = contrastive_loss(image, text, scale, targets)
-        for optimiser in self.optimisers:
-            self.schedule.apply(optimiser, step)
-            optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        for optimiser in self.optimisers:
-            optimiser.step()
-        self.average.update(self.model, step)
-        self.next_step = step + 1
+        self.learner.backward(loss)
+        self.learner.advance(step)
         return {"loss": float(loss.detach()), "scale": float(scale.detach())}
-
-    def state(self) -> State:
-        """Everything that a resumed run needs."""
-        return {
-            "step": self.next_step,
-            "model": self.model.state_dict(),
-            "average": self.average.weights,
-            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-        }
-
-    def restore(self, state: State) -> None:
-        """Take up a state."""
-        self.next_step = int(state["step"])  # type: ignore[call-overload]  # a checkpoint's values are objects
-        self.model.load_state_dict(state["model"])
-        self.average.weights = state["average"]  # type: ignore[assignment]  # as above
-        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):  # type: ignore[call-overload]  # as above
-            optimiser.load_state_dict(saved)
 
 
 @torch.no_grad()
@@ -187,7 +163,7 @@ def main(argv: list[str] | None = None) -> None:
     run = Run(args.run, args.seed)
     trainer = ClipTrainer(build(document), run, Schedule(args.steps))
     if args.resume and (state := run.load()) is not None:
-        trainer.restore(state)
+        trainer.learner.restore(state)
 
     def step_once(step: int) -> dict[str, float]:
         images, ids, targets = batch(data, tokenizer, args.batch, run.rng(step))
@@ -195,13 +171,13 @@ def main(argv: list[str] | None = None) -> None:
 
     def look(step: int) -> None:
         judged = build(document)
-        judged.load_state_dict(trainer.average.weights)
+        judged.load_state_dict(trainer.learner.average.weights)
         run.log(step, **retrieval(judged.eval(), data, tokenizer))
         run.plot("loss", "val_top1", "val_top5")
-        save(run.folder / "clip", trainer.average.weights, document)
+        save(run.folder / "clip", trainer.learner.average.weights, document)
 
-    chores = [(args.save_every, lambda _: run.save(trainer.state())), (50, look)]
-    train(run, span(args, trainer.next_step), step_once, chores)
+    chores = [(args.save_every, lambda _: run.save(trainer.learner.state())), (50, look)]
+    train(run, span(args, trainer.learner.next_step), step_once, chores)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A training run's life: its folder, schedule, log, curve, checkpoints and averaged weights.
+"""A training run's life: its folder, schedule, log, curve and checkpoints.
 
 Knows no model. A batch is drawn from the run's seed and the step alone, so a resumed run repeats
 what an uninterrupted one does.
@@ -17,7 +17,7 @@ from random import Random
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
@@ -43,24 +43,6 @@ class Schedule:
         for group in optimiser.param_groups:
             group.setdefault("initial_lr", group["lr"])
             group["lr"] = group["initial_lr"] * self.factor(step)
-
-
-class Average:
-    """An exponential moving average of a model's weights, bias-corrected at the start."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Take in the weights after this step."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for name, value in model.state_dict().items():
-            if value.is_floating_point():
-                self.weights[name].lerp_(value, 1 - decay)
-            else:
-                self.weights[name].copy_(value)
 
 
 class Run:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from models.presets import Stage1Config
 from models.train.captions import Variant
 from models.train.data import open_data
+from models.train.learner import Learner
 from models.train.muon import optimisers
-from models.train.run import Average, Run, Schedule, State, arguments, save_grid, span, train
+from models.train.run import Run, Schedule, arguments, save_grid, span, train
 from models.train.start import stage1_of
 from models.vqgan import VQGAN
 
@@ -105,7 +105,7 @@ def psnr(made: Tensor, images: Tensor) -> float:
 
 
 class Stage1Trainer:
-    """Model, optimisers, averages and codebook statistics of a run."""
+    """The update of a run, with the codebook beside the gradients."""
 
     def __init__(self, model: VQGAN, run: Run, plan: Stage1Plan) -> None:
         self.model = model
@@ -114,9 +114,13 @@ class Stage1Trainer:
         model.quantize.embedding.weight.requires_grad_(False)
         self.codebook = Codebook(model.config)
         self.codebook.sums.copy_(model.quantize.embedding.weight.detach())
-        self.optimisers: list[Optimizer] = optimisers(model, plan.muon_lr, plan.adam_lr)
-        self.average = Average(model, plan.average)
-        self.next_step = 0
+        self.learner = Learner(
+            model,
+            optimisers(model, plan.muon_lr, plan.adam_lr),
+            plan.schedule,
+            plan.average,
+            beside={"codebook": self.codebook},
+        )
 
     def step(self, step: int, images: Tensor) -> dict[str, float]:
         """One update on images [B, 3, H, W] in [-1, 1]."""
@@ -133,14 +137,8 @@ class Stage1Trainer:
             made = self.model.decode_features(features + (quantised - features).detach())
         reconstruction = reconstruction_loss(made, images)
         loss = reconstruction + self.plan.commitment * commitment
-        for optimiser in self.optimisers:
-            self.plan.schedule.apply(optimiser, step)
-            optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        for optimiser in self.optimisers:
-            optimiser.step()
-        self.average.update(self.model, step)
-        self.next_step = step + 1
+        self.learner.backward(loss)
+        self.learner.advance(step)
         values = {"loss": float(reconstruction.detach()), "commitment": float(commitment.detach())}
         if codes is not None:
             values["perplexity"] = perplexity(codes, self.model.config.n_embed)
@@ -158,25 +156,6 @@ class Stage1Trainer:
         if step % self.plan.restart_every == 0:
             self.codebook.restart(book, vectors, self.run.torch_rng(step))
         return codes, quantised
-
-    def state(self) -> State:
-        """Everything that a resumed run needs."""
-        return {
-            "step": self.next_step,
-            "model": self.model.state_dict(),
-            "average": self.average.weights,
-            "codebook": self.codebook.state_dict(),
-            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-        }
-
-    def restore(self, state: State) -> None:
-        """Take up a state."""
-        self.next_step = int(state["step"])  # type: ignore[call-overload]  # a checkpoint's values are objects
-        self.model.load_state_dict(state["model"])  # type: ignore[arg-type]  # as above
-        self.average.weights = state["average"]  # type: ignore[assignment]  # as above
-        self.codebook.load_state_dict(state["codebook"])  # type: ignore[arg-type]  # as above
-        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):  # type: ignore[call-overload]  # as above
-            optimiser.load_state_dict(saved)
 
 
 @torch.no_grad()
@@ -204,7 +183,7 @@ def main(argv: list[str] | None = None) -> None:
     run = Run(args.run, args.seed)
     trainer = Stage1Trainer(model, run, plan_of(args.steps, args.checkpoint is not None))
     if args.resume and (state := run.load()) is not None:
-        trainer.restore(state)
+        trainer.learner.restore(state)
     held_images = torch.stack([data.render(Variant(image)) for image in data.held_out[:256]])
 
     def step_once(step: int) -> dict[str, float]:
@@ -215,15 +194,15 @@ def main(argv: list[str] | None = None) -> None:
 
     def look(step: int) -> None:
         judged = VQGAN(model.config)
-        judged.load_state_dict(trainer.average.weights)
+        judged.load_state_dict(trainer.learner.average.weights)
         values, made = evaluate(judged, held_images)
         run.log(step, **values)
         run.plot("loss", "perplexity", "val_psnr", "val_codes")
         pairs = torch.stack([held_images[:40], made[:40]], dim=1).flatten(0, 1)
         save_grid(pairs * 0.5 + 0.5, 16, run.folder / "grid.png")
 
-    chores = [(args.save_every, lambda _: run.save(trainer.state())), (200, look)]
-    train(run, span(args, trainer.next_step), step_once, chores)
+    chores = [(args.save_every, lambda _: run.save(trainer.learner.state())), (200, look)]
+    train(run, span(args, trainer.learner.next_step), step_once, chores)
 
 
 if __name__ == "__main__":

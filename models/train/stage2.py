@@ -24,8 +24,9 @@ from models.pipeline import LoadOptions, Pipeline
 from models.presets import SamplingDefaults
 from models.train import codes as code_table
 from models.train.data import DataSet, open_data
+from models.train.learner import Learner
 from models.train.muon import optimisers
-from models.train.run import Average, Run, Schedule, State, arguments, span, train
+from models.train.run import Run, Schedule, arguments, span, train
 from models.train.sheet import PROMPTS, write_sheet
 from models.train.start import preset_of, stage1_of, stage2_of, tokenizer_of
 from models.transformer import Transformer
@@ -67,48 +68,28 @@ def loss_of(model: Transformer, prefix: Tensor, codes: Tensor, text_weight: floa
 
 
 class Stage2Trainer:
-    """Model, optimisers and averages of a run; one per worker, all equal after each step."""
+    """The update of a run; one per worker, all equal after each step."""
 
     def __init__(self, model: Transformer, run: Run, plan: Stage2Plan) -> None:
         self.model = model
         self.run = run
         self.plan = plan
-        self.optimisers = optimisers(model, plan.muon_lr, plan.adam_lr, _LOOKED_UP)
-        self.average = Average(model, plan.average)
-        self.next_step = 0
+        self.learner = Learner(
+            model,
+            optimisers(model, plan.muon_lr, plan.adam_lr, _LOOKED_UP),
+            plan.schedule,
+            plan.average,
+        )
 
     def step(self, step: int, prefix: Tensor, codes: Tensor) -> dict[str, float]:
         """One update on this worker's share of the batch."""
-        for optimiser in self.optimisers:
-            self.plan.schedule.apply(optimiser, step)
-            optimiser.zero_grad(set_to_none=True)
         loss = loss_of(self.model, prefix, codes, self.plan.text_weight)
-        torch.autograd.backward(loss)
+        self.learner.backward(loss)
         total = average_gradients(self.model, loss.detach())
         if self.plan.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip_norm)
-        for optimiser in self.optimisers:
-            optimiser.step()
-        self.average.update(self.model, step)
-        self.next_step = step + 1
+        self.learner.advance(step)
         return {"loss": total}
-
-    def state(self) -> State:
-        """Everything that a resumed run needs."""
-        return {
-            "step": self.next_step,
-            "model": self.model.state_dict(),
-            "average": self.average.weights,
-            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-        }
-
-    def restore(self, state: State) -> None:
-        """Take up a state."""
-        self.next_step = int(state["step"])  # type: ignore[call-overload]  # a checkpoint's values are objects
-        self.model.load_state_dict(state["model"])  # type: ignore[arg-type]  # as above
-        self.average.weights = state["average"]  # type: ignore[assignment]  # as above
-        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):  # type: ignore[call-overload]  # as above
-            optimiser.load_state_dict(saved)
 
 
 def average_gradients(model: nn.Module, loss: Tensor) -> float:
@@ -173,17 +154,17 @@ def _work(worker: int, args: Namespace, store: str) -> None:
     plan = replace(plan, muon_lr=muon_lr, adam_lr=plan.adam_lr * args.rate)
     trainer = Stage2Trainer(stage2_of(args), Run(args.run, args.seed), plan)
     if args.resume and (state := trainer.run.load()) is not None:
-        trainer.restore(state)
+        trainer.learner.restore(state)
 
     def step_once(step: int) -> dict[str, float]:
         return trainer.step(step, *batches.draw(trainer.run, step, worker, args.workers))
 
-    steps = span(args, trainer.next_step)
+    steps = span(args, trainer.learner.next_step)
     if worker > 0:
         for step in steps:
             step_once(step)
         return
-    chores = [(args.save_every, lambda _: trainer.run.save(trainer.state()))]
+    chores = [(args.save_every, lambda _: trainer.run.save(trainer.learner.state()))]
     chores.append((200, lambda _: trainer.run.plot("loss")))
     if args.prefix == "text" and args.stage1:
         chores.append((600, lambda _: _look(args, trainer, data)))
@@ -193,7 +174,7 @@ def _work(worker: int, args: Namespace, store: str) -> None:
 def _look(args: Namespace, trainer: Stage2Trainer, data: DataSet) -> None:
     """Draw a few prompts with the averaged weights into the run's samples.png."""
     model = Transformer(trainer.model.config)
-    model.load_state_dict(trainer.average.weights)
+    model.load_state_dict(trainer.learner.average.weights)
     pipeline = Pipeline(
         preset=preset_of(args.checkpoint),
         options=LoadOptions(),

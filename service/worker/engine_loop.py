@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 
 from service.jobs import Job
+from service.worker.cpu_share import CpuShare
 from service.worker.engine import Engine
 from service.worker.engine_events import LeaveReason, StepReport
 
@@ -25,10 +26,12 @@ class EngineLoop:
     def __init__(
         self,
         engine: Engine,
+        share: CpuShare,
         on_report: Callable[[StepReport], None],
         on_death: Callable[[BaseException], None],
     ) -> None:
         self.engine = engine
+        self._share = share
         self.progress: MappingProxyType[str, int] = MappingProxyType({})  # codes drawn, by run
         self._on_report = on_report
         self._on_death = on_death
@@ -60,8 +63,11 @@ class EngineLoop:
             while not self._is_stopping:
                 self._take_commands()
                 if not self.engine.is_idle:
+                    self._share.for_step()
                     report = self.engine.step()
                     self._note_progress()
+                    if self.engine.is_idle:
+                        self._share.rest()
                     self._on_report(report)
         except BaseException as error:  # whatever it was: without this thread the process is no use
             self._on_death(error)

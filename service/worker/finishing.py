@@ -22,12 +22,12 @@ from models.clip import to_bytes
 from models.pipeline import Pipeline, ranking
 from service import png
 from service.jobs import Image, Job, Outcome, Succeeded
+from service.worker.cpu_share import CpuShare, use_threads
 from service.worker.device_memory import free_device_memory, is_out_of_memory
 from service.worker.engine_events import Crashed, Drawn, Entered, Event, Glimpse, Left, Refused
+from service.worker.picture_makers import PictureMakers
 
 _log = logging.getLogger(__name__)
-
-_MAX_AT_ONCE = 8  # candidates between two signs of progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +77,14 @@ class Finishing:
     def __init__(
         self,
         pipeline: Pipeline,
+        share: CpuShare,
         on_product: Callable[[Product], None],
         on_stage: Callable[[str, str, float], None],
     ) -> None:
         self.num_moves = 0
         self._num_put = self._num_done = 0  # each written by one thread only
         self._pipeline = pipeline
+        self._makers = PictureMakers(pipeline, share)
         self._on_product = on_product
         self._on_stage = on_stage
         self._works: dict[str, _Work] = {}
@@ -110,16 +112,21 @@ class Finishing:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        with _own_stream(self._pipeline.options.device):
+        device = self._pipeline.options.device
+        if device.type == "cpu":
+            use_threads(1)
+        with _own_stream(device):
             while (event := self._inbox.get()) is not None:
                 self._handle(event)
+        self._makers.close()
 
     def _handle(self, event: Event) -> None:
         match event:
             case Entered():
                 self._begin(event)
             case Drawn():
-                self._guarded(event.run_id, lambda: self._finish(event))
+                with self._makers.at_work():
+                    self._guarded(event.run_id, lambda: self._finish(event))
                 self._num_done += len(event.candidates)
             case Glimpse():
                 self._guarded(event.run_id, lambda: self._preview(event))
@@ -161,8 +168,9 @@ class Finishing:
         work = self._works[event.run_id]
         if event.is_last:
             work.seconds["decode"] = time.monotonic() - work.began
-        for start in range(0, len(event.candidates), _MAX_AT_ONCE):
-            part = slice(start, start + _MAX_AT_ONCE)
+        at_once = self._makers.at_once
+        for start in range(0, len(event.candidates), at_once):
+            part = slice(start, start + at_once)
             try:
                 self._picture(work, event.candidates[part], event.codes[part])
             except Exception as error:
@@ -179,12 +187,12 @@ class Finishing:
 
     def _picture(self, work: _Work, candidates: Sequence[int], codes: torch.Tensor) -> None:
         with self._timed(work, "pixels"):
-            pixels = self._pipeline.pixels(codes.to(self._pipeline.options.device))
+            pixels = self._makers.pixels(codes)
             rows = to_bytes(pixels)
         with self._timed(work, "rerank"):
             if not work.has_text:
                 work.text, work.has_text = self._pipeline.text_features(work.job.prompt), True
-            scores = self._pipeline.scores(work.text, pixels)
+            scores = self._makers.scores(work.text, pixels)
         for candidate, row, score in zip(candidates, rows, scores, strict=True):
             work.pictures[candidate] = (row, score)
 

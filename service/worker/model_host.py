@@ -1,4 +1,4 @@
-"""The model of a worker: loaded as the settings say, described by a card, warmed up.
+"""The model of a worker: loaded as the settings say, described by a card, put to work.
 
 Knows no queue. Loading takes seconds to minutes and blocks.
 """
@@ -18,6 +18,7 @@ from service.broker.workers import ModelCard
 from service.errors import StartRefused
 from service.preset_cards import preset_card
 from service.settings import WorkerSettings
+from service.worker.cpu_share import CpuShare
 from service.worker.device_memory import rows_that_fit
 from service.worker.engine import Engine
 
@@ -69,6 +70,30 @@ def load_model(name: str, settings: WorkerSettings) -> HostedModel:
     return HostedModel(pipeline, card, num_rows, time.monotonic() - began)
 
 
+@dataclass(frozen=True, slots=True)
+class Machinery:
+    """What a worker draws with: the model, the engine on its rows, the split of the CPU."""
+
+    model: HostedModel
+    engine: Engine
+    share: CpuShare
+
+    @classmethod
+    def load(cls, name: str, settings: WorkerSettings) -> Machinery:
+        """As `load_model`, which says what is raised."""
+        model = load_model(name, settings)
+        engine = Engine(model.pipeline, model.num_rows)
+        return cls(model, engine, CpuShare.of(model.pipeline, model.num_rows))
+
+    def warm_up(self) -> None:
+        """Run everything that a job runs, once."""
+        pipeline = self.model.pipeline
+        codes = self.engine.warm_up()
+        pixels = pipeline.pixels(codes)
+        pipeline.preview(codes, [1])
+        pipeline.scores(pipeline.text_features("a"), pixels)
+
+
 def load_options(settings: WorkerSettings) -> LoadOptions:
     """Device and number type, with `auto` decided. StartRefused for a device that is not there."""
     device = _device(settings.device)
@@ -118,14 +143,6 @@ def _digest(preset: Preset, checkpoint: Path | None) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     listing = "\n".join(f"{path.relative_to(folder)} {path.stat().st_size}" for path in files)
     return hashlib.sha256(listing.encode()).hexdigest()
-
-
-def warm_up(pipeline: Pipeline, engine: Engine) -> None:
-    """Run everything that a job runs, once."""
-    codes = engine.warm_up()
-    pixels = pipeline.pixels(codes)
-    pipeline.preview(codes, [1])
-    pipeline.scores(pipeline.text_features("a"), pixels)
 
 
 def loading_card(name: str) -> ModelCard | None:

@@ -15,14 +15,13 @@ from typing import TypeVar
 from service.broker.leases import Claim, LeaseState
 from service.jobs import Expired, Failed
 from service.worker.delivery import Delivery
-from service.worker.engine import Engine
 from service.worker.engine_events import Crashed, Drawn, LeaveReason, Left, Refused, StepReport
 from service.worker.engine_loop import EngineLoop
 from service.worker.finishing import Finishing, Product
 from service.worker.holdings import Holdings
 from service.worker.job_traces import JobTraces
 from service.worker.meter import Meter
-from service.worker.model_host import HostedModel
+from service.worker.model_host import Machinery
 
 _T = TypeVar("_T")
 _REASONS: dict[LeaseState, LeaveReason] = {
@@ -39,16 +38,17 @@ class Switchboard:
 
     def __init__(
         self,
-        model: HostedModel,
+        machinery: Machinery,
         holdings: Holdings,
         delivery: Delivery,
         meter: Meter,
         traces: JobTraces,
         on_death: Callable[[str], None],
     ) -> None:
-        self.engine = Engine(model.pipeline, model.num_rows)
-        self.steps = EngineLoop(self.engine, self._on_report, self._on_engine_death)
-        self.finishing = Finishing(model.pipeline, self._on_product, self._on_stage)
+        pipeline, share = machinery.model.pipeline, machinery.share
+        self.engine = machinery.engine
+        self.steps = EngineLoop(self.engine, share, self._on_report, self._on_engine_death)
+        self.finishing = Finishing(pipeline, share, self._on_product, self._on_stage)
         meter.watch(lambda: self.engine.num_busy, lambda: self.finishing.num_waiting)
         self._holdings = holdings
         self._delivery = delivery

@@ -32,7 +32,7 @@ from service.worker.holdings import Holdings
 from service.worker.job_traces import JobTraces
 from service.worker.lease_keeper import LeaseKeeper
 from service.worker.meter import Meter
-from service.worker.model_host import HostedModel, warm_up
+from service.worker.model_host import Machinery
 from service.worker.switchboard import Switchboard
 
 _RENEW_S = 0.5  # longest pause between renewals: callers see progress by them
@@ -72,12 +72,13 @@ class Worker:
         self,
         settings: Settings,
         redis: Redis,
-        model: HostedModel,
+        machinery: Machinery,
         heartbeat: Heartbeat,
         tracing: Tracing,
     ) -> None:
         self._settings = settings
-        self._model = model
+        model = machinery.model
+        self._machinery = machinery
         self._heartbeat = heartbeat
         self._holdings = Holdings()
         self._meter = Meter(heartbeat.metrics, settings.model)
@@ -88,7 +89,7 @@ class Worker:
         traces = JobTraces(tracing)
         self._delivery = Delivery(self._leases, self._holdings, self._meter, traces)
         self._board = Switchboard(
-            model, self._holdings, self._delivery, self._meter, traces, self._die
+            machinery, self._holdings, self._delivery, self._meter, traces, self._die
         )
         self._claimer = Claimer(
             self._leases,
@@ -107,13 +108,13 @@ class Worker:
     def warm_up(self) -> None:
         """Run every kernel once. Blocks."""
         began = time.monotonic()
-        engine, metrics = self._board.engine, self._heartbeat.metrics
-        warm_up(self._model.pipeline, engine)
+        model, engine, metrics = self._machinery.model, self._board.engine, self._heartbeat.metrics
+        self._machinery.warm_up()
         engine.faults = Faults.of(self._settings.testing)
-        metrics.load_seconds.set(self._model.load_s)
+        metrics.load_seconds.set(model.load_s)
         metrics.warm_up_seconds.set(time.monotonic() - began)
         metrics.build.info({"version": service.__version__})
-        metrics.model.info(self._model.description())
+        metrics.model.info(model.description())
         self._meter.rows(engine.num_rows)
 
     async def run(self) -> int:
@@ -122,10 +123,11 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
         self._board.start()
-        self._heartbeat.attach(self._vital_signs, self._model.card)
+        model = self._machinery.model
+        self._heartbeat.attach(self._vital_signs, model.card)
         with suppress(QueueUnavailable):
             await self._heartbeat.beat()
-        _log.info("ready", extra=self._model.description() | {"rows": self._board.engine.num_rows})
+        _log.info("ready", extra=model.description() | {"rows": self._board.engine.num_rows})
         claiming = asyncio.create_task(self._claimer.run())
         background = [
             asyncio.create_task(part)

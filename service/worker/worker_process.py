@@ -20,9 +20,10 @@ from service.errors import QueueUnavailable
 from service.metrics import WorkerMetrics
 from service.settings import Settings
 from service.stopping import stop
+from service.worker.cpu_share import on_own_thread
 from service.worker.heartbeat import Heartbeat
 from service.worker.metrics_server import MetricsServer
-from service.worker.model_host import load_model, loading_card
+from service.worker.model_host import Machinery, loading_card
 from service.worker.worker import Worker, worker_id
 
 _log = logging.getLogger(__name__)
@@ -50,9 +51,9 @@ async def _run(settings: Settings) -> int:
     beating = asyncio.create_task(heartbeat.run(settings.worker.heartbeat_s))
     try:
         await _fit_server(redis)
-        model = await asyncio.to_thread(load_model, settings.model, settings.worker)
-        worker = Worker(settings, redis, model, heartbeat, traces)
-        await asyncio.to_thread(worker.warm_up)
+        machinery = await on_own_thread(lambda: Machinery.load(settings.model, settings.worker))
+        worker = Worker(settings, redis, machinery, heartbeat, traces)
+        await on_own_thread(worker.warm_up)
         return await worker.run()
     finally:
         await stop(beating)

@@ -67,6 +67,36 @@ print(json.dumps(out))
 """
 
 
+# As a worker loads it: weights packed, which copies them, or mapped as they are.
+_SERVE = """
+import json, sys, time
+from pathlib import Path
+import torch
+from models.pipeline import LoadOptions, load
+began = time.monotonic()
+packed = sys.argv[2] == "packed"
+pipeline = load("", Path(sys.argv[1]), LoadOptions(dtype=torch.bfloat16, packed=packed))
+out = {"setting": sys.argv[2], "peak": peak(), "seconds": time.monotonic() - began}
+from models import machine
+from models.sampling import RowParams
+batch = pipeline.batch(1)
+batch.admit(pipeline.prefix(pipeline.encode("a red heart")), [RowParams(seed=0, top_k=256)])
+batch.step()
+began = time.monotonic()
+for _ in range(8):
+    batch.step()
+out["seconds_per_code"] = (time.monotonic() - began) / 8
+out["sound"] = batch.are_sound([0])
+config = pipeline.preset.stage2
+width = config.embed_dim
+read = 2 * (config.n_layers * 12 * width**2 + config.vocab_size_img * width)  # bytes a code needs
+ceiling = machine.measure(torch.device("cpu"), [torch.bfloat16]).bytes_s
+out["memory_share"] = read / out["seconds_per_code"] / ceiling
+out["ceiling_gb_s"] = ceiling / 1e9
+print(json.dumps(out))
+"""
+
+
 def _run(script: str, *arguments: object) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", _PEAK + script, *map(str, arguments)],
@@ -95,9 +125,19 @@ def test_conversion_and_loading_keep_within_their_memory(
     target = tmp_path / "converted"
     converted = _run(_CONVERT, official, target, stored)
     loaded = _run(_LOAD, target)
-    measured = {"stored": stored, "file": file_bytes, "convert": converted, "load": loaded}
+    served = [_run(_SERVE, target, setting) for setting in ("packed", "mapped")]
+    measured = {
+        "stored": stored,
+        "file": file_bytes,
+        "convert": converted,
+        "load": loaded,
+        "serve": served,
+    }
     print(json.dumps(measured))  # noqa: T201 - the numbers are what this is run for
     shutil.rmtree(target)
     assert converted["peak"] < file_bytes + GB
     assert loaded["peak"] < 1.25 * loaded["weights_as_bf16"]
     assert loaded["sound"] == [True]
+    for setting in served:
+        assert setting["peak"] < 1.25 * loaded["weights_as_bf16"]
+        assert setting["sound"] == [True]

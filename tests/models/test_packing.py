@@ -29,6 +29,31 @@ def test_a_packed_layer_computes_the_same(shape: tuple[int, ...], has_bias: bool
 
 
 @needs_packing
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gelu_behind_a_layer_is_packed_with_it(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(24, 96), nn.GELU(), nn.Linear(96, 24), nn.Dropout(0.0))
+    layers = layers.eval().requires_grad_(False).to(dtype)
+    x = torch.randn(5, 24, dtype=dtype)
+    before = layers(x)
+    assert pack_linears(layers) == 2
+    assert not [m for m in layers.modules() if type(m) is nn.GELU]
+    margin = 1e-5 if dtype is torch.float32 else 0.02
+    torch.testing.assert_close(layers(x), before, atol=margin, rtol=margin)
+
+
+@needs_packing
+def test_another_activation_stays() -> None:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(24, 24), nn.GELU(approximate="tanh"), nn.Linear(24, 24))
+    layers = layers.eval().requires_grad_(False)
+    x = torch.randn(5, 24)
+    before = layers(x)
+    assert pack_linears(layers) == 2
+    torch.testing.assert_close(layers(x), before)
+
+
+@needs_packing
 def test_bfloat16_is_as_close_as_its_rounding() -> None:
     torch.manual_seed(0)
     linear = nn.Linear(64, 32).requires_grad_(False)
@@ -52,8 +77,9 @@ def test_every_linear_is_replaced_and_nothing_else() -> None:
     stage2 = Transformer(get_preset("tiny").stage2).eval().requires_grad_(False)
     prefix, codes = torch.randint(128, (2, 8)), torch.randint(64, (2, 16))
     before, text_before = stage2(prefix, codes)
-    assert pack_linears(stage2) == 2 * 4 + 2  # qkv, proj and two of the MLP per layer; two heads
-    assert not [m for m in stage2.modules() if type(m) is nn.Linear]
+    assert pack_linears(stage2, keep=["head_txt"]) == 2 * 4 + 1  # qkv, proj, two of each MLP; head
+    assert [m for m in stage2.modules() if type(m) is nn.Linear] == [stage2.head_txt]
+    assert pack_linears(stage2) == 1
     assert pack_linears(stage2) == 0
     after, text_after = stage2(prefix, codes)
     torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)

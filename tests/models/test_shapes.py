@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,7 @@ from models.kv_cache import KVCache
 from models.pipeline import LoadOptions, Pipeline, load
 from models.presets import get_preset
 from models.sampling import RowParams
-from models.shapes import all_shapes, exact_shapes
+from models.shapes import all_shapes, exact_shapes, keeps_bits
 from models.transformer import Step, Transformer
 
 
@@ -41,6 +42,14 @@ class LastTileDiffers(Transformer):
         hidden = super().decode(codes, places, cache, step).clone()
         hidden[len(hidden) // 8 * 8 :] += 1e-7
         return hidden
+
+
+class FewThreadsDiffer(Transformer):
+    """Adds 1e-7 where torch has one thread."""
+
+    def decode(self, codes: Tensor, places: Tensor, cache: KVCache, step: Step) -> Tensor:
+        hidden = super().decode(codes, places, cache, step)
+        return hidden + 1e-7 if torch.get_num_threads() == 1 else hidden
 
 
 class HeadDiffers(Transformer):
@@ -127,3 +136,15 @@ def test_a_pipeline_finds_shapes_once_per_capacity(every_tiny: Pipeline) -> None
     first, second = every_tiny.batch(3), every_tiny.batch(3)
     assert first.shapes is second.shapes
     assert first.capacity == second.capacity == 3
+
+
+@pytest.mark.parametrize(("kind", "is_kept"), [(Transformer, True), (FewThreadsDiffer, False)])
+def test_fewer_threads_are_found_out(kind: type[Transformer], is_kept: bool) -> None:
+    stage2 = _of(kind, ctx_len_img=96)
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(torch.get_num_threads).result()  # as its first use: see use_threads
+        executor.submit(torch.set_num_threads, 2).result()
+        shapes = executor.submit(exact_shapes, stage2, 4).result()
+        assert executor.submit(keeps_bits, stage2, shapes, 1).result() is is_kept
+        assert executor.submit(keeps_bits, stage2, shapes, 2).result()
+        assert executor.submit(torch.get_num_threads).result() == 2

@@ -19,7 +19,7 @@ from service.settings import Settings
 from service.stopping import stop
 from service.tracing import NoTracing
 from service.worker.heartbeat import Heartbeat
-from service.worker.model_host import load_model
+from service.worker.model_host import Machinery
 from service.worker.worker import Worker
 from tests.servers import RedisServer
 
@@ -55,8 +55,8 @@ async def working(settings: Settings, redis: Redis) -> AsyncIterator[LiveWorker]
     """A worker until the block ends; it must then drain cleanly."""
     registry = CollectorRegistry()
     heartbeat = Heartbeat(Workers(redis), "w1", WorkerMetrics(registry), None)
-    model = await asyncio.to_thread(load_model, settings.model, settings.worker)
-    worker = Worker(settings, redis, model, heartbeat, NoTracing())
+    machinery = await asyncio.to_thread(Machinery.load, settings.model, settings.worker)
+    worker = Worker(settings, redis, machinery, heartbeat, NoTracing())
     await asyncio.to_thread(worker.warm_up)
     running = asyncio.create_task(worker.run())
     beating = asyncio.create_task(heartbeat.run(0.05))

@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 from models.clip import to_bytes
 from models.pipeline import Pipeline, load
 from service.jobs import Job, Succeeded
+from service.worker.cpu_share import CpuShare
 from service.worker.engine_events import Crashed, Drawn, Entered, Event, Glimpse, Left
 from service.worker.finishing import Finished, Finishing, FinishingCrashed, PartialImage, Product
 from tests.service.makers import make_job
@@ -35,7 +36,10 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.finishing = Finishing(
-            self.pipeline, self.products.put, lambda _run, stage, _s: self.stages.append(stage)
+            self.pipeline,
+            CpuShare(2, can_split=True),
+            self.products.put,
+            lambda _run, stage, _s: self.stages.append(stage),
         )
 
     def put(self, *events: Event) -> None:

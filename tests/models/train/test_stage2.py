@@ -37,11 +37,11 @@ def test_it_learns_a_batch_by_heart(tmp_path: Path) -> None:
 def test_fine_tuning_clips_gradients_and_uses_the_reference_rate(tmp_path: Path) -> None:
     plan = plan_of(10, is_fine_tuning=True)
     trainer = Stage2Trainer(tiny(), Run(tmp_path, 0), plan)
-    assert len(trainer.optimisers) == 1
+    assert len(trainer.learner.optimisers) == 1
     trainer.step(0, *batch())
     norms = [w.grad.norm() for w in trainer.model.parameters() if w.grad is not None]
     assert torch.stack(norms).norm() <= 4.0 + 1e-3
-    assert trainer.optimisers[0].param_groups[0]["lr"] == pytest.approx(1e-4)
+    assert trainer.learner.optimisers[0].param_groups[0]["lr"] == pytest.approx(1e-4)
 
 
 def test_the_text_has_its_weight_in_the_loss() -> None:

@@ -1,0 +1,108 @@
+"""Who gets how many threads when. Everything that sets them runs on threads of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from models.pipeline import load
+from service.worker.cpu_share import CpuShare, on_own_thread, use_threads
+
+
+def _threads_after(*shares: CpuShare) -> list[int]:
+    """torch's threads after one step with each share, all on one new thread."""
+
+    def step_all() -> list[int]:
+        counts = []
+        for share in shares:
+            share.for_step()
+            counts.append(torch.get_num_threads())
+        return counts
+
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(step_all).result()
+
+
+def test_a_thread_keeps_its_own_count() -> None:
+    here = torch.get_num_threads()
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        one.submit(use_threads, 3).result()
+        other.submit(use_threads, 1).result()
+        assert one.submit(torch.get_num_threads).result() == 3
+        assert other.submit(torch.get_num_threads).result() == 1
+    assert torch.get_num_threads() == here
+    torch.set_num_threads(here)  # what new threads begin with
+
+
+@pytest.mark.parametrize(("total", "alone", "shared"), [(1, 1, 1), (2, 2, 1), (3, 3, 2), (8, 8, 4)])
+def test_steps_have_all_threads_until_pictures_are_made(
+    total: int, alone: int, shared: int
+) -> None:
+    share = CpuShare(total, can_split=True)
+    assert _threads_after(share) == [alone]
+    with share.for_pictures() as num_makers:
+        assert num_makers == max(1, total // 2)
+        assert _threads_after(share) == [shared]
+    assert _threads_after(share) == [alone]
+
+
+def test_pictures_have_all_threads_while_nothing_steps() -> None:
+    share = CpuShare(6, can_split=True)
+    with share.for_pictures() as num_makers:
+        assert num_makers == 6
+    _threads_after(share)
+    share.rest()
+    with share.for_pictures() as num_makers:
+        assert num_makers == 6
+
+
+def test_the_team_stays_whole_where_fewer_threads_would_change_bits() -> None:
+    share = CpuShare(4, can_split=False)
+    with share.for_pictures():
+        assert _threads_after(share) == [4]
+
+
+def test_an_error_in_a_picture_gives_the_threads_back() -> None:
+    share = CpuShare(4, can_split=True)
+    with pytest.raises(ValueError, match="no picture"), share.for_pictures():
+        raise ValueError("no picture")
+    assert _threads_after(share) == [4]
+
+
+def test_no_thread_is_touched_on_another_device() -> None:
+    share = CpuShare(0, can_split=False)
+    before = _threads_after(CpuShare(0, can_split=False))
+    with share.for_pictures() as num_makers:
+        assert num_makers == 1
+        assert _threads_after(share) == before
+
+
+def test_a_model_on_this_cpu_has_all_its_threads() -> None:
+    with ThreadPoolExecutor(1, initializer=use_threads, initargs=(2,)) as executor:
+        share = executor.submit(CpuShare.of, load("tiny"), 4).result()
+        assert executor.submit(torch.get_num_threads).result() == 2
+    assert share.total == 2
+
+
+async def test_work_on_its_own_thread_leaves_none_behind() -> None:
+    seen: list[threading.Thread] = []
+
+    def work() -> int:
+        seen.append(threading.current_thread())
+        return 7
+
+    assert await on_own_thread(work) == 7
+    await asyncio.to_thread(seen[0].join, 5)
+    assert not seen[0].is_alive()
+
+
+async def test_its_error_arrives() -> None:
+    def work() -> None:
+        raise ValueError("it failed")
+
+    with pytest.raises(ValueError, match="it failed"):
+        await on_own_thread(work)

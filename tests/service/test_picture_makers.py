@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from models.clip import CHUNK
+from models.pipeline import Pipeline, load
+from service.worker.cpu_share import CpuShare, use_threads
+from service.worker.picture_makers import PictureMakers
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    return load("emoji")
+
+
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    """A thread as the worker's finishing thread: without a team of its own."""
+    with ThreadPoolExecutor(1, initializer=use_threads, initargs=(1,)) as executor:
+        yield executor
+
+
+def _codes(count: int) -> torch.Tensor:
+    return torch.randint(1024, (count, 64, 1), generator=torch.Generator().manual_seed(count))
+
+
+@pytest.mark.parametrize("count", [1, 5, 16, 2 * CHUNK + 3])
+def test_the_split_changes_no_bit(
+    pipeline: Pipeline, executor: ThreadPoolExecutor, count: int
+) -> None:
+    text = pipeline.text_features("a red heart")
+
+    def make(total: int) -> tuple[torch.Tensor, list[float | None]]:
+        makers = PictureMakers(pipeline, CpuShare(total, can_split=True))
+        with makers.at_work():
+            pixels = makers.pixels(_codes(count))
+            scores = makers.scores(text, pixels)
+        makers.close()
+        return pixels, scores
+
+    pixels, scores = executor.submit(make, 1).result()
+    assert pixels.shape == (count, 3, 64, 64)
+    assert len(scores) == count
+    for total in (2, 3):
+        again, scores_again = executor.submit(make, total).result()
+        assert torch.equal(again, pixels)
+        assert scores_again == scores
+    torch.testing.assert_close(pixels, pipeline.pixels(_codes(count)))
+
+
+def test_more_threads_take_more_pictures_at_once(pipeline: Pipeline) -> None:
+    makers = PictureMakers(pipeline, CpuShare(3, can_split=True))
+    assert makers.at_once == CHUNK
+    with makers.at_work():
+        assert makers.at_once == 3 * CHUNK
+    makers.close()
+
+
+def test_a_model_without_a_scorer_gives_none() -> None:
+    makers = PictureMakers(load("tiny"), CpuShare(2, can_split=True))
+    with makers.at_work():
+        assert makers.scores(None, torch.zeros(11, 3, 32, 32)) == [None] * 11
+    makers.close()
+
+
+def test_an_error_in_a_thread_arrives(pipeline: Pipeline) -> None:
+    makers = PictureMakers(pipeline, CpuShare(2, can_split=True))
+    with makers.at_work(), pytest.raises(RuntimeError):
+        makers.pixels(torch.full((4, 63, 1), 1))
+    makers.close()
