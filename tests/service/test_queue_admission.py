@@ -13,6 +13,7 @@ from service.errors import (
     QueueFull,
     RateLimited,
 )
+from service.jobs import Priority
 from tests.conftest import Clock
 from tests.service.makers import (
     MODEL,
@@ -157,3 +158,36 @@ async def test_the_idempotency_key_is_stored_hashed(redis: Redis) -> None:
     queue = make_queue(redis)
     await queue.enqueue(make_job(), ROOMY, Idempotency("secret-order", "d"))
     assert not [key for key in await redis.keys("*") if b"secret-order" in key]
+
+
+async def test_a_job_that_could_only_end_too_late_is_refused_at_once(
+    redis: Redis, clock: Clock
+) -> None:
+    queue, leases = make_queue(redis, clock), make_leases(redis, clock)
+    for _ in range(4):  # 2 candidates a second
+        await queue.enqueue(make_job(num_candidates=20), limits())
+    claim = await claim_one(leases)
+    clock.advance(10)
+    await leases.finish(claim, success())
+    assert (await queue.depth(MODEL)).drain_per_s == pytest.approx(2.0, rel=0.2)
+
+    in_time = make_job(num_candidates=2, deadline_s=30.0)  # 60 candidates are before it
+    await queue.enqueue(in_time, limits())  # nobody has waited long: the rate may be too low
+    clock.advance(20)
+    with pytest.raises(QueueFull) as refusal:
+        await queue.enqueue(make_job(num_candidates=2, deadline_s=30.0), limits())
+    assert refusal.value.retry_after_s is not None
+    await queue.enqueue(make_job(num_candidates=2, deadline_s=600.0), limits())
+    urgent = make_job(num_candidates=2, deadline_s=30.0, priority=Priority.HIGH)
+    await queue.enqueue(urgent, limits())  # nothing is before it
+    other_key = make_job(num_candidates=2, deadline_s=30.0, key_id="quiet")
+    await queue.enqueue(other_key, limits())  # its turn comes soon
+
+
+async def test_a_queue_that_stands_still_refuses_nobody_for_the_time(
+    redis: Redis, clock: Clock
+) -> None:
+    queue = make_queue(redis, clock)
+    for _ in range(5):
+        await queue.enqueue(make_job(num_candidates=20, deadline_s=60.0), limits())
+        clock.advance(10)  # no worker yet: nothing is known of its rate

@@ -2,6 +2,8 @@
 -- ARGV[3]: the job's body. With arg.letter, a dead letter becomes a job again, without limits.
 -- Returns JSON: status, and id, position, existed, remaining or retry_after_s.
 
+local CONGESTED_MS = 15000 -- of waiting, before the measured rate decides who is let in
+
 local bucket
 
 -- `remaining`: jobs that this key may send at once from here on.
@@ -53,22 +55,45 @@ local function check_room()
   end
 end
 
+-- Start-time fair queueing (Goyal, Vin and Cheng 1996): a job starts at the later of its key's last
+-- virtual finish and the virtual time.
+local function fair_start()
+  local priority = tostring(arg.priority)
+  local virtual = tonumber(redis.call('HGET', key.fair(arg.model), priority) or 0)
+  local finish = redis.call('ZSCORE', key.finish(arg.model, priority), arg.key_id)
+  return math.max(virtual, tonumber(finish or 0))
+end
+
+local function score_of(start)
+  return string.format('%.17g', arg.priority * BAND + start)
+end
+
+-- What could only end after its deadline is refused at once. The rate was measured at whatever load
+-- there was, so it counts only where jobs have been waiting for some time already.
+local function check_time()
+  local rate = drain_rate(arg.model)
+  local oldest = redis.call('ZRANGE', key.arrived(arg.model), 0, 0, 'WITHSCORES')[2]
+  if not rate or not oldest then return nil end
+  if now - oldest < math.max(CONGESTED_MS, arg.deadline_ms / 4) then return nil end
+  local before = redis.call('ZCOUNT', key.waiting(arg.model), '-inf', score_of(fair_start()))
+  local position = redis.call('ZCARD', key.isolated(arg.model)) + before
+  local late_s = queued_eta(arg.model, position, arg.cost, rate) - arg.deadline_ms / 1000
+  if late_s > 0 then return refused('queue_full', late_s) end
+end
+
 local function spend(tokens)
   local name = key.rate(arg.key_id)
   redis.call('HSET', name, 'tokens', string.format('%.17g', tokens - 1), 'at_ms', now)
   redis.call('PEXPIRE', name, math.ceil(1000 * arg.limits.burst / arg.limits.rate_per_s) + 1000)
 end
 
--- Start-time fair queueing (Goyal, Vin and Cheng 1996): a job starts at the later of its key's last
--- virtual finish and the virtual time, and moves the finish on by cost / weight.
+-- Its place in the queue; the key's virtual finish moves on by cost / weight.
 local function fair_score()
-  local priority = tostring(arg.priority)
-  local virtual = tonumber(redis.call('HGET', key.fair(arg.model), priority) or 0)
-  local tags = key.finish(arg.model, priority)
-  local start = math.max(virtual, tonumber(redis.call('ZSCORE', tags, arg.key_id) or 0))
+  local start = fair_start()
+  local tags = key.finish(arg.model, tostring(arg.priority))
   redis.call('ZADD', tags, start + arg.cost / arg.weight, arg.key_id)
   redis.call('PEXPIRE', tags, WEEK_MS)
-  return string.format('%.17g', arg.priority * BAND + start)
+  return score_of(start)
 end
 
 local function store()
@@ -103,7 +128,7 @@ if arg.letter then
   if redis.call('XDEL', key.dead(), arg.letter) == 0 then return refused('missing') end
 else
   local tokens = bucket()
-  local refusal = check_rate(tokens) or check_room()
+  local refusal = check_rate(tokens) or check_room() or check_time()
   if refusal then return refusal end
   spend(tokens)
 end

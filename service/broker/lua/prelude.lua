@@ -118,6 +118,21 @@ local function drain_rate(model)
   return rate
 end
 
+local function num_waiting(model)
+  return redis.call('ZCARD', key.waiting(model)) + redis.call('ZCARD', key.isolated(model))
+end
+
+-- Seconds until a job at this place in the queue has ended: half of what runs, its part of what
+-- waits, its own.
+local function queued_eta(model, position, cost, rate)
+  local function load(field)
+    return tonumber(redis.call('HGET', key.load(model), field) or 0)
+  end
+  local waiting = load('waiting')
+  local before = waiting * position / math.max(num_waiting(model), 1)
+  return ((load('candidates') - waiting) / 2 + before + cost) / rate
+end
+
 local function record_drain(job)
   local state = drain_state(job.model) or {sum = 0, busy_ms = math.max(now - job.started_ms, 1)}
   state.sum = state.sum + job.cost
@@ -204,10 +219,6 @@ end
 local function held(id, fence)
   local job = load_job(id)
   if job and job.state == 'running' and job.fence == fence then return job end
-end
-
-local function num_waiting(model)
-  return redis.call('ZCARD', key.waiting(model)) + redis.call('ZCARD', key.isolated(model))
 end
 
 -- Drop the traces of a job whose hash someone deleted by hand.

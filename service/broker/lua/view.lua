@@ -8,13 +8,6 @@ local function load(field)
   return tonumber(redis.call('HGET', key.load(job.model), field) or 0)
 end
 
--- Candidates to be made before this job ends: half of what runs, its part of what waits, its own.
-local function queued_eta(position, rate)
-  local waiting = load('waiting')
-  local before = waiting * position / math.max(num_waiting(job.model), 1)
-  return ((load('candidates') - waiting) / 2 + before + job.cost) / rate
-end
-
 local function running_eta(rate)
   local done, total = unpack(redis.call('HMGET', key.job(job.id), 'codes_done', 'codes_total'))
   done, total = tonumber(done or 0), tonumber(total or 0)
@@ -26,7 +19,7 @@ local derived = {}
 local rate = drain_rate(job.model)
 if job.state == 'queued' then
   derived.position = position_of(job)
-  derived.eta_s = rate and queued_eta(derived.position or 0, rate)
+  derived.eta_s = rate and queued_eta(job.model, derived.position or 0, job.cost, rate)
 elseif job.state == 'running' then
   derived.eta_s = running_eta(rate)
 end
