@@ -1,6 +1,7 @@
 """Which models can be asked for now, by what live workers say of themselves.
 
-Remembers the list for a moment, so that a burst of requests asks Redis once. Knows no HTTP.
+Remembers for a moment what Redis said, or that it said nothing, so that a burst of requests asks it
+once. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
 from service.broker.workers import ModelCard, WorkerInfo, Workers
-from service.errors import ModelNotFound, NoWorker
+from service.errors import ModelNotFound, NoWorker, QueueUnavailable
 
 _FRESH_S = 0.25
+_PATIENCE_S = 0.25  # for news from a Redis that did not answer the last time
 
 
 class Catalog:
@@ -37,17 +39,33 @@ class Catalog:
         self._known = {default_model, *known}
         self._on_demand = dict(on_demand)
         self._clock = clock
-        self._lock = asyncio.Lock()
-        self._seen: list[WorkerInfo] = []
-        self._seen_at = float("-inf")
+        self._look: asyncio.Task[list[WorkerInfo] | None] | None = None
+        self._looked_at = float("-inf")
+        self._is_away = False
 
     async def workers(self) -> list[WorkerInfo]:
-        """All workers with a fresh heartbeat, in any state."""
-        async with self._lock:
-            if self._clock() - self._seen_at > _FRESH_S:
-                self._seen = await self._workers.list()
-                self._seen_at = self._clock()
-            return self._seen
+        """All workers with a fresh heartbeat, in any state. QueueUnavailable when Redis is away."""
+        look = self._look
+        if look is None or (look.done() and self._clock() - self._looked_at > _FRESH_S):
+            look = self._look = asyncio.create_task(self._ask(), name="catalog")
+        # One look for all who ask meanwhile; it goes on when one of them is cancelled.
+        await asyncio.wait({look}, timeout=_PATIENCE_S if self._is_away else None)
+        workers = look.result() if look.done() else None
+        if workers is None:
+            raise QueueUnavailable
+        return workers
+
+    async def _ask(self) -> list[WorkerInfo] | None:
+        """None when Redis does not answer."""
+        try:
+            workers = await self._workers.list()
+            self._is_away = False
+            return workers
+        except QueueUnavailable:
+            self._is_away = True
+            return None
+        finally:
+            self._looked_at = self._clock()
 
     async def serving(self, model: str) -> list[WorkerInfo]:
         """The workers that take jobs for this model; there may be none."""

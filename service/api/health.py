@@ -48,7 +48,7 @@ async def _why_not_ready(state: ApiState) -> str | None:
     if state.is_draining:
         return "draining"
     try:
-        await state.queue.ping()
+        await state.catalog.workers()  # a model on demand takes jobs without a look at Redis
         takes_jobs = await state.catalog.takes_jobs(state.catalog.default_model)
     except QueueUnavailable:
         return "redis does not answer"

@@ -141,11 +141,6 @@ class Queue:
         """End the subscription; leaves the Redis client to its owner."""
         await self._wakeups.close()
 
-    async def ping(self) -> None:
-        """Raise QueueUnavailable unless Redis answers."""
-        async with translated_errors():
-            await self._redis.ping()
-
     async def enqueue(
         self, job: Job, limits: Limits, idempotency: Idempotency | None = None
     ) -> Enqueued:

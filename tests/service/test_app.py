@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -170,6 +171,24 @@ async def test_without_redis_the_process_lives_and_says_so(tmp_path_factory: Any
             assert (await http.post(PATH, json={"prompt": "a"})).status_code == 200
         await client.aclose()
     server.stop()
+
+
+async def test_a_silent_redis_is_answered_for_all_at_once(
+    redis: Redis, valkey_server: RedisServer
+) -> None:
+    timeout_s = 1.0
+    quick = {"url": SecretStr(valkey_server.url), "timeout_s": timeout_s}
+    async with serving(api_settings(valkey_server, redis=quick)) as api, api.client() as http:
+        assert (await http.get("/v1/models")).status_code == 200
+        await asyncio.sleep(0.3)  # longer than the catalog remembers
+        with valkey_server.frozen():
+            began = time.monotonic()
+            calls = [http.get(path) for path in 4 * ["/readyz", "/v1/models"]]
+            calls += [http.post(PATH, json={"prompt": "a"}) for _ in range(4)]
+            answers = await asyncio.gather(*calls)
+            assert {answer.status_code for answer in answers} == {503}
+            assert "mindalle_redis_up 0.0" in (await http.get("/metrics")).text
+            assert time.monotonic() - began < 4 * timeout_s
 
 
 async def test_a_redis_that_may_drop_jobs_is_not_used(tmp_path_factory: Any) -> None:

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from models.presets import PRESETS
 from service.api.catalog import Catalog
+from service.broker.redis_connection import connect
 from service.broker.workers import WorkerInfo, Workers
-from service.errors import ModelNotFound, NoWorker
+from service.errors import ModelNotFound, NoWorker, QueueUnavailable
 from service.preset_cards import preset_card
+from service.settings import RedisSettings
+from tests.servers import RedisServer
 from tests.service.painter import CLASS_CARD, TEXT_CARD
 
 
@@ -125,3 +132,60 @@ async def test_a_model_on_demand_takes_jobs_before_its_first_worker(
     await workers.remove(INFO.id, "tiny")
     seconds.now += 1
     assert await catalog.card("tiny") == TEXT_CARD  # what its last worker said is remembered
+
+
+TIMEOUT_S = 1.0
+
+
+@pytest.fixture
+async def impatient(valkey_server: RedisServer, redis: Redis) -> AsyncIterator[Catalog]:
+    """A catalog that has looked once, over a connection with a short time limit."""
+    client = connect(RedisSettings(url=SecretStr(valkey_server.url), timeout_s=TIMEOUT_S))
+    catalog = Catalog(Workers(client), default_model="tiny", known=["tiny"])
+    await catalog.workers()
+    await asyncio.sleep(0.3)  # longer than it remembers
+    yield catalog
+    await client.aclose()
+
+
+async def _seconds_of_refusals(catalog: Catalog, num_callers: int) -> float:
+    began = time.monotonic()
+    calls = [catalog.takes_jobs("tiny") for _ in range(num_callers)]
+    for outcome in await asyncio.gather(*calls, return_exceptions=True):
+        assert isinstance(outcome, QueueUnavailable)
+    return time.monotonic() - began
+
+
+async def test_callers_share_the_wait_for_a_silent_redis(
+    impatient: Catalog, valkey_server: RedisServer
+) -> None:
+    with valkey_server.frozen():
+        assert await _seconds_of_refusals(impatient, 10) < 4 * TIMEOUT_S
+
+
+async def test_a_redis_that_is_known_to_be_silent_is_not_waited_for(
+    impatient: Catalog, valkey_server: RedisServer
+) -> None:
+    with valkey_server.frozen():
+        await _seconds_of_refusals(impatient, 1)
+        for _ in range(3):
+            assert await _seconds_of_refusals(impatient, 1) < 0.8 * TIMEOUT_S
+            await asyncio.sleep(0.3)
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                assert await impatient.workers() == []
+                return
+            except QueueUnavailable:
+                await asyncio.sleep(0.05)
+
+
+async def test_a_caller_that_leaves_takes_nobody_along(
+    impatient: Catalog, valkey_server: RedisServer
+) -> None:
+    with valkey_server.frozen():
+        leaving, staying = (asyncio.create_task(impatient.workers()) for _ in range(2))
+        await asyncio.sleep(0.1)
+        leaving.cancel()
+        await asyncio.wait({leaving})
+    assert await staying == []

@@ -255,7 +255,6 @@ async def test_without_redis_every_verb_says_so(redis: Redis) -> None:
     away = Redis.from_url(f"redis://127.0.0.1:{free_port()}/0", retry=None)
     queue = make_queue(away)
     for verb in (
-        queue.ping(),
         queue.enqueue(make_job(), ROOMY),
         queue.get("job_0"),
         queue.image("job_0", 0),
