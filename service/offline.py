@@ -10,15 +10,19 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.clip import to_bytes
-from models.pipeline import InvalidPromptError, Picture, Pipeline
+from models.generate import run_to_end
+from models.pipeline import InvalidPromptError, Picture, Pipeline, Prompt, ranking
 from models.presets import Preset
 from models.sampling import InvalidSamplingError
 from service import png
 from service.cli import CommandError
 from service.jobs import Job, OutputFormat
+from service.worker.cpu_share import CpuShare
 from service.worker.engine import row_params
+from service.worker.picture_makers import PictureMakers
 
 
 def check(job: Job, preset: Preset) -> None:
@@ -44,11 +48,23 @@ def draw(
     """The candidates, best first. CommandError when the model can't take the prompt."""
     params = [row_params(job, candidate) for candidate in candidates]
     try:
-        return pipeline.generate(
-            job.prompt, params, batch=pipeline.batch(num_rows), on_step=on_step
-        )
+        prefix = pipeline.prefix(pipeline.encode(job.prompt))
+        codes = run_to_end(pipeline.batch(num_rows), prefix, params, on_step)
     except (InvalidPromptError, InvalidSamplingError) as error:
         raise CommandError(str(error), 2) from None
+    return _ranked(pipeline, job.prompt, candidates, codes)
+
+
+def _ranked(
+    pipeline: Pipeline, prompt: Prompt, candidates: Sequence[int], codes: Tensor
+) -> list[Picture]:
+    """By the worker's own makers, since a picture's last bit depends on who makes it."""
+    makers = PictureMakers(pipeline, CpuShare.whole(pipeline))
+    with makers.at_work():
+        pixels = makers.pixels(codes)
+        scores = makers.scores(makers.text_features(prompt), pixels)
+    makers.close()
+    return [Picture(candidates[i], pixels[i].cpu(), scores[i]) for i in ranking(scores)]
 
 
 def one_picture(job: Job, picture: Picture, output_format: OutputFormat) -> bytes:

@@ -49,6 +49,12 @@ class CpuShare:
         self._step_threads = 0  # of the thread that steps, as set last
 
     @classmethod
+    def whole(cls, pipeline: Pipeline) -> CpuShare:
+        """All of torch's threads of now, for work that comes one after the other."""
+        is_cpu = pipeline.options.device.type == "cpu"
+        return cls(torch.get_num_threads() if is_cpu else 0, can_split=False)
+
+    @classmethod
     def of(cls, pipeline: Pipeline, num_rows: int) -> CpuShare:
         """For a model and the torch threads of now. Blocks while it tries a smaller team."""
         if pipeline.options.device.type != "cpu":

@@ -84,7 +84,7 @@ class Finishing:
         self.num_moves = 0
         self._num_put = self._num_done = 0  # each written by one thread only
         self._pipeline = pipeline
-        self._makers = PictureMakers(pipeline, share)
+        self._makers = PictureMakers(pipeline, share, on_move=self._count_move)
         self._on_product = on_product
         self._on_stage = on_stage
         self._works: dict[str, _Work] = {}
@@ -120,6 +120,9 @@ class Finishing:
                 self._handle(event)
         self._makers.close()
 
+    def _count_move(self) -> None:
+        self.num_moves += 1
+
     def _handle(self, event: Event) -> None:
         match event:
             case Entered():
@@ -129,7 +132,8 @@ class Finishing:
                     self._guarded(event.run_id, lambda: self._finish(event))
                 self._num_done += len(event.candidates)
             case Glimpse():
-                self._guarded(event.run_id, lambda: self._preview(event))
+                with self._makers.at_work():
+                    self._guarded(event.run_id, lambda: self._preview(event))
             case Left() | Refused():
                 self._works.pop(event.run_id, None)
             case Crashed():
@@ -191,7 +195,7 @@ class Finishing:
             rows = to_bytes(pixels)
         with self._timed(work, "rerank"):
             if not work.has_text:
-                work.text, work.has_text = self._pipeline.text_features(work.job.prompt), True
+                work.text, work.has_text = self._makers.text_features(work.job.prompt), True
             scores = self._makers.scores(work.text, pixels)
         for candidate, row, score in zip(candidates, rows, scores, strict=True):
             work.pictures[candidate] = (row, score)

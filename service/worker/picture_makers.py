@@ -1,11 +1,13 @@
 """Pixels and scores of drawn codes, by several threads on a CPU, by this one on any other device.
 
-Each of a CPU's threads makes whole pictures alone, so none waits for another one. Knows no jobs.
+Each of a CPU's threads makes whole pictures alone: none waits for another one, and a picture's
+bytes don't depend on how many threads there are, as sums that threads divide among them would.
+Knows no jobs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -14,18 +16,22 @@ import torch
 from torch import Tensor
 
 from models.clip import CHUNK
-from models.pipeline import Pipeline
+from models.pipeline import Pipeline, Prompt
 from service.worker.cpu_share import CpuShare, use_threads
 
+_S = TypeVar("_S")
 _T = TypeVar("_T")
 
 
 class PictureMakers:
-    """Use it inside `at_work`, from one thread."""
+    """Use it inside `at_work`, from one thread, which `on_move` is called on every few pictures."""
 
-    def __init__(self, pipeline: Pipeline, share: CpuShare) -> None:
+    def __init__(
+        self, pipeline: Pipeline, share: CpuShare, on_move: Callable[[], None] | None = None
+    ) -> None:
         self._pipeline = pipeline
         self._share = share
+        self._on_move = on_move
         self._threads: ThreadPoolExecutor | None = None
         if share.total > 1:
             self._threads = ThreadPoolExecutor(
@@ -46,23 +52,34 @@ class PictureMakers:
 
     def pixels(self, codes: Tensor) -> Tensor:
         """`Pipeline.pixels`: codes [n, T, D] → [n, 3, H, W] in 0..1 on the device."""
-        codes = codes.to(self._pipeline.options.device)
-        size = -(-len(codes) // self._num_free)
-        return torch.cat(self._map(self._pipeline.pixels, torch.split(codes, size)))
+        options = self._pipeline.options
+        parts = torch.split(codes.to(options.device), options.chunk)
+        return torch.cat(self._map(self._pipeline.pixels, parts))
+
+    def text_features(self, prompt: Prompt) -> Tensor | None:
+        """`Pipeline.text_features`."""
+        return self._map(self._pipeline.text_features, [prompt])[0]
 
     def scores(self, text: Tensor | None, pixels: Tensor) -> list[float | None]:
         """`Pipeline.scores`, in the chunks that it makes itself."""
-        parts = self._map(
-            lambda part: self._pipeline.scores(text, part), torch.split(pixels, CHUNK)
-        )
+        chunks = torch.split(pixels, CHUNK)
+        parts = self._map(lambda chunk: self._pipeline.scores(text, chunk), chunks)
         return [score for part in parts for score in part]
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads; those at work end when they are done."""
         if self._threads:
-            self._threads.shutdown()
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _map(self, work: Callable[[Tensor], _T], parts: tuple[Tensor, ...]) -> list[_T]:
-        if self._threads is None or self._num_free == 1:
-            return [work(part) for part in parts]
-        return list(self._threads.map(work, parts))
+    def _map(self, work: Callable[[_S], _T], parts: Sequence[_S]) -> list[_T]:
+        """As many parts at a time as there are threads for them."""
+        done: list[_T] = []
+        for start in range(0, len(parts), self._num_free):
+            some = parts[start : start + self._num_free]
+            if self._threads is None or self._num_free == 1:
+                done += map(work, some)
+            else:
+                done += self._threads.map(work, some)
+            if self._on_move:
+                self._on_move()
+        return done

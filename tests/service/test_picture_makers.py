@@ -8,8 +8,10 @@ import torch
 
 from models.clip import CHUNK
 from models.pipeline import Pipeline, load
+from service import offline
 from service.worker.cpu_share import CpuShare, use_threads
 from service.worker.picture_makers import PictureMakers
+from tests.service.makers import make_job
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +74,36 @@ def test_an_error_in_a_thread_arrives(pipeline: Pipeline) -> None:
     with makers.at_work(), pytest.raises(RuntimeError):
         makers.pixels(torch.full((4, 63, 1), 1))
     makers.close()
+
+
+@pytest.mark.parametrize("total", [1, 2])
+def test_every_few_pictures_are_told(
+    pipeline: Pipeline, executor: ThreadPoolExecutor, total: int
+) -> None:
+    moves: list[int] = []
+
+    def make() -> None:
+        makers = PictureMakers(
+            pipeline, CpuShare(total, can_split=True), on_move=lambda: moves.append(1)
+        )
+        with makers.at_work():
+            makers.pixels(_codes(6))
+        makers.close()
+
+    executor.submit(make).result()
+    assert len(moves) == 6 / total
+
+
+def test_a_picture_drawn_here_is_the_workers_to_the_byte(pipeline: Pipeline) -> None:
+    job = make_job(prompt="a red heart", num_candidates=4, n=4, temperature=0.6)
+
+    def draw(num_threads: int) -> list[bytes]:
+        use_threads(num_threads)
+        pictures = offline.draw(pipeline, job, range(4), num_rows=8)
+        return [offline.one_picture(job, picture, "png") for picture in pictures]
+
+    files = []
+    for num_threads in (1, 2, 3):
+        with ThreadPoolExecutor(1) as here:
+            files.append(here.submit(draw, num_threads).result())
+    assert files[0] == files[1] == files[2]
