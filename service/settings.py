@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -32,7 +32,7 @@ class RedisSettings(BaseModel):
     url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
         description="redis://, rediss:// (TLS) or redis+sentinel://host:port,host:port/service/db; "
-        "user and password as in any URL.",
+        "user and password as in any URL; Sentinel's own by ?sentinel_username=…&sentinel_password=….",
     )
     ca_file: Path | None = Field(
         None, description="CA certificate for TLS, instead of the system's."
@@ -100,7 +100,7 @@ class QueueSettings(BaseModel):
     )
     max_attempts: int = Field(
         3,
-        ge=1,
+        ge=2,
         le=100,
         description="Times a job is started before it becomes a dead letter; the last time alone.",
     )
@@ -132,12 +132,18 @@ class WorkerSettings(BaseModel):
     checkpoint: Path | None = Field(
         None, description="Folder with the weights; the preset's own place when empty."
     )
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1.")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto", description="Number type of stage 2."
     )
+    quantization: Literal["none", "int8"] = Field(
+        "none", description="int8: the transformer's weights in 8 bits; the log tells the error."
+    )
     rows: int | None = Field(
-        None, ge=1, le=4096, description="Candidates per step; chosen by memory when empty."
+        None,
+        ge=1,
+        le=4096,
+        description="Candidates per step; when empty, what a GPU's memory holds, on a CPU 32.",
     )
     threads: int | None = Field(None, ge=1, le=1024, description="CPU threads for torch.")
     compile: bool = Field(True, description="Capture the step as a CUDA graph where possible.")
@@ -298,7 +304,11 @@ def show(settings: Settings) -> dict[str, str]:
         value: object = settings
         for part in name.removeprefix(_PREFIX).lower().split("__"):
             value = getattr(value, part)
-        shown[name] = _hidden(value) if isinstance(value, SecretStr) else _text(value)
+        if isinstance(value, SecretStr):
+            secret = value.get_secret_value()
+            shown[name] = _hidden_url(secret) if name.endswith("__URL") else "***" if secret else ""
+        else:
+            shown[name] = _text(value)
     return shown
 
 
@@ -306,10 +316,10 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _hidden(secret: SecretStr) -> str:
-    """A URL without its password; anything else as stars."""
-    parts = urlsplit(secret.get_secret_value())
-    if not parts.scheme or "@" not in parts.netloc:
-        return parts.geturl() if parts.scheme.startswith("redis") else "***" if parts.path else ""
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"***@{host}"))
+def _hidden_url(url: str) -> str:
+    """A URL without its password and the values of its query, which may hold others."""
+    parts = urlsplit(url)
+    _, at, host = parts.netloc.rpartition("@")
+    netloc = f"***@{host}" if at else host
+    query = "&".join(f"{name}=***" for name, _ in parse_qsl(parts.query, keep_blank_values=True))
+    return urlunsplit(parts._replace(netloc=netloc, query=query))

@@ -104,14 +104,18 @@ def _connect_sentinel(url: SplitResult, settings: RedisSettings) -> Redis:
     if not service:
         raise ValueError("the path must name the Sentinel's service: /mymaster/0")
     options = _options(url, settings)
+    secure: dict[str, Any] = {}
     if url.scheme.startswith("rediss"):
-        options["ssl"] = True
+        secure = {name: value for name, value in options.items() if name.startswith("ssl")}
+        secure["ssl"] = True
+    options |= secure
     hosts = [_host_port(part) for part in url.netloc.rpartition("@")[2].split(",")]
     query = dict(parse_qsl(url.query))
     guard: dict[str, Any] = {
         "socket_timeout": settings.connect_timeout_s,
         "username": query.get("sentinel_username"),
         "password": query.get("sentinel_password"),
+        **secure,
     }
     sentinel = Sentinel(hosts, sentinel_kwargs=guard, **options)  # type: ignore[no-untyped-call]  # untyped upstream
     client: Redis = sentinel.master_for(

@@ -256,6 +256,26 @@ async def test_a_neighbour_of_poison_gets_a_try_alone_whatever_the_limit(
     assert await leases.finish(claim, success())
 
 
+@pytest.mark.parametrize("max_attempts", [2, 3, 4])
+async def test_a_job_that_kills_its_workers_is_started_so_often_and_last_alone(
+    redis: Redis, clock: Clock, max_attempts: int
+) -> None:
+    policy = replace(POLICY, max_attempts=max_attempts)
+    queue = make_queue(redis, clock)
+    leases = Leases(redis, model=MODEL, worker_id="w1", policy=policy, clock=clock)
+    sweeper = Sweeper(redis, policy=policy, clock=clock)
+    job = await put(queue)
+    attempts = []
+    while (await queue.get(job.id)).status is JobStatus.QUEUED:
+        claim = await claim_one(leases)
+        attempts.append((claim.attempt, claim.is_isolated))
+        clock.advance(LEASE_S + 1)
+        await sweeper.sweep()
+    assert [attempt for attempt, _ in attempts] == list(range(1, len(attempts) + 1))
+    assert len(attempts) <= max_attempts
+    assert attempts[-1][1]
+
+
 async def test_a_handed_back_job_loses_neither_place_nor_attempt(redis: Redis) -> None:
     queue = make_queue(redis)
     one, two = (make_leases(redis, worker_id=f"w{n}") for n in (1, 2))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from redis.asyncio import Redis
+from redis.asyncio import Redis, SSLConnection
+from redis.asyncio.sentinel import SentinelConnectionPool
 
 from service.broker.redis_connection import backoff_s, check_server, connect, disconnect
 from service.errors import QueueUnavailable, StartRefused
@@ -231,3 +232,17 @@ async def test_the_subscription_comes_back(start: Start) -> None:
 def test_backoff_grows_to_its_cap() -> None:
     assert 0.05 <= backoff_s(0) <= 0.1
     assert all(2.5 <= backoff_s(failures) <= 5.0 for failures in range(6, 60))
+
+
+async def test_sentinels_are_spoken_to_by_tls_as_their_server_is(tmp_path: Path) -> None:
+    ca_file = tmp_path / "ca.pem"
+    url = SecretStr("rediss+sentinel://a:1,b:2/mymaster?sentinel_password=hush")
+    redis = connect(RedisSettings(url=url, ca_file=ca_file))
+    pool = redis.connection_pool
+    assert isinstance(pool, SentinelConnectionPool)
+    for watcher in pool.sentinel_manager.sentinels:
+        assert watcher.connection_pool.connection_class is SSLConnection
+        options = watcher.connection_pool.connection_kwargs
+        assert options["ssl_ca_certs"] == str(ca_file)
+        assert options["password"] == "hush"
+    await disconnect(redis)

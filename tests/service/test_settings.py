@@ -123,13 +123,28 @@ def test_an_open_address_without_keys_stops_the_start(monkeypatch: pytest.Monkey
     load().require_keys()
 
 
-def test_show_hides_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MINDALLE_API_KEYS", "alice:hush")
-    monkeypatch.setenv("MINDALLE_REDIS__URL", "rediss://user:hush@redis.example:6380/2")
+@pytest.mark.parametrize(
+    ("url", "visible"),
+    [
+        ("rediss://user:hush@redis.example:6380/2", "rediss://***@redis.example:6380/2"),
+        ("redis://redis.example/0?password=hush", "redis://redis.example/0?password=***"),
+        (
+            "redis+sentinel://a:1,b:2/mymaster?sentinel_password=hush",
+            "redis+sentinel://a:1,b:2/mymaster?sentinel_password=***",
+        ),
+        ("redis://redis.example:6379/0", "redis://redis.example:6379/0"),
+    ],
+)
+@pytest.mark.parametrize("keys", ["alice:hush", "redis-team:hush", "redis://hush"])
+def test_show_hides_secrets(
+    monkeypatch: pytest.MonkeyPatch, url: str, visible: str, keys: str
+) -> None:
+    monkeypatch.setenv("MINDALLE_API_KEYS", keys)
+    monkeypatch.setenv("MINDALLE_REDIS__URL", url)
     settings = load()
     shown = show(settings)
     assert shown["MINDALLE_API_KEYS"] == "***"
-    assert shown["MINDALLE_REDIS__URL"] == "rediss://***@redis.example:6380/2"
+    assert shown["MINDALLE_REDIS__URL"] == visible
     assert shown["MINDALLE_WORKER__ROWS"] == ""
     assert "hush" not in f"{shown} {settings!r}"
 

@@ -26,7 +26,7 @@ local function take_back(id)
   end
   unbind(job)
   local is_suspect = redis.call('HINCRBY', key.job(id), 'lost', 1) >= 2
-    or job.attempts >= arg.max_attempts
+    or job.attempts >= arg.max_attempts - 1 -- the last one is alone
   if is_suspect and job.isolated ~= '1' then
     isolate(job)
     counts.isolated = counts.isolated + 1
