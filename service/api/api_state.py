@@ -6,9 +6,10 @@ coroutines throughout: FastAPI would send a plain function to a thread for each 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request, Security
@@ -24,7 +25,10 @@ from service.settings import Settings
 
 @dataclass(slots=True)
 class ApiState:
-    """The parts of the API process. `is_draining`: it answers what waits and takes no more."""
+    """The parts of the API process. `is_draining`: it answers what waits and takes no more.
+
+    `closing` is set when the time for that is over: whoever waits still is refused.
+    """
 
     settings: Settings
     queue: Queue
@@ -32,6 +36,7 @@ class ApiState:
     keys: KeyRing
     metrics: ApiMetrics
     is_draining: bool = False
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
     num_waiting: int = 0
 
     @contextmanager

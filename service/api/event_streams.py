@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from service.api.admission import Admitted
 from service.api.api_state import ApiState, ImageUrls
@@ -15,6 +16,7 @@ from service.api.envelope import error_body
 from service.api.image_answers import CompletedEvent, PartialImageEvent, Usage
 from service.api.outcomes import as_base64, check_succeeded, images_as_base64
 from service.api.sse import ServerEvent
+from service.api.waiting import unless_closing
 from service.broker.queue import Event, Queue
 from service.broker.redis_connection import backoff_s
 from service.errors import DomainError, QueueUnavailable
@@ -51,7 +53,7 @@ async def image_events(state: ApiState, admitted: Admitted) -> AsyncGenerator[Se
     job = admitted.job
     try:
         with state.waiting():
-            async for event in lasting_events(state.queue, job.id):
+            async for event in _waited_for(state, job):
                 if event.name == "partial_image":
                     yield _partial(job, event)
             view = await state.queue.get(job.id)
@@ -60,6 +62,15 @@ async def image_events(state: ApiState, admitted: Admitted) -> AsyncGenerator[Se
                 yield completed
     except DomainError as error:
         yield error_event(error)
+
+
+async def _waited_for(state: ApiState, job: Job) -> AsyncGenerator[Event, None]:
+    async with aclosing(lasting_events(state.queue, job.id)) as events:
+        while True:
+            event = await unless_closing(state, job, anext(events, None))
+            if event is None:
+                return
+            yield event
 
 
 def _partial(job: Job, event: Event) -> ServerEvent:

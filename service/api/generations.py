@@ -5,8 +5,6 @@ OpenAI's contract. A client that hangs up before its answer cancels its job.
 
 from __future__ import annotations
 
-import logging
-
 from fastapi import APIRouter, Request, Response
 
 from service.api.accept import MEDIA_TYPES, Wanted, wanted
@@ -25,19 +23,16 @@ from service.api.openapi import (
 )
 from service.api.outcomes import check_succeeded, images_as_base64
 from service.api.sse import EventStream
-from service.errors import DomainError, InvalidRequest
+from service.api.waiting import DEADLINE_SLACK_S, cancel_abandoned, unless_closing
+from service.errors import InvalidRequest
 from service.jobs import Job, JobView
 from service.schemas import ImageRequest
-
-# The queue itself ends a job at its deadline; a waiter gives it this long to say so.
-_DEADLINE_SLACK_S = 2.0
 
 _STREAM = stream_content(
     "image_generation.partial_image",
     {"type": "image_generation.partial_image", "partial_image_index": 0, "b64_json": "iVBOR…"},
 )
 
-logger = logging.getLogger(__name__)
 router = APIRouter(tags=["images"])
 
 
@@ -93,10 +88,10 @@ def _fitted(body: ImageRequest, wish: Wanted) -> ImageRequest:
 
 
 async def _finished(request: Request, state: ApiState, job: Job) -> JobView:
-    waiting = state.queue.wait(job.id, job.deadline_s + _DEADLINE_SLACK_S)
+    waiting = state.queue.wait(job.id, job.deadline_s + DEADLINE_SLACK_S)
     try:
         with state.waiting():
-            view = await unless_hung_up(request.receive, waiting)
+            view = await unless_hung_up(request.receive, unless_closing(state, job, waiting))
     except ClientGoneError:
         await _abandon(state, job)
         raise
@@ -105,12 +100,9 @@ async def _finished(request: Request, state: ApiState, job: Job) -> JobView:
 
 
 async def _abandon(state: ApiState, job: Job) -> None:
-    """Cancel a job whose client has gone; without Redis it runs on until its deadline."""
+    """Cancel a job whose client has gone."""
     state.metrics.hang_ups.inc()
-    try:
-        await state.queue.cancel(job.id)
-    except DomainError as error:
-        logger.warning("a job of a client that left runs on: %s", error.message)
+    await cancel_abandoned(state, job)
 
 
 def _stream(state: ApiState, admitted: Admitted) -> EventStream:

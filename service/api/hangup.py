@@ -7,7 +7,7 @@ jobs nor the queue: what a hang-up means is the caller's business.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from typing import TypeVar
 
 from starlette.types import Receive
@@ -21,22 +21,28 @@ class ClientGoneError(Exception):
     """The client closed its connection before the answer was complete."""
 
 
-async def unless_hung_up(receive: Receive, work: Coroutine[object, object, Result]) -> Result:
+async def unless_hung_up(receive: Receive, work: Awaitable[Result]) -> Result:
     """Run `work` to its end, or stop it as soon as the client closes the connection.
 
     Raises:
         ClientGoneError: the client is gone and `work` was stopped.
     """
-    working = asyncio.ensure_future(work)
-    listening = asyncio.ensure_future(_hang_up(receive))
+    return await unless_ended(_hang_up(receive), ClientGoneError, work)
+
+
+async def unless_ended(
+    ending: Awaitable[object], error: type[Exception], work: Awaitable[Result]
+) -> Result:
+    """Run `work` to its end, or stop it and raise the error as soon as `ending` is over."""
+    working, waiting = asyncio.ensure_future(work), asyncio.ensure_future(ending)
     try:
-        await asyncio.wait({working, listening}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        listening.result()
-        raise ClientGoneError
+        waiting.result()
+        raise error
     finally:
-        await stop(working, listening)
+        await stop(working, waiting)
 
 
 async def _hang_up(receive: Receive) -> None:

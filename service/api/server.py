@@ -1,7 +1,8 @@
 """Runs the API process: uvicorn, and an end that leaves nobody waiting.
 
 At SIGTERM or Ctrl-C the process stays reachable but not ready: it refuses new work with 503 while
-callers who wait get their images. Then it closes. A second signal closes at once.
+callers who wait get their images. Then it closes; who still waits gets a 503, and the job is
+cancelled. A second signal closes at once.
 """
 
 from __future__ import annotations
@@ -82,4 +83,5 @@ class DrainingServer(uvicorn.Server):
                     await asyncio.sleep(_LOOK_S)
         except TimeoutError:
             logger.warning("grace time over", extra={"num_waiting": self._state.num_waiting})
+            self._state.closing.set()
         self.should_exit = True

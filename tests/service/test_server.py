@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -60,10 +61,10 @@ async def _answers(client: httpx.AsyncClient, path: str) -> None:
 
 
 async def _caller_waits(
-    client: httpx.AsyncClient, painter: Painter
+    client: httpx.AsyncClient, painter: Painter, **body: object
 ) -> asyncio.Task[httpx.Response]:
     painter.gate.clear()
-    waiting = asyncio.create_task(client.post(PATH, json={"prompt": "a cat"}))
+    waiting = asyncio.create_task(client.post(PATH, json={"prompt": "a cat"} | body))
     async with asyncio.timeout(10):
         while not painter.running:
             await asyncio.sleep(0.01)
@@ -88,8 +89,9 @@ async def test_a_stopped_server_answers_those_who_wait(
             assert await process.wait() == 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
 async def test_a_stopped_server_does_not_wait_for_ever(
-    redis: Redis, valkey_server: RedisServer
+    redis: Redis, valkey_server: RedisServer, stream: bool
 ) -> None:
     settings = {"MINDALLE_API__DRAIN_GRACE_S": "0.1"}
     async with (
@@ -97,13 +99,23 @@ async def test_a_stopped_server_does_not_wait_for_ever(
         _api_process(valkey_server.url, **settings) as (process, client),
     ):
         await _answers(client, "/readyz")
-        waiting = await _caller_waits(client, painter)
+        waiting = await _caller_waits(client, painter, stream=stream)
         process.send_signal(signal.SIGTERM)
+        answer = await waiting
+        assert answer.headers["x-request-id"]
+        if stream:
+            name, data = answer.text.removeprefix("event: ").split("\ndata: ")
+            assert (name, json.loads(data)["error"]["code"]) == ("error", "draining")
+        else:
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "draining")
+            assert (answer.headers["retry-after"], answer.headers["x-should-retry"]) == (
+                "1",
+                "true",
+            )
         async with asyncio.timeout(20):
             assert await process.wait() == 0
-        painter.gate.set()
-        waiting.cancel()
-        await asyncio.wait({waiting})
+            while not painter.evicted:  # nobody waits for the job any more
+                await asyncio.sleep(0.01)
 
 
 async def test_a_second_signal_ends_it_at_once(redis: Redis, valkey_server: RedisServer) -> None:

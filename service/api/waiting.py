@@ -1,0 +1,47 @@
+"""Waiting for a job on a caller's behalf: what ends it besides the job's own end.
+
+The client hangs up, or the deadline passes, or this process closes. A job that nobody waits for any
+more is cancelled. Knows nothing of answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from service.api.api_state import ApiState
+from service.api.hangup import unless_ended
+from service.errors import DomainError, Draining
+from service.jobs import Job
+
+# The queue itself ends a job at its deadline; a waiter gives it this long to say so.
+DEADLINE_SLACK_S = 2.0
+_CANCEL_S = 1.0  # a process that closes has less than two seconds left to answer
+
+Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
+
+
+async def unless_closing(state: ApiState, job: Job, work: Awaitable[Result]) -> Result:
+    """Run `work` to its end, or stop it and cancel the job when the process closes.
+
+    Raises:
+        Draining: it closes.
+    """
+    try:
+        return await unless_ended(state.closing.wait(), Draining, work)
+    except Draining:
+        cancelling = asyncio.ensure_future(cancel_abandoned(state, job))
+        await asyncio.wait({cancelling}, timeout=_CANCEL_S)
+        raise
+
+
+async def cancel_abandoned(state: ApiState, job: Job) -> None:
+    """Cancel a job that nobody waits for; without Redis it runs on until its deadline."""
+    try:
+        await state.queue.cancel(job.id)
+    except DomainError as error:
+        logger.warning("a job that nobody waits for runs on: %s", error.message)
