@@ -12,7 +12,6 @@ STAGES = ("prefill", "pixels", "rerank", "encode")
 ADMISSION_REASONS = ("queue_full", "rate_limit_exceeded", "key_share_exceeded", "no_worker",
                      "draining", "queue_unavailable")  # fmt: skip
 OUTCOMES = ("succeeded", "failed", "cancelled", "expired")
-LEAVE_REASONS = ("cancelled", "expired", "lost", "crashed", "drained")
 
 _JOB_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900)
 _STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)

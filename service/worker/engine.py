@@ -130,7 +130,7 @@ class Engine:
 
     def remove(self, run_id: str, reason: LeaveReason) -> None:
         """Take a run out, known or not; the next report tells it as Left."""
-        counts = [self._batch.num_drawn(row) for row in self._scheduler.rows_of(run_id)]
+        counts = self._counts_of(run_id)
         self._batch.evict(self._scheduler.remove(run_id))
         self._runs.pop(run_id, None)
         self._events.append(Left(run_id, reason, len(counts), sum(counts)))
@@ -138,10 +138,12 @@ class Engine:
     def progress(self) -> dict[str, int]:
         """Codes drawn so far, by run; a run that is gone has them all."""
         return {
-            run_id: run.num_done * self._codes_per_row
-            + sum(self._batch.num_drawn(row) for row in self._scheduler.rows_of(run_id))
+            run_id: run.num_done * self._codes_per_row + sum(self._counts_of(run_id))
             for run_id, run in self._runs.items()
         }
+
+    def _counts_of(self, run_id: str) -> list[int]:
+        return [self._batch.num_drawn(row) for row in self._scheduler.rows_of(run_id)]
 
     def step(self) -> StepReport:
         """Let late ones out and waiting ones in, then draw the next code of every row.
@@ -192,6 +194,7 @@ class Engine:
                 if is_out_of_memory(error):
                     raise
                 self._crash_runs(self._entering, error)  # only this prompt was touched
+                self._entering = []
                 return
             prefill_s = self._clock() - began
         is_join = self._scheduler.num_busy > 0
@@ -256,11 +259,12 @@ class Engine:
 
     def _crash_runs(self, run_ids: list[str], error: Exception) -> None:
         _log.error("a run crashed", exc_info=error, extra={"num_runs": len(run_ids)})
+        counts = [count for run_id in run_ids for count in self._counts_of(run_id)]
         for run_id in run_ids:
             self._scheduler.remove(run_id)
-            del self._runs[run_id]
+            self._runs.pop(run_id, None)
         failure = f"{type(error).__name__}: {error}"
-        self._events.append(Crashed(tuple(run_ids), failure))
+        self._events.append(Crashed(tuple(run_ids), failure, len(counts), sum(counts)))
 
     def _shrink(self, error: Exception) -> None:
         """Begin all runs again with half the rows; with one row there is nothing left to halve."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from service.jobs import Job
 
-LeaveReason = Literal["cancelled", "expired", "lost", "drained"]
+LeaveReason = Literal["cancelled", "expired", "lost", "crashed", "drained"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,15 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """An error that any of these runs may have caused; all of them are out."""
+    """An error that any of these runs may have caused; all of them are out.
+
+    `num_codes` were drawn for the `num_rows` rows that they had.
+    """
 
     run_ids: tuple[str, ...]
     failure: str
+    num_rows: int
+    num_codes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,19 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import get_args
 
 from service.broker.sweep import Swept
-from service.metrics import LEAVE_REASONS, OUTCOMES, STAGES, WorkerMetrics
-from service.worker.engine_events import Crashed, Drawn, Entered, Left, Shrunk, StepReport
+from service.metrics import OUTCOMES, STAGES, WorkerMetrics
+from service.worker.engine_events import (
+    Crashed,
+    Drawn,
+    Entered,
+    LeaveReason,
+    Left,
+    Shrunk,
+    StepReport,
+)
 
 _OOM_WINDOW_S = 600.0
 _MANY_OOMS = 3
@@ -26,7 +35,7 @@ class Meter:
         self._stages = {stage: metrics.stage_seconds.labels(model, stage) for stage in STAGES}
         self._outcomes = {outcome: metrics.jobs.labels(model, outcome) for outcome in OUTCOMES}
         self._left = {reason: metrics.rows_left_early.labels(model, reason)
-                      for reason in LEAVE_REASONS}  # fmt: skip
+                      for reason in get_args(LeaveReason)}  # fmt: skip
         self._wasted = metrics.wasted_codes.labels(model)
         self._images = metrics.images.labels(model)
         self._job_seconds = metrics.end_to_end_seconds.labels(model)
@@ -71,16 +80,20 @@ class Meter:
             case Drawn():
                 self._num_drawn += len(event.candidates)
             case Left():
-                self._left[event.reason].inc(event.num_rows)
-                self._wasted.inc(event.num_codes)
+                self._left_early(event.reason, event.num_rows, event.num_codes)
             case Crashed():
                 self._crashes.inc()
+                self._left_early("crashed", event.num_rows, event.num_codes)
             case Shrunk():
                 self.rows(event.num_rows)
                 self._ooms.inc()
                 self._oom_times.append(time.monotonic())
             case _:
                 pass
+
+    def _left_early(self, reason: LeaveReason, num_rows: int, num_codes: int) -> None:
+        self._left[reason].inc(num_rows)
+        self._wasted.inc(num_codes)
 
     def rows(self, num_rows: int) -> None:
         """How many rows the batch has."""

@@ -204,6 +204,7 @@ def test_a_step_that_raises_takes_out_what_was_in_it(pipeline: Pipeline) -> None
     events = run(engine)
     (crashed,) = (event for event in events if isinstance(event, Crashed))
     assert set(crashed.run_ids) == {"neighbour", "poison"}
+    assert (crashed.num_rows, crashed.num_codes) == (ROWS, ROWS)
     assert "InjectedError" in crashed.failure
     assert codes_of(events, "waits") == alone(pipeline, waits)
 
@@ -232,8 +233,21 @@ def test_a_prefill_that_raises_takes_out_its_own_run_only(
     engine.add("bad", make_job(prompt="bad"), NEVER)
     engine.add("good", good, NEVER)
     events = run(engine)
-    assert Crashed(("bad",), "RuntimeError: no such kernel") in events
+    assert Crashed(("bad",), "RuntimeError: no such kernel", 0, 0) in events
     assert codes_of(events, "good") == alone(pipeline, good)
+
+
+def test_a_prefill_and_then_a_step_may_raise(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = pipeline.encode("bad").ids
+    broken = _BrokenOn(pipeline, ids, RuntimeError("no such kernel"))
+    monkeypatch.setattr(pipeline.stage2, "prefill", broken)
+    engine = engine_on(pipeline, poison_prompt="poison")
+    engine.add("poison", make_job(prompt="poison"), NEVER)
+    engine.add("bad", make_job(prompt="bad"), NEVER)
+    crashed = [event.run_ids for event in run(engine) if isinstance(event, Crashed)]
+    assert crashed == [("bad",), ("poison",)]
 
 
 def test_out_of_memory_halves_the_rows_and_repeats(pipeline: Pipeline) -> None:
@@ -256,7 +270,7 @@ def test_out_of_memory_with_one_row_is_a_crash(
     engine = Engine(pipeline, 2)
     engine.add("huge", make_job(prompt="huge"), NEVER)
     events = run(engine)
-    assert events == [Shrunk(1), Crashed(("huge",), "OutOfMemoryError: no memory")]
+    assert events == [Shrunk(1), Crashed(("huge",), "OutOfMemoryError: no memory", 0, 0)]
     assert engine.is_idle
 
 

@@ -111,7 +111,7 @@ def test_a_glimpse_becomes_a_file(bench: Bench) -> None:
     assert pixels(product.data).shape == (32, 32, 3)
 
 
-@pytest.mark.parametrize("end", [Left("a", "cancelled", 0, 0), Crashed(("a",), "oh")])
+@pytest.mark.parametrize("end", [Left("a", "cancelled", 0, 0), Crashed(("a",), "oh", 1, 5)])
 def test_runs_that_left_make_no_pictures(bench: Bench, end: Event) -> None:
     bench.put(entered("a", make_job()), end, Drawn("a", (0,), codes(0), is_last=True))
     bench.put(entered("b", make_job()), Drawn("b", (0,), codes(0), is_last=True))
