@@ -17,7 +17,7 @@ from service.jobs import Expired, Failed
 from service.worker.delivery import Delivery
 from service.worker.engine_events import Crashed, Drawn, LeaveReason, Left, Refused, StepReport
 from service.worker.engine_loop import EngineLoop
-from service.worker.finishing import Finishing, Product
+from service.worker.finishing import Finishing, FinishingCrashed, Product
 from service.worker.holdings import Holdings
 from service.worker.job_traces import JobTraces
 from service.worker.meter import Meter
@@ -105,6 +105,8 @@ class Switchboard:
         self._traces.stage(run_id, stage, seconds)
 
     def _on_product(self, product: Product) -> None:
+        if isinstance(product, FinishingCrashed):
+            self.steps.remove(product.run_id, "crashed")  # nobody waits for the rest of it
         self._on_loop(self._delivery.put, product)
 
     def _on_engine_death(self, error: BaseException) -> None:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image as Pillow
 from redis.asyncio import Redis
 
+from models.pipeline import Pipeline
 from service import png
 from service.broker.queue import Queue
 from service.broker.workers import Workers
@@ -157,6 +158,28 @@ async def test_a_crashed_batch_is_tried_one_by_one(
         view = await ended(queue, poison.id)
         assert (view.status, view.attempts) == (JobStatus.FAILED, 3)
         assert live.metric("mindalle_batch_crashes_total") == 3
+        # The first batch had all seven candidates, the poison's other two only its own.
+        assert live.metric("mindalle_rows_left_early_total", reason="crashed") == 7 + 2
+        assert live.metric("mindalle_wasted_codes_total") == 7 + 2
+
+
+async def test_a_picture_that_can_not_be_made_frees_the_rows(
+    valkey_server: RedisServer, redis: Redis, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_self: Pipeline, _codes: object, _counts: object) -> None:
+        raise RuntimeError("no such kernel")
+
+    settings = worker_settings(valkey_server, testing={"step_delay_s": 0.1})
+    async with working(settings, redis) as live:
+        monkeypatch.setattr(Pipeline, "preview", broken)
+        job = await put(queue, num_candidates=4, partial_images=3)
+        assert (await ended(queue, job.id)).status is JobStatus.FAILED
+        await until(
+            lambda: live.metric("mindalle_rows_left_early_total", reason="crashed") == 3 * 4
+        )
+        assert live.metric("mindalle_rows_busy") == 0
+        assert live.metric("mindalle_wasted_codes_total") == live.metric("mindalle_codes_total")
+        assert live.metric("mindalle_codes_total") < 3 * 4 * 16
 
 
 async def test_jobs_claimed_are_no_more_than_the_rows_and_a_large_one_enters_in_parts(
