@@ -7,6 +7,7 @@ nobody knows is an error. Our own optional keys are `name`, `description`, `lice
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def parse(document: Any, folder: Path) -> Preset:
         stage1=stage1,
         stage2=stage2,
         clip=ClipConfig(**clip) if clip else (like.clip if like else None),
-        sampling=SamplingDefaults(**sampling) if sampling else _sampling_for(stage2),
+        sampling=_sampling(sampling, stage2),
     )
 
 
@@ -171,10 +172,24 @@ def _check_consistency(values: dict[str, Any], stage1: Stage1Config, stage2: Sta
             raise ConfigError(message)
 
 
-def _sampling_for(config: Stage2Config) -> SamplingDefaults:
-    """The official defaults, with a top_k that a small vocabulary can give."""
-    defaults = SamplingDefaults()
-    return replace(defaults, top_k=min(defaults.top_k or 0, config.vocab_size_img) or None)
+def _sampling(values: dict[str, Any] | None, config: Stage2Config) -> SamplingDefaults:
+    """What the document says, else the official defaults.
+
+    The official top_k means the whole vocabulary where that is smaller.
+    """
+    official, vocab_size = SamplingDefaults(), config.vocab_size_img
+    given = SamplingDefaults(**values) if values else official
+    if given.top_k == official.top_k and official.top_k is not None:
+        given = replace(given, top_k=min(official.top_k, vocab_size))
+    rules = (
+        (0 < given.temperature < math.inf, "temperature: must be a number above 0"),
+        (given.top_k is None or given.top_k <= vocab_size, f"top_k: must be in 1..{vocab_size}"),
+        (given.top_p is None or 0 <= given.top_p <= 1, "top_p: must be in 0..1"),
+    )
+    for holds, text in rules:
+        if not holds:
+            raise ConfigError(f"sampling.{text}")
+    return given
 
 
 def _known_preset(stage1: Stage1Config, stage2: Stage2Config) -> Preset | None:

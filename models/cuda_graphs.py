@@ -85,6 +85,11 @@ class GraphedStage2:
                 self._stage2.decode(*inputs, cache, held)
         torch.cuda.current_stream(self.device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # On the model's own device, which need not be the current one. Thread-local, since the
+        # thread that makes pictures may allocate meanwhile, which would break a global capture.
+        with (
+            torch.cuda.device(self.device),
+            torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"),
+        ):
             hidden = self._stage2.decode(*inputs, cache, held)
         return _Captured(graph, *inputs, held, hidden)

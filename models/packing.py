@@ -34,13 +34,22 @@ class PackedLinear(nn.Module):
         return out
 
 
-def can_pack(device: torch.device) -> bool:
-    """Whether this build of torch has the packed kernels for this device."""
+def can_pack(device: torch.device, dtype: torch.dtype = torch.float32) -> bool:
+    """Whether this build of torch has the packed kernels for this device, and the CPU the type."""
     return (
         device.type == "cpu"
+        and _computes(dtype)
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch ships no types for it
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )
+
+
+def _computes(dtype: torch.dtype) -> bool:
+    if dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if dtype == torch.float16:
+        return bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+    return True
 
 
 @torch.no_grad()

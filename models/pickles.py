@@ -6,6 +6,7 @@ format allows that, and turns every failure into an error that says what is wron
 
 from __future__ import annotations
 
+import io
 import pickletools
 import re
 import warnings
@@ -63,6 +64,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not state:
         raise CorruptFileError(f"{path} holds no state dict")
     for name, tensor in state.items():
+        if not isinstance(name, str):
+            raise CorruptFileError(f"{path} holds no state dict: {name!r} is no name")
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             raise CorruptFileError(f"{path}: {name} is no tensor of floating-point numbers")
     return state
@@ -79,15 +82,16 @@ def _brief(error: Exception) -> str:
 def _globals(path: Path, is_zip: bool) -> Iterator[str]:
     """Every name that the file's pickle refers to, as far as it can be read; nothing is run."""
     try:
-        stream = _pickle_bytes(path, is_zip)
+        stream = io.BytesIO(_pickle_bytes(path, is_zip))
         strings = ["", ""]
-        for opcode, argument, _ in pickletools.genops(stream):
-            if opcode.name in ("GLOBAL", "INST"):
-                yield str(argument).replace(" ", ".")
-            elif opcode.name == "STACK_GLOBAL":
-                yield ".".join(strings[-2:])
-            elif isinstance(argument, str):
-                strings.append(argument)
+        while True:  # an old file is several pickles, one behind the other, and then numbers
+            for opcode, argument, _ in pickletools.genops(stream):
+                if opcode.name in ("GLOBAL", "INST"):
+                    yield str(argument).replace(" ", ".")
+                elif opcode.name == "STACK_GLOBAL":
+                    yield ".".join(strings[-2:])
+                elif isinstance(argument, str):
+                    strings.append(argument)
     except (ValueError, KeyError, IndexError, OSError, zipfile.BadZipFile):
         return  # what can't be read can't be named
 

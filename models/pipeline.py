@@ -282,7 +282,7 @@ def _finish(pipeline: Pipeline) -> Pipeline:
     pipeline.stage2.eval().requires_grad_(False)
     if options.quantization == "int8":
         pipeline.quantization = quantize(pipeline.stage2)
-    if options.packed and packing.can_pack(options.device):
+    if options.packed and packing.can_pack(options.device, options.dtype):
         packing.pack_linears(pipeline.stage2, keep=("head_txt",))  # only training reads that
     # After packing, which holds two copies of a weight for a moment. The encoder isn't served.
     pipeline.stage1.decoder.to(memory_format=torch.channels_last)

@@ -6,6 +6,7 @@ Knows no queue. Loading takes seconds to minutes and blocks.
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from service.settings import WorkerSettings
 from service.worker.cpu_share import CpuShare
 from service.worker.device_memory import rows_that_fit
 from service.worker.engine import Engine
+
+_log = logging.getLogger(__name__)
 
 _CPU_ROWS = 32
 _MAX_ROWS = 128  # beyond it a step's time grows with the rows, so nothing is won
@@ -59,6 +62,8 @@ def load_model(name: str, settings: WorkerSettings) -> HostedModel:
     began = time.monotonic()
     options = load_options(settings)
     pipeline = load(name, settings.checkpoint, options)
+    if pipeline.quantization:
+        _log.info("weights in 8 bits: %s", str(pipeline.quantization).replace("\n", "; "))
     card = replace(
         preset_card(pipeline.preset),
         model=name,
@@ -101,7 +106,9 @@ def load_options(settings: WorkerSettings) -> LoadOptions:
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     else:
         dtype = _DTYPES[settings.dtype]
-    return LoadOptions(device=device, dtype=dtype, graphs=settings.compile)
+    return LoadOptions(
+        device=device, dtype=dtype, quantization=settings.quantization, graphs=settings.compile
+    )
 
 
 def _device(name: str) -> torch.device:
@@ -109,6 +116,8 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):  # random streams and sampling need 64-bit numbers
+            raise StartRefused(f"MINDALLE_WORKER__DEVICE: {name!r} is neither cpu nor cuda")
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError):
         raise StartRefused(f"MINDALLE_WORKER__DEVICE: there is no device {name!r}") from None

@@ -13,6 +13,7 @@ class Pace:
     """Lets the host be one step ahead of the device, no more. Does nothing on a CPU."""
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._is_on = device.type == "cuda"
         self._last: torch.cuda.Event | None = None
 
@@ -21,6 +22,6 @@ class Pace:
         if not self._is_on:
             return
         before, self._last = self._last, torch.cuda.Event()  # type: ignore[no-untyped-call]  # untyped upstream
-        self._last.record()
+        self._last.record(torch.cuda.current_stream(self._device))
         if before is not None:
             before.synchronize()

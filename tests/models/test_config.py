@@ -174,3 +174,21 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("- a\n- b\n")
     with pytest.raises(ConfigError, match="mapping"):
         config.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("temperature", 0.0), ("temperature", -1.0), ("temperature", float("nan")), ("top_k", 257),
+     ("top_p", 7.0), ("top_p", -0.1)],
+)  # fmt: skip
+def test_sampling_that_no_request_could_ask_for_is_refused(name: str, value: float) -> None:
+    document = _document("mindalle_text") | {"sampling": {name: value}}
+    with pytest.raises(ConfigError, match=rf"sampling\.{name}"):
+        config.parse(document, Path("x"))
+
+
+def test_a_part_of_the_sampling_block_keeps_the_vocabularys_top_k() -> None:
+    document = _document("mindalle_text")
+    document["stage2"]["vocab_size_img"] = document["stage1"]["n_embed"] = 64
+    sampling = config.parse(document | {"sampling": {"temperature": 0.5}}, Path("x")).sampling
+    assert sampling == SamplingDefaults(0.5, 64, None, 16)

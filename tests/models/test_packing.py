@@ -3,7 +3,9 @@ import torch
 from torch import nn
 
 from models.packing import PackedLinear, can_pack, pack_linears
+from models.pipeline import LoadOptions, load
 from models.presets import get_preset
+from models.sampling import RowParams
 from models.transformer import Transformer
 
 needs_packing = pytest.mark.skipif(
@@ -13,6 +15,14 @@ needs_packing = pytest.mark.skipif(
 
 def test_only_a_cpu_packs() -> None:
     assert not can_pack(torch.device("meta"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_every_type_loads_whatever_the_cpu_has(dtype: torch.dtype) -> None:
+    pipeline = load("tiny", options=LoadOptions(dtype=dtype))
+    packed = [m for m in pipeline.stage2.modules() if isinstance(m, PackedLinear)]
+    assert bool(packed) == can_pack(torch.device("cpu"), dtype)
+    assert pipeline.generate("a cat", [RowParams(1, top_k=8)])[0].pixels.isfinite().all()
 
 
 @needs_packing

@@ -109,3 +109,19 @@ def test_what_is_no_state_dict_is_refused(tmp_path: Path, content: object) -> No
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"x\.ckpt"):
         load_pickle(tmp_path / "x.ckpt")
+
+
+def test_the_old_format_names_what_would_run_as_well(tmp_path: Path) -> None:
+    path, target = tmp_path / "x.ckpt", tmp_path / "made"
+    content = {"state_dict": {"a": torch.zeros(2)}, "extra": _Bomb(target)}
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(UnsafePickleError, match=r"posix\.system"):
+        load_pickle(path)
+    assert not target.exists()
+
+
+def test_names_must_be_texts(tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    torch.save({"state_dict": {"a": torch.zeros(2), 7: torch.zeros(2)}}, path)
+    with pytest.raises(CorruptFileError, match="7 is no name"):
+        read_state_dict(path)

@@ -116,12 +116,19 @@ def test_nan_and_another_shape_are_misses(computed: dict[str, NDArray[Any]]) -> 
 def test_unknown_and_absent_arrays_are_listed(expected: Path) -> None:
     _change(expected, dec_raw=None, moonlight=np.zeros(3), filt_logits=None)
     is_same, lines = _verify(GOLDEN / "mindalle_text", expected)
-    assert is_same
+    assert not is_same  # filt_probs is recorded, and what it is computed from is not
     report = "\n".join(lines)
     assert "moonlight            not checked (unknown array)" in report
     assert "dec_raw              absent" in report
     assert "filt_probs           not checked (what it is computed from is absent)" in report
     assert "seeded_codes         not checked (optional" in report
+
+
+def test_an_array_that_can_not_be_computed_is_no_success(expected: Path) -> None:
+    (expected / "expected.json").unlink()  # it holds the prompts
+    is_same, lines = _verify(GOLDEN / "mindalle_text", expected)
+    assert not is_same
+    assert lines[-1].endswith("0 missed, 3 skipped")
 
 
 def test_a_near_tie_excuses_a_code_and_nothing_else(computed: dict[str, NDArray[Any]]) -> None:
@@ -168,7 +175,7 @@ def test_a_set_with_nothing_to_check_is_no_success(expected: Path) -> None:
     (expected / "expected.json").write_text(json.dumps({}))
     is_same, lines = _verify(GOLDEN / "mindalle_text", expected)
     assert not is_same
-    assert lines[-1] == "0 arrays checked, 0 missed"
+    assert lines[-1] == "0 arrays checked, 0 missed, 0 skipped"
 
 
 def test_unreadable_numbers_are_named(expected: Path) -> None:

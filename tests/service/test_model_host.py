@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from service.errors import StartRefused
+from service.settings import WorkerSettings
+from service.worker.cpu_share import on_own_thread
+from service.worker.model_host import Machinery, load_model, load_options
+
+
+@pytest.mark.parametrize(
+    ("device", "reason"),
+    [("mps", "neither cpu nor cuda"), ("cuda:77", "no device"), ("toaster", "no device")],
+)
+def test_a_device_that_can_not_serve_is_refused_by_name(device: str, reason: str) -> None:
+    with pytest.raises(StartRefused, match=rf"MINDALLE_WORKER__DEVICE.*{reason}"):
+        load_options(WorkerSettings(device=device))
+
+
+def test_auto_is_bfloat16_on_a_gpu_and_float32_on_a_cpu() -> None:
+    options = load_options(WorkerSettings())
+    wanted = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    assert options.dtype == wanted
+
+
+def test_eight_bits_are_a_setting_and_their_error_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.INFO):
+        model = load_model("tiny", WorkerSettings(device="cpu", quantization="int8"))
+    assert model.pipeline.quantization is not None
+    assert "relative rms error" in caplog.text
+
+
+async def test_machinery_is_ready_to_draw() -> None:
+    machinery = await on_own_thread(
+        lambda: Machinery.load("tiny", WorkerSettings(device="cpu", rows=4))
+    )
+    await on_own_thread(machinery.warm_up)
+    assert machinery.engine.num_rows == 4
+    assert machinery.engine.is_idle
+    assert machinery.share.total >= 1
