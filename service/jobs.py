@@ -62,8 +62,9 @@ class Job:
     """One prompt and how to draw it. All `num_candidates` are made, the best `n` are kept.
 
     `prompt` is a text, a class id, or None for an unconditional model. `deadline_s` counts from
-    the moment the queue accepts the job. `num_steps` are those of one candidate, by the model's
-    card; 0 when nobody has looked. `key_id` names the API key that made it, never the key.
+    the moment the queue accepts the job. `prompt_len` positions hold the prompt and `num_steps` are
+    those of one candidate, by the model's card; 0 when nobody has looked. `key_id` names the API
+    key that made it, never the key.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Job:
     partial_images: int = 0
     deadline_s: float = 120.0
     embed_prompt: bool = True
+    prompt_len: int = 0
     num_steps: int = 0
     key_id: str = "anonymous"
     request_id: str | None = None

@@ -122,5 +122,9 @@ class ImageRequest(BaseModel):
     user: _Text | None = Field(None, description=_IGNORED)
 
     def digest(self) -> str:
-        """A hash of every field, to recognise the same request when it comes again."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """A hash of all it says, to recognise the same request when it comes again.
+
+        A field that is null or left out or has its default says nothing.
+        """
+        said = self.model_dump_json(exclude_none=True, exclude_defaults=True)
+        return hashlib.sha256(said.encode()).hexdigest()

@@ -43,10 +43,9 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A job in the queue, the card of the model that will make it, the limits it was under."""
+    """A job in the queue and the limits it was under."""
 
     enqueued: Enqueued
-    card: ModelCard
     limits: Limits
 
     @property
@@ -68,7 +67,10 @@ class Admitted:
 async def admit(
     state: ApiState, body: ImageRequest, origin: Origin, idempotency: Idempotency | None = None
 ) -> Admitted:
-    """Queue what the body asks for.
+    """Queue what the body asks for, or find what the same key and body have queued before.
+
+    That takes neither a worker nor a body that today's worker would accept, and no server is too
+    close to its end for it.
 
     Raises:
         InvalidRequest, ModelNotFound: the body is at fault.
@@ -76,21 +78,32 @@ async def admit(
         IdempotencyMismatch: the key came with another body before.
     """
     model = state.catalog.default_model if body.model is None else body.model
+    limits = limits_for(origin.caller, state.settings.queue)
     try:
-        if state.is_draining:
-            raise Draining
-        card = await state.catalog.card(model)
-        job = make_job(body, card, Rules.of(state.settings), origin)
-        limits = limits_for(origin.caller, state.settings.queue)
+        known = await _known(state, origin, idempotency)
+        job = known or await _new_job(state, body, origin, model)
         enqueued = await state.queue.enqueue(job, limits, idempotency)
     except DomainError as error:
         if error.code in ADMISSION_REASONS:
             state.metrics.rejected.labels(state.catalog.label(model), error.code).inc()
         raise
-    if not enqueued.existed:
-        state.metrics.admitted.labels(card.model).inc()
+    if known is None and not enqueued.existed:
+        state.metrics.admitted.labels(job.model).inc()
         logger.info("job accepted", extra={"job_id": job.id, "model": job.model})
-    return Admitted(enqueued, card, limits)
+    return Admitted(enqueued, limits)
+
+
+async def _known(state: ApiState, origin: Origin, idempotency: Idempotency | None) -> Job | None:
+    if idempotency is None:
+        return None
+    await state.catalog.workers()  # it says sooner than the queue when Redis is away
+    return await state.queue.known_job(origin.caller.key_id, idempotency)
+
+
+async def _new_job(state: ApiState, body: ImageRequest, origin: Origin, model: str) -> Job:
+    if state.is_draining:
+        raise Draining
+    return make_job(body, await state.catalog.card(model), Rules.of(state.settings), origin)
 
 
 def limits_for(caller: Caller, settings: QueueSettings) -> Limits:
@@ -128,6 +141,7 @@ def make_job(body: ImageRequest, card: ModelCard, rules: Rules, origin: Origin) 
         partial_images=body.partial_images or 0,
         deadline_s=_deadline_s(body.deadline_s, rules),
         embed_prompt=rules.embed_prompt,
+        prompt_len=card.prompt_len,
         num_steps=card.num_steps,
         key_id=origin.caller.key_id,
         request_id=origin.request_id,

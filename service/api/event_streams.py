@@ -58,7 +58,7 @@ async def image_events(state: ApiState, admitted: Admitted) -> AsyncGenerator[Se
                     yield _partial(job, event)
             view = await state.queue.get(job.id)
             check_succeeded(view)
-            for completed in await _completed(state, view, Usage.of(job, admitted.card)):
+            for completed in await _completed(state, view):
                 yield completed
     except DomainError as error:
         yield error_event(error)
@@ -92,7 +92,7 @@ def _integer(value: object) -> int:
     return value
 
 
-async def _completed(state: ApiState, view: JobView, usage: Usage) -> list[ServerEvent]:
+async def _completed(state: ApiState, view: JobView) -> list[ServerEvent]:
     contents = await images_as_base64(state.queue, view)
     events = [
         CompletedEvent(
@@ -106,7 +106,7 @@ async def _completed(state: ApiState, view: JobView, usage: Usage) -> list[Serve
             score=meta.score,
             seed=view.job.seed,
             prompt_truncated=view.prompt_truncated,
-            usage=usage,
+            usage=Usage.of(view.job),
         )
         for meta, content in zip(view.images, contents, strict=True)
     ]

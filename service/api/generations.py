@@ -69,7 +69,7 @@ async def generate_images(
     if wish.is_picture:
         return _picture(admitted, view, await state.queue.image(view.job.id, 0))
     data = await _data(request, state, body, view)
-    answer = ImagesAnswer.of(view, admitted.card, data).model_dump_json(exclude_none=True)
+    answer = ImagesAnswer.of(view, data).model_dump_json(exclude_none=True)
     return Response(answer, media_type="application/json", headers=_headers(admitted))
 
 

@@ -9,7 +9,6 @@ from typing import Literal, Self
 
 from pydantic import BaseModel
 
-from service.broker.workers import ModelCard
 from service.jobs import Job, JobView, OutputFormat
 
 
@@ -44,14 +43,14 @@ class Usage(BaseModel):
     input_tokens_details: InputDetails
 
     @classmethod
-    def of(cls, job: Job, card: ModelCard) -> Self:
+    def of(cls, job: Job) -> Self:
         """The prompt counts once, however many candidates share it."""
-        drawn = job.num_candidates * card.num_steps
+        drawn = job.num_candidates * job.num_steps
         return cls(
-            input_tokens=card.prompt_len,
+            input_tokens=job.prompt_len,
             output_tokens=drawn,
-            total_tokens=card.prompt_len + drawn,
-            input_tokens_details=InputDetails(text_tokens=card.prompt_len),
+            total_tokens=job.prompt_len + drawn,
+            input_tokens_details=InputDetails(text_tokens=job.prompt_len),
         )
 
 
@@ -82,14 +81,14 @@ class ImagesAnswer(BaseModel):
     timings_s: dict[str, float]
 
     @classmethod
-    def of(cls, view: JobView, card: ModelCard, data: list[ImageData]) -> Self:
+    def of(cls, view: JobView, data: list[ImageData]) -> Self:
         """For a job that has succeeded."""
         return cls(
             created=(view.finished_ms or view.created_ms) // 1000,
             data=data,
             output_format=view.job.output_format,
             size=view.size or view.job.size,
-            usage=Usage.of(view.job, card),
+            usage=Usage.of(view.job),
             job_id=view.job.id,
             model=view.job.model,
             seed=view.job.seed,

@@ -72,6 +72,11 @@ class Idempotency:
     key: str
     digest: str
 
+    @property
+    def key_digest(self) -> str:
+        """Stands for the key in Redis: of one length, whatever the caller sent."""
+        return hashlib.sha256(self.key.encode()).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
@@ -84,6 +89,14 @@ class Enqueued:
     position: int
     existed: bool
     remaining: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The job after a cancellation. `was_waiting`: this call ended it before any worker had it."""
+
+    view: JobView
+    was_waiting: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +176,25 @@ class Queue:
             job, int(reply["position"]), bool(reply["existed"]), int(reply["remaining"])
         )
 
+    async def known_job(self, key_id: str, idempotency: Idempotency) -> Job | None:
+        """The job that this key and body made, if any and if it is still there.
+
+        IdempotencyMismatch when the key came with another body.
+        """
+        name = Key.IDEMPOTENCY.of(key_id, idempotency.key_digest)
+        async with translated_errors():
+            stored: Any = await self._redis.hmget(name, ["digest", "job"])
+        digest, job_id = stored
+        if job_id is None:
+            return None
+        try:
+            job = (await self.get(job_id.decode())).job
+        except JobNotFound:
+            return None
+        if digest.decode() != idempotency.digest:
+            raise IdempotencyMismatch
+        return job
+
     def _admission(
         self, job: Job, limits: Limits, idempotency: Idempotency | None
     ) -> dict[str, Any]:
@@ -187,7 +219,7 @@ class Queue:
         if idempotency is not None:
             arguments["keep_ms"] = max(self._result_ttl_ms, self._idempotency_ttl_ms)
             arguments["idempotency"] = {
-                "key": hashlib.sha256(idempotency.key.encode()).hexdigest(),
+                "key": idempotency.key_digest,
                 "digest": idempotency.digest,
                 "ttl_ms": self._idempotency_ttl_ms,
             }
@@ -261,15 +293,16 @@ class Queue:
             entries: Any = await self._redis.xrange(Key.EVENTS.of(job_id), min=f"({after}")
         return [_event(entry_id, entry) for entry_id, entry in entries]
 
-    async def cancel(self, job_id: str, key_id: str | None = None) -> JobView:
+    async def cancel(self, job_id: str, key_id: str | None = None) -> Cancelled:
         """Cancel it whether it waits or runs, and return it; one that has ended stays as it is.
 
         JobNotFound as in `get`.
         """
         arguments = {"id": job_id} if key_id is None else {"id": job_id, "key_id": key_id}
-        if not await self._scripts.run("cancel", arguments):
+        found = await self._scripts.run("cancel", arguments)
+        if not found:
             raise JobNotFound
-        return await self.get(job_id)
+        return Cancelled(await self.get(job_id), was_waiting=found == 2)
 
     async def depth(self, model: str) -> Depth:
         """How many jobs wait and run, and for how long the oldest has waited."""

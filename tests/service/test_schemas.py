@@ -27,6 +27,13 @@ def test_what_is_left_out_or_null_is_the_same_request() -> None:
     assert left_out.digest() == null.digest()
 
 
+@pytest.mark.parametrize("said", ['"n": 1', '"n": null', '"size": null', '"priority": "normal"'])
+def test_a_default_or_null_says_nothing_to_the_digest(said: str) -> None:
+    assert (
+        _parse(f'{{"prompt": "a cat", {said}}}').digest() == _parse('{"prompt": "a cat"}').digest()
+    )
+
+
 def test_every_field_counts_for_the_digest() -> None:
     assert _parse('{"prompt": "a"}').digest() != _parse('{"prompt": "b"}').digest()
     assert _parse('{"prompt": "1"}').digest() != _parse('{"prompt": 1}').digest()
