@@ -7,6 +7,7 @@ answer's status is long sent.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -16,10 +17,10 @@ from service.api.envelope import error_body
 from service.api.image_answers import CompletedEvent, PartialImageEvent, Usage
 from service.api.outcomes import as_base64, check_succeeded, images_as_base64
 from service.api.sse import ServerEvent
-from service.api.waiting import unless_closing
+from service.api.waiting import DEADLINE_SLACK_S, unless_closing
 from service.broker.queue import Event, Queue
 from service.broker.redis_connection import backoff_s
-from service.errors import DomainError, QueueUnavailable
+from service.errors import DeadlinePassed, DomainError, QueueUnavailable
 from service.job_answer import JobAnswer
 from service.jobs import TERMINAL, Job, JobView
 
@@ -65,9 +66,15 @@ async def image_events(state: ApiState, admitted: Admitted) -> AsyncGenerator[Se
 
 
 async def _waited_for(state: ApiState, job: Job) -> AsyncGenerator[Event, None]:
+    """The job's events, for one who waits for it: the deadline holds without Redis, too."""
+    give_up = time.monotonic() + job.deadline_s + DEADLINE_SLACK_S
     async with aclosing(lasting_events(state.queue, job.id)) as events:
         while True:
-            event = await unless_closing(state, job, anext(events, None))
+            try:
+                async with asyncio.timeout(give_up - time.monotonic()):
+                    event = await unless_closing(state, job, anext(events, None))
+            except TimeoutError:
+                raise DeadlinePassed from None
             if event is None:
                 return
             yield event

@@ -73,6 +73,20 @@ async def test_a_caller_keeps_waiting_while_redis_is_restarted(
     assert (answer.text.count(half) == 1) == stream
 
 
+async def test_a_stream_keeps_its_deadline_while_redis_is_away(
+    lasting_api: LiveApi, durable: RedisServer
+) -> None:
+    body = {"prompt": "a", "stream": True, "deadline_s": 0.5}
+    async with lasting_api.client() as http:
+        waiting = asyncio.create_task(http.post(PATH, json=body))
+        await _job_waits(lasting_api)
+        await asyncio.to_thread(durable.kill)
+        async with asyncio.timeout(20):  # far less than the patience of those who only follow a job
+            answer = await waiting
+    data = json.loads(answer.text.partition("data: ")[2])
+    assert data["error"]["code"] == "deadline_passed"
+
+
 async def test_what_a_follower_saw_is_not_told_again_after_a_restart(
     lasting_api: LiveApi, durable: RedisServer
 ) -> None:
