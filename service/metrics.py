@@ -46,6 +46,10 @@ class ApiMetrics:
             "mindalle_jobs_rejected", "Jobs refused, by reason.",
             ["model", "reason"], registry=registry,
         )  # fmt: skip
+        self.cancelled_waiting = Counter(
+            "mindalle_jobs_cancelled_waiting", "Jobs cancelled before a worker had them.",
+            ["model"], registry=registry,
+        )  # fmt: skip
         self.queue_jobs = Gauge(
             "mindalle_queue_jobs", "Jobs waiting in the queue.", ["model"], registry=registry
         )
@@ -76,9 +80,16 @@ class ApiMetrics:
         )
         self.sweep = SweepMetrics(registry)
 
+    def cancelled(self, model: str, *, was_waiting: bool) -> None:
+        """A caller cancelled a job. One that runs is counted by its worker."""
+        self.cancelled_waiting.labels(model).inc(was_waiting)
+
 
 class SweepMetrics:
-    """What sweeping found; every process that sweeps has one, so sum them over processes."""
+    """Jobs that end or wait again by the queue's own rules; each one is counted in one process.
+
+    They are not in `mindalle_jobs`.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.lease_losses = Counter(
@@ -88,12 +99,13 @@ class SweepMetrics:
             "mindalle_redeliveries", "Jobs put back for another attempt.", registry=registry
         )
         self.dead_lettered = Counter(
-            "mindalle_jobs_dead_lettered", "Jobs given up after their last lease.",
+            "mindalle_jobs_dead_lettered", "Jobs given up after their last attempt.",
             registry=registry,
         )  # fmt: skip
         self.expired = Counter(
-            "mindalle_jobs_swept_expired", "Jobs whose deadline passed.", registry=registry
-        )
+            "mindalle_jobs_swept_expired", "Jobs whose deadline passed in the queue.",
+            registry=registry,
+        )  # fmt: skip
 
 
 class WorkerMetrics:

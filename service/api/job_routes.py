@@ -91,8 +91,9 @@ async def cancel_job(
     job_id: JobId, request: Request, state: State, caller: CallerOfRequest
 ) -> JobAnswer:
     """Cancel the job; one that has ended stays as it is."""
-    view = await state.queue.cancel(job_id, caller.key_id)
-    return JobAnswer.of(view, image_urls(request, state, job_id))
+    cancelled = await state.queue.cancel(job_id, caller.key_id)
+    state.metrics.cancelled(cancelled.view.job.model, was_waiting=cancelled.was_waiting)
+    return JobAnswer.of(cancelled.view, image_urls(request, state, job_id))
 
 
 @router.get(

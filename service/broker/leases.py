@@ -12,8 +12,8 @@ import math
 import secrets
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
+from enum import IntEnum, StrEnum
 from typing import Any
 
 from redis.asyncio import Redis
@@ -48,10 +48,14 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What a call of `claim` brought. `must_drain`: claim nothing more until no job runs here."""
+    """What a call of `claim` brought. `must_drain`: claim nothing more until no job runs here.
+
+    `num_expired` jobs at the head of the queue were late, and ended in this call.
+    """
 
     claims: tuple[Claim, ...]
     must_drain: bool
+    num_expired: int
 
 
 class LeaseState(StrEnum):
@@ -61,6 +65,14 @@ class LeaseState(StrEnum):
     LOST = "lost"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+
+
+class CrashEnd(IntEnum):
+    """What became of a job whose batch crashed; false when the claim was stale."""
+
+    STALE = 0
+    WAITS_AGAIN = 1
+    DEAD_LETTER = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +121,8 @@ class Leases:
             return claimed
         if not await self._new_ticket(last_ticket, block_s):
             return claimed
-        claimed, _ = await self._claim(free_rows, num_running)
-        return claimed
+        again, _ = await self._claim(free_rows, num_running)
+        return replace(again, num_expired=claimed.num_expired + again.num_expired)
 
     async def _claim(self, free_rows: int, num_running: int) -> tuple[Claimed, str]:
         arguments = {
@@ -126,8 +138,8 @@ class Leases:
         reply = json.loads(head)
         claims = reply["claims"] or []  # Lua writes an empty list as an empty object
         pairs = zip(claims, bodies, strict=True)
-        claimed = Claimed(tuple(_claim(*pair) for pair in pairs), reply["must_drain"])
-        return claimed, reply["last"]
+        found = tuple(_claim(*pair) for pair in pairs)
+        return Claimed(found, reply["must_drain"], reply["num_expired"]), reply["last"]
 
     async def _new_ticket(self, last_ticket: str, block_s: float) -> bool:
         tickets: dict[Any, Any] = {Key.TICKETS.of(self._model): last_ticket}
@@ -192,7 +204,7 @@ class Leases:
         """Hand it back for another worker (drain): old place in the order, attempt not counted."""
         return await self._guarded("give_back", claim, {})
 
-    async def crashed(self, claim: Claim, failure: str) -> bool:
+    async def crashed(self, claim: Claim, failure: str) -> CrashEnd:
         """A batch with this job in it crashed: try it alone next time, or make it a dead letter.
 
         `failure` goes to the dead letter, for the operator; the caller sees a fixed sentence.
@@ -203,13 +215,18 @@ class Leases:
             "max_attempts": self._policy.max_attempts,
             "letter_ttl_ms": math.ceil(self._policy.dead_letter_ttl_s * 1000),
         }
-        return await self._guarded("give_back", claim, arguments)
+        return CrashEnd(await self._run("give_back", claim, arguments))
 
     async def _guarded(
         self, script: str, claim: Claim, arguments: dict[str, Any], *blobs: bytes | str
     ) -> bool:
+        return await self._run(script, claim, arguments, *blobs) > 0
+
+    async def _run(
+        self, script: str, claim: Claim, arguments: dict[str, Any], *blobs: bytes | str
+    ) -> int:
         guard = {"id": claim.job.id, "fence": claim.fence}
-        return bool(await self._scripts.run(script, guard | arguments, *blobs))
+        return int(await self._scripts.run(script, guard | arguments, *blobs))
 
     async def cancellations(self) -> AsyncGenerator[str, None]:
         """Ids of running jobs that callers cancel, as it happens; for the life of the worker.

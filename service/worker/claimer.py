@@ -78,6 +78,7 @@ class Claimer:
         claimed = await self._leases.claim(
             free_rows=room, num_running=len(self._holdings), block_s=_BLOCK_S
         )
+        self._meter.late(claimed.num_expired)
         for claim in claimed.claims:
             if self.is_draining:
                 await self._leases.release(claim)

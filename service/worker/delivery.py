@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from service.broker.leases import Leases
+from service.broker.leases import CrashEnd, Leases
 from service.broker.redis_connection import backoff_s
 from service.errors import QueueUnavailable
 from service.jobs import Expired, Failed, Outcome, Succeeded
@@ -53,11 +53,11 @@ class Delivery:
 
     def crash(self, run_id: str, failure: str) -> None:
         """Give it back as one that must run alone."""
-        self._put(run_id, lambda held: self._give_back(run_id, held, failure))
+        self._put(run_id, lambda held: self._crash(run_id, held, failure))
 
     def release(self, run_id: str) -> None:
         """Give it back untouched."""
-        self._put(run_id, lambda held: self._give_back(run_id, held, None))
+        self._put(run_id, lambda held: self._release(run_id, held))
 
     def _put(self, run_id: str, deliver: Callable[[Held], Awaitable[None]]) -> None:
         self._inbox.put_nowait((run_id, deliver))
@@ -115,16 +115,26 @@ class Delivery:
         )
         _log.info("job ended", extra=_about(held) | {"outcome": _name(outcome)})
 
-    async def _give_back(self, run_id: str, held: Held, failure: str | None) -> None:
-        if failure is None:
-            is_ours = await self._leases.release(held.claim)
+    async def _release(self, run_id: str, held: Held) -> None:
+        is_ours = await self._leases.release(held.claim)
+        self._let_go(run_id, "given_back", is_ours=is_ours)
+        _log.info("job given back", extra=_about(held))
+
+    async def _crash(self, run_id: str, held: Held, failure: str) -> None:
+        end = await self._leases.crashed(held.claim, failure)
+        self._let_go(run_id, "crashed", is_ours=end is not CrashEnd.STALE)
+        about = _about(held) | {"failure": failure}
+        if end is CrashEnd.DEAD_LETTER:
+            self._meter.buried()
+            _log.error("job given up", extra=about)
         else:
-            is_ours = await self._leases.crashed(held.claim, failure)
+            _log.info("job given back", extra=about)
+
+    def _let_go(self, run_id: str, why: str, *, is_ours: bool) -> None:
         self._holdings.drop(run_id)
-        self._traces.end(run_id, "given_back" if failure is None else "crashed")
+        self._traces.end(run_id, why)
         if not is_ours:
             self._meter.lost()
-        _log.info("job given back", extra=_about(held) | {"failure": failure})
 
 
 def _about(held: Held) -> dict[str, object]:

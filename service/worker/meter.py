@@ -121,6 +121,14 @@ class Meter:
         counters.dead_lettered.inc(swept.dead)
         counters.expired.inc(swept.expired)
 
+    def buried(self) -> None:
+        """A job that crashed here once too often became a dead letter."""
+        self._metrics.sweep.dead_lettered.inc()
+
+    def late(self, num_jobs: int) -> None:
+        """Jobs that were to be claimed had passed their deadline."""
+        self._metrics.sweep.expired.inc(num_jobs)
+
     def ended(self, outcome: str, *, num_images: int, seconds: float) -> None:
         """A job ended here."""
         self._outcomes[outcome].inc()

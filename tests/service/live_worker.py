@@ -46,8 +46,9 @@ class LiveWorker:
         self._registry = registry
 
     def metric(self, name: str, **labels: str) -> float:
-        """One sample; 0 when there is none."""
-        return self._registry.get_sample_value(name, {"model": "tiny", **labels}) or 0.0
+        """One sample, of the model or of all; 0 when there is none."""
+        of_model = self._registry.get_sample_value(name, {"model": "tiny", **labels})
+        return of_model or self._registry.get_sample_value(name, labels) or 0.0
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from service.jobs import new_job_id
 from tests.servers import RedisServer
-from tests.service.live_api import api_settings, serving
+from tests.service.live_api import LiveApi, api_settings, serving
 from tests.service.painter import NUM_STEPS, TEXT_CARD, Painter, paint
 
 
@@ -123,6 +123,16 @@ async def test_deleting_a_running_job_frees_the_worker(
     image = await http.get(f"/v1/jobs/{job['id']}/images/0")
     assert image.status_code == 404
     assert image.json()["error"]["code"] == "image_not_found"
+
+
+async def test_a_job_cancelled_while_it_waits_is_counted(
+    http: httpx.AsyncClient, api: LiveApi, redis: Redis
+) -> None:
+    await Painter(redis, TEXT_CARD).announce()  # it lives, but takes no jobs
+    job = await _create(http)
+    for _ in range(2):
+        assert (await http.delete(f"/v1/jobs/{job['id']}")).json()["status"] == "cancelled"
+    assert await api.metric('mindalle_jobs_cancelled_waiting_total{model="tiny"}') == 1
 
 
 async def test_deleting_an_ended_job_changes_nothing(

@@ -12,7 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from service.broker.keys import GROUP, Key
-from service.broker.leases import Claim, Leases, LeaseState
+from service.broker.leases import Claim, CrashEnd, Leases, LeaseState
 from service.broker.sweep import Sweeper
 from service.errors import QueueUnavailable
 from service.jobs import Expired, JobStatus, Progress
@@ -213,10 +213,13 @@ async def test_a_crashed_batch_runs_again_one_by_one(redis: Redis) -> None:
 async def test_a_job_that_crashes_alone_ends_in_failure(redis: Redis) -> None:
     queue, leases = make_queue(redis), make_leases(redis)
     job = await put(queue)
+    ends = []
     for attempt in (1, 2, 3):
         claim = await claim_one(leases)
         assert claim.attempt == attempt
-        assert await leases.crashed(claim, "RuntimeError: /secret/path")
+        ends.append(await leases.crashed(claim, "RuntimeError: /secret/path"))
+    assert ends == [CrashEnd.WAITS_AGAIN, CrashEnd.WAITS_AGAIN, CrashEnd.DEAD_LETTER]
+    assert await leases.crashed(claim, "once more") is CrashEnd.STALE
     view = await queue.get(job.id)
     assert view.status is JobStatus.FAILED
     assert view.error is not None
@@ -274,6 +277,20 @@ async def test_a_job_that_kills_its_workers_is_started_so_often_and_last_alone(
     assert [attempt for attempt, _ in attempts] == list(range(1, len(attempts) + 1))
     assert len(attempts) <= max_attempts
     assert attempts[-1][1]
+
+
+async def test_a_claim_says_how_many_jobs_came_too_late(every_redis: Redis, clock: Clock) -> None:
+    queue, leases = make_queue(every_redis, clock), make_leases(every_redis, clock)
+    late = [await put(queue, deadline_s=1.0) for _ in range(2)]
+    clock.advance(2)
+    good = await put(queue)
+    claimed = await leases.claim(free_rows=8, num_running=0)
+    assert ([claim.job for claim in claimed.claims], claimed.num_expired) == ([good], 2)
+    assert {(await queue.get(job.id)).status for job in late} == {JobStatus.EXPIRED}
+    assert (await leases.claim(free_rows=8, num_running=1)).num_expired == 0
+    await put(queue, deadline_s=1.0)
+    clock.advance(2)
+    assert (await leases.claim(free_rows=8, num_running=1, block_s=0.1)).num_expired == 1
 
 
 async def test_a_handed_back_job_loses_neither_place_nor_attempt(redis: Redis) -> None:

@@ -190,7 +190,8 @@ async def test_cancelling_a_waiting_job_takes_it_out(redis: Redis) -> None:
     queue, leases = make_queue(redis), make_leases(redis)
     job = await put(queue, num_candidates=9)
     kept = await put(queue)
-    assert (await queue.cancel(job.id)).status is JobStatus.CANCELLED
+    cancelled = await queue.cancel(job.id)
+    assert (cancelled.view.status, cancelled.was_waiting) == (JobStatus.CANCELLED, True)
     assert (await queue.depth(MODEL)).candidates == 1
     assert await lag(redis) == 1
     assert (await claim_one(leases)).job == kept
@@ -210,7 +211,8 @@ async def test_cancelling_a_running_job_tells_its_worker(redis: Redis) -> None:
     await heard.aclose()
     assert await leases.renew([claim], {}) == {job.id: LeaseState.CANCELLED}
     assert not await leases.finish(claim, success())
-    assert (await queue.cancel(job.id)).status is JobStatus.CANCELLED
+    again = await queue.cancel(job.id)
+    assert (again.view.status, again.was_waiting) == (JobStatus.CANCELLED, False)
     with pytest.raises(ImageNotFound):
         await queue.image(job.id, 0)
 
@@ -219,7 +221,8 @@ async def test_cancelling_an_ended_job_changes_nothing(redis: Redis) -> None:
     queue, leases = make_queue(redis), make_leases(redis)
     job = await put(queue)
     await leases.finish(await claim_one(leases), success())
-    assert (await queue.cancel(job.id)).status is JobStatus.SUCCEEDED
+    cancelled = await queue.cancel(job.id)
+    assert (cancelled.view.status, cancelled.was_waiting) == (JobStatus.SUCCEEDED, False)
 
 
 async def test_jobs_past_their_deadline_expire_in_any_state(redis: Redis, clock: Clock) -> None:

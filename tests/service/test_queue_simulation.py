@@ -133,8 +133,8 @@ class Simulation:
 
     async def cancel(self) -> None:
         if self.model.jobs:
-            view = await self.queue.cancel(self.model.rng.choice(list(self.model.jobs)))
-            assert view.is_terminal
+            cancelled = await self.queue.cancel(self.model.rng.choice(list(self.model.jobs)))
+            assert cancelled.view.is_terminal
 
     async def sweep(self) -> None:
         await self.sweeper.sweep()

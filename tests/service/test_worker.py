@@ -158,6 +158,7 @@ async def test_a_crashed_batch_is_tried_one_by_one(
         view = await ended(queue, poison.id)
         assert (view.status, view.attempts) == (JobStatus.FAILED, 3)
         assert live.metric("mindalle_batch_crashes_total") == 3
+        assert live.metric("mindalle_jobs_dead_lettered_total") == 1
         # The first batch had all seven candidates, the poison's other two only its own.
         assert live.metric("mindalle_rows_left_early_total", reason="crashed") == 7 + 2
         assert live.metric("mindalle_wasted_codes_total") == 7 + 2

@@ -1,8 +1,10 @@
 -- Bind waiting jobs to a worker, best first, until their candidates fill its free rows.
 -- A call that is sent again with the same arg.nonce (its answer was lost) gets the same jobs.
--- Returns JSON (claims, must_drain, last ticket id), then the body of each claimed job.
+-- Returns JSON (claims, must_drain, last ticket id, number of late jobs that ended here), then the
+-- body of each claimed job.
 
 local model, worker = arg.model, arg.worker
+local num_expired = 0
 
 local function advance_virtual_time(job)
   local virtual = tonumber(redis.call('HGET', key.fair(model), job.priority) or 0)
@@ -26,6 +28,11 @@ local function bind(job)
   emit(job, 'started', cjson.encode({attempt = job.attempts}))
 end
 
+local function expire(job)
+  settle(job, 'expired')
+  num_expired = num_expired + 1
+end
+
 -- The first job of a queue that is still in time; late ones end here.
 local function first(queue)
   while true do
@@ -33,7 +40,7 @@ local function first(queue)
     if not id then return nil end
     local job = load_job(id)
     if job and job.deadline_ms > now then return job end
-    if job then settle(job, 'expired') else forget(model, id) end
+    if job then expire(job) else forget(model, id) end
   end
 end
 
@@ -69,7 +76,8 @@ local function answer(must_drain)
   for i = 1, #info, 2 do
     if info[i] == 'last-generated-id' then last = info[i + 1] end
   end
-  return {cjson.encode({claims = claims, must_drain = must_drain, last = last}), unpack(bodies)}
+  local head = {claims = claims, must_drain = must_drain, last = last, num_expired = num_expired}
+  return {cjson.encode(head), unpack(bodies)}
 end
 
 if show_again() then return answer(false) end
