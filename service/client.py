@@ -80,10 +80,22 @@ class Client:
     def stream(
         self, prompt: str | int | None, **parameters: Unpack[Parameters]
     ) -> Iterator[Partial | Image]:
-        """Unfinished pictures as they grow (`partial_images` of them), then the images."""
+        """Unfinished pictures as they grow (`partial_images` of them), then the images.
+
+        A connection that is lost after the first of them is not tried again.
+        """
         body = body_of(prompt, parameters, stream=True)
-        for event in self._events("POST", GENERATIONS, json=body):
-            yield picture(event)
+        retries, has_begun = Retries(self._max_retries), False
+        while True:
+            try:
+                for event in self._events("POST", GENERATIONS, json=body):
+                    has_begun = True
+                    yield picture(event)
+                return
+            except httpx.TransportError as error:
+                if has_begun:
+                    raise
+                time.sleep(retries.delay_after(error))
 
     def submit(
         self,
@@ -197,11 +209,23 @@ class AsyncClient:
     async def stream(
         self, prompt: str | int | None, **parameters: Unpack[Parameters]
     ) -> AsyncGenerator[Partial | Image, None]:
-        """Unfinished pictures as they grow (`partial_images` of them), then the images."""
+        """Unfinished pictures as they grow (`partial_images` of them), then the images.
+
+        A connection that is lost after the first of them is not tried again.
+        """
         body = body_of(prompt, parameters, stream=True)
-        async with aclosing(self._events("POST", GENERATIONS, json=body)) as events:
-            async for event in events:
-                yield picture(event)
+        retries, has_begun = Retries(self._max_retries), False
+        while True:
+            try:
+                async with aclosing(self._events("POST", GENERATIONS, json=body)) as events:
+                    async for event in events:
+                        has_begun = True
+                        yield picture(event)
+                return
+            except httpx.TransportError as error:
+                if has_begun:
+                    raise
+                await asyncio.sleep(retries.delay_after(error))
 
     async def submit(
         self,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
 import httpx
@@ -65,6 +65,54 @@ async def test_a_stream_that_is_left_cancels_its_job(client: AsyncClient, painte
     async with aclosing(client.stream("a cat", partial_images=1)) as pictures:
         assert isinstance(await anext(pictures), Partial)
     await _until(lambda: painter.evicted)
+
+
+PARTIAL = (
+    b"event: image_generation.partial_image\n"
+    b'data: {"b64_json": "", "partial_image_index": 0, "candidate": 0}\n\n'
+)
+COMPLETED = (
+    b"event: image_generation.completed\n"
+    b'data: {"b64_json": "", "rank": 0, "candidate": 0, "score": 0.5}\n\n'
+)
+
+
+@asynccontextmanager
+async def _breaking(*answers: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server that sends one of these events to each caller in turn, and then breaks the line."""
+    sent: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}")
+        head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n"
+        event = answers[len(sent) % len(answers)]
+        sent.append(event)
+        if event:
+            writer.write(head % (len(event) + (event == PARTIAL)) + event)
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", sent
+
+
+async def test_a_stream_is_asked_for_again_when_the_line_breaks_before_it_begins() -> None:
+    async with _breaking(b"", COMPLETED) as (url, sent):
+        async with AsyncClient(url) as client:
+            assert [type(picture) async for picture in client.stream("a cat")] == [Image]
+        pictures = await _blocking(url, lambda c: list(c.stream("a cat")))
+        assert [type(picture) for picture in pictures] == [Image]
+    assert sent == 2 * [b"", COMPLETED]
+
+
+async def test_a_stream_that_has_begun_is_not_asked_for_again() -> None:
+    async with _breaking(PARTIAL) as (url, sent):
+        async with AsyncClient(url) as client:
+            with pytest.raises(httpx.TransportError):
+                assert [picture async for picture in client.stream("a cat")]
+        with pytest.raises(httpx.TransportError):
+            await _blocking(url, lambda c: list(c.stream("a cat")))
+    assert sent == 2 * [PARTIAL]
 
 
 async def test_submit_wait_image(client: AsyncClient, api: LiveApi, painter: Painter) -> None:
