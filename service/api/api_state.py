@@ -17,6 +17,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from service.api.auth import Caller, KeyRing
 from service.api.catalog import Catalog
+from service.api.gauges import Gauges
 from service.api.middleware import TRACEPARENT
 from service.broker.queue import Queue
 from service.metrics import ApiMetrics
@@ -35,6 +36,7 @@ class ApiState:
     catalog: Catalog
     keys: KeyRing
     metrics: ApiMetrics
+    gauges: Gauges
     is_draining: bool = False
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     num_waiting: int = 0

@@ -31,6 +31,7 @@ from service.api.api_state import ApiState
 from service.api.auth import KeyRing
 from service.api.catalog import Catalog
 from service.api.envelope import ErrorEnvelope
+from service.api.gauges import Gauges
 from service.api.middleware import (
     BodyLimit,
     CloseWhileDraining,
@@ -85,20 +86,24 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _state(settings: Settings, redis: Redis) -> ApiState:
-    queue = settings.queue
+    limits = settings.queue
+    queue = Queue(
+        redis, result_ttl_s=limits.result_ttl_s, idempotency_ttl_s=limits.idempotency_ttl_s
+    )
+    catalog = Catalog(
+        Workers(redis),
+        default_model=settings.model,
+        known=PRESETS,
+        on_demand=on_demand_cards(settings.api.on_demand_models),
+    )
+    metrics = _metrics()
     return ApiState(
         settings=settings,
-        queue=Queue(
-            redis, result_ttl_s=queue.result_ttl_s, idempotency_ttl_s=queue.idempotency_ttl_s
-        ),
-        catalog=Catalog(
-            Workers(redis),
-            default_model=settings.model,
-            known=PRESETS,
-            on_demand=on_demand_cards(settings.api.on_demand_models),
-        ),
+        queue=queue,
+        catalog=catalog,
         keys=KeyRing(settings.keys(), needs_key=settings.needs_key),
-        metrics=_metrics(),
+        metrics=metrics,
+        gauges=Gauges(metrics, queue, catalog),
     )
 
 

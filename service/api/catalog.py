@@ -102,6 +102,11 @@ class Catalog:
         """True when a job for this model would be taken now."""
         return model in self._on_demand or bool(await self.serving(model))
 
+    @property
+    def expected(self) -> frozenset[str]:
+        """The models that callers count on, whether a worker serves them now or not."""
+        return frozenset({self.default_model, *self._on_demand})
+
     def label(self, model: str) -> str:
         """The name as a metric's label: callers may ask for any name, labels are a closed set."""
         return model if model in self._known else "unknown"

@@ -6,15 +6,12 @@ Open to all callers: they say nothing of prompts, jobs or keys.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from typing import get_args
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.api.api_state import ApiState, State
 from service.api.openapi import errors
-from service.broker.workers import WorkerState
 from service.errors import QueueUnavailable
 from service.model_answers import Health
 
@@ -61,33 +58,11 @@ async def _why_not_ready(state: ApiState) -> str | None:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **errors()},
 )
 async def metrics(state: State) -> Response:
-    """Prometheus text; the gauges are read from Redis now."""
+    """Prometheus text; the gauges are read from Redis for it."""
     try:
-        await _read_gauges(state)
+        await state.gauges.read()
         state.metrics.redis_up.set(1)
     except QueueUnavailable:
         state.metrics.redis_up.set(0)
     text = await asyncio.to_thread(generate_latest, state.metrics.registry)
     return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
-
-
-async def _read_gauges(state: ApiState) -> None:
-    workers = await state.catalog.workers()
-    models = {state.catalog.default_model} | {worker.card.model for worker in workers}
-    counts = Counter((worker.card.model, worker.state) for worker in workers)
-    for model in models:
-        await _read_depth(state, model)
-        for worker_state in get_args(WorkerState):
-            gauge = state.metrics.workers_live.labels(model, worker_state)
-            gauge.set(counts[(model, worker_state)])
-
-
-async def _read_depth(state: ApiState, model: str) -> None:
-    depth = await state.queue.depth(model)
-    gauges = state.metrics
-    gauges.queue_jobs.labels(model).set(depth.waiting)
-    gauges.queue_oldest_seconds.labels(model).set(depth.oldest_age_s)
-    gauges.running_jobs.labels(model).set(depth.running)
-    gauges.candidates_in_flight.labels(model).set(depth.candidates)
-    gauges.drain_rate.labels(model).set(depth.drain_per_s or 0.0)
-    gauges.dead_letters.set(depth.dead_letters)

@@ -304,6 +304,12 @@ class Queue:
             raise JobNotFound
         return Cancelled(await self.get(job_id), was_waiting=found == 2)
 
+    async def models(self) -> set[str]:
+        """The models that had jobs in the last week."""
+        async with translated_errors():
+            members: Any = await self._redis.smembers(Key.MODELS.of())
+        return {member.decode() for member in members}
+
     async def depth(self, model: str) -> Depth:
         """How many jobs wait and run, and for how long the oldest has waited."""
         reply = json.loads(await self._scripts.run("depth", {"model": model}))
