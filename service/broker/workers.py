@@ -18,6 +18,10 @@ from service.broker.redis_connection import translated_errors
 
 _log = logging.getLogger(__name__)
 
+_SHORTEST_TTL_S = 5.0  # a busy machine's heartbeat may come late
+_NUM_MISSED = 3  # heartbeats in a row, before a worker counts as gone
+_LIST_TTL_MS = 600_000  # longer than any worker's own
+
 WorkerState = Literal["loading", "ready", "draining", "failing"]
 
 
@@ -70,18 +74,18 @@ class WorkerInfo:
 
 
 class Workers:
-    """The list of live workers in Redis."""
+    """The list of live workers in Redis. `heartbeat_s`: how often this process says it lives."""
 
-    def __init__(self, redis: Redis, *, ttl_s: float = 5.0) -> None:
+    def __init__(self, redis: Redis, *, heartbeat_s: float = 1.0) -> None:
         self._redis = redis
-        self._ttl_ms = math.ceil(ttl_s * 1000)
+        self._ttl_ms = math.ceil(max(_SHORTEST_TTL_S, _NUM_MISSED * heartbeat_s) * 1000)
 
     async def heartbeat(self, info: WorkerInfo) -> None:
-        """Say that this worker lives; call it at least every `ttl_s` / 3."""
+        """Say that this worker lives."""
         async with translated_errors(), self._redis.pipeline(transaction=True) as pipeline:
             pipeline.set(Key.WORKER.of(info.id), json.dumps(asdict(info)), px=self._ttl_ms)
             pipeline.sadd(Key.WORKERS.of(), info.id)
-            pipeline.pexpire(Key.WORKERS.of(), 10 * self._ttl_ms)
+            pipeline.pexpire(Key.WORKERS.of(), _LIST_TTL_MS)
             await pipeline.execute()
 
     async def remove(self, worker_id: str, model: str) -> None:

@@ -17,7 +17,8 @@ from service.broker.workers import ModelCard, WorkerInfo, Workers, WorkerState
 from service.errors import QueueUnavailable
 from service.metrics import WorkerMetrics
 
-_SILENCE_S = 15.0  # an event loop that is late by so much is dead to a probe
+_SILENCE_S = 15.0  # an event loop that is late by so much is dead to a probe,
+_NUM_MISSED = 3  # or by so many heartbeats, where these are far between
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Heartbeat:
         self._signs: Callable[[], VitalSigns] = lambda: VitalSigns("loading")
         self._last = VitalSigns("loading")
         self._beat_at = time.monotonic()
+        self._silence_s = _SILENCE_S
 
     def attach(self, signs: Callable[[], VitalSigns], card: ModelCard) -> None:
         """From now on tell these."""
@@ -54,6 +56,7 @@ class Heartbeat:
 
     async def run(self, interval_s: float) -> None:
         """Beat for ever."""
+        self._silence_s = max(_SILENCE_S, _NUM_MISSED * interval_s)
         failures = 0
         while True:
             try:
@@ -93,7 +96,7 @@ class Heartbeat:
 
     def is_live(self) -> bool:
         """The event loop turns, and what runs makes progress."""
-        return time.monotonic() - self._beat_at < _SILENCE_S and self._last.is_progressing
+        return time.monotonic() - self._beat_at < self._silence_s and self._last.is_progressing
 
     def is_ready(self) -> bool:
         """It takes jobs."""

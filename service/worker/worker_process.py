@@ -43,8 +43,9 @@ async def _run(settings: Settings) -> int:
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     redis = connect(settings.redis)
+    workers = Workers(redis, heartbeat_s=settings.worker.heartbeat_s)
     heartbeat = Heartbeat(
-        Workers(redis), worker_id(settings), WorkerMetrics(registry), loading_card(settings.model)
+        workers, worker_id(settings), WorkerMetrics(registry), loading_card(settings.model)
     )
     server = _metrics_server(settings, registry, heartbeat)
     traces = tracing.start("worker", service.__version__)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
 from redis.asyncio import Redis
 
 from service.broker.keys import GROUP, Key
@@ -38,7 +39,7 @@ INFO = WorkerInfo(
 
 
 async def test_a_heartbeat_is_listed_until_it_is_old(redis: Redis) -> None:
-    workers = Workers(redis, ttl_s=60)
+    workers = Workers(redis)
     assert await workers.list() == []
     await workers.heartbeat(replace(INFO, id="w2"))
     await workers.heartbeat(INFO)
@@ -48,6 +49,15 @@ async def test_a_heartbeat_is_listed_until_it_is_old(redis: Redis) -> None:
     assert await redis.smembers(Key.WORKERS.of()) == {b"w2"}
     for name in await redis.keys("*"):
         assert await redis.pttl(name) > 0
+
+
+@pytest.mark.parametrize(("heartbeat_s", "ttl_s"), [(0.2, 5), (1, 5), (60, 180)])
+async def test_a_worker_is_believed_for_three_heartbeats(
+    redis: Redis, heartbeat_s: float, ttl_s: float
+) -> None:
+    await Workers(redis, heartbeat_s=heartbeat_s).heartbeat(INFO)
+    assert ttl_s - 2 < await redis.pttl(Key.WORKER.of("w1")) / 1000 <= ttl_s
+    assert await redis.pttl(Key.WORKERS.of()) > 180_000
 
 
 async def test_only_a_ready_progressing_worker_serves() -> None:
