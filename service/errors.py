@@ -50,15 +50,6 @@ class Unauthenticated(DomainError):
         super().__init__(message)
 
 
-class PermissionDenied(DomainError):
-    """The key is known but may not do this."""
-
-    status = 403
-    type = "permission_error"
-    code = "permission_denied"
-    should_retry = False
-
-
 class NotFound(DomainError):
     """Nothing is at this address."""
 
@@ -105,15 +96,6 @@ class MethodNotAllowed(DomainError):
 
     def __init__(self) -> None:
         super().__init__("This method is not allowed here.")
-
-
-class JobConflict(DomainError):
-    """The job's state does not allow what was asked, such as cancelling one that has ended."""
-
-    status = 409
-    type = "invalid_request_error"
-    code = "job_conflict"
-    should_retry = False
 
 
 class BodyTooSlow(DomainError):

@@ -58,7 +58,7 @@ async def _why_not_ready(state: ApiState) -> str | None:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **errors()},
 )
 async def metrics(state: State) -> Response:
-    """Prometheus text; the gauges are read from Redis for it."""
+    """Prometheus text; the queues are counted for it, at most once a second."""
     try:
         await state.gauges.read()
         state.metrics.redis_up.set(1)
