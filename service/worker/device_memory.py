@@ -1,4 +1,4 @@
-"""Whether an error says that memory ran out, and giving back what is only cached.
+"""Whether an error says that memory ran out, giving back what is only cached, and what still fits.
 
 Knows no model and no jobs.
 """
@@ -6,8 +6,15 @@ Knows no model and no jobs.
 from __future__ import annotations
 
 import gc
+import logging
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -22,6 +29,22 @@ def free_device_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def largest_that_fits(num_rows: int, make: Callable[[int], _T]) -> tuple[int, _T]:
+    """What `make` gives for `num_rows`, or for half as many where memory runs out, and so on.
+
+    Raises what `make` raised when the memory does not hold one row.
+    """
+    while True:
+        try:
+            return num_rows, make(num_rows)
+        except Exception as error:
+            if not is_out_of_memory(error) or num_rows == 1:
+                raise
+            _log.warning("no memory for so many rows", extra={"num_rows": num_rows})
+        free_device_memory()  # out here, where the error no longer holds what there was
+        num_rows //= 2
 
 
 def rows_that_fit(

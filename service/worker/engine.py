@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,7 +19,11 @@ from models.pipeline import EncodedPrompt, InvalidPromptError, Pipeline
 from models.sampling import InvalidSamplingError, RowParams
 from models.transformer import Prefix
 from service.jobs import Job
-from service.worker.device_memory import free_device_memory, is_out_of_memory
+from service.worker.device_memory import (
+    free_device_memory,
+    is_out_of_memory,
+    largest_that_fits,
+)
 from service.worker.engine_events import (
     Crashed,
     Drawn,
@@ -27,8 +32,8 @@ from service.worker.engine_events import (
     Glimpse,
     LeaveReason,
     Left,
+    OutOfMemory,
     Refused,
-    Shrunk,
     StepReport,
 )
 from service.worker.faults import Faults
@@ -49,6 +54,14 @@ class _Run:
     num_glimpses: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """What is kept of an error: the frames of its traceback hold the batch's memory."""
+
+    text: str
+    is_out_of_memory: bool
+
+
 def row_params(job: Job, candidate: int) -> RowParams:
     """How one candidate of a job is drawn."""
     return RowParams(job.seed, candidate, job.temperature, job.top_k, job.top_p)
@@ -65,11 +78,9 @@ class Engine:
         faults: Faults | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.num_rows = num_rows
         self.num_steps = 0
         self.num_moves = 0  # grows with every sign of progress: prefills, entries, steps
         self._pipeline = pipeline
-        self._batch: Batch = pipeline.batch(num_rows)
         self._pace = Pace(pipeline.options.device)
         self._codes_per_row = pipeline.stage2.num_steps
         self._scheduler = Scheduler()
@@ -78,20 +89,31 @@ class Engine:
         self._clock = clock
         self._events: list[Event] = []
         self._entering: list[str] = []  # the run that is being admitted, if any
+        self._batch: Batch
+        self.num_rows, self._batch = largest_that_fits(num_rows, pipeline.batch)
+        if self.num_rows < num_rows:
+            self._events.append(OutOfMemory(self.num_rows))
 
-    def warm_up(self) -> torch.Tensor:
-        """Run every kernel once, before any job; returns codes [1, T, D] to try stage 1 with.
+    def warm_up(self, use_codes: Callable[[torch.Tensor], None]) -> None:
+        """Run every kernel once, before any job; `use_codes` does so for pictures, [1, T, D].
 
         Where the device lacks the memory, `num_rows` is halved until it suffices.
         """
-        while True:
-            try:
-                return self._run_all_shapes()
-            except Exception as error:
-                if not is_out_of_memory(error) or self.num_rows == 1:
-                    raise
-                _log.warning("out of memory at warm-up", extra={"num_rows": self.num_rows})
-                self._renew_batch(self.num_rows // 2)
+        num_rows = self.num_rows
+        while not self._has_warmed_up(use_codes):
+            self._renew_batch(self.num_rows // 2)
+        if self.num_rows < num_rows:
+            self._events.append(OutOfMemory(self.num_rows))
+
+    def _has_warmed_up(self, use_codes: Callable[[torch.Tensor], None]) -> bool:
+        try:
+            use_codes(self._run_all_shapes())
+            return True
+        except Exception as error:
+            if not is_out_of_memory(error) or self.num_rows == 1:
+                raise
+            _log.warning("out of memory at warm-up", extra={"num_rows": self.num_rows})
+            return False
 
     def _run_all_shapes(self) -> torch.Tensor:
         """Each row count that steps may have on CUDA, whose kernels are captured; one row else."""
@@ -148,16 +170,16 @@ class Engine:
     def step(self) -> StepReport:
         """Let late ones out and waiting ones in, then draw the next code of every row.
 
-        Never raises for what a job, a step or a full memory does: the report tells it.
+        Does not raise for what a job, a step or a full memory does: the report tells it. Only a
+        memory that does not hold one row any more is the engine's end.
         """
+        report, failure = StepReport(), None
         try:
             report = self._step()
-        except Exception as error:  # what went wrong decides who has to go
-            if is_out_of_memory(error):
-                self._shrink(error)
-            else:
-                self._crash(error)
-            report = StepReport()
+        except Exception as error:
+            failure = self._failed(error)
+        if failure:
+            self._recover(failure)
         report.events, self._events = self._events, []
         return report
 
@@ -193,7 +215,8 @@ class Engine:
             except Exception as error:
                 if is_out_of_memory(error):
                     raise
-                self._crash_runs(self._entering, error)  # only this prompt was touched
+                # Only this prompt was touched.
+                self._crash_runs(self._entering, self._failed(error))
                 self._entering = []
                 return
             prefill_s = self._clock() - began
@@ -252,36 +275,42 @@ class Engine:
         del self._runs[run_id]
         self._events.append(Refused(run_id, code, message))
 
-    def _crash(self, error: Exception) -> None:
-        """The batch can't be trusted any more: all that was in it is out, the rest goes on."""
-        self._crash_runs(list({*self._scheduler.running, *self._entering}), error)
-        self._renew_batch(self.num_rows)
+    def _failed(self, error: Exception) -> _Failure:
+        failure = _Failure(f"{type(error).__name__}: {error}", is_out_of_memory(error))
+        if failure.is_out_of_memory:
+            _log.warning(
+                "out of memory", extra={"num_rows": self.num_rows, "failure": failure.text}
+            )
+        else:
+            _log.error("a step failed", exc_info=error)
+        traceback.clear_frames(error.__traceback__)  # whoever keeps the error keeps no batch
+        return failure
 
-    def _crash_runs(self, run_ids: list[str], error: Exception) -> None:
-        _log.error("a run crashed", exc_info=error, extra={"num_runs": len(run_ids)})
+    def _recover(self, failure: _Failure) -> None:
+        """Begin again: on half the rows, or, if that is not the cure, without what was in it."""
+        num_rows = self.num_rows
+        if failure.is_out_of_memory and num_rows > 1:
+            num_rows //= 2
+        else:
+            self._crash_runs(list({*self._scheduler.running, *self._entering}), failure)
+        self._renew_batch(num_rows)
+        if failure.is_out_of_memory or self.num_rows < num_rows:
+            self._events.append(OutOfMemory(self.num_rows))
+
+    def _crash_runs(self, run_ids: list[str], failure: _Failure) -> None:
         counts = [count for run_id in run_ids for count in self._counts_of(run_id)]
         for run_id in run_ids:
             self._scheduler.remove(run_id)
             self._runs.pop(run_id, None)
-        failure = f"{type(error).__name__}: {error}"
-        self._events.append(Crashed(tuple(run_ids), failure, len(counts), sum(counts)))
-
-    def _shrink(self, error: Exception) -> None:
-        """Begin all runs again with half the rows; with one row there is nothing left to halve."""
-        if self.num_rows == 1:
-            self._crash(error)
-            return
-        self._renew_batch(self.num_rows // 2)
-        _log.warning("out of memory", extra={"num_rows": self.num_rows, "failure": str(error)})
-        self._events.append(Shrunk(self.num_rows))
+        self._events.append(Crashed(tuple(run_ids), failure.text, len(counts), sum(counts)))
 
     def _renew_batch(self, num_rows: int) -> None:
+        """A new batch of so many rows, or of fewer where the memory is too small for them."""
         self._scheduler.restart()
         self._entering = []
         for run in self._runs.values():
             run.prefix = None
         del self._batch  # before its successor asks for memory
         free_device_memory()
-        self.num_rows = num_rows
-        self._batch = self._pipeline.batch(num_rows)
+        self.num_rows, self._batch = largest_that_fits(num_rows, self._pipeline.batch)
         self.num_moves += 1

@@ -86,13 +86,13 @@ class Crashed:
 
 
 @dataclass(frozen=True, slots=True)
-class Shrunk:
-    """The device ran out of memory; all runs begin again on a batch of `num_rows`."""
+class OutOfMemory:
+    """The device ran out of memory; all runs that are left begin again on `num_rows` rows."""
 
     num_rows: int
 
 
-Event = Entered | Drawn | Glimpse | Left | Refused | Crashed | Shrunk
+Event = Entered | Drawn | Glimpse | Left | Refused | Crashed | OutOfMemory
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -80,6 +81,7 @@ class Finishing:
         share: CpuShare,
         on_product: Callable[[Product], None],
         on_stage: Callable[[str, str, float], None],
+        on_out_of_memory: Callable[[], None],
     ) -> None:
         self.num_moves = 0
         self._num_put = self._num_done = 0  # each written by one thread only
@@ -87,6 +89,7 @@ class Finishing:
         self._makers = PictureMakers(pipeline, share, on_move=self._count_move)
         self._on_product = on_product
         self._on_stage = on_stage
+        self._on_out_of_memory = on_out_of_memory
         self._works: dict[str, _Work] = {}
         self._inbox: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="finishing", daemon=True)
@@ -133,7 +136,7 @@ class Finishing:
                 self._num_done += len(event.candidates)
             case Glimpse():
                 with self._makers.at_work():
-                    self._guarded(event.run_id, lambda: self._preview(event))
+                    self._guarded(event.run_id, lambda: self._retried(lambda: self._preview(event)))
             case Left() | Refused():
                 self._works.pop(event.run_id, None)
             case Crashed():
@@ -157,8 +160,23 @@ class Finishing:
             make()
         except Exception as error:  # costs this run only
             _log.exception("a picture could not be made")
+            if is_out_of_memory(error):
+                self._on_out_of_memory()
             self._works.pop(run_id, None)
             self._on_product(FinishingCrashed(run_id, f"{type(error).__name__}: {error}"))
+
+    def _retried(self, make: Callable[[], None]) -> None:
+        """Where memory runs out, once more without what is only cached."""
+        try:
+            make()
+            return
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            _log.warning("out of memory while making pictures; trying once more")
+            self._on_out_of_memory()
+        free_device_memory()  # out here, where the error no longer holds what there was
+        make()
 
     @contextmanager
     def _timed(self, work: _Work, stage: str) -> Iterator[None]:
@@ -175,14 +193,8 @@ class Finishing:
         at_once = self._makers.at_once
         for start in range(0, len(event.candidates), at_once):
             part = slice(start, start + at_once)
-            try:
-                self._picture(work, event.candidates[part], event.codes[part])
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                _log.warning("out of memory while making pictures; trying once more")
-                free_device_memory()
-                self._picture(work, event.candidates[part], event.codes[part])
+            candidates, codes = event.candidates[part], event.codes[part]
+            self._retried(partial(self._picture, work, candidates, codes))
             self.num_moves += 1
         if event.is_last:
             outcome = self._outcome(work)

@@ -18,7 +18,7 @@ from service.worker.engine_events import (
     Entered,
     LeaveReason,
     Left,
-    Shrunk,
+    OutOfMemory,
     StepReport,
 )
 
@@ -84,10 +84,9 @@ class Meter:
             case Crashed():
                 self._crashes.inc()
                 self._left_early("crashed", event.num_rows, event.num_codes)
-            case Shrunk():
+            case OutOfMemory():
                 self.rows(event.num_rows)
-                self._ooms.inc()
-                self._oom_times.append(time.monotonic())
+                self.out_of_memory()
             case _:
                 pass
 
@@ -98,6 +97,11 @@ class Meter:
     def rows(self, num_rows: int) -> None:
         """How many rows the batch has."""
         self._rows_total.set(num_rows)
+
+    def out_of_memory(self) -> None:
+        """The device's memory was too small for a step or a picture."""
+        self._ooms.inc()
+        self._oom_times.append(time.monotonic())
 
     def watch(self, num_busy: Callable[[], int], num_finishing: Callable[[], int]) -> None:
         """Ask these at each scrape: rows in use, candidates between last code and file."""

@@ -88,12 +88,14 @@ class Machinery:
         """As `load_model`, which says what is raised."""
         model = load_model(name, settings)
         engine = Engine(model.pipeline, model.num_rows)
-        return cls(model, engine, CpuShare.of(model.pipeline, model.num_rows))
+        return cls(model, engine, CpuShare.of(model.pipeline, engine.num_rows))
 
     def warm_up(self) -> None:
         """Run everything that a job runs, once."""
+        self.engine.warm_up(self._make_pictures)
+
+    def _make_pictures(self, codes: torch.Tensor) -> None:
         pipeline = self.model.pipeline
-        codes = self.engine.warm_up()
         pixels = pipeline.pixels(codes)
         pipeline.preview(codes, [1])
         pipeline.scores(pipeline.text_features("a"), pixels)

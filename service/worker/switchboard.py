@@ -48,7 +48,9 @@ class Switchboard:
         pipeline, share = machinery.model.pipeline, machinery.share
         self.engine = machinery.engine
         self.steps = EngineLoop(self.engine, share, self._on_report, self._on_engine_death)
-        self.finishing = Finishing(pipeline, share, self._on_product, self._on_stage)
+        self.finishing = Finishing(
+            pipeline, share, self._on_product, self._on_stage, meter.out_of_memory
+        )
         meter.watch(lambda: self.engine.num_busy, lambda: self.finishing.num_waiting)
         self._holdings = holdings
         self._delivery = delivery

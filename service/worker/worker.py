@@ -202,9 +202,13 @@ class Worker:
             await asyncio.sleep(self._settings.queue.sweep_interval_s)
 
     def _num_usable_rows(self) -> int:
-        """None while nothing moves: a worker that hangs must not take the jobs that it lost."""
+        """None while nothing moves: a worker that hangs must not take the jobs that it lost.
+
+        Nor while memory runs out again and again: job after job would end as a dead letter here.
+        """
         is_stuck = self._stuck_s() > self._settings.queue.lease_s / 2
-        return 0 if is_stuck else self._board.engine.num_rows
+        is_unfit = is_stuck or self._meter.runs_out_of_memory
+        return 0 if is_unfit else self._board.engine.num_rows
 
     def _stuck_s(self) -> float:
         """Seconds without progress, though there is work."""

@@ -1,69 +1,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 
-from models.generate import run_to_end
 from models.pipeline import Pipeline, load
-from service.jobs import Job
-from service.worker.engine import Engine, row_params
-from service.worker.engine_events import (
-    Crashed,
-    Drawn,
-    Entered,
-    Event,
-    Glimpse,
-    Left,
-    Refused,
-    Shrunk,
-)
-from service.worker.faults import Faults
+from service.worker.engine import Engine
+from service.worker.engine_events import Crashed, Drawn, Entered, Event, Glimpse, Left, Refused
+from tests.service.engine_runs import NEVER, ROWS, BrokenOn, alone, codes_of, engine_on, run
 from tests.service.makers import make_job
-
-ROWS = 8
-NEVER = math.inf
 
 
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
     return load("tiny")
-
-
-def engine_on(pipeline: Pipeline, **faults: object) -> Engine:
-    return Engine(pipeline, ROWS, faults=Faults(**faults))  # type: ignore[arg-type]  # its fields
-
-
-def run(engine: Engine, until: Callable[[], bool] | None = None) -> list[Event]:
-    """Step until idle, or until `until`; returns all events."""
-    events: list[Event] = []
-    for _ in range(1000):
-        if engine.is_idle or (until is not None and until()):
-            return events
-        events += engine.step().events
-    raise AssertionError("the engine does not come to an end")
-
-
-def codes_of(events: list[Event], run_id: str) -> dict[int, list[int]]:
-    """Candidate → its codes."""
-    found: dict[int, list[int]] = {}
-    for event in events:
-        if isinstance(event, Drawn) and event.run_id == run_id:
-            for candidate, codes in zip(event.candidates, event.codes, strict=True):
-                assert candidate not in found
-                found[candidate] = codes.flatten().tolist()
-    return found
-
-
-def alone(pipeline: Pipeline, job: Job) -> dict[int, list[int]]:
-    """What each candidate's codes must be: the job alone on a batch of the same size."""
-    params = [row_params(job, candidate) for candidate in range(job.num_candidates)]
-    prefix = pipeline.prefix(pipeline.encode(job.prompt))
-    codes = run_to_end(pipeline.batch(ROWS), prefix, params)
-    return {candidate: row.flatten().tolist() for candidate, row in enumerate(codes)}
 
 
 def test_one_job_is_drawn_as_the_loop_draws_it(pipeline: Pipeline) -> None:
@@ -209,24 +161,11 @@ def test_a_step_that_raises_takes_out_what_was_in_it(pipeline: Pipeline) -> None
     assert codes_of(events, "waits") == alone(pipeline, waits)
 
 
-class _BrokenOn:
-    """A real pipeline whose prefill fails for one prompt."""
-
-    def __init__(self, pipeline: Pipeline, ids: torch.Tensor, error: Exception) -> None:
-        self.forward = pipeline.stage2.prefill
-        self.ids, self.error = ids, error
-
-    def __call__(self, ids: torch.Tensor) -> object:
-        if torch.equal(ids, self.ids):
-            raise self.error
-        return self.forward(ids)
-
-
 def test_a_prefill_that_raises_takes_out_its_own_run_only(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = pipeline.encode("bad").ids
-    broken = _BrokenOn(pipeline, ids, RuntimeError("no such kernel"))
+    broken = BrokenOn(pipeline, ids, RuntimeError("no such kernel"))
     monkeypatch.setattr(pipeline.stage2, "prefill", broken)
     engine = engine_on(pipeline)
     good = make_job(num_candidates=2)
@@ -241,37 +180,13 @@ def test_a_prefill_and_then_a_step_may_raise(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = pipeline.encode("bad").ids
-    broken = _BrokenOn(pipeline, ids, RuntimeError("no such kernel"))
+    broken = BrokenOn(pipeline, ids, RuntimeError("no such kernel"))
     monkeypatch.setattr(pipeline.stage2, "prefill", broken)
     engine = engine_on(pipeline, poison_prompt="poison")
     engine.add("poison", make_job(prompt="poison"), NEVER)
     engine.add("bad", make_job(prompt="bad"), NEVER)
     crashed = [event.run_ids for event in run(engine) if isinstance(event, Crashed)]
     assert crashed == [("bad",), ("poison",)]
-
-
-def test_out_of_memory_halves_the_rows_and_repeats(pipeline: Pipeline) -> None:
-    job = make_job(num_candidates=ROWS, partial_images=2)
-    engine = engine_on(pipeline, oom_above_rows=3)
-    engine.add("a", job, NEVER)
-    events = run(engine)
-    shrunk = [event.num_rows for event in events if isinstance(event, Shrunk)]
-    assert shrunk == [4, 2]
-    assert engine.num_rows == 2
-    assert codes_of(events, "a") == alone(pipeline, job)
-
-
-def test_out_of_memory_with_one_row_is_a_crash(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ids = pipeline.encode("huge").ids
-    broken = _BrokenOn(pipeline, ids, torch.OutOfMemoryError("no memory"))
-    monkeypatch.setattr(pipeline.stage2, "prefill", broken)
-    engine = Engine(pipeline, 2)
-    engine.add("huge", make_job(prompt="huge"), NEVER)
-    events = run(engine)
-    assert events == [Shrunk(1), Crashed(("huge",), "OutOfMemoryError: no memory", 0, 0)]
-    assert engine.is_idle
 
 
 def test_numbers_out_of_range_fail_their_job_only(

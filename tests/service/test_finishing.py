@@ -33,6 +33,7 @@ class Bench:
     pipeline: Pipeline
     products: queue.SimpleQueue[Product] = field(default_factory=queue.SimpleQueue)
     stages: list[str] = field(default_factory=list)
+    out_of_memory: list[bool] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.finishing = Finishing(
@@ -40,6 +41,7 @@ class Bench:
             CpuShare(2, can_split=True),
             self.products.put,
             lambda _run, stage, _s: self.stages.append(stage),
+            lambda: self.out_of_memory.append(True),
         )
 
     def put(self, *events: Event) -> None:
@@ -132,3 +134,37 @@ def test_an_error_costs_its_run_only(bench: Bench) -> None:
     assert isinstance(first, FinishingCrashed)
     assert first.run_id == "bad"
     assert isinstance(second, Finished)
+
+
+class _Scarce:
+    """A stage that finds no memory the first few times."""
+
+    def __init__(self, pipeline: Pipeline, name: str, num_failures: int) -> None:
+        self.stage = getattr(pipeline, name)
+        self.num_failures = num_failures
+
+    def __call__(self, *arguments: object) -> torch.Tensor:
+        if self.num_failures > 0:
+            self.num_failures -= 1
+            raise torch.OutOfMemoryError("no memory")
+        pixels: torch.Tensor = self.stage(*arguments)
+        return pixels
+
+
+@pytest.mark.parametrize(
+    ("name", "event"),
+    [
+        ("preview", Glimpse("a", 0, 0, codes(0), 4)),
+        ("pixels", Drawn("a", (0,), codes(0), is_last=True)),
+    ],
+)
+@pytest.mark.parametrize("num_failures", [1, 2])
+def test_without_memory_a_picture_is_tried_twice_and_each_time_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str, event: Event, num_failures: int
+) -> None:
+    scarce = _Scarce(bench.pipeline, name, num_failures)
+    monkeypatch.setattr(Pipeline, name, lambda _self, *arguments: scarce(*arguments))
+    bench.put(entered("a", make_job()), event)
+    product = bench.next()
+    assert isinstance(product, FinishingCrashed) is (num_failures == 2)
+    assert len(bench.out_of_memory) == num_failures

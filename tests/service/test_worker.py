@@ -117,6 +117,9 @@ async def test_out_of_memory_shrinks_the_batch_and_ends_readiness_if_it_repeats(
         await live.heartbeat.beat()
         (info,) = await Workers(redis).list()
         assert (info.state, info.rows_total) == ("failing", 1)
+        waiting = await put(queue)
+        await asyncio.sleep(1)
+        assert (await queue.get(waiting.id)).status is JobStatus.QUEUED  # for a worker that is fit
 
 
 async def test_a_step_that_hangs_loses_its_lease_to_another(
