@@ -47,8 +47,8 @@ async def get_model(
 async def get_status(state: State) -> StatusAnswer:
     """Queue and workers at a glance; small enough to be asked every second."""
     model = state.catalog.default_model
+    workers = await state.catalog.workers()  # it says sooner than the queue when Redis is away
     depth = await state.queue.depth(model)
-    workers = await state.catalog.workers()
     mine = [worker for worker in workers if worker.card.model == model]
     return StatusAnswer(
         version=service.__version__,

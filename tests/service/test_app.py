@@ -183,7 +183,7 @@ async def test_a_silent_redis_is_answered_for_all_at_once(
         await asyncio.sleep(0.3)  # longer than the catalog remembers
         with valkey_server.frozen():
             began = time.monotonic()
-            calls = [http.get(path) for path in 4 * ["/readyz", "/v1/models"]]
+            calls = [http.get(path) for path in 4 * ["/readyz", "/v1/models", "/v1/status"]]
             calls += [http.post(PATH, json={"prompt": "a"}) for _ in range(4)]
             answers = await asyncio.gather(*calls)
             assert {answer.status_code for answer in answers} == {503}
