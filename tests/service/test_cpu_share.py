@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,6 +12,13 @@ import torch
 
 from models.pipeline import load
 from service.worker.cpu_share import CpuShare, on_own_thread, use_threads
+
+
+@pytest.fixture(autouse=True)
+def _other_tests_threads() -> Iterator[None]:
+    here = torch.get_num_threads()
+    yield
+    torch.set_num_threads(here)  # what new threads begin with
 
 
 def _threads_after(*shares: CpuShare) -> list[int]:
@@ -35,7 +43,6 @@ def test_a_thread_keeps_its_own_count() -> None:
         assert one.submit(torch.get_num_threads).result() == 3
         assert other.submit(torch.get_num_threads).result() == 1
     assert torch.get_num_threads() == here
-    torch.set_num_threads(here)  # what new threads begin with
 
 
 @pytest.mark.parametrize(("total", "alone", "shared"), [(1, 1, 1), (2, 2, 1), (3, 3, 2), (8, 8, 4)])
