@@ -121,7 +121,8 @@ class Engine:
         prompts: dict[str, str | int | None] = {"text": "a", "class": 0, "none": None}
         prefix = self._pipeline.prefix(self._pipeline.encode(prompts[kind]))
         is_captured = self._pipeline.options.device.type == "cuda"
-        for size in self._batch.shapes.rows if is_captured else (1,):
+        for shape in self._batch.shapes.rows if is_captured else (1,):
+            size = min(shape, self.num_rows)  # the last shape may have rows that only fill a tile
             params = [RowParams(0, row, top_k=1, top_p=0.5) for row in range(size)]
             rows = self._batch.admit(prefix, params)
             while len(self._batch.step()) < size:
