@@ -32,7 +32,8 @@ class RedisSettings(BaseModel):
     url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
         description="redis://, rediss:// (TLS) or redis+sentinel://host:port,host:port/service/db; "
-        "user and password as in any URL; Sentinel's own by ?sentinel_username=…&sentinel_password=….",
+        "user and password as in any URL; Sentinel's own as ?sentinel_username=…"
+        "&sentinel_password=….",
     )
     ca_file: Path | None = Field(
         None, description="CA certificate for TLS, instead of the system's."
