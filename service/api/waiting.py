@@ -42,6 +42,8 @@ async def unless_closing(state: ApiState, job: Job, work: Awaitable[Result]) -> 
 async def cancel_abandoned(state: ApiState, job: Job) -> None:
     """Cancel a job that nobody waits for; without Redis it runs on until its deadline."""
     try:
-        await state.queue.cancel(job.id)
+        cancelled = await state.queue.cancel(job.id)
     except DomainError as error:
         logger.warning("a job that nobody waits for runs on: %s", error.message)
+        return
+    state.metrics.cancelled(job.model, was_waiting=cancelled.was_waiting)

@@ -72,7 +72,7 @@ class Heartbeat:
         """Beat once."""
         self._beat_at = time.monotonic()
         signs = self._last = self._signs()
-        self.metrics.up.set(signs.state in ("ready", "failing"))
+        self.metrics.up.set(signs.state == "ready")
         for state in get_args(WorkerState):
             self.metrics.state.labels(state).set(state == signs.state)
         if self._card is not None:
