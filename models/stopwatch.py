@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from models import machine
 from models.baselines import ConcatenatingCache, recomputed_logits
+from models.clip import CHUNK
 from models.pipeline import Pipeline
 from models.presets import Stage2Config
 from models.sampling import Filters, RowParams, draw

@@ -55,6 +55,16 @@ def test_a_preset_is_measured_with_its_pixels(capsys: pytest.CaptureFixture[str]
     assert any("2 layers of 40, 5 heads, 1 + 16 positions" in line for line in lines)
 
 
+def test_a_preset_with_a_clip_is_measured_with_its_ranking(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    quick = ("--batch", "2", "--no-baselines", "--threads", "1")
+    _, record = _bench(capsys, "--preset", "emoji", *quick)
+    (result,) = record["results"]
+    assert 0 < result["rerank_s"]
+    assert 0 < result["images_s"] < result["stage2_images_s"]
+
+
 def test_quantised_weights(capsys: pytest.CaptureFixture[str]) -> None:
     quick = ("--batch", "1", "--no-baselines", "--dtype", "bfloat16")
     _, record = _bench(capsys, *_SMALL, *quick, "--quantization", "none", "int8")
