@@ -61,7 +61,7 @@ def test_a_preset_with_a_clip_is_measured_with_its_ranking(
     quick = ("--batch", "2", "--no-baselines", "--threads", "1")
     _, record = _bench(capsys, "--preset", "emoji", *quick)
     (result,) = record["results"]
-    assert 0 < result["rerank_s"]
+    assert result["rerank_s"] > 0
     assert 0 < result["images_s"] < result["stage2_images_s"]
 
 
