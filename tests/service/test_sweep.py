@@ -5,10 +5,12 @@ import asyncio
 from redis.asyncio import Redis
 
 from service.broker.sweep import Swept
+from service.jobs import JobStatus
 from tests.conftest import Clock
 from tests.service.makers import (
     LEASE_S,
     MODEL,
+    claim_one,
     make_leases,
     make_queue,
     make_sweeper,
@@ -50,3 +52,20 @@ async def test_more_than_one_batch_of_late_jobs(redis: Redis, clock: Clock) -> N
     assert (await sweeper.sweep()).expired == 100
     assert (await sweeper.sweep()).expired == 30
     assert (await queue.depth(MODEL)).candidates == 0
+
+
+async def test_a_late_job_is_counted_by_its_worker_while_that_holds_it(
+    redis: Redis, clock: Clock
+) -> None:
+    queue, leases = make_queue(redis, clock), make_leases(redis, clock)
+    held = await put(queue, deadline_s=2.0)
+    await claim_one(leases)
+    clock.advance(3)
+    assert await make_sweeper(redis, clock).sweep() == Swept()
+    assert (await queue.get(held.id)).status is JobStatus.EXPIRED
+
+    lost = await put(queue, deadline_s=LEASE_S + 1)
+    await claim_one(leases)
+    clock.advance(LEASE_S + 2)
+    assert await make_sweeper(redis, clock).sweep() == Swept(expired=1)
+    assert (await queue.get(lost.id)).status is JobStatus.EXPIRED

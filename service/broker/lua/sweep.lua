@@ -12,8 +12,9 @@ end
 local function expire(id)
   local job = load_job(id)
   if not job then return forget(model, id) end
+  local lease = tonumber(redis.call('ZSCORE', key.leases(model), id) or 0)
   settle(job, 'expired')
-  counts.expired = counts.expired + 1
+  if lease <= now then counts.expired = counts.expired + 1 end -- else its worker counts it
 end
 
 local function take_back(id)
