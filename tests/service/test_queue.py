@@ -235,7 +235,7 @@ async def test_jobs_past_their_deadline_expire_in_any_state(redis: Redis, clock:
     clock.advance(4.9)
     assert (await sweeper.sweep()).expired == 0
     clock.advance(0.2)
-    assert (await sweeper.sweep()).expired == 2
+    assert (await sweeper.sweep()).expired == 1  # its worker counts the running one
     for job in (running, waiting):
         assert (await queue.get(job.id)).status is JobStatus.EXPIRED
     assert await leases.renew([claim], {}) == {running.id: LeaseState.EXPIRED}
