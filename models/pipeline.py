@@ -11,7 +11,7 @@ import string
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -78,6 +78,16 @@ class Picture:
     candidate: int
     pixels: Tensor  # [3, H, W] in 0..1, CPU
     score: float | None
+
+
+class Makers(Protocol):
+    """Makes and scores pictures. A `Pipeline` is one; the worker's makers divide the work."""
+
+    def pixels(self, codes: Tensor) -> Tensor: ...
+
+    def text_features(self, prompt: Prompt) -> Tensor | None: ...
+
+    def scores(self, text: Tensor | None, pixels: Tensor) -> list[float | None]: ...
 
 
 @dataclass(slots=True)
@@ -174,6 +184,7 @@ class Pipeline:
         *,
         batch: Batch | None = None,
         on_step: Callable[[int], None] | None = None,
+        makers: Makers | None = None,
     ) -> list[Picture]:
         """Make one prompt's candidates and rank them, best first.
 
@@ -182,14 +193,16 @@ class Pipeline:
             params: one per candidate.
             batch: an empty batch to run on; by default one as large as the candidates need.
             on_step: called after each step with the number of codes drawn in it.
+            makers: who makes the pictures of the codes, by default this pipeline.
 
         Raises:
             InvalidPromptError, InvalidSamplingError: nothing was generated.
         """
         batch = batch or self.batch(len(params))
         codes = run_to_end(batch, self.prefix(self.encode(prompt)), params, on_step)
-        pixels = self.pixels(codes)
-        scores = self.scores(self.text_features(prompt), pixels)
+        makers = makers or self
+        pixels = makers.pixels(codes)
+        scores = makers.scores(makers.text_features(prompt), pixels)
         order = ranking(scores)
         return [Picture(params[i].candidate, pixels[i].cpu(), scores[i]) for i in order]
 

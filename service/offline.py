@@ -10,11 +10,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from models.clip import to_bytes
-from models.generate import run_to_end
-from models.pipeline import InvalidPromptError, Picture, Pipeline, Prompt, ranking
+from models.pipeline import InvalidPromptError, Picture, Pipeline
 from models.presets import Preset
 from models.sampling import InvalidSamplingError
 from service import png
@@ -47,24 +45,21 @@ def draw(
 ) -> list[Picture]:
     """The candidates, best first. CommandError when the model can't take the prompt."""
     params = [row_params(job, candidate) for candidate in candidates]
+    # The worker's own makers, since a picture's last bit depends on who makes it.
+    makers = PictureMakers(pipeline, CpuShare.whole(pipeline))
     try:
-        prefix = pipeline.prefix(pipeline.encode(job.prompt))
-        codes = run_to_end(pipeline.batch(num_rows), prefix, params, on_step)
+        with makers.at_work():
+            return pipeline.generate(
+                job.prompt,
+                params,
+                batch=pipeline.batch(num_rows),
+                on_step=on_step,
+                makers=makers,
+            )
     except (InvalidPromptError, InvalidSamplingError) as error:
         raise CommandError(str(error), 2) from None
-    return _ranked(pipeline, job.prompt, candidates, codes)
-
-
-def _ranked(
-    pipeline: Pipeline, prompt: Prompt, candidates: Sequence[int], codes: Tensor
-) -> list[Picture]:
-    """By the worker's own makers, since a picture's last bit depends on who makes it."""
-    makers = PictureMakers(pipeline, CpuShare.whole(pipeline))
-    with makers.at_work():
-        pixels = makers.pixels(codes)
-        scores = makers.scores(makers.text_features(prompt), pixels)
-    makers.close()
-    return [Picture(candidates[i], pixels[i].cpu(), scores[i]) for i in ranking(scores)]
+    finally:
+        makers.close()
 
 
 def one_picture(job: Job, picture: Picture, output_format: OutputFormat) -> bytes:
