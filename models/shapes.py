@@ -75,13 +75,11 @@ def _can_read_part(cache: Tensor) -> bool:
 
 
 def _padded_probe(stage2: Stage2, capacity: int) -> _Probe:
-    probe: _Probe | None = None
     for padded in dict.fromkeys(-(-capacity // tile) * tile for tile in _TILES):
-        probe = None  # its cache is as large as the batch's: never hold two
         probe = _Probe(stage2, padded)
         if probe.has_equal_rows:
             return probe
-    probe = None
+        del probe  # its cache is as large as the batch's: never hold two
     return _Probe(stage2, capacity)
 
 

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import torch
 
+from models.generate import Shapes
 from models.pipeline import Pipeline
 from models.shapes import keeps_bits
 
@@ -55,21 +56,24 @@ class CpuShare:
         return cls(torch.get_num_threads() if is_cpu else 0, can_split=False)
 
     @classmethod
-    def of(cls, pipeline: Pipeline, num_rows: int) -> CpuShare:
-        """For a model and the torch threads of now. Blocks while it tries a smaller team."""
-        if pipeline.options.device.type != "cpu":
-            return cls(0, can_split=False)
-        total = torch.get_num_threads()
-        fewer = total - total // 2
-        shapes = pipeline.batch(num_rows).shapes
-        return cls(total, can_split=keeps_bits(pipeline.stage2, shapes, fewer))
+    def of(cls, pipeline: Pipeline, shapes: Shapes) -> CpuShare:
+        """For a model that steps at these shapes. Blocks while it tries a smaller team."""
+        share = cls.whole(pipeline)
+        if share.total:
+            share._can_split = keeps_bits(pipeline.stage2, shapes, share._fewer)
+        return share
+
+    @property
+    def _fewer(self) -> int:
+        """Threads of a step beside pictures in the making."""
+        return self.total - self.total // 2
 
     def for_step(self) -> None:
         """Call on the thread that steps, before each step."""
         self._is_stepping = True
         if self.total:
             is_shared = self._is_making and self._can_split
-            threads = self.total - self.total // 2 if is_shared else self.total
+            threads = self._fewer if is_shared else self.total
             if threads != self._step_threads:
                 use_threads(threads)
                 self._step_threads = threads

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from models.generate import Batch
+from models.generate import Batch, Shapes
 from models.pipeline import EncodedPrompt, InvalidPromptError, Pipeline
 from models.sampling import InvalidSamplingError, RowParams
 from models.transformer import Prefix
@@ -99,21 +99,16 @@ class Engine:
 
         Where the device lacks the memory, `num_rows` is halved until it suffices.
         """
+
+        def run(num_rows: int) -> None:
+            if num_rows < self.num_rows:
+                self._renew_batch(num_rows)
+            use_codes(self._run_all_shapes())
+
         num_rows = self.num_rows
-        while not self._has_warmed_up(use_codes):
-            self._renew_batch(self.num_rows // 2)
+        largest_that_fits(num_rows, run)
         if self.num_rows < num_rows:
             self._events.append(OutOfMemory(self.num_rows))
-
-    def _has_warmed_up(self, use_codes: Callable[[torch.Tensor], None]) -> bool:
-        try:
-            use_codes(self._run_all_shapes())
-            return True
-        except Exception as error:
-            if not is_out_of_memory(error) or self.num_rows == 1:
-                raise
-            _log.warning("out of memory at warm-up", extra={"num_rows": self.num_rows})
-            return False
 
     def _run_all_shapes(self) -> torch.Tensor:
         """Each row count that steps may have on CUDA, whose kernels are captured; one row else."""
@@ -129,6 +124,11 @@ class Engine:
                 self._pace.keep()
             codes = self._batch.take(rows)
         return codes[:1]
+
+    @property
+    def shapes(self) -> Shapes:
+        """What its steps may run at."""
+        return self._batch.shapes
 
     @property
     def is_idle(self) -> bool:

@@ -195,7 +195,6 @@ class Finishing:
             part = slice(start, start + at_once)
             candidates, codes = event.candidates[part], event.codes[part]
             self._retried(partial(self._picture, work, candidates, codes))
-            self.num_moves += 1
         if event.is_last:
             outcome = self._outcome(work)
             del self._works[event.run_id]

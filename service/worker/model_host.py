@@ -88,7 +88,7 @@ class Machinery:
         """As `load_model`, which says what is raised."""
         model = load_model(name, settings)
         engine = Engine(model.pipeline, model.num_rows)
-        return cls(model, engine, CpuShare.of(model.pipeline, engine.num_rows))
+        return cls(model, engine, CpuShare.of(model.pipeline, engine.shapes))
 
     def warm_up(self) -> None:
         """Run everything that a job runs, once."""

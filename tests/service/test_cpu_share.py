@@ -90,7 +90,9 @@ def test_no_thread_is_touched_on_another_device() -> None:
 
 def test_a_model_on_this_cpu_has_all_its_threads() -> None:
     with ThreadPoolExecutor(1, initializer=use_threads, initargs=(2,)) as executor:
-        share = executor.submit(CpuShare.of, load("tiny"), 4).result()
+        pipeline = load("tiny")
+        shapes = executor.submit(pipeline.batch, 4).result().shapes
+        share = executor.submit(CpuShare.of, pipeline, shapes).result()
         assert executor.submit(torch.get_num_threads).result() == 2
     assert share.total == 2
 
