@@ -43,12 +43,12 @@ from service.api.request_tracing import TraceRequests
 from service.broker.leases import LeasePolicy
 from service.broker.queue import Queue
 from service.broker.redis_connection import check_server, connect, disconnect
-from service.broker.sweep import Sweeper, Swept
+from service.broker.sweep import Sweeper
 from service.broker.workers import Workers
 from service.errors import QueueUnavailable, StartRefused
-from service.metrics import ApiMetrics, SweepMetrics
+from service.metrics import ApiMetrics
 from service.preset_cards import on_demand_cards
-from service.settings import QueueSettings, Settings
+from service.settings import Settings
 from service.stopping import stop
 
 _EXPOSED_HEADERS = [
@@ -155,13 +155,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 async def _keep_house(redis: Redis, state: ApiState) -> None:
     """Sweep again and again, after a look at whether this Redis is fit to hold jobs."""
     is_checked = False
-    sweeper = _sweeper(redis, state.settings.queue)
+    sweeper = Sweeper(redis, policy=LeasePolicy.of(state.settings.queue))
     while True:
         try:
             if not is_checked:
                 await check_server(redis)
                 is_checked = True
-            _count(await sweeper.sweep(), state.metrics.sweep)
+            (await sweeper.sweep()).count(state.metrics.sweep)
         except QueueUnavailable:
             logger.debug("no sweep: redis does not answer")
         except StartRefused as error:
@@ -169,20 +169,3 @@ async def _keep_house(redis: Redis, state: ApiState) -> None:
             state.is_draining = True
             return
         await asyncio.sleep(state.settings.queue.sweep_interval_s)
-
-
-def _sweeper(redis: Redis, settings: QueueSettings) -> Sweeper:
-    policy = LeasePolicy(
-        lease_s=settings.lease_s,
-        max_attempts=settings.max_attempts,
-        dead_letter_ttl_s=settings.dead_letter_ttl_s,
-    )
-    return Sweeper(redis, policy=policy)
-
-
-def _count(swept: Swept, metrics: SweepMetrics) -> None:
-    lost = swept.redelivered + swept.isolated
-    metrics.lease_losses.inc(lost + swept.dead)
-    metrics.redeliveries.inc(lost)
-    metrics.dead_lettered.inc(swept.dead)
-    metrics.expired.inc(swept.expired)

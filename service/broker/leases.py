@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, Self
 
 from redis.asyncio import Redis
 
@@ -24,6 +24,7 @@ from service.broker.results import in_rank_order, metas_to_json
 from service.broker.scripts import Clock, Scripts
 from service.broker.wakeups import messages
 from service.jobs import Expired, Failed, Job, Outcome, Progress, Succeeded
+from service.settings import QueueSettings
 
 _LONGEST_BLOCK_S = 0.4  # below any time limit for a command
 CRASH_MESSAGE = "The model crashed on this job."  # what its caller may know
@@ -82,6 +83,15 @@ class LeasePolicy:
     lease_s: float
     max_attempts: int
     dead_letter_ttl_s: float
+
+    @classmethod
+    def of(cls, settings: QueueSettings) -> Self:
+        """The rules that the settings give."""
+        return cls(
+            lease_s=settings.lease_s,
+            max_attempts=settings.max_attempts,
+            dead_letter_ttl_s=settings.dead_letter_ttl_s,
+        )
 
 
 class Leases:

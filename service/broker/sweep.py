@@ -16,6 +16,7 @@ from service.broker.keys import Key
 from service.broker.leases import LeasePolicy
 from service.broker.redis_connection import translated_errors
 from service.broker.scripts import Clock, Scripts
+from service.metrics import SweepMetrics
 
 _MESSAGE = "The workers that held this job were lost."  # what its caller may know
 _DETAIL = "the lease ended without a result on the last attempt"
@@ -37,6 +38,14 @@ class Swept:
             self.dead + other.dead,
             self.expired + other.expired,
         )
+
+    def count(self, metrics: SweepMetrics) -> None:
+        """Add it to what this process has swept."""
+        lost = self.redelivered + self.isolated
+        metrics.lease_losses.inc(lost + self.dead)
+        metrics.redeliveries.inc(lost)
+        metrics.dead_lettered.inc(self.dead)
+        metrics.expired.inc(self.expired)
 
 
 class Sweeper:

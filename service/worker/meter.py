@@ -118,12 +118,7 @@ class Meter:
 
     def swept(self, swept: Swept) -> None:
         """What a sweep took back or ended."""
-        lost = swept.redelivered + swept.isolated
-        counters = self._metrics.sweep
-        counters.lease_losses.inc(lost + swept.dead)
-        counters.redeliveries.inc(lost)
-        counters.dead_lettered.inc(swept.dead)
-        counters.expired.inc(swept.expired)
+        swept.count(self._metrics.sweep)
 
     def buried(self) -> None:
         """A job that crashed here once too often became a dead letter."""

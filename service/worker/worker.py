@@ -21,7 +21,7 @@ from service.broker.leases import LeasePolicy, Leases
 from service.broker.sweep import Sweeper
 from service.broker.workers import WorkerState
 from service.errors import QueueUnavailable
-from service.settings import QueueSettings, Settings
+from service.settings import Settings
 from service.stopping import stop
 from service.tracing import Tracing
 from service.worker.claimer import Claimer
@@ -56,15 +56,6 @@ def worker_id(settings: Settings) -> str:
     return settings.worker.id or f"{socket.gethostname()}-{os.getpid()}"
 
 
-def lease_policy(settings: QueueSettings) -> LeasePolicy:
-    """The rules of redelivery that the settings give."""
-    return LeasePolicy(
-        lease_s=settings.lease_s,
-        max_attempts=settings.max_attempts,
-        dead_letter_ttl_s=settings.dead_letter_ttl_s,
-    )
-
-
 class Worker:
     """All parts of one worker, for one life. Make it on the event loop."""
 
@@ -82,7 +73,7 @@ class Worker:
         self._heartbeat = heartbeat
         self._holdings = Holdings()
         self._meter = Meter(heartbeat.metrics, settings.model)
-        policy = lease_policy(settings.queue)
+        policy = LeasePolicy.of(settings.queue)
         name = worker_id(settings)
         self._leases = Leases(redis, model=settings.model, worker_id=name, policy=policy)
         self._sweeper = Sweeper(redis, policy=policy)
