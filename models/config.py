@@ -7,7 +7,6 @@ nobody knows is an error. Our own optional keys are `name`, `description`, `lice
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from models.presets import (
     Stage1Config,
     Stage2Config,
 )
+from models.sampling import InvalidSamplingError, RowParams
 
 CONFIG_NAME = "config.yaml"
 _CODEC_KEYS = ("embed_dim", "n_embed")
@@ -181,14 +181,11 @@ def _sampling(values: dict[str, Any] | None, config: Stage2Config) -> SamplingDe
     given = SamplingDefaults(**values) if values else official
     if given.top_k == official.top_k and official.top_k is not None:
         given = replace(given, top_k=min(official.top_k, vocab_size))
-    rules = (
-        (0 < given.temperature < math.inf, "temperature: must be a number above 0"),
-        (given.top_k is None or given.top_k <= vocab_size, f"top_k: must be in 1..{vocab_size}"),
-        (given.top_p is None or 0 <= given.top_p <= 1, "top_p: must be in 0..1"),
-    )
-    for holds, text in rules:
-        if not holds:
-            raise ConfigError(f"sampling.{text}")
+    row = RowParams(0, temperature=given.temperature, top_k=given.top_k, top_p=given.top_p)
+    try:
+        row.validate(vocab_size)
+    except InvalidSamplingError as error:
+        raise ConfigError(f"sampling.{error}") from None
     return given
 
 
