@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
@@ -81,6 +82,27 @@ def _sample(url: str, sample: str) -> float:
         if name == sample:
             return float(value)
     return 0.0
+
+
+@contextmanager
+def serving(
+    folder: Path,
+    *,
+    kind: str = "valkey",
+    durable: bool = False,
+    num_workers: int = 1,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Stack]:
+    """A stack that is ready, on a Redis of its own; both are gone at the end."""
+    redis = RedisServer(kind, folder, durable=durable)
+    redis.start()
+    stack = Stack(redis, folder, num_workers=num_workers, settings=settings)
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()
+        redis.stop()
 
 
 class Stack:

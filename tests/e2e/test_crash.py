@@ -10,8 +10,7 @@ import pytest
 
 from service.client import Client
 from service.job_answer import JobAnswer
-from tests.e2e.stack import Stack, Worker
-from tests.servers import RedisServer
+from tests.e2e.stack import Stack, Worker, serving
 
 # The time limit is for machines that are busy with other work: workers start within the tests.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -34,13 +33,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "MINDALLE_TESTING__KILL_PROMPT": "deadly",
     }
     folder = tmp_path_factory.mktemp("crash")
-    valkey = RedisServer("valkey", folder)
-    valkey.start()
-    running = Stack(valkey, folder, num_workers=2, settings=settings)
-    running.start()
-    yield running
-    running.stop()
-    valkey.stop()
+    with serving(folder, num_workers=2, settings=settings) as running:
+        yield running
 
 
 @pytest.fixture

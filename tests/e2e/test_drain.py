@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.client import Client
-from tests.e2e.stack import Stack
-from tests.servers import RedisServer
+from tests.e2e.stack import Stack, serving
 
 # The time limit is for machines that are busy with other work: workers start within the tests.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -27,13 +26,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "MINDALLE_TESTING__STEP_DELAY_S": "0.1",
     }
     folder = tmp_path_factory.mktemp("drain")
-    valkey = RedisServer("valkey", folder)
-    valkey.start()
-    running = Stack(valkey, folder, settings=settings)
-    running.start()
-    yield running
-    running.stop()
-    valkey.stop()
+    with serving(folder, settings=settings) as running:
+        yield running
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ import httpx
 import pytest
 
 from service.client import Client
-from tests.e2e.stack import Stack
-from tests.servers import RedisServer
+from tests.e2e.stack import Stack, serving
 
 # The time limit is for machines that are busy with other work: a worker starts in the set-up.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -30,13 +29,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "MINDALLE_TESTING__STEP_DELAY_S": "1",
     }
     folder = tmp_path_factory.mktemp("full")
-    valkey = RedisServer("valkey", folder)
-    valkey.start()
-    running = Stack(valkey, folder, settings=settings)
-    running.start()
-    yield running
-    running.stop()
-    valkey.stop()
+    with serving(folder, settings=settings) as running:
+        yield running
 
 
 def test_a_full_queue_is_answered_long_before_a_place_is_free(stack: Stack) -> None:

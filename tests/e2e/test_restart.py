@@ -8,8 +8,7 @@ import pytest
 
 from service.client import Client
 from service.job_answer import JobAnswer
-from tests.e2e.stack import Stack
-from tests.servers import RedisServer
+from tests.e2e.stack import Stack, serving
 
 # The time limit is for machines that are busy with other work: a worker starts in the set-up.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -26,13 +25,8 @@ def stack(
     """A worker of eight rows on Valkey 9, then on the system's Redis."""
     settings = {"MINDALLE_WORKER__ROWS": "8", "MINDALLE_TESTING__STEP_DELAY_S": "0.1"}
     folder = tmp_path_factory.mktemp(request.param)
-    server = RedisServer(request.param, folder, durable=True)
-    server.start()
-    running = Stack(server, folder, settings=settings)
-    running.start()
-    yield running
-    running.stop()
-    server.stop()
+    with serving(folder, kind=request.param, durable=True, settings=settings) as running:
+        yield running
 
 
 def _submit(client: Client, number: int) -> JobAnswer:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.stack import Stack
+from tests.e2e.stack import Stack, serving
 from tests.otlp import ReceivedSpan, Receiver, receiving
-from tests.servers import RedisServer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -29,19 +28,14 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture(scope="module")
 def traced(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("traced")
-    valkey = RedisServer("valkey", folder)
-    valkey.start()
     settings = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
         "OTEL_BSP_SCHEDULE_DELAY": "100",
         "MINDALLE_LOG_FORMAT": "json",
         "MINDALLE_TESTING__STEP_DELAY_S": "0.02",
     }
-    running = Stack(valkey, folder, settings=settings)
-    running.start()
-    yield running
-    running.stop()
-    valkey.stop()
+    with serving(folder, settings=settings) as running:
+        yield running
 
 
 def of_trace(spans: list[ReceivedSpan], trace_id: str) -> dict[str, ReceivedSpan]:

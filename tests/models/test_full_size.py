@@ -23,13 +23,20 @@ pytestmark = [pytest.mark.weights, pytest.mark.timeout(3600)]
 GB = 10**9
 ROOT = Path(__file__).parents[2]
 # VmHWM and not getrusage: the latter starts with the peak of the process that forked this one.
-_PEAK = """
+_SHARED = """
+import time
 def peak():
     status = open("/proc/self/status").read()
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
+def seconds_per_code(batch):
+    batch.step()
+    began = time.monotonic()
+    for _ in range(8):
+        batch.step()
+    return (time.monotonic() - began) / 8
 """
 _CONVERT = """
-import json, sys, time
+import json, sys
 from pathlib import Path
 import torch
 from models.convert import convert
@@ -39,7 +46,7 @@ convert(Path(sys.argv[1]), Path(sys.argv[2]), dtype)
 print(json.dumps({"peak": peak(), "seconds": time.monotonic() - began}))
 """
 _LOAD = """
-import json, sys, time
+import json, sys
 from pathlib import Path
 import torch
 from models.checkpoint import load_stage1, load_stage2, load_tokenizer, open_checkpoint
@@ -55,11 +62,7 @@ with torch.inference_mode():
     ids, _ = load_tokenizer(checkpoint).encode("a red heart")
     batch = Batch(stage2, 1)
     batch.admit(stage2.prefill(torch.tensor([ids])), [RowParams(seed=0, top_k=256)])
-    batch.step()
-    began = time.monotonic()
-    for _ in range(8):
-        batch.step()
-    out["seconds_per_code"] = (time.monotonic() - began) / 8
+    out["seconds_per_code"] = seconds_per_code(batch)
     out["sound"] = batch.are_sound([0])
 out["peak_after_codes"] = peak()
 out["bytes_per_code"] = sum(p.nbytes for m in (stage2.blocks, stage2.head) for p in m.parameters())
@@ -69,7 +72,7 @@ print(json.dumps(out))
 
 # As a worker loads it: weights packed, which copies them, or mapped as they are.
 _SERVE = """
-import json, sys, time
+import json, sys
 from pathlib import Path
 import torch
 from models.pipeline import LoadOptions, load
@@ -81,11 +84,7 @@ from models import machine
 from models.sampling import RowParams
 batch = pipeline.batch(1)
 batch.admit(pipeline.prefix(pipeline.encode("a red heart")), [RowParams(seed=0, top_k=256)])
-batch.step()
-began = time.monotonic()
-for _ in range(8):
-    batch.step()
-out["seconds_per_code"] = (time.monotonic() - began) / 8
+out["seconds_per_code"] = seconds_per_code(batch)
 out["sound"] = batch.are_sound([0])
 config = pipeline.preset.stage2
 width = config.embed_dim
@@ -99,7 +98,7 @@ print(json.dumps(out))
 
 def _run(script: str, *arguments: object) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-c", _PEAK + script, *map(str, arguments)],
+        [sys.executable, "-c", _SHARED + script, *map(str, arguments)],
         cwd=ROOT,
         check=True,
         capture_output=True,
