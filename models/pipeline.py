@@ -18,19 +18,20 @@ import torch.nn.functional as F
 from tokenizers.implementations.char_level_bpe import CharBPETokenizer
 from torch import Tensor, nn
 
-from models import checkpoint as checkpoints
-from models import clip_files, packing
-from models.clip import ClipScorer, rank
-from models.cuda_graphs import GraphedStage2
+from models.drawing.cuda_graphs import GraphedStage2
+from models.drawing.generate import Batch, Shapes, Stage2, run_to_end
+from models.drawing.sampling import RowParams
+from models.drawing.shapes import exact_shapes
 from models.errors import MissingFileError
-from models.generate import Batch, Shapes, Stage2, run_to_end
+from models.files import checkpoint as checkpoints
 from models.presets import Preset, get_preset
-from models.quantize import QuantizationReport, quantize
-from models.sampling import RowParams
-from models.shapes import exact_shapes
+from models.rerank import clip_files
+from models.rerank.clip import ClipScorer, rank
+from models.stage1.vqgan import VQGAN
+from models.stage2 import packing
+from models.stage2.quantize import QuantizationReport, quantize
+from models.stage2.transformer import Prefix, Transformer
 from models.tokenizer import PAD, UNK, Tokenizer
-from models.transformer import Prefix, Transformer
-from models.vqgan import VQGAN
 
 Prompt = str | int | None  # text, a class, or nothing: as the preset's prefix asks
 
@@ -222,7 +223,7 @@ def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None 
 
     Args:
         name: a preset; where `checkpoint` is given, only used if its config names none.
-        checkpoint: a folder in any layout that `models.checkpoint` reads.
+        checkpoint: a folder in any layout that `models.files.checkpoint` reads.
         options: where and how it runs; by default float32 on the CPU.
 
     Raises:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
-from models.checkpoint import open_checkpoint
 from models.errors import CheckpointError
+from models.files.checkpoint import open_checkpoint
+from models.files.weights import on_meta
 from models.pipeline import WEIGHTS_FOLDER, LoadOptions
 from models.presets import Preset, UnknownPresetError, get_preset
-from models.transformer import Transformer
-from models.weights import on_meta
+from models.stage2.transformer import Transformer
 from service.doctor import Finding
 from service.errors import StartRefused
 from service.settings import Settings

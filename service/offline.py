@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.clip import to_bytes
+from models.drawing.sampling import InvalidSamplingError
 from models.pipeline import InvalidPromptError, Picture, Pipeline
 from models.presets import Preset
-from models.sampling import InvalidSamplingError
+from models.rerank.clip import to_bytes
 from service import png
 from service.cli import CommandError
 from service.jobs import Job, OutputFormat

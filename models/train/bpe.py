@@ -15,8 +15,8 @@ from random import Random
 from tokenizers.implementations.char_level_bpe import CharBPETokenizer
 
 from models.tokenizer import PAD, UNK, Tokenizer
-from models.train.captions import vocabulary
-from models.train.data import DataSet, open_data
+from models.train.data.captions import vocabulary
+from models.train.data.emoji import DataSet, open_data
 
 CONTEXT_LENGTH = 16
 VOCAB_SIZE = 2560

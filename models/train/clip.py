@@ -18,11 +18,11 @@ from torch import Tensor
 
 from models.tokenizer import Tokenizer
 from models.train.bpe import CONTEXT_LENGTH, load_or_learn, vocab_size
-from models.train.captions import Variant
-from models.train.data import DataSet, open_data
-from models.train.learner import Learner
-from models.train.muon import optimisers
-from models.train.run import Run, Schedule, arguments, span, train
+from models.train.data.captions import Variant
+from models.train.data.emoji import DataSet, open_data
+from models.train.loop.learner import Learner
+from models.train.loop.muon import optimisers
+from models.train.loop.run import Run, Schedule, arguments, span, train
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.train.captions import Variant
-from models.train.data import DataSet, EmojiSet, open_data
+from models.stage1.vqgan import VQGAN
+from models.train.data.captions import Variant
+from models.train.data.emoji import DataSet, EmojiSet, open_data
 from models.train.start import preset_of, stage1_of
-from models.vqgan import VQGAN
 
 # How often stage 2 sees each kind of variant.
 SHARES = {"plain": 0.56, "colour": 0.2, "background": 0.14, "finish": 0.04, "several": 0.06}

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models import convert, pipeline
+from models import pipeline
+from models.files import convert
 from models.presets import SamplingDefaults, get_preset
 from models.train.bpe import NAME
 from models.train.sheet import write_sheet

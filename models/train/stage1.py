@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.presets import Stage1Config
-from models.train.captions import Variant
-from models.train.data import open_data
-from models.train.learner import Learner
-from models.train.muon import optimisers
-from models.train.run import Run, Schedule, arguments, save_grid, span, train
+from models.stage1.vqgan import VQGAN
+from models.train.data.captions import Variant
+from models.train.data.emoji import open_data
+from models.train.loop.learner import Learner
+from models.train.loop.muon import optimisers
+from models.train.loop.run import Run, Schedule, arguments, save_grid, span, train
 from models.train.start import stage1_of
-from models.vqgan import VQGAN
 
 
 @dataclass(frozen=True, slots=True)

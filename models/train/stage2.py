@@ -22,14 +22,14 @@ from torch.multiprocessing.spawn import spawn
 
 from models.pipeline import LoadOptions, Pipeline
 from models.presets import SamplingDefaults
+from models.stage2.transformer import Transformer
 from models.train import codes as code_table
-from models.train.data import DataSet, open_data
-from models.train.learner import Learner
-from models.train.muon import optimisers
-from models.train.run import Run, Schedule, arguments, span, train
+from models.train.data.emoji import DataSet, open_data
+from models.train.loop.learner import Learner
+from models.train.loop.muon import optimisers
+from models.train.loop.run import Run, Schedule, arguments, span, train
 from models.train.sheet import PROMPTS, write_sheet
 from models.train.start import preset_of, stage1_of, stage2_of, tokenizer_of
-from models.transformer import Transformer
 
 _LOOKED_UP = ("tok_emb", "pos_emb", "head", "sos")
 _TEXT_DROPPED = 0.1

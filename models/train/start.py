@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from models import checkpoint as checkpoints
+from models.files import checkpoint as checkpoints
 from models.presets import Preset, get_preset
+from models.stage1.vqgan import VQGAN
+from models.stage2.transformer import Transformer
 from models.tokenizer import Tokenizer
 from models.train.bpe import load_or_learn, vocab_size
-from models.train.data import DataSet
+from models.train.data.emoji import DataSet
 from models.train.transfer import transfer
-from models.transformer import Transformer
-from models.vqgan import VQGAN
 
 
 def preset_of(checkpoint: Path | None) -> Preset:

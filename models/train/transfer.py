@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import torch
 
-from models import checkpoint as checkpoints
-from models.checkpoint import Checkpoint
 from models.errors import KeyReport
-from models.official import upstream_shapes
+from models.files import checkpoint as checkpoints
+from models.files.checkpoint import Checkpoint
+from models.files.official import upstream_shapes
+from models.files.weights import shapes
 from models.presets import PrefixKind, Stage2Config
-from models.transformer import Transformer
-from models.weights import shapes
+from models.stage2.transformer import Transformer
 
 _FRESH = ("head.", "sos.")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from models.convert import convert
+from models.files.convert import convert
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from models import verify
+from models.verify import compare as verify
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -17,9 +17,9 @@ from typing import TypeVar
 
 import torch
 
-from models.generate import Shapes
+from models.drawing.generate import Shapes
+from models.drawing.shapes import keeps_bits
 from models.pipeline import Pipeline
-from models.shapes import keeps_bits
 
 _T = TypeVar("_T")
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import torch
 
-from models.generate import Batch, Shapes
+from models.drawing.generate import Batch, Shapes
+from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.pipeline import EncodedPrompt, InvalidPromptError, Pipeline
-from models.sampling import InvalidSamplingError, RowParams
-from models.transformer import Prefix
+from models.stage2.transformer import Prefix
 from service.jobs import Job
 from service.worker.device_memory import (
     free_device_memory,

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.clip import to_bytes
 from models.pipeline import Pipeline, ranking
+from models.rerank.clip import to_bytes
 from service import png
 from service.jobs import Image, Job, Outcome, Succeeded
 from service.worker.cpu_share import CpuShare, use_threads

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from models import checkpoint as checkpoints
+from models.drawing.sampling import RowParams
+from models.files import checkpoint as checkpoints
 from models.pipeline import WEIGHTS_FOLDER, Pipeline, load
 from models.presets import get_preset
-from models.sampling import RowParams
 
 FOLDER = WEIGHTS_FOLDER / "emoji"
 MAX_BYTES = 40_000_000

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from models.checkpoint import STAGE_FILES
+from models.files.checkpoint import STAGE_FILES
 from models.presets import get_preset
 from tests.models.random_checkpoint import write_random_checkpoint
 
@@ -39,7 +39,7 @@ _CONVERT = """
 import json, sys
 from pathlib import Path
 import torch
-from models.convert import convert
+from models.files.convert import convert
 began = time.monotonic()
 dtype = getattr(torch, sys.argv[3]) if sys.argv[3] != "same" else None
 convert(Path(sys.argv[1]), Path(sys.argv[2]), dtype)
@@ -49,15 +49,15 @@ _LOAD = """
 import json, sys
 from pathlib import Path
 import torch
-from models.checkpoint import load_stage1, load_stage2, load_tokenizer, open_checkpoint
+from models.files.checkpoint import load_stage1, load_stage2, load_tokenizer, open_checkpoint
 began = time.monotonic()
 checkpoint = open_checkpoint(Path(sys.argv[1]))
 stage2 = load_stage2(checkpoint, dtype=torch.bfloat16)
 stage1 = load_stage1(checkpoint)  # as it is served: float32
 out = {"peak": peak(), "seconds": time.monotonic() - began}
 out["weights_as_bf16"] = 2 * sum(p.numel() for m in (stage1, stage2) for p in m.parameters())
-from models.generate import Batch
-from models.sampling import RowParams
+from models.drawing.generate import Batch
+from models.drawing.sampling import RowParams
 with torch.inference_mode():
     ids, _ = load_tokenizer(checkpoint).encode("a red heart")
     batch = Batch(stage2, 1)
@@ -80,8 +80,8 @@ began = time.monotonic()
 packed = sys.argv[2] == "packed"
 pipeline = load("", Path(sys.argv[1]), LoadOptions(dtype=torch.bfloat16, packed=packed))
 out = {"setting": sys.argv[2], "peak": peak(), "seconds": time.monotonic() - began}
-from models import machine
-from models.sampling import RowParams
+from models.measure import machine
+from models.drawing.sampling import RowParams
 batch = pipeline.batch(1)
 batch.admit(pipeline.prefix(pipeline.encode("a red heart")), [RowParams(seed=0, top_k=256)])
 out["seconds_per_code"] = seconds_per_code(batch)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import MissingFileError
 from models.pipeline import (
     InvalidPromptError,
@@ -15,7 +16,6 @@ from models.pipeline import (
     ranking,
 )
 from models.presets import UnknownPresetError
-from models.sampling import InvalidSamplingError, RowParams
 
 _PARAMS = [RowParams(seed=8, candidate=i, top_k=32) for i in range(4)]
 _PROMPTS: dict[str, Prompt] = {"text": "a red heart", "class": 3, "none": None}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from models.generate import run_to_end
+from models.drawing.generate import run_to_end
 from models.pipeline import Pipeline
 from service.jobs import Job
 from service.worker.engine import Engine, row_params

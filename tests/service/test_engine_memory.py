@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.generate import Batch
+from models.drawing.generate import Batch
 from models.pipeline import Pipeline, load
 from service.worker.device_memory import is_out_of_memory
 from service.worker.engine import Engine

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from models.clip import to_bytes
 from models.pipeline import Pipeline, load
+from models.rerank.clip import to_bytes
 from service.jobs import Job, Succeeded
 from service.worker.cpu_share import CpuShare
 from service.worker.engine_events import Crashed, Drawn, Entered, Event, Glimpse, Left

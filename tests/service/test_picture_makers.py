@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from models.clip import CHUNK
 from models.pipeline import Pipeline, load
+from models.rerank.clip import CHUNK
 from service import offline
 from service.worker.cpu_share import CpuShare, use_threads
 from service.worker.picture_makers import PictureMakers

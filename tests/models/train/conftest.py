@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from models.train.art import STYLES, Art
-from models.train.concepts import Concept
-from models.train.data import EmojiSet
+from models.train.data.art import STYLES, Art
+from models.train.data.concepts import Concept
+from models.train.data.emoji import EmojiSet
 
 _SHAPES = ("circle", "square", "cross")
 _COLOURS = ("red", "green", "blue", "black")

@@ -4,8 +4,8 @@ from random import Random
 
 import pytest
 
-from models.train.captions import Variant, caption, plain_names
-from models.train.concepts import Concept
+from models.train.data.captions import Variant, caption, plain_names
+from models.train.data.concepts import Concept
 
 CAT = Concept("cat face", "1F431", "animals", ("kitten",), ("animal", "pet"))
 BLUE_HEART = Concept("blue heart", "1F499", "symbols", (), ())

@@ -4,9 +4,9 @@ from random import Random
 
 import torch
 
-from models.train.captions import Variant
-from models.train.concepts import is_held_out
-from models.train.data import KEPT_STYLES, EmojiSet
+from models.train.data.captions import Variant
+from models.train.data.concepts import is_held_out
+from models.train.data.emoji import KEPT_STYLES, EmojiSet
 
 
 def test_no_drawn_variant_is_held_out(emoji_set: EmojiSet) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from models.train.concepts import is_held_out
+from models.train.data.concepts import is_held_out
 
 PROMPTS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[2] / "data" / "prompts.json").read_text("utf-8")

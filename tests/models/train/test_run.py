@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.train.learner import Average
-from models.train.muon import Muon, optimisers, orthogonalise
-from models.train.run import Run, Schedule, train
+from models.train.loop.learner import Average
+from models.train.loop.muon import Muon, optimisers, orthogonalise
+from models.train.loop.run import Run, Schedule, train
 
 
 def test_schedule_warms_up_and_falls_to_its_floor() -> None:

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from models.presets import get_preset
-from models.train.captions import Variant
+from models.stage2.transformer import Transformer
 from models.train.codes import table
-from models.train.run import Run, Schedule
+from models.train.data.captions import Variant
+from models.train.loop.run import Run, Schedule
 from models.train.stage2 import Stage2Plan, Stage2Trainer, loss_of, plan_of
 from models.train.start import initialise
-from models.transformer import Transformer
 
 
 def tiny() -> Transformer:

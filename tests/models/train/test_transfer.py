@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import checkpoint as checkpoints
-from models.official import upstream_names
+from models.files import checkpoint as checkpoints
+from models.files.official import upstream_names
 from models.presets import PrefixKind
 from models.train.stage2 import loss_of
 from models.train.transfer import transfer

@@ -1,0 +1,1 @@
+"""The loop: admit, step, take; how codes are drawn. Knows no family and no files."""

@@ -1,0 +1,170 @@
+"""Logits → codes, each row by its own temperature, top_k and top_p.
+
+Semantics are minDALL-E's (dalle/utils/sampling.py): divide by the temperature, keep what is not
+below the k-th largest (so ties with it stay), softmax, cut the nucleus (the entry that crosses
+top_p stays), renormalise, draw. Probabilities are then summed as 48-bit integers: integer sums
+have no order, so a row's code cannot depend on the batch, the vector width or the device's scan.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.drawing.streams import MAX_SEED
+
+_ONE = 2**48  # probability 1 as an integer
+_MIN_TEMPERATURE = 1e-30  # below it, float32 logits divided by it run over
+_NO_NUCLEUS = 2.0  # above every cumulative probability: nothing is cut
+# Most nuclei end within this many entries; sorting a whole vocabulary costs a CPU ten times more.
+_NUCLEUS_HEAD = 1024
+
+
+class InvalidSamplingError(ValueError):
+    """A sampling parameter has no meaning; `field` names it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class RowParams:
+    """How one candidate is drawn. `None` switches a filter off."""
+
+    seed: int
+    candidate: int = 0
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def validate(self, vocab_size: int) -> None:
+        """Refuse what has no meaning.
+
+        Raises:
+            InvalidSamplingError: naming the field.
+        """
+        if not 0 <= self.seed <= MAX_SEED:
+            raise InvalidSamplingError("seed", f"must be in 0..{MAX_SEED}, not {self.seed}")
+        if not 0 <= self.candidate < 2**32:
+            raise InvalidSamplingError("candidate", f"must be in 0..2**32-1, not {self.candidate}")
+        if not (math.isfinite(self.temperature) and self.temperature >= _MIN_TEMPERATURE):
+            raise InvalidSamplingError(
+                "temperature", f"must be a number above 0, not {self.temperature}"
+            )
+        if self.top_k is not None and not 1 <= self.top_k <= vocab_size:
+            raise InvalidSamplingError("top_k", f"must be in 1..{vocab_size}, not {self.top_k}")
+        if self.top_p is not None and not 0 <= self.top_p <= 1:
+            raise InvalidSamplingError("top_p", f"must be in 0..1, not {self.top_p}")
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """The parameters of B rows on the device, and what the host knows of their largest values.
+
+    The host's knowledge only saves work: it never changes what a row draws.
+    """
+
+    temperature: Tensor  # [B] float32
+    top_k: Tensor  # [B] int64, the vocabulary size where off
+    top_p: Tensor  # [B] float32, _NO_NUCLEUS where off
+    max_top_k: int | None  # largest top_k that is on, None where all are off
+    has_top_p: bool
+
+    @classmethod
+    def of(cls, params: Sequence[RowParams], vocab_size: int, device: torch.device) -> Filters:
+        """Put the parameters of some rows on the device."""
+        limits = [p.top_k for p in params if p.top_k is not None and p.top_k < vocab_size]
+        nuclei = [_NO_NUCLEUS if p.top_p is None else p.top_p for p in params]
+        return cls(
+            temperature=torch.tensor([p.temperature for p in params]).to(device),
+            top_k=torch.tensor([p.top_k or vocab_size for p in params]).to(device),
+            top_p=torch.tensor(nuclei).to(device),
+            max_top_k=max(limits, default=None),
+            has_top_p=any(p.top_p is not None for p in params),
+        )
+
+
+def weights(logits: Tensor, filters: Filters) -> Tensor:
+    """Filtered probabilities as integers.
+
+    Args:
+        logits: [B, V], any float type; computed in float32.
+        filters: of the same B rows.
+
+    Returns:
+        [B, V] int64; weight / sum of the row's weights is the probability, 0 where filtered out.
+    """
+    scaled = logits.float() / filters.temperature[:, None]
+    if filters.max_top_k is not None:
+        scaled = _keep_top_k(scaled, filters)
+    fixed = (scaled.softmax(-1).double() * _ONE).long()
+    return _keep_nucleus(fixed, filters.top_p) if filters.has_top_p else fixed
+
+
+def draw(logits: Tensor, filters: Filters, uniform: Tensor) -> Tensor:
+    """Draw one code per row.
+
+    Args:
+        logits: [B, V].
+        filters: of the same B rows.
+        uniform: [B] float64 in [0, 1), the rows' random numbers for this position.
+
+    Returns:
+        [B] int64 codes.
+    """
+    cumulative = weights(logits, filters).cumsum(-1)  # [B, V]
+    total = cumulative[:, -1:]
+    target = torch.minimum((uniform[:, None] * total.double()).long(), total - 1)
+    codes = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
+    return codes.clamp(max=logits.shape[-1] - 1)  # NaN logits must not index out of the vocabulary
+
+
+def probabilities(logits: Tensor, filters: Filters) -> Tensor:
+    """What `draw` draws from: [B, V] float64, each row sums to 1."""
+    kept = weights(logits, filters)
+    return kept.double() / kept.sum(-1, keepdim=True)
+
+
+def _keep_top_k(scaled: Tensor, filters: Filters) -> Tensor:
+    assert filters.max_top_k is not None
+    leaders = scaled.topk(filters.max_top_k, dim=-1).values  # [B, K] descending
+    place = (filters.top_k - 1).clamp(max=filters.max_top_k - 1)
+    smallest = leaders.gather(-1, place[:, None])
+    is_off = filters.top_k[:, None] >= scaled.shape[-1]
+    return scaled.masked_fill((scaled < smallest) & ~is_off, -torch.inf)
+
+
+def _keep_nucleus(fixed: Tensor, top_p: Tensor) -> Tensor:
+    """Keep entry i of the descending order iff the sum of those before it is below top_p.
+
+    Equal entries count in the order of their codes, as a stable sort has them.
+    """
+    ordered, sums = _descending(fixed, top_p)
+    num_kept = (sums < top_p[:, None]).sum(-1, keepdim=True) + 1  # [B, 1]
+    last = (num_kept - 1).clamp(max=ordered.shape[-1] - 1)
+    smallest = ordered.gather(-1, last)
+    above = fixed > smallest
+    level = fixed == smallest
+    room = num_kept - above.sum(-1, keepdim=True)
+    kept = fixed.where(above | (level & (level.cumsum(-1) <= room)), 0)
+    return fixed.where(top_p[:, None] >= _NO_NUCLEUS, kept)
+
+
+def _descending(fixed: Tensor, top_p: Tensor) -> tuple[Tensor, Tensor]:
+    """Entries in descending order and their running sums (float32, as the reference compares)."""
+    if fixed.device.type == "cpu" and fixed.shape[-1] > 4 * _NUCLEUS_HEAD:
+        ordered = fixed.topk(_NUCLEUS_HEAD, dim=-1).values
+        sums = _running_sum(ordered)
+        if bool(((sums[:, -1] >= top_p) | (top_p >= _NO_NUCLEUS)).all()):
+            return ordered, sums
+    ordered = fixed.sort(dim=-1, descending=True).values
+    return ordered, _running_sum(ordered)
+
+
+def _running_sum(ordered: Tensor) -> Tensor:
+    return (ordered.cumsum(-1).double() / _ONE).float()

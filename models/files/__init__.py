@@ -1,0 +1,1 @@
+"""Checkpoint folders and files: which layouts there are, read, checked, converted."""

@@ -1,0 +1,156 @@
+"""Any checkpoint folder → a converted one: safetensors shards, our names, sha256 of every file.
+
+Done once, on any machine; afterwards loading maps the shards and never meets a pickle. Peak memory
+is the source's mapped file plus one shard. Training saves its models through `save`, too.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from models.errors import CheckpointError, MissingFileError
+from models.files import config
+from models.files.checkpoint import (
+    LIGHTNING_FILE,
+    STAGE_FILES,
+    TOKENIZER_FOLDER,
+    Checkpoint,
+    Stage,
+    open_checkpoint,
+)
+from models.files.shards import ShardWriter, sha256, verify
+from models.files.weights import on_meta, shapes
+from models.presets import Preset
+from models.stage1.vqgan import VQGAN
+from models.stage2.transformer import Transformer
+
+Tensors = Iterable[tuple[str, Tensor]]
+
+_NOTICES = ("LICENSE*", "NOTICE*")
+
+
+class FolderInUseError(CheckpointError):
+    """The folder to write to already holds something."""
+
+
+def convert(
+    source: Path,
+    target: Path,
+    dtype: torch.dtype | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Checkpoint:
+    """Convert the checkpoint in `source` into the new folder `target`.
+
+    Args:
+        source: an official, Lightning or converted folder.
+        target: must not exist yet, or be empty.
+        dtype: of stage 2's stored weights, None keeps the source's. Weights stored in the type
+            that they are served in are mapped at load, without a copy. Stage 1 keeps its type: it
+            is small, and pictures show its rounding.
+        report: called with a line per step.
+
+    Raises:
+        CheckpointError: the source can't be used, or the target is in use.
+    """
+    checkpoint = open_checkpoint(source, verify_sha256=True)
+    report(f"source: {source}, {checkpoint.layout} layout, preset {checkpoint.preset.name}")
+    stages: dict[Stage, Tensors] = {
+        "stage1": _tensors(checkpoint, "stage1", None),
+        "stage2": _tensors(checkpoint, "stage2", dtype),
+    }
+    save(
+        target,
+        checkpoint.preset,
+        stages,
+        extras=_extras(checkpoint),
+        source={
+            "folder": source.resolve().name,
+            "layout": checkpoint.layout,
+            "sha256": {name: sha256(source / name) for name in _weight_files(checkpoint)},
+        },
+    )
+    report(f"target: {target}, sha256 of {verify(target)} files verified")
+    return open_checkpoint(target)
+
+
+def save(
+    folder: Path,
+    preset: Preset,
+    stages: Mapping[Stage, Tensors],
+    dtype: torch.dtype | None = None,
+    *,
+    extras: Mapping[str, Path] | None = None,
+    source: Mapping[str, object] | None = None,
+) -> None:
+    """Write a converted folder, complete or not at all.
+
+    Args:
+        folder: must not exist yet, or be empty.
+        preset: what config.yaml shall say.
+        stages: each stage's state dict items, by our names.
+        dtype: of the stored weights, None keeps them as they are.
+        extras: other files by their place in the folder: the tokenizer's, CLIP's.
+        source: what the manifest shall say of where the weights come from.
+
+    Raises:
+        FolderInUseError: the folder holds something already.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise FolderInUseError(f"{folder} is not empty")
+    draft = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    writer = ShardWriter(draft, dtype)
+    config.write(draft, preset)
+    writer.record(config.CONFIG_NAME)
+    for name, path in (extras or {}).items():
+        (draft / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, draft / name)
+        writer.record(name)
+    for stage, tensors in stages.items():
+        writer.write_stage(stage, tensors)
+    writer.finish(dict(source or {}))
+    if folder.exists():
+        folder.rmdir()
+    draft.rename(folder)
+
+
+def _tensors(checkpoint: Checkpoint, stage: Stage, dtype: torch.dtype | None) -> Tensors:
+    """One stage by our names, checked against the config before anything is written."""
+    preset = checkpoint.preset
+    module: nn.Module = on_meta(
+        lambda: VQGAN(preset.stage1) if stage == "stage1" else Transformer(preset.stage2)
+    )
+    needed = shapes(module)
+    source = checkpoint.source(stage)
+    source.check(needed)
+    return source.tensors(needed, torch.device("cpu"), dtype)
+
+
+def _weight_files(checkpoint: Checkpoint) -> list[str]:
+    match checkpoint.layout:
+        case "official":
+            return list(STAGE_FILES.values())
+        case "lightning":
+            return [LIGHTNING_FILE]
+        case "converted":
+            return ["manifest.json"]
+
+
+def _extras(checkpoint: Checkpoint) -> dict[str, Path]:
+    """The other files that the model needs, or that its licence wants kept with it."""
+    folder, preset = checkpoint.folder, checkpoint.preset
+    paths = [path for pattern in _NOTICES for path in sorted(folder.glob(pattern))]
+    if preset.stage2.prefix == "text":
+        paths += sorted((folder / TOKENIZER_FOLDER).glob("*"))
+    if preset.clip:
+        paths += [folder / name for name in (preset.clip.weights, preset.clip.config) if name]
+    for path in paths:
+        if not path.is_file():
+            raise MissingFileError(f"{path} does not exist")
+    return {str(path.relative_to(folder)): path for path in paths}

@@ -1,0 +1,192 @@
+"""`mindalle bench`: what the engine reaches on this machine, and what limits it.
+
+Chooses the models, prints a table for people and, as the last line, JSON for everything else. How
+times are taken is in `stopwatch`, what they are compared with in `machine` and `baselines`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from models.measure import machine
+from models.measure.stopwatch import BaselineTimes, Result, measure
+from models.pipeline import LoadOptions, Pipeline, load, load_random
+from models.presets import PRESETS, Preset, Stage1Config, Stage2Config
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# For shapes that no official codec fits: its grid fits none, so no pixels are measured.
+_NO_CODEC = Stage1Config(ch=32, ch_mult=(1,), z_channels=32, num_res_blocks=1, attn_resolutions=())
+_SHAPE = ("layers", "width", "heads", "text", "image", "vocab")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Which model is measured."""
+
+    preset: Preset
+    checkpoint: Path | None
+
+    def load(self, options: LoadOptions) -> Pipeline:
+        """With its own weights where there are any; random ones take just as long."""
+        if self.checkpoint or self.preset.weights:
+            return load(self.preset.name, self.checkpoint, options)
+        return load_random(self.preset, options)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `run` reads."""
+    which = parser.add_argument_group("model (by default a shape with random weights)")
+    which.add_argument("--preset", choices=PRESETS, help="by name; random weights if it has none")
+    which.add_argument("--checkpoint", type=Path, help="a checkpoint folder")
+    for name, default in zip(_SHAPE, (12, 512, 8, 64, 256, 16384), strict=True):
+        which.add_argument(f"--{name}", type=int, default=default, help="default %(default)s")
+    how = parser.add_argument_group("how it runs; several values are measured one after the other")
+    how.add_argument("--batch", type=int, nargs="+", default=[4, 32], help="rows in flight")
+    how.add_argument("--dtype", nargs="+", choices=_DTYPES, default=["float32"])
+    how.add_argument("--quantization", nargs="+", choices=["none", "int8"], default=["none"])
+    how.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    how.add_argument("--threads", type=int, help="of the CPU; by default all")
+    how.add_argument("--packed", action=argparse.BooleanOptionalAction, default=True)
+    how.add_argument("--graphs", action=argparse.BooleanOptionalAction, default=True)
+    how.add_argument("--baselines", action=argparse.BooleanOptionalAction, default=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print; 0."""
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    subject = _subject(args)
+    ceilings = machine.measure(args.device, [_DTYPES[name] for name in args.dtype])
+    facts = machine.describe(args.device)
+    print(_heading(subject, facts, ceilings))
+    results = []
+    for result in _results(args, subject, ceilings):
+        print(_line(result), flush=True)
+        results.append(result)
+    if args.baselines:
+        print(
+            "concat: a cache grown by concatenation; again: everything recomputed for each code.",
+            "Both in float32 without packing, timed at 5 lengths and integrated.",
+            "Shares: of the bytes and operations that a step can't do without.",
+            sep="\n",
+        )
+    print(json.dumps(_record(args, subject, facts, ceilings, results)))
+    return 0
+
+
+def _subject(args: argparse.Namespace) -> Subject:
+    if args.checkpoint:
+        return Subject(load("", args.checkpoint).preset, args.checkpoint)
+    if args.preset:
+        return Subject(PRESETS[args.preset], None)
+    stage2 = Stage2Config(
+        prefix="text" if args.text else "none",
+        embed_dim=args.width,
+        n_layers=args.layers,
+        n_heads=args.heads,
+        vocab_size_img=args.vocab,
+        vocab_size_txt=args.vocab if args.text else 0,
+        ctx_len_img=args.image,
+        ctx_len_txt=args.text,
+    )
+    name = f"{args.layers}x{args.width}"
+    official = Stage1Config(n_embed=args.vocab)
+    stage1 = official if official.grid_size**2 == args.image else _NO_CODEC
+    description = "random weights of a given shape"
+    return Subject(Preset(name, description, "none", stage1, stage2), None)
+
+
+def _results(
+    args: argparse.Namespace, subject: Subject, ceilings: machine.Ceilings
+) -> Iterator[Result]:
+    plain_options = LoadOptions(args.device, packed=False, graphs=False)
+    plain = subject.load(plain_options).stage2 if args.baselines else None
+    for batch in args.batch:
+        times = BaselineTimes(plain, batch) if plain else None
+        for dtype in args.dtype:
+            for quantization in args.quantization:
+                options = LoadOptions(
+                    args.device,
+                    _DTYPES[dtype],
+                    quantization,
+                    graphs=args.graphs,
+                    packed=args.packed,
+                )
+                setting = dtype if quantization == "none" else f"{dtype}+{quantization}"
+                yield measure(setting, subject.load(options), batch, ceilings, times)
+
+
+def _heading(subject: Subject, facts: dict[str, object], ceilings: machine.Ceilings) -> str:
+    stage2 = subject.preset.stage2
+    flops = ", ".join(f"{rate / 1e9:.0f} GFLOP/s {name}" for name, rate in ceilings.flops.items())
+    return "\n".join(
+        [
+            f"{subject.preset.name}: {stage2.n_layers} layers of {stage2.embed_dim},"
+            f" {stage2.n_heads} heads, {stage2.prefix_len} + {stage2.ctx_len_img} positions,"
+            f" {stage2.vocab_size_img} codes",
+            ", ".join(f"{name} {value}" for name, value in facts.items()),
+            f"ceilings: {ceilings.bytes_s / 1e9:.1f} GB/s, {flops}",
+            "",
+            f"{'setting':<16}{'rows':>5}{'prefill':>9}{'step':>9}{'codes/s':>9}{'images/s':>10}"
+            f"{'pixels':>9}{'rerank':>9}{'all/s':>8}{'MB/step':>9}{'memory':>8}{'maths':>7}"
+            f"{'vs concat':>11}{'vs again':>10}",
+        ]
+    )
+
+
+def _line(result: Result) -> str:
+    return (
+        f"{result.setting:<16}{result.batch:>5}{_ms(result.prefill_s):>9}{_ms(result.step_s):>9}"
+        f"{result.codes_s:>9.0f}{result.stage2_images_s:>10.3f}{_ms(result.pixels_s):>9}"
+        f"{_ms(result.rerank_s):>9}{result.images_s:>8.3f}{result.step_bytes / 1e6:>9.0f}"
+        f"{result.bandwidth_share:>8.0%}{result.arithmetic_share:>7.0%}"
+        f"{_times(result.times_faster(result.concatenated_s)):>11}"
+        f"{_times(result.times_faster(result.recomputed_s)):>10}"
+    )
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1e3:.1f}ms"
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}x"
+
+
+def _record(
+    args: argparse.Namespace,
+    subject: Subject,
+    facts: dict[str, object],
+    ceilings: machine.Ceilings,
+    results: list[Result],
+) -> dict[str, object]:
+    return {
+        "bench": "engine",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["mindalle", *sys.argv[1:]]),
+        "machine": facts,
+        "ceilings": asdict(ceilings),
+        "model": {"name": subject.preset.name, **asdict(subject.preset.stage2)},
+        "packed": args.packed,
+        "results": [_with_rates(result) for result in results],
+    }
+
+
+def _with_rates(result: Result) -> dict[str, object]:
+    return {
+        **asdict(result),
+        "codes_s": result.codes_s,
+        "stage2_images_s": result.stage2_images_s,
+        "images_s": result.images_s,
+        "vs_concatenated": result.times_faster(result.concatenated_s),
+        "vs_recomputed": result.times_faster(result.recomputed_s),
+    }

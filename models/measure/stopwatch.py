@@ -1,0 +1,227 @@
+"""Times of the engine and of the baselines beside it, for a whole image per row.
+
+The loop is the one that serves. Baselines (`baselines`) are timed between the engine's own
+steps, so that whatever else the machine does hits all alike; each at a few lengths, integrated over
+the image, and draws its codes as the engine does. Prints nothing.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from models.drawing.sampling import Filters, RowParams, draw
+from models.measure import machine
+from models.measure.baselines import ConcatenatingCache, recomputed_logits
+from models.pipeline import Pipeline
+from models.presets import Stage2Config
+from models.rerank.clip import CHUNK
+from models.stage2.transformer import Prefix, Transformer
+
+_NUM_LENGTHS = 5  # at which a baseline is timed
+_MAX_REPEATS = 3
+_ENOUGH_S = 2.0  # a baseline step that took longer is not repeated
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One form of the model at one batch size. Seconds are of the whole batch."""
+
+    setting: str
+    batch: int
+    prefill_s: float
+    first_s: float  # admitting all rows: the prompt's copies and the first codes
+    step_s: float  # median over the image
+    image_s: float  # all steps of one image per row
+    num_steps: int
+    step_bytes: float  # weights and cache, mean over the image
+    step_flops: float
+    bandwidth_share: float
+    arithmetic_share: float
+    pixels_s: float | None  # per image
+    rerank_s: float | None  # per image
+    concatenated_s: float | None  # as image_s
+    recomputed_s: float | None  # as image_s
+
+    @property
+    def codes_s(self) -> float:
+        return self.batch * self.num_steps / self.image_s
+
+    @property
+    def stage2_images_s(self) -> float:
+        return self.batch / (self.prefill_s + self.first_s + self.image_s)
+
+    @property
+    def images_s(self) -> float:
+        """Pixels and re-ranking included, as far as they were measured."""
+        after = (self.pixels_s or 0) + (self.rerank_s or 0)
+        return 1 / (1 / self.stage2_images_s + after)
+
+    def times_faster(self, baseline_s: float | None) -> float | None:
+        return None if baseline_s is None else baseline_s / self.image_s
+
+
+class BaselineTimes:
+    """Both baselines on a model of their own with plain layers, timed at chosen places."""
+
+    def __init__(self, stage2: Transformer, batch: int) -> None:
+        self.stage2 = stage2
+        self.batch = batch
+        last = stage2.num_steps - 1
+        gaps = _NUM_LENGTHS - 1
+        self.places = sorted({1 + i * (last - 1) // gaps for i in range(_NUM_LENGTHS)})
+        self.prefix = random_prefix(stage2.config, batch).to(stage2.device)
+        self._concatenated: dict[int, float] = {}
+        self._recomputed: dict[int, float] = {}
+
+    @torch.inference_mode()
+    def time_at(self, place: int) -> None:
+        """One step of each where `place` codes are drawn, if that is one of the places."""
+        if place not in self.places or place in self._recomputed:
+            return
+        device, config = self.stage2.device, self.stage2.config
+        codes = torch.randint(config.vocab_size_img, (self.batch, place), device=device)
+        cache = ConcatenatingCache(self.stage2)
+        params = [RowParams(seed=1, top_k=_top_k(config))] * self.batch
+        filters = Filters.of(params, config.vocab_size_img, device)
+        uniform = torch.full((self.batch,), 0.5, dtype=torch.float64, device=device)
+
+        def one_step() -> float:
+            cache.pretend(self.batch, place - 1)
+            return machine.seconds(
+                device, lambda: draw(cache.decode(codes[:, -1], place - 1), filters, uniform)
+            )
+
+        def again() -> float:
+            return machine.seconds(
+                device,
+                lambda: draw(recomputed_logits(self.stage2, self.prefix, codes), filters, uniform),
+            )
+
+        one_step()
+        self._concatenated[place] = _typical(one_step)
+        self._recomputed[place] = _typical(again)
+
+    @property
+    def image_s(self) -> tuple[float, float]:
+        """Seconds of all steps of an image: concatenating, recomputing."""
+        return integrated(self._concatenated), integrated(self._recomputed)
+
+
+def _typical(timed: Callable[[], float]) -> float:
+    times: list[float] = []
+    while len(times) < _MAX_REPEATS and sum(times) < _ENOUGH_S:
+        times.append(timed())
+    return statistics.median(times)
+
+
+def integrated(times: dict[int, float]) -> float:
+    """Sum over all places from the first to the last, straight lines between the timed ones."""
+    places = sorted(times)
+    total = times[places[0]]
+    for before, after in pairwise(places):
+        slope = (times[after] - times[before]) / (after - before)
+        total += sum(times[before] + slope * (p - before) for p in range(before + 1, after + 1))
+    return total
+
+
+def _top_k(config: Stage2Config) -> int:
+    return min(256, config.vocab_size_img)  # minDALL-E's default
+
+
+def random_prefix(config: Stage2Config, count: int) -> Tensor:
+    """Prefix ids [count, N] of the kind that the model takes."""
+    sizes = {"text": config.vocab_size_txt, "class": config.n_classes, "none": 1}
+    return torch.randint(sizes[config.prefix], (count, config.prefix_len))
+
+
+def measure(
+    setting: str,
+    pipeline: Pipeline,
+    batch: int,
+    ceilings: machine.Ceilings,
+    plain: BaselineTimes | None,
+) -> Result:
+    """Time one image per row of a batch, the baselines in between."""
+    device = pipeline.options.device
+    ids = random_prefix(pipeline.preset.stage2, 1).to(device)
+    prefix, prefill_s = _prefilled(pipeline, ids)
+    engine = pipeline.batch(batch)
+    top_k = _top_k(pipeline.preset.stage2)
+    params = [RowParams(seed=1, candidate=i, top_k=top_k) for i in range(batch)]
+    engine.evict(engine.admit(prefix, params))
+    first_s = machine.seconds(device, lambda: engine.admit(prefix, params))
+    times: list[float] = []
+    for place in range(1, engine.stage2.num_steps):
+        times.append(machine.seconds(device, engine.step))
+        if plain:
+            plain.time_at(place)
+    codes = engine.take(range(batch))
+    image_s = sum(times)
+    moved, computed = _work(pipeline.stage2, batch)
+    pixels_s, rerank_s = _after(pipeline, codes[: pipeline.options.chunk])
+    concatenated_s, recomputed_s = plain.image_s if plain else (None, None)
+    seconds_per_step = image_s / len(times)
+    flops = ceilings.flops[machine.name_of(pipeline.options.dtype)]
+    return Result(
+        setting=setting,
+        batch=batch,
+        prefill_s=prefill_s,
+        first_s=first_s,
+        step_s=statistics.median(times),
+        image_s=image_s,
+        num_steps=len(times),
+        step_bytes=moved,
+        step_flops=computed,
+        bandwidth_share=moved / seconds_per_step / ceilings.bytes_s,
+        arithmetic_share=computed / seconds_per_step / flops,
+        pixels_s=pixels_s,
+        rerank_s=rerank_s,
+        concatenated_s=concatenated_s,
+        recomputed_s=recomputed_s,
+    )
+
+
+def _prefilled(pipeline: Pipeline, ids: Tensor) -> tuple[Prefix, float]:
+    with torch.inference_mode():
+        work = machine.best_of(3, pipeline.options.device, lambda: pipeline.stage2.prefill(ids))
+        return pipeline.stage2.prefill(ids), work
+
+
+def _after(pipeline: Pipeline, codes: Tensor) -> tuple[float | None, float | None]:
+    """Seconds per image of pixels and of re-ranking, None for what the model lacks."""
+    device = pipeline.options.device
+    if pipeline.preset.stage1.grid_size**2 != codes.shape[1]:
+        return None, None
+    pixels = pipeline.pixels(codes)
+    pixels_s = machine.best_of(2, device, lambda: pipeline.pixels(codes)) / len(codes)
+    features = pipeline.text_features("a red heart")
+    if features is None:
+        return pixels_s, None
+    chunk = pixels[:1].expand(CHUNK, -1, -1, -1)  # fewer take as long: the chunk is filled up
+    rerank_s = machine.best_of(2, device, lambda: pipeline.scores(features, chunk)) / CHUNK
+    return pixels_s, rerank_s
+
+
+def _work(stage2: Transformer, batch: int) -> tuple[float, float]:
+    """Bytes and floating-point operations that a step can't do without, mean over an image."""
+    config = stage2.config
+    seen = config.prefix_len + config.ctx_len_img / 2  # positions in the cache
+    layers = [m for m in [*stage2.blocks.modules(), stage2.head] if hasattr(m, "in_features")]
+    cache = 2 * config.n_layers * config.embed_dim * seen * batch
+    multiplied = sum(layer.in_features * layer.out_features for layer in layers)  # type: ignore[operator, misc]  # nn.Module's attributes have no types
+    weights = sum(_weight_bytes(layer) for layer in layers)
+    return (
+        weights + cache * stage2.dtype.itemsize,
+        2.0 * multiplied * batch + 2 * cache,
+    )
+
+
+def _weight_bytes(layer: nn.Module) -> int:
+    known = getattr(layer, "weight_bytes", None)
+    return int(known) if known is not None else int(layer.get_parameter("weight").nbytes)

@@ -1,0 +1,1 @@
+"""Scores that say which candidates to keep."""

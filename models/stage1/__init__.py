@@ -1,0 +1,1 @@
+"""Codecs: pixels to codes and back."""

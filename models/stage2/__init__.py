@@ -1,0 +1,1 @@
+"""Priors: what draws the codes, and the parts that they are made of."""

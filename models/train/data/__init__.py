@@ -1,0 +1,1 @@
+"""Pictures and their words, to train on."""

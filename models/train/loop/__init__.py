@@ -1,0 +1,1 @@
+"""A run's life: schedule, checkpoints, curves, optimisers. Knows no model."""

@@ -1,0 +1,94 @@
+"""What changes while a stage trains: the weights, their optimisers and their moving average.
+
+One update in two halves, `backward` and `advance`, so that a stage may work on the gradients in
+between. Knows no data and no loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from models.train.loop.run import Schedule, State
+
+
+class Average:
+    """An exponential moving average of a model's weights, bias-corrected at the start."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Take in the weights after this step."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                self.weights[name].lerp_(value, 1 - decay)
+            else:
+                self.weights[name].copy_(value)
+
+
+class Learner:
+    """A model on its way through a schedule. `next_step` is the first one not done yet.
+
+    Args:
+        model: what is trained.
+        optimisers: of its parameters.
+        schedule: of their learning rates.
+        decay: of the moving average.
+        beside: further modules that belong to the state but have no gradients, by name.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimisers: Sequence[Optimizer],
+        schedule: Schedule,
+        decay: float,
+        beside: Mapping[str, nn.Module] | None = None,
+    ) -> None:
+        self.model = model
+        self.optimisers = optimisers
+        self.schedule = schedule
+        self.average = Average(model, decay)
+        self.next_step = 0
+        self._modules = {"model": model, **(beside or {})}
+
+    def backward(self, loss: Tensor) -> None:
+        """Make the gradients those of `loss`."""
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+
+    def advance(self, step: int) -> None:
+        """Update weights and average by the gradients, at the rates of this step."""
+        for optimiser in self.optimisers:
+            self.schedule.apply(optimiser, step)
+            optimiser.step()
+        self.average.update(self.model, step)
+        self.next_step = step + 1
+
+    def state(self) -> State:
+        """Everything that a resumed run needs."""
+        return {
+            "step": self.next_step,
+            "average": self.average.weights,
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            **{name: module.state_dict() for name, module in self._modules.items()},
+        }
+
+    def restore(self, state: State) -> None:
+        """Take up a state."""
+        saved = cast(dict[str, Any], state)
+        self.next_step = saved["step"]
+        self.average.weights = saved["average"]
+        for optimiser, values in zip(self.optimisers, saved["optimisers"], strict=True):
+            optimiser.load_state_dict(values)
+        for name, module in self._modules.items():
+            module.load_state_dict(saved[name])

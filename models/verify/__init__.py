@@ -1,0 +1,1 @@
+"""A checkpoint against recorded numbers."""

@@ -1,0 +1,223 @@
+"""Random schedules of admissions, steps, evictions and previews on real, small models.
+
+Whatever happens around a row, it must draw what it draws alone in a batch of the same capacity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import product
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from models.drawing.generate import Batch
+from models.drawing.sampling import RowParams
+from models.drawing.streams import MAX_SEED
+from models.pipeline import LoadOptions, Pipeline, Prompt, load
+from models.stage2.transformer import Prefix
+
+CAPACITIES = (2, 3, 5, 8)
+NUM_PROMPTS = 2
+NUM_STEPS = 16
+
+# One op of a schedule: what to do and two numbers that say on what.
+Op = tuple[str, int, int]
+_KINDS = ("admit", "admit", "step", "step", "run", "evict", "peek")
+_OPS = st.lists(
+    st.tuples(st.sampled_from(_KINDS), st.integers(0, 1000), st.integers(0, 1000)),
+    min_size=1,
+    max_size=10,
+)
+
+_FILTERS = [
+    {},
+    {"top_k": 1},
+    {"top_k": 7, "temperature": 0.6},
+    {"top_k": 64, "top_p": 1.0},
+    {"top_p": 0.9, "temperature": 1.7},
+    {"top_k": 20, "top_p": 0.5},
+    {"top_p": 0.0},
+    {"temperature": 1e-6},
+]
+_STREAMS = [(0, 0), (0, 1), (12, 0), (MAX_SEED, 2**32 - 1)]
+PARAMS = [
+    RowParams(seed=seed, candidate=candidate, **filters)  # type: ignore[arg-type]  # mixed values
+    for (seed, candidate), filters in product(_STREAMS, _FILTERS)
+]
+
+
+@dataclass(slots=True)
+class Alone:
+    """What each row draws when nothing else is in its batch; asked once, then remembered."""
+
+    pipeline: Pipeline
+    prefixes: list[Prefix]
+    batches: dict[int, Batch]
+    _codes: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
+    _bytes: dict[tuple[int, int, int], bytes] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> Alone:
+        prompts: dict[str, list[Prompt]] = {
+            "text": ["a heart", "zz 9!"],
+            "class": [0, 7],
+            "none": [None, ""],
+        }
+        chosen = prompts[pipeline.preset.stage2.prefix]
+        prefixes = [pipeline.prefix(pipeline.encode(prompt)) for prompt in chosen]
+        return cls(pipeline, prefixes, {c: pipeline.batch(c) for c in CAPACITIES})
+
+    def codes(self, capacity: int, prompt: int, params: int) -> Tensor:
+        """[T, D]."""
+        key = (capacity, prompt, params)
+        if key not in self._codes:
+            batch = self.batches[capacity]
+            rows = batch.admit(self.prefixes[prompt], [PARAMS[params]])
+            while not batch.step():
+                pass
+            self._codes[key] = batch.take(rows)[0]
+            assert batch.num_busy == 0
+        return self._codes[key]
+
+    def pixel_bytes(self, capacity: int, prompt: int, params: int) -> bytes:
+        key = (capacity, prompt, params)
+        if key not in self._bytes:
+            self._bytes[key] = _bytes(self.pipeline.pixels(self.codes(*key)[None]))
+        return self._bytes[key]
+
+
+def _bytes(pixels: Tensor) -> bytes:
+    return (pixels * 255).to(torch.uint8).numpy().tobytes()
+
+
+@dataclass(slots=True)
+class Run:
+    """One schedule under way, with a book of what must be true."""
+
+    alone: Alone
+    capacity: int
+    batch: Batch
+    in_flight: dict[int, tuple[int, int]] = field(default_factory=dict)  # row → prompt, params
+    waiting: list[tuple[int, list[int]]] = field(default_factory=list)  # prompt, its candidates
+    num_admitted: int = 0
+    num_evicted: int = 0
+    taken: list[tuple[int, int, Tensor]] = field(default_factory=list)
+
+    def do(self, op: Op) -> None:
+        kind, first, second = op
+        if kind == "admit" and not self.waiting:
+            count = second % 4 + 1
+            self.waiting.append(
+                (first % NUM_PROMPTS, [(first + 7 * i) % len(PARAMS) for i in range(count)])
+            )
+            self.admit()
+        elif kind == "evict" and self.in_flight:
+            rows = sorted(self.in_flight)[first % len(self.in_flight) :][: second % 3 + 1]
+            self.batch.evict(rows)
+            self.num_evicted += len(rows)
+            for row in rows:
+                del self.in_flight[row]
+        elif kind == "peek" and self.in_flight:
+            self.peek(sorted(self.in_flight)[: first % 3 + 1])
+        else:
+            for _ in range(1 if kind == "step" else first % 6 + 1):
+                self.step()
+
+    def admit(self) -> None:
+        """Let in what fits: a prompt's candidates in parts, prompts in their order."""
+        while self.waiting and self.batch.num_free:
+            prompt, params = self.waiting.pop(0)
+            fits, rest = params[: self.batch.num_free], params[self.batch.num_free :]
+            rows = self.batch.admit(self.alone.prefixes[prompt], [PARAMS[i] for i in fits])
+            assert not set(rows) & set(self.in_flight)
+            self.in_flight |= {row: (prompt, i) for row, i in zip(rows, fits, strict=True)}
+            self.num_admitted += len(rows)
+            if rest:
+                self.waiting.insert(0, (prompt, rest))
+        assert self.batch.num_busy == len(self.in_flight)
+        assert self.batch.num_free == self.capacity - len(self.in_flight)
+
+    def step(self) -> None:
+        before = {row: self.batch.num_drawn(row) for row in self.in_flight}
+        finished = self.batch.step()
+        assert set(finished) <= set(self.in_flight)
+        assert all(self.batch.num_drawn(row) == before[row] + 1 for row in self.in_flight)
+        assert finished == [r for r in sorted(self.in_flight) if before[r] == NUM_STEPS - 1]
+        assert all(self.batch.are_sound(finished))
+        if finished:
+            codes = self.batch.take(finished)
+            for row, row_codes in zip(finished, codes, strict=True):
+                self.taken.append((*self.in_flight.pop(row), row_codes))
+        self.admit()
+
+    def peek(self, rows: list[int]) -> None:
+        codes, counts = self.batch.peek(rows)
+        for row, row_codes, count in zip(rows, codes, counts, strict=True):
+            assert count == self.batch.num_drawn(row)
+            expected = self.alone.codes(self.capacity, *self.in_flight[row])
+            assert torch.equal(row_codes[:count], expected[:count])
+            assert not row_codes[count:].any()
+
+    def finish(self) -> None:
+        while self.in_flight or self.waiting:
+            self.step()
+        assert self.batch.step() == []
+        assert self.batch.num_free == self.capacity
+        assert len(self.taken) + self.num_evicted == self.num_admitted
+        for prompt, params, codes in self.taken:
+            assert torch.equal(codes, self.alone.codes(self.capacity, prompt, params))
+
+
+def check(alone: Alone, capacity: int, ops: list[Op], with_pixels: bool) -> None:
+    run = Run(alone, capacity, alone.pipeline.batch(capacity))
+    for op in ops:
+        run.do(op)
+    run.finish()
+    if with_pixels and run.taken:
+        pixels = alone.pipeline.pixels(torch.stack([codes for _, _, codes in run.taken]))
+        for (prompt, params, _), picture in zip(run.taken, pixels, strict=True):
+            assert _bytes(picture[None]) == alone.pixel_bytes(capacity, prompt, params)
+
+
+@pytest.fixture(scope="module")
+def alone(every_tiny: Pipeline) -> Alone:
+    return Alone.of(every_tiny)
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=340, deadline=None)
+@given(
+    capacity=st.sampled_from(CAPACITIES),
+    ops=_OPS,
+    with_pixels=st.integers(0, 9).map(lambda n: n == 9),
+)
+def test_a_row_draws_what_it_draws_alone(
+    alone: Alone, capacity: int, ops: list[Op], with_pixels: bool
+) -> None:
+    """340 schedules for each of three models."""
+    check(alone, capacity, ops, with_pixels)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        LoadOptions(dtype=torch.float64, packed=False),
+        LoadOptions(dtype=torch.float32, packed=False),
+        LoadOptions(dtype=torch.bfloat16),
+        LoadOptions(dtype=torch.bfloat16, quantization="int8"),
+    ],
+    ids=["float64", "float32-unpacked", "bfloat16-packed", "int8"],
+)
+def alone_in_other_types(request: pytest.FixtureRequest) -> Alone:
+    return Alone.of(load("tiny", options=request.param))
+
+
+@pytest.mark.timeout(120)
+@settings(max_examples=20, deadline=None)
+@given(capacity=st.sampled_from(CAPACITIES), ops=_OPS)
+def test_in_other_types(alone_in_other_types: Alone, capacity: int, ops: list[Op]) -> None:
+    check(alone_in_other_types, capacity, ops, with_pixels=True)

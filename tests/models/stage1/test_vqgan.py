@@ -1,0 +1,93 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from models.presets import Stage1Config, get_preset
+from models.stage1.vqgan import VQGAN, AttnBlock, Downsample, Upsample
+
+TINY = get_preset("tiny").stage1
+
+
+def _vqgan(config: Stage1Config = TINY) -> VQGAN:
+    torch.manual_seed(0)
+    return VQGAN(config).eval().requires_grad_(False)
+
+
+def test_the_official_shape_has_the_official_tensors() -> None:
+    with torch.device("meta"):
+        state = VQGAN(get_preset("mindalle-1.3b").stage1).state_dict()
+    assert len(state) == 343
+    assert sum(tensor.numel() for tensor in state.values()) == 76_073_859
+    assert state["decoder.up.4.attn.2.proj_out.weight"].shape == (512, 512, 1, 1)
+    assert state["encoder.down.4.block.0.nin_shortcut.weight"].shape == (512, 256, 1, 1)
+    assert "decoder.up.0.upsample.conv.weight" not in state
+    assert "encoder.down.4.downsample.conv.weight" not in state
+
+
+@pytest.mark.parametrize("patch_size", [1, 2])
+def test_images_become_a_grid_of_codes_and_back(patch_size: int) -> None:
+    attn = (4 // patch_size,)
+    vqgan = _vqgan(replace(TINY, patch_size=patch_size, attn_resolutions=attn))
+    images = torch.rand(3, 3, 32, 32) * 2 - 1
+    codes = vqgan.encode(images)
+    side = 4 // patch_size
+    assert codes.shape == (3, side, side)
+    assert 0 <= int(codes.min()) <= int(codes.max()) < TINY.n_embed
+    pixels = vqgan.pixels(codes)
+    assert pixels.shape == images.shape
+    assert 0 <= float(pixels.min()) <= float(pixels.max()) <= 1
+    assert torch.equal(pixels, (vqgan.decode(codes) * 0.5 + 0.5).clamp(0, 1))
+
+
+def test_a_code_is_its_nearest_vector() -> None:
+    vqgan = _vqgan()
+    z = torch.randn(2, TINY.embed_dim, 4, 4)
+    vectors = z.permute(0, 2, 3, 1).reshape(-1, TINY.embed_dim)
+    nearest = torch.cdist(vectors, vqgan.quantize.embedding.weight).argmin(1)
+    assert torch.equal(vqgan.quantize(z).flatten(), nearest)
+
+
+def test_a_codebook_vector_is_its_own_code_in_raster_order() -> None:
+    vqgan = _vqgan()
+    codes = torch.randint(TINY.n_embed, (2, 4, 4))
+    vectors = vqgan.quantize.lookup(codes)
+    assert torch.equal(vectors[1, :, 2, 3], vqgan.quantize.embedding.weight[codes[1, 2, 3]])
+    assert torch.equal(vqgan.quantize(vectors), codes)
+
+
+def test_down_sampling_pads_right_and_bottom_only() -> None:
+    down = Downsample(1)
+    with torch.no_grad():
+        down.conv.weight.fill_(0)
+        down.conv.bias = None
+        down.conv.weight[0, 0, 0, 0] = 1  # reads the top left of each 3×3 window
+        image = torch.arange(16.0).view(1, 1, 4, 4)
+        assert down(image)[0, 0].tolist() == [[0, 2], [8, 10]]
+        down.conv.weight[0, 0] = torch.tensor([[0, 0, 0], [0, 0, 0], [0, 0, 1.0]])
+        assert down(image)[0, 0].tolist() == [[10, 0], [0, 0]]
+
+
+def test_up_sampling_repeats_pixels() -> None:
+    up = Upsample(1)
+    with torch.no_grad():
+        up.conv.weight.fill_(0)
+        up.conv.bias = None
+        up.conv.weight[0, 0, 1, 1] = 1
+        assert up(torch.tensor([[[[1.0, 2]]]]))[0, 0].tolist() == [[1, 1, 2, 2], [1, 1, 2, 2]]
+
+
+def test_attention_is_one_head_scaled_by_its_channels() -> None:
+    torch.manual_seed(0)
+    block = AttnBlock(32, TINY).requires_grad_(False)
+    x = torch.randn(1, 32, 3, 2)
+    normed = block.norm(x)
+    q, k, v = (conv(normed).flatten(2)[0] for conv in (block.q, block.k, block.v))  # [C, hw]
+    weights = ((q.T @ k) / 32**0.5).softmax(-1)  # [query, key]
+    attended = (v @ weights.T).view(1, 32, 3, 2)
+    torch.testing.assert_close(block(x), x + block.proj_out(attended), atol=1e-5, rtol=1e-5)
+
+
+def test_norms_have_the_checkpoints_eps() -> None:
+    norms = [m for m in _vqgan().modules() if isinstance(m, torch.nn.GroupNorm)]
+    assert {(norm.eps, norm.num_groups) for norm in norms} == {(1e-6, 32)}
