@@ -32,7 +32,7 @@ COMMANDS = MappingProxyType(
         "verify": ("service.commands.verify", "a checkpoint against recorded numbers"),
         "bench": ("models.measure.bench", "how fast the engine is on this machine"),
         "eval": ("models.measure.eval", "how good the shipped model's pictures are"),
-        "loadtest": ("service.loadtest", "how the service behaves under load"),
+        "loadtest": ("service.client.loadtest", "how the service behaves under load"),
         "dlq": ("service.commands.dlq", "jobs that were given up: list, retry, drop"),
         "doctor": ("service.commands.doctor", "what is missing here, and what to do about it"),
         "config": ("service.commands.config", "every setting: with its value, or as a page"),

@@ -10,14 +10,14 @@ import logging
 from dataclasses import dataclass
 from typing import Self
 
+from service.answers.schemas import ImageRequest
 from service.api.api_state import ApiState, Origin
-from service.api.auth import Caller
+from service.api.http.auth import Caller
 from service.broker.queue import Enqueued, Idempotency, Limits
 from service.broker.workers import ModelCard
 from service.errors import DomainError, Draining, InvalidRequest
 from service.jobs import Job, Priority, new_job_id, new_seed
 from service.metrics import ADMISSION_REASONS
-from service.schemas import ImageRequest
 from service.settings import QueueSettings, Settings
 
 logger = logging.getLogger(__name__)

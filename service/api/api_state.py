@@ -15,10 +15,10 @@ from typing import Annotated, cast
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from service.api.auth import Caller, KeyRing
 from service.api.catalog import Catalog
 from service.api.gauges import Gauges
-from service.api.middleware import TRACEPARENT
+from service.api.http.auth import Caller, KeyRing
+from service.api.http.middleware import TRACEPARENT
 from service.broker.queue import Queue
 from service.metrics import ApiMetrics
 from service.settings import Settings

@@ -17,29 +17,23 @@ from redis.asyncio import Redis
 
 import service
 from models.presets import PRESETS
-from service import tracing
-from service.api import (
-    generations,
-    health,
-    job_routes,
-    model_routes,
-    openapi,
-    playground_routes,
-    problems,
-)
+from service.answers.preset_cards import on_demand_cards
+from service.api import openapi
 from service.api.api_state import ApiState
-from service.api.auth import KeyRing
 from service.api.catalog import Catalog
-from service.api.envelope import ErrorEnvelope
 from service.api.gauges import Gauges
-from service.api.middleware import (
+from service.api.http import problems
+from service.api.http.auth import KeyRing
+from service.api.http.envelope import ErrorEnvelope
+from service.api.http.middleware import (
     BodyLimit,
     CloseWhileDraining,
     Observe,
     RequestId,
     SecurityHeaders,
 )
-from service.api.request_tracing import TraceRequests
+from service.api.http.request_tracing import TraceRequests
+from service.api.routes import generations, health, jobs, models, playground
 from service.broker.leases import LeasePolicy
 from service.broker.queue import Queue
 from service.broker.redis_connection import check_server, connect, disconnect
@@ -47,9 +41,9 @@ from service.broker.sweep import Sweeper
 from service.broker.workers import Workers
 from service.errors import QueueUnavailable, StartRefused
 from service.metrics import ApiMetrics
-from service.preset_cards import on_demand_cards
 from service.settings import Settings
 from service.stopping import stop
+from service.tracing import tracing
 
 _EXPOSED_HEADERS = [
     "x-request-id", "x-should-retry", "retry-after", "location",
@@ -77,11 +71,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.api = _state(settings, redis)
     problems.install(app)
     _add_middleware(app, settings)
-    for routes in (generations, job_routes, model_routes, health):
+    for routes in (generations, jobs, models, health):
         app.include_router(routes.router)
     openapi.install(app)
     if settings.api.playground:
-        app.include_router(playground_routes.make_router(playground_routes.load_assets()))
+        app.include_router(playground.make_router(playground.load_assets()))
     return app
 
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from service.api.api_state import ApiState
-from service.api.hangup import unless_ended
+from service.api.http.hangup import unless_ended
 from service.errors import DomainError, Draining
 from service.jobs import Job
 

@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 
 from service import settings
-from service.settings_table import settings_page
+from service.commands.settings_table import settings_page
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 
 from service import settings
-from service.doctor import Finding, examine
+from service.doctor.checks import Finding, examine
 
 _SIGNS = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM", "skipped": "skipped"}
 

@@ -15,11 +15,12 @@ from PIL import Image as Pillow
 from tqdm import tqdm
 
 from models.presets import PrefixKind, Preset, get_preset
-from service import offline, settings
+from service import settings
 from service.cli import CommandError
 from service.client import ApiError, Client
 from service.jobs import MAX_SEED, Job, OutputFormat, new_seed
 from service.settings import Settings
+from service.worker import offline
 from service.worker.model_host import load_model
 
 _FORMATS: dict[str, OutputFormat] = {

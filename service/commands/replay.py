@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
-from service import offline, png, settings
+from service import settings
 from service.cli import CommandError
 from service.jobs import Job, OutputFormat
-from service.png import Record
+from service.worker import offline
 from service.worker.model_host import HostedModel, load_model
+from service.worker.pictures import png
+from service.worker.pictures.png import Record
 
 _FORMATS: dict[str | None, OutputFormat] = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
 

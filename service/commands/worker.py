@@ -11,7 +11,7 @@ from typing import NoReturn
 from models.errors import CheckpointError
 from service import logs, settings
 from service.cli import CommandError
-from service.worker import worker_process
+from service.worker import process as worker_process
 
 _SWITCH_S = 0.0005  # the stepping thread waits at most so long for the event loop to let it on
 

@@ -15,13 +15,13 @@ import torch
 
 from models.pipeline import WEIGHTS_FOLDER, LoadOptions, Pipeline, load
 from models.presets import Preset, Stage2Config, get_preset
+from service.answers.preset_cards import preset_card
 from service.broker.workers import ModelCard
 from service.errors import StartRefused
-from service.preset_cards import preset_card
 from service.settings import WorkerSettings
-from service.worker.cpu_share import CpuShare
-from service.worker.device_memory import rows_that_fit
-from service.worker.engine import Engine
+from service.worker.drawing.cpu_share import CpuShare
+from service.worker.drawing.device_memory import rows_that_fit
+from service.worker.drawing.engine import Engine
 
 _log = logging.getLogger(__name__)
 

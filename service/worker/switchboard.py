@@ -14,14 +14,21 @@ from typing import TypeVar
 
 from service.broker.leases import Claim, LeaseState
 from service.jobs import Expired, Failed
-from service.worker.delivery import Delivery
-from service.worker.engine_events import Crashed, Drawn, LeaveReason, Left, Refused, StepReport
-from service.worker.engine_loop import EngineLoop
-from service.worker.finishing import Finishing, FinishingCrashed, Product
-from service.worker.holdings import Holdings
-from service.worker.job_traces import JobTraces
-from service.worker.meter import Meter
+from service.worker.claims.holdings import Holdings
+from service.worker.delivery.delivery import Delivery
+from service.worker.drawing.engine_events import (
+    Crashed,
+    Drawn,
+    LeaveReason,
+    Left,
+    Refused,
+    StepReport,
+)
+from service.worker.drawing.engine_loop import EngineLoop
 from service.worker.model_host import Machinery
+from service.worker.pictures.finishing import Finishing, FinishingCrashed, Product
+from service.worker.signs.job_traces import JobTraces
+from service.worker.signs.meter import Meter
 
 _T = TypeVar("_T")
 _REASONS: dict[LeaseState, LeaveReason] = {

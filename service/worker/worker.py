@@ -23,16 +23,16 @@ from service.broker.workers import WorkerState
 from service.errors import QueueUnavailable
 from service.settings import Settings
 from service.stopping import stop
-from service.tracing import Tracing
-from service.worker.claimer import Claimer
-from service.worker.delivery import Delivery
-from service.worker.faults import Faults
-from service.worker.heartbeat import Heartbeat, VitalSigns
-from service.worker.holdings import Holdings
-from service.worker.job_traces import JobTraces
-from service.worker.lease_keeper import LeaseKeeper
-from service.worker.meter import Meter
+from service.tracing.tracing import Tracing
+from service.worker.claims.claimer import Claimer
+from service.worker.claims.holdings import Holdings
+from service.worker.claims.lease_keeper import LeaseKeeper
+from service.worker.delivery.delivery import Delivery
+from service.worker.drawing.faults import Faults
 from service.worker.model_host import Machinery
+from service.worker.signs.heartbeat import Heartbeat, VitalSigns
+from service.worker.signs.job_traces import JobTraces
+from service.worker.signs.meter import Meter
 from service.worker.switchboard import Switchboard
 
 _RENEW_S = 0.5  # longest pause between renewals: callers see progress by them

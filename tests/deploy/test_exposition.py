@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from service.metrics import ApiMetrics, WorkerMetrics
-from service.worker.meter import Meter
+from service.worker.signs.meter import Meter
 
 
 def api() -> bytes:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from service.answers.job_answer import JobAnswer
 from service.client import Client
-from service.job_answer import JobAnswer
 from tests.e2e.stack import Stack, Worker, serving
 
 # The time limit is for machines that are busy with other work: workers start within the tests.

@@ -20,8 +20,8 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from service.broker.workers import ModelCard
-from service.png import KEYWORD
 from service.stopping import stop
+from service.worker.pictures.png import KEYWORD
 from tests.e2e.browser import chromium, serious_axe_violations, watched_page
 from tests.servers import RedisServer
 from tests.service.live_api import LiveApi, api_settings, serving

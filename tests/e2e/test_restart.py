@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from service.answers.job_answer import JobAnswer
 from service.client import Client
-from service.job_answer import JobAnswer
 from tests.e2e.stack import Stack, serving
 
 # The time limit is for machines that are busy with other work: a worker starts in the set-up.

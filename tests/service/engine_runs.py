@@ -10,9 +10,9 @@ import torch
 from models.drawing.generate import run_to_end
 from models.pipeline import Pipeline
 from service.jobs import Job
-from service.worker.engine import Engine, row_params
-from service.worker.engine_events import Drawn, Event
-from service.worker.faults import Faults
+from service.worker.drawing.engine import Engine, row_params
+from service.worker.drawing.engine_events import Drawn, Event
+from service.worker.drawing.faults import Faults
 
 ROWS = 8
 NEVER = math.inf

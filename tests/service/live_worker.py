@@ -17,9 +17,9 @@ from service.broker.workers import Workers
 from service.metrics import WorkerMetrics
 from service.settings import Settings
 from service.stopping import stop
-from service.tracing import NoTracing
-from service.worker.heartbeat import Heartbeat
+from service.tracing.tracing import NoTracing
 from service.worker.model_host import Machinery
+from service.worker.signs.heartbeat import Heartbeat
 from service.worker.worker import Worker
 from tests.servers import RedisServer
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.api.accept import JSON, Wanted, wanted
+from service.api.http.accept import JSON, Wanted, wanted
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from service.answers.schemas import ImageRequest
 from service.api.admission import Rules, make_job
 from service.api.api_state import Origin
-from service.api.auth import Caller
+from service.api.http.auth import Caller
 from service.broker.workers import ModelCard
 from service.errors import InvalidRequest
 from service.jobs import MAX_SEED, Job, Priority
-from service.schemas import ImageRequest
 from tests.service.painter import CLASS_CARD, TEXT_CARD, UNCOND_CARD
 
 RULES = Rules(default_deadline_s=60.0, max_deadline_s=600.0, embed_prompt=True)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.api.auth import ANONYMOUS, KeyRing
+from service.api.http.auth import ANONYMOUS, KeyRing
 from service.api_keys import ApiKey
 from service.errors import Unauthenticated
 

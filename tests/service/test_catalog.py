@@ -10,11 +10,11 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from models.presets import PRESETS
+from service.answers.preset_cards import preset_card
 from service.api.catalog import Catalog
 from service.broker.redis_connection import connect
 from service.broker.workers import WorkerInfo, Workers
 from service.errors import ModelNotFound, NoWorker, QueueUnavailable
-from service.preset_cards import preset_card
 from service.settings import RedisSettings
 from tests.servers import RedisServer
 from tests.service.painter import CLASS_CARD, TEXT_CARD

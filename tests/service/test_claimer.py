@@ -6,9 +6,9 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from service.metrics import WorkerMetrics
-from service.worker.claimer import Claimer
-from service.worker.holdings import Holdings
-from service.worker.meter import Meter
+from service.worker.claims.claimer import Claimer
+from service.worker.claims.holdings import Holdings
+from service.worker.signs.meter import Meter
 from tests.conftest import Clock
 from tests.service.live_worker import until
 from tests.service.makers import MODEL, make_leases, make_queue, put

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from service import cli, png
+from service import cli
 from service.settings import describe
+from service.worker.pictures import png
 
 COMMANDS = sorted(cli.COMMANDS)
 

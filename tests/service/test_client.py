@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from service.client import ApiError, AsyncClient, Client, Partial
-from service.client_protocol import EventParser, Retries
+from service.client.protocol import EventParser, Retries
 from service.jobs import Image
 from tests.servers import RedisServer
 from tests.service.live_api import LiveApi, api_settings, serving

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from models.pipeline import load
-from service.worker.cpu_share import CpuShare, on_own_thread, use_threads
+from service.worker.drawing.cpu_share import CpuShare, on_own_thread, use_threads
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from models.pipeline import WEIGHTS_FOLDER
 from service import cli
-from service.doctor import Finding, access, examine, model, ports, redis_server
+from service.doctor.checks import Finding, access, examine, model, ports, redis_server
 from service.settings import Settings
 from tests.servers import RedisServer, free_port
 

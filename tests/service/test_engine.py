@@ -7,8 +7,16 @@ import pytest
 import torch
 
 from models.pipeline import Pipeline, load
-from service.worker.engine import Engine
-from service.worker.engine_events import Crashed, Drawn, Entered, Event, Glimpse, Left, Refused
+from service.worker.drawing.engine import Engine
+from service.worker.drawing.engine_events import (
+    Crashed,
+    Drawn,
+    Entered,
+    Event,
+    Glimpse,
+    Left,
+    Refused,
+)
 from tests.service.engine_runs import NEVER, ROWS, BrokenOn, alone, codes_of, engine_on, run
 from tests.service.makers import make_job
 

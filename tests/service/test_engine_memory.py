@@ -8,9 +8,9 @@ import torch
 
 from models.drawing.generate import Batch
 from models.pipeline import Pipeline, load
-from service.worker.device_memory import is_out_of_memory
-from service.worker.engine import Engine
-from service.worker.engine_events import Crashed, OutOfMemory
+from service.worker.drawing.device_memory import is_out_of_memory
+from service.worker.drawing.engine import Engine
+from service.worker.drawing.engine_events import Crashed, OutOfMemory
 from tests.service.engine_runs import NEVER, ROWS, BrokenOn, alone, codes_of, engine_on, run
 from tests.service.makers import make_job
 

@@ -13,9 +13,15 @@ from PIL import Image as Pillow
 from models.pipeline import Pipeline, load
 from models.rerank.clip import to_bytes
 from service.jobs import Job, Succeeded
-from service.worker.cpu_share import CpuShare
-from service.worker.engine_events import Crashed, Drawn, Entered, Event, Glimpse, Left
-from service.worker.finishing import Finished, Finishing, FinishingCrashed, PartialImage, Product
+from service.worker.drawing.cpu_share import CpuShare
+from service.worker.drawing.engine_events import Crashed, Drawn, Entered, Event, Glimpse, Left
+from service.worker.pictures.finishing import (
+    Finished,
+    Finishing,
+    FinishingCrashed,
+    PartialImage,
+    Product,
+)
 from tests.service.makers import make_job
 
 WAIT_S = 30.0

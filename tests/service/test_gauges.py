@@ -7,12 +7,12 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from models.presets import PRESETS
+from service.answers.preset_cards import preset_card
 from service.api.catalog import Catalog
 from service.api.gauges import Gauges
 from service.broker.queue import Queue
 from service.broker.workers import Workers
 from service.metrics import ApiMetrics
-from service.preset_cards import preset_card
 from tests.service.makers import make_queue, put
 from tests.service.painter import TEXT_CARD
 from tests.service.test_catalog import INFO, Seconds

@@ -13,7 +13,7 @@ from service.broker.keys import Key
 from service.broker.workers import Workers
 from service.metrics import WorkerMetrics
 from service.stopping import stop
-from service.worker.heartbeat import Heartbeat
+from service.worker.signs.heartbeat import Heartbeat
 from tests.servers import RedisServer
 
 

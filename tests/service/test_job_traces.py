@@ -6,9 +6,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from service.jobs import Job, new_job_id
-from service.otel import OtelTracing
-from service.worker.engine_events import Drawn, Entered, Event, StepReport
-from service.worker.job_traces import JobTraces
+from service.tracing.otel import OtelTracing
+from service.worker.drawing.engine_events import Drawn, Entered, Event, StepReport
+from service.worker.signs.job_traces import JobTraces
 
 JOB = Job(id=new_job_id(), model="tiny", prompt="a", seed=1, num_candidates=4)
 

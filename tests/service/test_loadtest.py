@@ -6,8 +6,8 @@ from argparse import ArgumentParser, Namespace
 import pytest
 from redis.asyncio import Redis
 
-from service import loadtest
-from service.loadtest import Answer, Shot
+from service.client import loadtest
+from service.client.loadtest import Answer, Shot
 from tests.servers import RedisServer
 from tests.service.live_api import api_settings, serving
 from tests.service.painter import painting

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from service.errors import StartRefused
-from service.worker.metrics_server import MetricsServer
+from service.worker.signs.metrics_server import MetricsServer
 
 
 class Health:

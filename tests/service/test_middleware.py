@@ -8,9 +8,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.types import Message, Receive, Scope, Send
 
-from service.api.envelope import ErrorEnvelope
-from service.api.hangup import ClientGoneError
-from service.api.middleware import BodyLimit, Observe, RequestId, SecurityHeaders
+from service.api.http.envelope import ErrorEnvelope
+from service.api.http.hangup import ClientGoneError
+from service.api.http.middleware import BodyLimit, Observe, RequestId, SecurityHeaders
 from service.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType
 from service.logs import JsonLines
 from service.metrics import ApiMetrics

@@ -8,9 +8,9 @@ import torch
 
 from models.pipeline import Pipeline, load
 from models.rerank.clip import CHUNK
-from service import offline
-from service.worker.cpu_share import CpuShare, use_threads
-from service.worker.picture_makers import PictureMakers
+from service.worker import offline
+from service.worker.drawing.cpu_share import CpuShare, use_threads
+from service.worker.pictures.picture_makers import PictureMakers
 from tests.service.makers import make_job
 
 

@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from service import png
 from service.jobs import OutputFormat
-from service.png import NoRecordError, Record
+from service.worker.pictures import png
+from service.worker.pictures.png import NoRecordError, Record
 from tests.service.makers import make_job
 
 FORMATS: list[OutputFormat] = ["png", "jpeg", "webp"]

@@ -4,9 +4,9 @@ import pytest
 from redis.asyncio import Redis
 
 from models.presets import PRESETS
+from service.answers.preset_cards import on_demand_cards, preset_card
 from service.broker.keys import Key
 from service.errors import StartRefused
-from service.preset_cards import on_demand_cards, preset_card
 from tests.servers import RedisServer
 from tests.service.live_api import api_settings, serving
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from service.worker.scheduler import Entry, Scheduler
+from service.worker.drawing.scheduler import Entry, Scheduler
 
 NEVER = float("inf")
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from service.api.problems import invalid_request
-from service.schemas import ImageRequest
+from service.answers.schemas import ImageRequest
+from service.api.http.problems import invalid_request
 
 
 def _parse(text: str) -> ImageRequest:

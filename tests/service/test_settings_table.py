@@ -3,8 +3,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from service.commands.settings_table import settings_page
 from service.settings import describe
-from service.settings_table import settings_page
 
 PAGE = Path(__file__).parents[2] / "docs/settings.md"
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 import pytest
 from starlette.types import Message, Scope
 
-from service.api.hangup import ClientGoneError, unless_hung_up
-from service.api.sse import EventStream, ServerEvent, with_heartbeats
+from service.api.http.hangup import ClientGoneError, unless_hung_up
+from service.api.http.sse import EventStream, ServerEvent, with_heartbeats
 
 SCOPE: Scope = {"type": "http"}
 

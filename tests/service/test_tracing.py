@@ -11,11 +11,11 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from service import otel, tracing
-from service.api.request_tracing import TraceRequests
+from service.api.http.request_tracing import TraceRequests
 from service.jobs import Job, new_job_id
-from service.otel import OtelTracing
-from service.tracing import NoTracing, Tracing
+from service.tracing import otel, tracing
+from service.tracing.otel import OtelTracing
+from service.tracing.tracing import NoTracing, Tracing
 from tests.otlp import receiving
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -217,7 +217,7 @@ def test_without_the_extra_it_says_so_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
-    monkeypatch.setitem(sys.modules, "service.otel", None)
+    monkeypatch.setitem(sys.modules, "service.tracing.otel", None)
 
     with caplog.at_level(logging.WARNING):
         assert isinstance(tracing.start("api", "0"), NoTracing)

@@ -13,10 +13,10 @@ from PIL import Image as Pillow
 from redis.asyncio import Redis
 
 from models.pipeline import Pipeline
-from service import png
 from service.broker.queue import Queue
 from service.broker.workers import Workers
 from service.jobs import JobStatus, JobView
+from service.worker.pictures import png
 from tests.servers import RedisServer
 from tests.service.live_worker import WAIT_S, until, worker_settings, working
 from tests.service.makers import make_leases, make_queue, put

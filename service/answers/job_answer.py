@@ -1,0 +1,144 @@
+"""A job as callers see it, made from the queue's view of it.
+
+Knows no HTTP: whoever makes the answer says at which address each image is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Self
+
+from pydantic import BaseModel, Field
+
+from service.answers.schemas import PriorityName
+from service.jobs import ImageMeta, JobStatus, JobView, OutputFormat, Priority
+
+_PRIORITY_NAMES: dict[Priority, PriorityName] = {
+    Priority.HIGH: "high",
+    Priority.NORMAL: "normal",
+    Priority.LOW: "low",
+}
+
+
+class JobImage(BaseModel):
+    """Where to fetch an image of a job. The address needs no API key: it can't be guessed."""
+
+    rank: int
+    url: str
+    candidate: int
+    score: float
+    num_bytes: int
+
+    @classmethod
+    def of(cls, meta: ImageMeta, url: str) -> Self:
+        """What is known of the image, and where it is."""
+        return cls(
+            rank=meta.rank,
+            url=url,
+            candidate=meta.candidate,
+            score=meta.score,
+            num_bytes=meta.num_bytes,
+        )
+
+
+class JobProgress(BaseModel):
+    """Codes drawn so far and to draw in all."""
+
+    codes_done: int
+    codes_total: int
+    stage: str
+
+
+class JobParameters(BaseModel):
+    """All that decides how the images look, with nothing left to a default."""
+
+    prompt: str | int | None
+    n: int
+    num_candidates: int
+    top_k: int | None
+    top_p: float | None
+    temperature: float
+    seed: int
+    output_format: OutputFormat
+    priority: PriorityName
+    partial_images: int
+    deadline_s: float
+
+
+class JobFailure(BaseModel):
+    """Why a job failed."""
+
+    code: str
+    message: str
+
+
+class JobAnswer(BaseModel):
+    """A job as it stands. Times are seconds since 1970, by the clock of the queue."""
+
+    id: str
+    object: Literal["image.job"] = "image.job"
+    status: JobStatus
+    model: str
+    position: int | None = Field(description="0 is next; null unless queued.")
+    eta_s: float | None = Field(description="Estimated seconds until it ends, once measured.")
+    progress: JobProgress
+    attempts: int
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    expires_at: float | None = Field(description="When an ended job and its images are removed.")
+    parameters: JobParameters
+    images: list[JobImage]
+    size: str | None
+    prompt_truncated: bool
+    timings_s: dict[str, float]
+    error: JobFailure | None
+
+    @classmethod
+    def of(cls, view: JobView, image_url: Callable[[int], str]) -> Self:
+        """The queue's view in the public form; `image_url` gives the address of a rank."""
+        progress, error = view.progress, view.error
+        return cls(
+            id=view.job.id,
+            status=view.status,
+            model=view.job.model,
+            position=view.position,
+            eta_s=view.eta_s,
+            progress=JobProgress(
+                codes_done=progress.codes_done,
+                codes_total=progress.codes_total,
+                stage=progress.stage,
+            ),
+            attempts=view.attempts,
+            created_at=view.created_ms / 1000,
+            started_at=_seconds(view.started_ms),
+            finished_at=_seconds(view.finished_ms),
+            expires_at=_seconds(view.expires_ms),
+            parameters=_parameters(view),
+            images=[JobImage.of(meta, image_url(meta.rank)) for meta in view.images],
+            size=view.size,
+            prompt_truncated=view.prompt_truncated,
+            timings_s=view.timings_s,
+            error=error and JobFailure(code=error.code, message=error.message),
+        )
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def _parameters(view: JobView) -> JobParameters:
+    job = view.job
+    return JobParameters(
+        prompt=job.prompt,
+        n=job.n,
+        num_candidates=job.num_candidates,
+        top_k=job.top_k,
+        top_p=job.top_p,
+        temperature=job.temperature,
+        seed=job.seed,
+        output_format=job.output_format,
+        priority=_PRIORITY_NAMES[job.priority],
+        partial_images=job.partial_images,
+        deadline_s=job.deadline_s,
+    )

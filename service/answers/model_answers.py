@@ -1,0 +1,123 @@
+"""Models and the state of the service as callers see them, made from the workers' signs of life."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, Field
+
+from service.answers.schemas import MAX_IMAGES, MAX_PARTIAL_IMAGES
+from service.broker.workers import ModelCard, WorkerInfo, WorkerState
+
+
+class ModelLimits(BaseModel):
+    """The most that a request may ask of this model."""
+
+    max_images: int = MAX_IMAGES
+    max_candidates: int
+    max_top_k: int
+    max_partial_images: int = MAX_PARTIAL_IMAGES
+
+
+class ModelDefaults(BaseModel):
+    """What a request gets that names nothing else; null means no cut."""
+
+    num_candidates: int
+    top_k: int | None
+    top_p: float | None
+    temperature: float
+
+
+class ModelAnswer(BaseModel):
+    """A model that live workers serve."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = Field(0, description="Not known; here for OpenAI's clients.")
+    owned_by: Literal["mindalle-serve"] = "mindalle-serve"
+    licence: str
+    size: str
+    prompt_kind: Literal["text", "class", "none"]
+    num_classes: int | None
+    limits: ModelLimits
+    defaults: ModelDefaults
+    weights_digest: str
+    num_workers: int
+
+    @classmethod
+    def of(cls, card: ModelCard, num_workers: int) -> Self:
+        """A worker's card in the public form."""
+        return cls(
+            id=card.model,
+            licence=card.licence,
+            size=card.size,
+            prompt_kind=card.prompt_kind,
+            num_classes=card.num_classes,
+            limits=ModelLimits(max_candidates=card.max_candidates, max_top_k=card.vocab_size),
+            defaults=ModelDefaults(
+                num_candidates=card.default_num_candidates,
+                top_k=card.default_top_k,
+                top_p=card.default_top_p,
+                temperature=card.default_temperature,
+            ),
+            weights_digest=card.weights_digest,
+            num_workers=num_workers,
+        )
+
+
+class ModelList(BaseModel):
+    """All models that can be asked for now."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelAnswer]
+
+
+class QueueStatus(BaseModel):
+    """How full the queue of the default model is."""
+
+    waiting: int
+    running: int
+    candidates: int
+    oldest_age_s: float
+
+
+class WorkerStatus(BaseModel):
+    """One worker's sign of life."""
+
+    state: WorkerState
+    model: str
+    rows_busy: int
+    rows_total: int
+    candidates_per_s: float
+
+    @classmethod
+    def of(cls, info: WorkerInfo) -> Self:
+        """Without the worker's name, which may tell of the machine."""
+        return cls(
+            state=info.state,
+            model=info.card.model,
+            rows_busy=info.rows_busy,
+            rows_total=info.rows_total,
+            candidates_per_s=info.candidates_per_s,
+        )
+
+
+class StatusAnswer(BaseModel):
+    """The whole service at a glance."""
+
+    version: str
+    model: str
+    is_ready: bool
+    queue: QueueStatus
+    workers: list[WorkerStatus]
+    rows_busy: int
+    rows_total: int
+    candidates_per_s: float
+    eta_s: float | None = Field(description="Seconds until all that is queued now has ended.")
+
+
+class Health(BaseModel):
+    """A probe's answer; `reason` says what is missing."""
+
+    status: Literal["ok", "unavailable"]
+    reason: str | None = None

@@ -1,0 +1,1 @@
+"""HTTP around the routes: middleware, envelope, keys, hang-ups."""

@@ -1,0 +1,234 @@
+"""What every request passes through, as pure ASGI: id, headers, log and metrics, body limit.
+
+Nothing here wraps `receive` for longer than the body takes, so a client that hangs up is noticed
+behind the whole stack. Knows no routes and no jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.http.hangup import ClientGoneError
+from service.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType
+from service.logs import bound
+from service.metrics import ApiMetrics
+
+BODY_TIMEOUT_S = 10.0
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace_id>[0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds by machines
+_DOCS_PATH = "/docs"
+
+access_log = logging.getLogger("service.access")
+
+
+class RequestId:
+    """Gives each request an id, the client's own if it is sane, and says it in the answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Put the id into `scope["state"]`, the log lines and the answer's headers."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        with bound(request_id=request_id, trace_id=_trace_id(scope)):
+            await self.app(scope, receive, _adding(send, [("x-request-id", request_id)]))
+
+
+def _request_id(scope: Scope) -> str:
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _SANE_REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+
+
+def _trace_id(scope: Scope) -> str | None:
+    """The caller's, from W3C trace context; None when it sent none that is well formed."""
+    found = TRACEPARENT.fullmatch(Headers(scope=scope).get("traceparent", ""))
+    return found["trace_id"] if found else None
+
+
+class SecurityHeaders:
+    """Tells browsers to guess no types, to frame nothing and to load only what is ours."""
+
+    _COMMON = (
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("referrer-policy", "no-referrer"),
+    )
+    _POLICY = (
+        "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
+        "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+    )
+    # The documentation page is FastAPI's own: it has inline script and loads Swagger from its CDN.
+    _DOCS_POLICY = (
+        "default-src 'self'; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
+        "style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
+        "img-src 'self' data: https://fastapi.tiangolo.com; frame-ancestors 'none'"
+    )
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Add the headers to whatever is answered."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        policy = self._DOCS_POLICY if scope["path"] == _DOCS_PATH else self._POLICY
+        headers = [*self._COMMON, ("content-security-policy", policy)]
+        await self.app(scope, receive, _adding(send, headers))
+
+
+def _adding(send: Send, headers: Iterable[tuple[str, str]]) -> Send:
+    async def adding(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            into = MutableHeaders(scope=message)
+            for name, value in headers:
+                into.setdefault(name, value)
+        await send(message)
+
+    return adding
+
+
+class CloseWhileDraining:
+    """Sends callers to another process: no connection outlives its answer once this one drains.
+
+    Else a retry would come over the kept connection and meet the same refusal.
+    """
+
+    def __init__(self, app: ASGIApp, is_draining: Callable[[], bool]) -> None:
+        self.app = app
+        self.is_draining = is_draining
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Add `connection: close` to what is answered from now on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def closing(message: Message) -> None:
+            if message["type"] == "http.response.start" and self.is_draining():
+                MutableHeaders(scope=message)["connection"] = "close"
+            await send(message)
+
+        await self.app(scope, receive, closing)
+
+
+class Observe:
+    """One log line and one count for each request, with the route's template, never the path."""
+
+    def __init__(self, app: ASGIApp, metrics: ApiMetrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Measure from the first byte of the request to the last of the answer."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status = 500
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        start = time.monotonic()
+        with self.metrics.requests_running.track_inprogress():
+            try:
+                await self.app(scope, receive, watched)
+            finally:
+                self._record(scope, status, time.monotonic() - start)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        method, route = _known_method(scope["method"]), _route(scope)
+        self.metrics.requests.labels(method, route, str(status)).inc()
+        self.metrics.request_seconds.labels(method, route).observe(seconds)
+        level = logging.DEBUG if route in QUIET_PATHS else logging.INFO
+        fields = {"method": method, "route": route, "status": status, "seconds": round(seconds, 4)}
+        access_log.log(level, "request", extra=fields)
+
+
+def _known_method(method: str) -> str:
+    """Callers may invent methods; a label may not have as many values as they can think of."""
+    return method if method in {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"} else "OTHER"
+
+
+def _route(scope: Scope) -> str:
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else "unmatched"
+
+
+class BodyLimit:
+    """Takes in the whole body, if it is JSON, small enough and quick enough, before the routes run.
+
+    Later calls of `receive` reach the server itself, so that a hang-up gets through.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float = BODY_TIMEOUT_S) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+        self.timeout_s = timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raise BodyTooLarge, BodyTooSlow or UnsupportedMediaType, or pass the body on."""
+        if scope["type"] != "http" or not _has_body(Headers(scope=scope)):
+            await self.app(scope, receive, send)
+            return
+        body = await self._read(Headers(scope=scope), receive)
+        is_read = False
+
+        async def replay() -> Message:
+            nonlocal is_read
+            if is_read:
+                return await receive()
+            is_read = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self.app(scope, replay, send)
+
+    async def _read(self, headers: Headers, receive: Receive) -> bytes:
+        declared = headers.get("content-length", "0")
+        if declared.isdecimal() and int(declared) > self.max_bytes:
+            raise BodyTooLarge(self.max_bytes)
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                body = await self._collect(receive)
+        except TimeoutError:
+            raise BodyTooSlow from None
+        if body and not _is_json(headers):
+            raise UnsupportedMediaType
+        return body
+
+    async def _collect(self, receive: Receive) -> bytes:
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            body += message.get("body", b"")
+            if len(body) > self.max_bytes:
+                raise BodyTooLarge(self.max_bytes)
+            if not message.get("more_body", False):
+                return bytes(body)
+
+
+def _has_body(headers: Headers) -> bool:
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
+def _is_json(headers: Headers) -> bool:
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" and headers.get("content-encoding", "identity") == "identity"

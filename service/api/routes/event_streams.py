@@ -1,0 +1,146 @@
+"""A job's events as streams: OpenAI's image events, or the job's own by their own names.
+
+Both come from the one event stream that the queue keeps. Errors become `error` events, because the
+answer's status is long sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from service.answers.job_answer import JobAnswer
+from service.api.admission import Admitted
+from service.api.api_state import ApiState, ImageUrls
+from service.api.http.envelope import error_body
+from service.api.http.sse import ServerEvent
+from service.api.outcomes import as_base64, check_succeeded, images_as_base64
+from service.api.routes.image_answers import CompletedEvent, PartialImageEvent, Usage
+from service.api.waiting import DEADLINE_SLACK_S, unless_closing
+from service.broker.queue import Event, Queue
+from service.broker.redis_connection import backoff_s
+from service.errors import DeadlinePassed, DomainError, QueueUnavailable
+from service.jobs import TERMINAL, Job, JobView
+
+_MAX_FAILURES = 30  # with the pauses between them, about two minutes without Redis
+
+
+async def lasting_events(
+    queue: Queue, job_id: str, after: str = "0"
+) -> AsyncGenerator[Event, None]:
+    """The job's events, each once, also when Redis goes away and comes back on the way.
+
+    Raises:
+        QueueUnavailable: it stayed away too long.
+    """
+    failures = 0
+    while True:
+        try:
+            async for event in queue.events(job_id, after):
+                after, failures = event.id, 0
+                yield event
+            return
+        except QueueUnavailable:
+            failures += 1
+            if failures > _MAX_FAILURES:
+                raise
+        await asyncio.sleep(backoff_s(failures))
+
+
+async def image_events(state: ApiState, admitted: Admitted) -> AsyncGenerator[ServerEvent, None]:
+    """Partial pictures, then one `completed` event per image, the best first; or an `error`."""
+    job = admitted.job
+    try:
+        with state.waiting():
+            async for event in _waited_for(state, job):
+                if event.name == "partial_image":
+                    yield _partial(job, event)
+            view = await state.queue.get(job.id)
+            check_succeeded(view)
+            for completed in await _completed(state, view):
+                yield completed
+    except DomainError as error:
+        yield error_event(error)
+
+
+async def _waited_for(state: ApiState, job: Job) -> AsyncGenerator[Event, None]:
+    """The job's events, for one who waits for it: the deadline holds without Redis, too."""
+    give_up = time.monotonic() + job.deadline_s + DEADLINE_SLACK_S
+    async with aclosing(lasting_events(state.queue, job.id)) as events:
+        while True:
+            try:
+                async with asyncio.timeout(give_up - time.monotonic()):
+                    event = await unless_closing(state, job, anext(events, None))
+            except TimeoutError:
+                raise DeadlinePassed from None
+            if event is None:
+                return
+            yield event
+
+
+def _partial(job: Job, event: Event) -> ServerEvent:
+    data = PartialImageEvent(
+        b64_json=as_base64(event.image or b""),
+        created_at=int(event.id.partition("-")[0]) // 1000,
+        size=job.size,
+        output_format=job.output_format,
+        job_id=job.id,
+        candidate=_integer(event.data["candidate"]),
+        partial_image_index=_integer(event.data["index"]),
+    )
+    return ServerEvent(data.type, data.model_dump())
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError("an event's number is none")
+    return value
+
+
+async def _completed(state: ApiState, view: JobView) -> list[ServerEvent]:
+    contents = await images_as_base64(state.queue, view)
+    events = [
+        CompletedEvent(
+            b64_json=content,
+            created_at=(view.finished_ms or view.created_ms) // 1000,
+            size=view.size or view.job.size,
+            output_format=view.job.output_format,
+            job_id=view.job.id,
+            candidate=meta.candidate,
+            rank=meta.rank,
+            score=meta.score,
+            seed=view.job.seed,
+            prompt_truncated=view.prompt_truncated,
+            usage=Usage.of(view.job),
+        )
+        for meta, content in zip(view.images, contents, strict=True)
+    ]
+    return [ServerEvent(event.type, event.model_dump()) for event in events]
+
+
+def error_event(error: DomainError) -> ServerEvent:
+    """An error in the middle of a stream; OpenAI's SDKs raise it as an APIError."""
+    return ServerEvent("error", {"type": "error", **error_body(error)})
+
+
+async def job_events(
+    state: ApiState, job_id: str, after: str, image_url: ImageUrls
+) -> AsyncGenerator[ServerEvent, None]:
+    """Everything behind the event `after`; the last event holds the whole job as it ended."""
+    try:
+        async for event in lasting_events(state.queue, job_id, after):
+            yield await _job_event(state, job_id, event, image_url)
+    except DomainError as error:
+        yield error_event(error)
+
+
+async def _job_event(
+    state: ApiState, job_id: str, event: Event, image_url: ImageUrls
+) -> ServerEvent:
+    if event.name in TERMINAL:
+        view = await state.queue.get(job_id)
+        return ServerEvent(event.name, JobAnswer.of(view, image_url).model_dump(), event.id)
+    content = {} if event.image is None else {"b64_json": as_base64(event.image)}
+    return ServerEvent(event.name, event.data | content, event.id)

@@ -1,0 +1,151 @@
+"""`/v1/jobs`: the same images without waiting: queue, look, follow, cancel, fetch.
+
+A job belongs to the API key that made it. Its images are open to whoever has their address: the id
+in it can't be guessed, and clients fetch image addresses without their key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
+
+from service.answers.job_answer import JobAnswer
+from service.answers.schemas import MAX_IMAGES, ImageRequest
+from service.api.admission import admit
+from service.api.api_state import CallerOfRequest, OriginOfRequest, State, image_urls
+from service.api.http.accept import MEDIA_TYPES
+from service.api.http.sse import EventStream, ServerEvent
+from service.api.openapi import BODY_ERRORS, PICTURE_CONTENT, RATE_HEADERS, errors, stream_content
+from service.api.routes.event_streams import job_events
+from service.broker.queue import Idempotency
+from service.errors import JobNotFound
+from service.jobs import JobView
+
+_JOB_ID = re.compile(r"job_[0-9a-hjkmnp-tv-z]{26}")
+_IMAGE_KEPT = "private, max-age=3600, immutable"  # the same bytes for as long as they exist
+_STREAM = stream_content("progress", {"codes_done": 64, "codes_total": 256, "stage": "decode"})
+
+router = APIRouter(tags=["jobs"])
+
+
+async def job_id_of_path(job_id: Annotated[str, Path(description="`id` of the job.")]) -> str:
+    """An id that could be one; anything else never reaches the queue."""
+    if not _JOB_ID.fullmatch(job_id):
+        raise JobNotFound
+    return job_id
+
+
+JobId = Annotated[str, Depends(job_id_of_path)]
+
+
+async def own_job(job_id: JobId, state: State, caller: CallerOfRequest) -> JobView:
+    """The job, if this caller made it."""
+    return await state.queue.get(job_id, caller.key_id)
+
+
+OwnJob = Annotated[JobView, Depends(own_job)]
+
+
+@router.post(
+    "/v1/jobs",
+    status_code=202,
+    response_model=JobAnswer,
+    responses={
+        202: {
+            "description": "Accepted, or accepted before with the same Idempotency-Key.",
+            "headers": {"Location": {"schema": {"type": "string"}}} | RATE_HEADERS,
+        },
+        **errors(*BODY_ERRORS, 401, 404, 422, 429, 503),
+    },
+)
+async def create_job(
+    body: ImageRequest,
+    request: Request,
+    response: Response,
+    state: State,
+    origin: OriginOfRequest,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
+) -> JobAnswer:
+    """Queue a job and return at once. `stream` and `response_format` have no effect here."""
+    idempotency = Idempotency(idempotency_key, body.digest()) if idempotency_key else None
+    admitted = await admit(state, body, origin, idempotency)
+    job_id = admitted.job.id
+    response.headers.update(admitted.rate_headers())
+    response.headers["location"] = f"/v1/jobs/{job_id}"
+    view = await state.queue.get(job_id)
+    return JobAnswer.of(view, image_urls(request, state, job_id))
+
+
+@router.get("/v1/jobs/{job_id}", response_model=JobAnswer, responses=errors(401, 404, 503))
+async def get_job(view: OwnJob, request: Request, state: State) -> JobAnswer:
+    """State, position in the queue, estimated time, progress, images."""
+    return JobAnswer.of(view, image_urls(request, state, view.job.id))
+
+
+@router.delete("/v1/jobs/{job_id}", response_model=JobAnswer, responses=errors(401, 404, 503))
+async def cancel_job(
+    job_id: JobId, request: Request, state: State, caller: CallerOfRequest
+) -> JobAnswer:
+    """Cancel the job; one that has ended stays as it is."""
+    cancelled = await state.queue.cancel(job_id, caller.key_id)
+    state.metrics.cancelled(cancelled.view.job.model, was_waiting=cancelled.was_waiting)
+    return JobAnswer.of(cancelled.view, image_urls(request, state, job_id))
+
+
+@router.get(
+    "/v1/jobs/{job_id}/images/{rank}",
+    response_class=Response,
+    responses={
+        200: {"description": "The image file.", "content": PICTURE_CONTENT},
+        **errors(400, 404, 503),
+    },
+)
+async def get_image(
+    job_id: JobId, rank: Annotated[int, Path(ge=0, lt=MAX_IMAGES)], state: State
+) -> Response:
+    """An image of a job that has succeeded; rank 0 is the best. Needs no API key."""
+    data = await state.queue.image(job_id, rank)
+    view = await state.queue.get(job_id)
+    media_type = MEDIA_TYPES[view.job.output_format]
+    return Response(data, media_type=media_type, headers={"cache-control": _IMAGE_KEPT})
+
+
+@router.get(
+    "/v1/jobs/{job_id}/events",
+    response_class=Response,
+    responses={
+        200: {"description": "The job's events until its end.", "content": _STREAM},
+        204: {"description": "The job has ended and the client has seen all of it."},
+        **errors(400, 401, 404, 503),
+    },
+)
+async def follow_job(
+    view: OwnJob,
+    request: Request,
+    state: State,
+    last_event_id: Annotated[str, Header(pattern=r"^\d{1,15}(-\d{1,9})?$")] = "0",
+) -> Response:
+    """Follow the job: queued, started, progress, partial_image, then how it ended.
+
+    A client that comes back with Last-Event-ID gets what it missed.
+    """
+    job_id = view.job.id
+    stream = job_events(state, job_id, last_event_id, image_urls(request, state, job_id))
+    first = await anext(stream, None) if view.is_terminal else None
+    if view.is_terminal and first is None:
+        return Response(status_code=204)  # an EventSource does not come back after that
+    return EventStream(_led_by(first, stream), heartbeat_s=state.settings.api.heartbeat_s)
+
+
+async def _led_by(
+    first: ServerEvent | None, rest: AsyncGenerator[ServerEvent, None]
+) -> AsyncGenerator[ServerEvent, None]:
+    async with aclosing(rest):
+        if first is not None:
+            yield first
+        async for event in rest:
+            yield event

@@ -1,0 +1,76 @@
+"""`/v1/models` and `/v1/status`: what is served now, and how busy it is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path
+
+import service
+from service.answers.model_answers import (
+    ModelAnswer,
+    ModelList,
+    QueueStatus,
+    StatusAnswer,
+    WorkerStatus,
+)
+from service.api.api_state import State, caller
+from service.api.openapi import errors
+from service.broker.queue import Depth
+from service.broker.workers import WorkerInfo
+from service.errors import ModelNotFound
+
+router = APIRouter(tags=["models"], dependencies=[Depends(caller)])
+
+
+@router.get("/v1/models", response_model=ModelList, responses=errors(401, 503))
+async def list_models(state: State) -> ModelList:
+    """The models that live workers serve, with licence, limits and defaults."""
+    served = await state.catalog.models()
+    return ModelList(
+        data=[ModelAnswer.of(workers[0].card, len(workers)) for workers in served.values()]
+    )
+
+
+@router.get("/v1/models/{model}", response_model=ModelAnswer, responses=errors(401, 404, 503))
+async def get_model(
+    model: Annotated[str, Path(description="`id` of the model.")], state: State
+) -> ModelAnswer:
+    """One of them."""
+    workers = await state.catalog.serving(model)
+    if not workers:
+        raise ModelNotFound(model)
+    return ModelAnswer.of(workers[0].card, len(workers))
+
+
+@router.get("/v1/status", response_model=StatusAnswer, responses=errors(401, 503))
+async def get_status(state: State) -> StatusAnswer:
+    """Queue and workers at a glance; small enough to be asked every second."""
+    model = state.catalog.default_model
+    workers = await state.catalog.workers()  # it says sooner than the queue when Redis is away
+    depth = await state.queue.depth(model)
+    mine = [worker for worker in workers if worker.card.model == model]
+    return StatusAnswer(
+        version=service.__version__,
+        model=model,
+        is_ready=not state.is_draining and any(worker.is_serving for worker in mine),
+        queue=QueueStatus(
+            waiting=depth.waiting,
+            running=depth.running,
+            candidates=depth.candidates,
+            oldest_age_s=depth.oldest_age_s,
+        ),
+        workers=[WorkerStatus.of(worker) for worker in workers],
+        rows_busy=sum(worker.rows_busy for worker in mine),
+        rows_total=sum(worker.rows_total for worker in mine),
+        candidates_per_s=sum(worker.candidates_per_s for worker in mine),
+        eta_s=_eta_s(depth, mine),
+    )
+
+
+def _eta_s(depth: Depth, workers: list[WorkerInfo]) -> float | None:
+    """Candidates in flight over the rate at which they leave, as far as one was measured."""
+    if depth.candidates == 0:
+        return 0.0
+    rate = depth.drain_per_s or sum(worker.candidates_per_s for worker in workers)
+    return depth.candidates / rate if rate else None

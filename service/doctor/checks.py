@@ -1,0 +1,193 @@
+"""Looks at what a start needs and says what to do where something is missing: `mindalle doctor`.
+
+Changes nothing. Redis, ports and API keys are looked at here; weights and the device in
+doctor_model.py, which needs torch.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import httpx
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from service.broker.redis_connection import check_server, connect, disconnect, translated_errors
+from service.errors import QueueUnavailable, StartRefused
+from service.settings import Settings, is_loopback
+
+Verdict = Literal["ok", "warning", "problem", "skipped"]
+
+_FULL = 0.8  # of Redis's memory limit
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `advice` says what to do; empty when there is nothing to."""
+
+    about: str
+    verdict: Verdict
+    found: str
+    advice: str = ""
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Everything, one after the other; nothing that is wrong raises."""
+    findings = [access(settings)]
+    findings += ports(settings)
+    findings += await redis_server(settings)
+    findings += model(settings)
+    return findings
+
+
+def access(settings: Settings) -> Finding:
+    """Who may call the API."""
+    num_keys, host = len(settings.keys()), settings.api.host
+    if settings.needs_key and num_keys == 0:
+        return Finding(
+            "access",
+            "problem",
+            f"{host} can be reached from elsewhere, and there is no API key: all calls get 401",
+            "set MINDALLE_API_KEYS, or MINDALLE_AUTH=off where nobody else can reach it",
+        )
+    if not settings.needs_key and not is_loopback(host):
+        return Finding(
+            "access",
+            "warning",
+            f"whoever reaches {host} may call the API",
+            "set MINDALLE_API_KEYS and MINDALLE_AUTH=required unless a proxy asks for keys",
+        )
+    found = f"{num_keys} API keys" if num_keys else f"no API key is needed on {host}"
+    return Finding("access", "ok", found)
+
+
+def ports(settings: Settings) -> Iterator[Finding]:
+    """Whether the API and the worker could listen."""
+    api, worker = settings.api, settings.worker
+    yield _port("API port", "MINDALLE_API__PORT", api.host, api.port)
+    if worker.metrics_port:
+        yield _port(
+            "metrics port",
+            "MINDALLE_WORKER__METRICS_PORT",
+            worker.metrics_host,
+            worker.metrics_port,
+        )
+
+
+def _port(about: str, variable: str, host: str, port: int) -> Finding:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        if _is_ours(host, port):
+            return Finding(about, "ok", f"{host}:{port} answers: it runs already")
+        return Finding(
+            about,
+            "problem",
+            f"can't listen on {host}:{port}: {error.strerror}",
+            f"end what uses it, or set {variable}",
+        )
+    return Finding(about, "ok", f"{host}:{port} is free")
+
+
+def _is_ours(host: str, port: int) -> bool:
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    address = f"[{reachable}]" if ":" in reachable else reachable
+    try:
+        answer = httpx.get(f"http://{address}:{port}/metrics", timeout=3, trust_env=False)
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+    return "mindalle_build_info" in answer.text
+
+
+async def redis_server(settings: Settings) -> list[Finding]:
+    """Version, policy, persistence and memory of the server."""
+    try:
+        redis = connect(settings.redis)
+    except StartRefused as error:
+        return [Finding("Redis", "problem", str(error), "correct the URL")]
+    try:
+        await check_server(redis)
+        async with translated_errors():
+            return [finding async for finding in _about(redis)]
+    except StartRefused as error:
+        advice = "CONFIG SET maxmemory-policy noeviction; Redis or Valkey 7.0 or later"
+        return [Finding("Redis", "problem", str(error), advice)]
+    except QueueUnavailable as error:
+        return [_unreachable(settings, error)]
+    finally:
+        await disconnect(redis)
+
+
+def _unreachable(settings: Settings, error: QueueUnavailable) -> Finding:
+    advice = "start it, check MINDALLE_REDIS__URL, its password and the network"
+    if "url" not in settings.redis.model_fields_set:
+        advice = "`mindalle serve` brings its own; for api and worker set MINDALLE_REDIS__URL"
+        return Finding("Redis", "warning", "none answers at the default address", advice)
+    return Finding("Redis", "problem", f"it does not answer: {error.__cause__}", advice)
+
+
+async def _about(redis: Redis) -> AsyncIterator[Finding]:
+    info: dict[str, Any] = await redis.info()
+    kind = "Valkey" if "valkey_version" in info else "Redis"
+    version = info.get("valkey_version", info["redis_version"])
+    yield Finding("Redis", "ok", f"{kind} {version}, noeviction")
+    yield await _persistence(redis, info)
+    yield _memory(info)
+
+
+async def _persistence(redis: Redis, info: dict[str, Any]) -> Finding:
+    if not info.get("aof_enabled"):
+        return Finding(
+            "persistence",
+            "warning",
+            "no append-only file: a restart of Redis loses waiting jobs and results",
+            "CONFIG SET appendonly yes, and in its configuration file",
+        )
+    try:
+        fsync = str((await redis.config_get("appendfsync")).get("appendfsync"))
+    except ResponseError:
+        fsync = "unknown"
+    loses = {"always": "nothing is lost", "everysec": "a power cut may lose a second"}
+    if fsync == "no":
+        return Finding(
+            "persistence", "warning", "appendfsync no", "CONFIG SET appendfsync everysec"
+        )
+    found = f"append-only file, appendfsync {fsync}"
+    return Finding("persistence", "ok", ": ".join(filter(None, (found, loses.get(fsync)))))
+
+
+def _memory(info: dict[str, Any]) -> Finding:
+    used, limit = int(info["used_memory"]), int(info.get("maxmemory", 0))
+    found = f"{used / 1e6:.0f} MB used"
+    if limit and used > _FULL * limit:
+        return Finding(
+            "Redis memory",
+            "warning",
+            f"{found} of {limit / 1e6:.0f} MB: when it is full, new jobs get 503",
+            "raise maxmemory, or lower MINDALLE_QUEUE__RESULT_TTL_S",
+        )
+    limited = f"{found}, limit {limit / 1e6:.0f} MB" if limit else found
+    return Finding("Redis memory", "ok", limited)
+
+
+def model(settings: Settings) -> list[Finding]:
+    """Weights and device, where a worker could run."""
+    if importlib.util.find_spec("torch") is None:
+        return [
+            Finding(
+                "worker",
+                "skipped",
+                "torch is not installed: the API can run here, a worker can't",
+                "for a worker: pip install 'mindalle-serve[worker]'",
+            )
+        ]
+    from service.doctor.model import examine_model  # noqa: PLC0415 - loads torch
+
+    return examine_model(settings)

@@ -1,0 +1,100 @@
+"""The doctor's look at what a worker needs: weights, device, memory, rows that fit.
+
+Loads no weights: it reads files' checksums and counts parameters of a model without memory.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from models.errors import CheckpointError
+from models.files.checkpoint import open_checkpoint
+from models.files.weights import on_meta
+from models.pipeline import WEIGHTS_FOLDER, LoadOptions
+from models.presets import Preset, UnknownPresetError, get_preset
+from models.stage2.transformer import Transformer
+from service.doctor.checks import Finding
+from service.errors import StartRefused
+from service.settings import Settings
+from service.worker.model_host import default_rows, load_options
+
+
+def examine_model(settings: Settings) -> list[Finding]:
+    """Findings on the model that a worker with these settings would load."""
+    try:
+        preset = get_preset(settings.model)
+    except UnknownPresetError as error:
+        return [Finding("weights", "problem", str(error), "correct MINDALLE_MODEL")]
+    weights, preset = _weights(preset, settings.worker.checkpoint)
+    try:
+        options = load_options(settings.worker)
+    except StartRefused as error:
+        advice = "set MINDALLE_WORKER__DEVICE to auto, or install the driver of the device"
+        return [weights, Finding("device", "problem", str(error), advice)]
+    return [weights, _device(options), _rows(settings, preset, options)]
+
+
+def _weights(preset: Preset, checkpoint: Path | None) -> tuple[Finding, Preset]:
+    """The finding, and the preset as the folder's own configuration has it."""
+    folder = checkpoint
+    if folder is None:
+        if preset.weights == "random":
+            return Finding("weights", "ok", f"{preset.name} makes its own"), preset
+        if preset.weights is None:
+            found = f"{preset.name} ships no weights and no folder is set"
+            advice = "download its official checkpoint and set MINDALLE_WORKER__CHECKPOINT"
+            return Finding("weights", "problem", found, advice), preset
+        folder = WEIGHTS_FOLDER / preset.weights
+    try:
+        opened = open_checkpoint(folder, verify_sha256=True)
+    except CheckpointError as error:
+        advice = "fetch the folder again; `mindalle convert` makes one from an official checkpoint"
+        return Finding("weights", "problem", str(error), advice), preset
+    checked = "every checksum right" if opened.layout == "converted" else "not verified"
+    found = f"{folder}: {opened.layout} layout, {checked}, licence {opened.preset.licence}"
+    if opened.layout == "converted":
+        return Finding("weights", "ok", found), opened.preset
+    advice = "`mindalle convert` makes a folder with checksums, which also loads faster"
+    return Finding("weights", "warning", found, advice), opened.preset
+
+
+def _device(options: LoadOptions) -> Finding:
+    device = options.device
+    number = str(options.dtype).removeprefix("torch.")
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        name = torch.cuda.get_device_name(device)
+        found = f"{name}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free, {number}"
+        return Finding("device", "ok", found)
+    found = f"{device} with {torch.get_num_threads()} threads, {number}"
+    if torch.cuda.is_available():
+        return Finding("device", "warning", found, "a GPU is there: MINDALLE_WORKER__DEVICE=auto")
+    return Finding("device", "ok", found)
+
+
+def _rows(settings: Settings, preset: Preset, options: LoadOptions) -> Finding:
+    config, number_bytes = preset.stage2, options.dtype.itemsize
+    stage2 = on_meta(lambda: Transformer(config))
+    weight_bytes = sum(parameter.numel() for parameter in stage2.parameters()) * number_bytes
+    rows = settings.worker.rows or default_rows(
+        options.device, config, number_bytes, reserved_bytes=weight_bytes
+    )
+    row_bytes = 2 * config.n_layers * config.embed_dim * config.num_positions * number_bytes
+    needed, free = weight_bytes + rows * row_bytes, _free_bytes(options.device)
+    found = (
+        f"{rows} rows of {row_bytes / 1e6:.1f} MB and {weight_bytes / 1e6:.0f} MB of weights: "
+        f"{needed / 1e9:.1f} of {free / 1e9:.1f} GB free"
+    )
+    if needed > 0.9 * free:
+        return Finding("memory", "problem", found, "lower MINDALLE_WORKER__ROWS")
+    return Finding("memory", "ok", found)
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

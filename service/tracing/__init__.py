@@ -1,0 +1,1 @@
+"""Traces of requests and jobs; nothing where OpenTelemetry is not installed."""

@@ -1,0 +1,1 @@
+"""Which jobs this worker holds, and how it keeps them."""

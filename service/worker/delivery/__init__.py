@@ -1,0 +1,1 @@
+"""What became of a run goes to the queue."""

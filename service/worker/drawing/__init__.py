@@ -1,0 +1,1 @@
+"""Runs on one batch, stepped together. Knows no Redis."""

@@ -1,0 +1,152 @@
+"""Turns what the worker's parts tell into metrics, and measures its rate.
+
+Called from several threads: the metrics are thread-safe. Knows no queue and no model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import get_args
+
+from service.broker.sweep import Swept
+from service.metrics import OUTCOMES, STAGES, WorkerMetrics
+from service.worker.drawing.engine_events import (
+    Crashed,
+    Drawn,
+    Entered,
+    LeaveReason,
+    Left,
+    OutOfMemory,
+    StepReport,
+)
+
+_OOM_WINDOW_S = 600.0
+_MANY_OOMS = 3
+_RATE_S = 30.0  # time constant of the measured rate
+
+
+class Meter:
+    """Metrics of one worker for one model, with the labels already filled in."""
+
+    def __init__(self, metrics: WorkerMetrics, model: str) -> None:
+        self._metrics = metrics
+        self._stages = {stage: metrics.stage_seconds.labels(model, stage) for stage in STAGES}
+        self._outcomes = {outcome: metrics.jobs.labels(model, outcome) for outcome in OUTCOMES}
+        self._left = {reason: metrics.rows_left_early.labels(model, reason)
+                      for reason in get_args(LeaveReason)}  # fmt: skip
+        self._wasted = metrics.wasted_codes.labels(model)
+        self._images = metrics.images.labels(model)
+        self._job_seconds = metrics.end_to_end_seconds.labels(model)
+        self._queue_wait = metrics.queue_wait_seconds.labels(model)
+        self._step_seconds = metrics.step_seconds.labels(model)
+        self._rows_total = metrics.rows_total.labels(model)
+        self._rows_busy = metrics.rows_busy.labels(model)
+        self._fill = metrics.batch_fill.labels(model)
+        self._batch_jobs = metrics.batch_jobs.labels(model)
+        self._joins = metrics.joins.labels(model)
+        self._codes = metrics.codes.labels(model)
+        self._finishing = metrics.finishing_images.labels(model)
+        self._leases_lost = metrics.leases_lost_here.labels(model)
+        self._crashes = metrics.batch_crashes.labels(model)
+        self._ooms = metrics.out_of_memory.labels(model)
+        self._oom_times: deque[float] = deque(maxlen=_MANY_OOMS)
+        self._num_drawn = 0
+        self._rate, self._rated_at, self._rated_num = 0.0, time.monotonic(), 0
+
+    def stage(self, stage: str, seconds: float) -> None:
+        """One call of a stage other than a step."""
+        self._stages[stage].observe(seconds)
+
+    def step(self, report: StepReport, num_rows: int) -> None:
+        """One step of the engine, with `num_rows` in all."""
+        if report.seconds is not None:
+            self._step_seconds.observe(report.seconds)
+            self._fill.observe(report.num_rows / num_rows)
+            self._batch_jobs.observe(report.num_runs)
+            self._codes.inc(report.num_codes)
+            self._metrics.last_step_time.set(time.time())
+        for event in report.events:
+            self._event(event)
+
+    def _event(self, event: object) -> None:
+        match event:
+            case Entered():
+                self._joins.inc(event.is_join)
+                self._codes.inc(event.num_candidates)
+                if event.prefill_s is not None:
+                    self.stage("prefill", event.prefill_s)
+            case Drawn():
+                self._num_drawn += len(event.candidates)
+            case Left():
+                self._left_early(event.reason, event.num_rows, event.num_codes)
+            case Crashed():
+                self._crashes.inc()
+                self._left_early("crashed", event.num_rows, event.num_codes)
+            case OutOfMemory():
+                self.rows(event.num_rows)
+                self.out_of_memory()
+            case _:
+                pass
+
+    def _left_early(self, reason: LeaveReason, num_rows: int, num_codes: int) -> None:
+        self._left[reason].inc(num_rows)
+        self._wasted.inc(num_codes)
+
+    def rows(self, num_rows: int) -> None:
+        """How many rows the batch has."""
+        self._rows_total.set(num_rows)
+
+    def out_of_memory(self) -> None:
+        """The device's memory was too small for a step or a picture."""
+        self._ooms.inc()
+        self._oom_times.append(time.monotonic())
+
+    def watch(self, num_busy: Callable[[], int], num_finishing: Callable[[], int]) -> None:
+        """Ask these at each scrape: rows in use, candidates between last code and file."""
+        self._rows_busy.set_function(num_busy)
+        self._finishing.set_function(num_finishing)
+
+    def claimed(self, queue_wait_s: float) -> None:
+        """A job came from the queue."""
+        self._queue_wait.observe(queue_wait_s)
+
+    def lost(self) -> None:
+        """A claim was gone when it was renewed or committed."""
+        self._leases_lost.inc()
+
+    def swept(self, swept: Swept) -> None:
+        """What a sweep took back or ended."""
+        swept.count(self._metrics.sweep)
+
+    def buried(self) -> None:
+        """A job that crashed here once too often became a dead letter."""
+        self._metrics.sweep.dead_lettered.inc()
+
+    def late(self, num_jobs: int) -> None:
+        """Jobs that were to be claimed had passed their deadline."""
+        self._metrics.sweep.expired.inc(num_jobs)
+
+    def ended(self, outcome: str, *, num_images: int, seconds: float) -> None:
+        """A job ended here."""
+        self._outcomes[outcome].inc()
+        self._images.inc(num_images)
+        if outcome == "succeeded":
+            self._job_seconds.observe(seconds)
+
+    @property
+    def runs_out_of_memory(self) -> bool:
+        """True when the memory was too small several times within ten minutes."""
+        times = self._oom_times
+        return len(times) == _MANY_OOMS and time.monotonic() - times[0] < _OOM_WINDOW_S
+
+    def candidates_per_s(self, is_busy: bool) -> float:
+        """Rate at which candidates are drawn, of the last half minute of work."""
+        now = time.monotonic()
+        elapsed, drawn = now - self._rated_at, self._num_drawn - self._rated_num
+        self._rated_at, self._rated_num = now, self._num_drawn
+        if elapsed > 0 and (is_busy or drawn):
+            share = min(1.0, elapsed / _RATE_S) if self._rate else 1.0
+            self._rate += share * (drawn / elapsed - self._rate)
+        return round(self._rate, 3)
