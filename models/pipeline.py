@@ -18,13 +18,15 @@ import torch.nn.functional as F
 from tokenizers.implementations.char_level_bpe import CharBPETokenizer
 from torch import Tensor, nn
 
+from models.configs import Preset
 from models.drawing.cuda_graphs import GraphedStage2
 from models.drawing.generate import Batch, Shapes, Stage2, run_to_end
 from models.drawing.sampling import RowParams
-from models.drawing.shapes import exact_shapes
+from models.drawing.shapes import exact_shapes, keeps_bits
 from models.errors import MissingFileError
 from models.files import checkpoint as checkpoints
-from models.presets import Preset, get_preset
+from models.files.weights import on_meta
+from models.presets import get_preset
 from models.rerank import clip_files
 from models.rerank.clip import ClipScorer, rank
 from models.stage1.vqgan import VQGAN
@@ -134,6 +136,10 @@ class Pipeline:
         if self.options.graphs and self.options.device.type == "cuda":
             stage2 = GraphedStage2(self.stage2)
         return Batch(stage2, capacity, self._shapes[capacity])
+
+    def keeps_bits(self, shapes: Shapes, num_threads: int) -> bool:
+        """Whether a CPU may step on `num_threads` at times, at these shapes."""
+        return keeps_bits(self.stage2, shapes, num_threads)
 
     @torch.inference_mode()
     def pixels(self, codes: Tensor) -> Tensor:
@@ -256,6 +262,12 @@ def _from_folder(folder: Path, options: LoadOptions) -> Pipeline:
         tokenizer=checkpoints.load_tokenizer(opened),
         scorer=clip_files.load(clip, folder, options.device) if clip else None,
     )
+
+
+def num_weights(preset: Preset) -> int:
+    """How many numbers stage 2 has; nothing is loaded."""
+    stage2 = on_meta(lambda: Transformer(preset.stage2))
+    return sum(parameter.numel() for parameter in stage2.parameters())
 
 
 def load_random(preset: Preset, options: LoadOptions) -> Pipeline:

@@ -1,128 +1,15 @@
-"""Model shapes and the named presets, as data.
-
-Knows no torch, so that the API process can read it. What the numbers mean is in the model files;
-names of the fields follow the official checkpoints' config.yaml where one exists.
-"""
+"""The named presets, as data. Knows no torch, so that the API process can read it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-PrefixKind = Literal["text", "class", "none"]
-
-
-@dataclass(frozen=True, slots=True)
-class Stage1Config:
-    """Shape of a VQGAN (Esser et al. 2021): pixels ↔ a grid of codes.
-
-    `patch_size` p > 1 folds each p×p block of pixels into channels before the encoder and unfolds
-    it after the decoder; the official models have 1. `norm_groups` is 32 in all official models.
-    """
-
-    embed_dim: int = 256
-    n_embed: int = 16384
-    z_channels: int = 256
-    resolution: int = 256
-    in_channels: int = 3
-    out_ch: int = 3
-    ch: int = 128
-    ch_mult: tuple[int, ...] = (1, 1, 2, 2, 4)
-    num_res_blocks: int = 2
-    attn_resolutions: tuple[int, ...] = (16,)
-    pdrop: float = 0.0
-    patch_size: int = 1
-    norm_groups: int = 32
-
-    @property
-    def grid_size(self) -> int:
-        """Codes per side."""
-        return (self.resolution // self.patch_size) >> (len(self.ch_mult) - 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Stage2Config:
-    """Shape of the transformer over codes; `prefix` says what stands before the first code."""
-
-    prefix: PrefixKind = "text"
-    embed_dim: int = 1536
-    n_layers: int = 42
-    n_heads: int = 24
-    vocab_size_img: int = 16384
-    ctx_len_img: int = 256
-    vocab_size_txt: int = 16384
-    ctx_len_txt: int = 64
-    n_classes: int = 0
-    mlp_bias: bool = True
-    attn_bias: bool = True
-    gelu_use_approx: bool = False
-    embd_pdrop: float = 0.0
-    resid_pdrop: float = 0.0
-    attn_pdrop: float = 0.0
-
-    @property
-    def prefix_len(self) -> int:
-        """Positions that stand before the first code: the text, or one start-of-sequence."""
-        return self.ctx_len_txt if self.prefix == "text" else 1
-
-    @property
-    def num_positions(self) -> int:
-        """Cache positions a row needs; the last code is drawn but never fed back."""
-        return self.prefix_len + self.ctx_len_img - 1
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one attention head."""
-        return self.embed_dim // self.n_heads
-
-
-@dataclass(frozen=True, slots=True)
-class ClipConfig:
-    """Which open_clip model re-ranks; `weights` is a file inside the checkpoint folder.
-
-    `config` names an open_clip JSON config inside the checkpoint folder, for models that open_clip
-    does not know by name.
-    """
-
-    model_name: str
-    weights: str
-    config: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingDefaults:
-    """What a request gets when it names nothing else."""
-
-    temperature: float = 1.0
-    top_k: int | None = 256
-    top_p: float | None = None
-    num_candidates: int = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """A model by name: shapes, how it is sampled, where its weights lie and under which licence.
-
-    `weights` is a folder below models/weights, `None` for a checkpoint that the operator brings, or
-    "random" for seeded random weights built in memory.
-    """
-
-    name: str
-    description: str
-    licence: str
-    stage1: Stage1Config
-    stage2: Stage2Config
-    clip: ClipConfig | None = None
-    sampling: SamplingDefaults = SamplingDefaults()
-    weights: str | None = None
-
+from models.configs import ClipConfig, Preset, SamplingDefaults, TransformerConfig, VQGANConfig
 
 _OFFICIAL_CLIP = ClipConfig(model_name="ViT-B-32-quickgelu", weights="clip/ViT-B-32.pt")
 _OFFICIAL_LICENCE = "CC-BY-NC-SA-4.0"
 
 # Odd sizes and switches on purpose: what a test passes on these, it passes on options that the
 # large models leave at their defaults.
-_TINY_STAGE1 = Stage1Config(
+_TINY_STAGE1 = VQGANConfig(
     embed_dim=8,
     n_embed=64,
     z_channels=32,
@@ -132,7 +19,7 @@ _TINY_STAGE1 = Stage1Config(
     num_res_blocks=1,
     attn_resolutions=(4,),
 )
-_TINY_STAGE2 = Stage2Config(
+_TINY_STAGE2 = TransformerConfig(
     embed_dim=32,
     n_layers=2,
     n_heads=2,
@@ -144,7 +31,7 @@ _TINY_STAGE2 = Stage2Config(
 _TINY_SAMPLING = SamplingDefaults(top_k=32, num_candidates=4)
 
 
-def _tiny(name: str, what: str, stage2: Stage2Config) -> Preset:
+def _tiny(name: str, what: str, stage2: TransformerConfig) -> Preset:
     return Preset(
         name=name,
         description=f"Seeded random weights for tests: {what}",
@@ -161,29 +48,29 @@ _ALL = (
         name="mindalle-1.3b",
         description="minDALL-E: text to 256×256 pixels, 1.3B parameters",
         licence=_OFFICIAL_LICENCE,
-        stage1=Stage1Config(),
-        stage2=Stage2Config(),
+        stage1=VQGANConfig(),
+        stage2=TransformerConfig(),
         clip=_OFFICIAL_CLIP,
     ),
     Preset(
         name="mindalle-imagenet-class",
         description="minDALL-E fine-tuned on ImageNet: one of 1000 classes to 256×256 pixels",
         licence=_OFFICIAL_LICENCE,
-        stage1=Stage1Config(),
-        stage2=Stage2Config(prefix="class", n_classes=1000, vocab_size_txt=0, ctx_len_txt=0),
+        stage1=VQGANConfig(),
+        stage2=TransformerConfig(prefix="class", n_classes=1000, vocab_size_txt=0, ctx_len_txt=0),
     ),
     Preset(
         name="mindalle-imagenet-uncond",
         description="minDALL-E fine-tuned on ImageNet: 256×256 pixels without a prompt",
         licence=_OFFICIAL_LICENCE,
-        stage1=Stage1Config(),
-        stage2=Stage2Config(prefix="none", vocab_size_txt=0, ctx_len_txt=0),
+        stage1=VQGANConfig(),
+        stage2=TransformerConfig(prefix="none", vocab_size_txt=0, ctx_len_txt=0),
     ),
     Preset(
         name="emoji",
         description="A small minDALL-E trained from scratch on free emoji art: 64×64 pixels",
         licence="Apache-2.0",
-        stage1=Stage1Config(
+        stage1=VQGANConfig(
             embed_dim=16,
             n_embed=1024,
             z_channels=128,
@@ -195,7 +82,7 @@ _ALL = (
             patch_size=2,
             norm_groups=16,
         ),
-        stage2=Stage2Config(
+        stage2=TransformerConfig(
             embed_dim=256,
             n_layers=6,
             n_heads=4,
@@ -214,7 +101,7 @@ _ALL = (
     _tiny(
         "tiny-class",
         "class prefix, approximate GELU, no MLP bias",
-        Stage2Config(
+        TransformerConfig(
             prefix="class",
             embed_dim=40,
             n_layers=2,
@@ -231,7 +118,7 @@ _ALL = (
     _tiny(
         "tiny-uncond",
         "no prompt, no attention bias",
-        Stage2Config(
+        TransformerConfig(
             prefix="none",
             embed_dim=32,
             n_layers=3,

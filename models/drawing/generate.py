@@ -127,7 +127,7 @@ class Batch:
             InvalidSamplingError: likewise.
         """
         for row_params in params:
-            row_params.validate(self.stage2.vocab_size)
+            row_params.validate((self.stage2.vocab_size,))
         rows = [row for row, drawn in enumerate(self._drawn) if drawn == 0][: len(params)]
         if len(rows) < len(params):
             raise BatchFullError(f"{len(params)} rows asked for, {len(rows)} free")

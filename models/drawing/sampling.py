@@ -42,8 +42,8 @@ class RowParams:
     top_k: int | None = None
     top_p: float | None = None
 
-    def validate(self, vocab_size: int) -> None:
-        """Refuse what has no meaning.
+    def validate(self, vocab_sizes: Sequence[int]) -> None:
+        """Refuse what has no meaning for codes of these vocabularies, one per depth.
 
         Raises:
             InvalidSamplingError: naming the field.
@@ -56,8 +56,9 @@ class RowParams:
             raise InvalidSamplingError(
                 "temperature", f"must be a number above 0, not {self.temperature}"
             )
-        if self.top_k is not None and not 1 <= self.top_k <= vocab_size:
-            raise InvalidSamplingError("top_k", f"must be in 1..{vocab_size}, not {self.top_k}")
+        if self.top_k is not None and not 1 <= self.top_k <= max(vocab_sizes):
+            most = max(vocab_sizes)
+            raise InvalidSamplingError("top_k", f"must be in 1..{most}, not {self.top_k}")
         if self.top_p is not None and not 0 <= self.top_p <= 1:
             raise InvalidSamplingError("top_p", f"must be in 0..1, not {self.top_p}")
 

@@ -12,11 +12,11 @@ from typing import Literal
 
 import torch
 
+from models.configs import PrefixKind, Preset
 from models.errors import MissingFileError
 from models.files import config, shards
 from models.files.official import OfficialWeights
 from models.files.weights import WeightSource, fill, on_meta
-from models.presets import PrefixKind, Preset
 from models.stage1.vqgan import VQGAN
 from models.stage2.transformer import Transformer
 from models.tokenizer import Tokenizer

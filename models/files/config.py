@@ -13,18 +13,18 @@ from typing import Any
 
 import yaml
 
-from models.drawing.sampling import InvalidSamplingError, RowParams
-from models.errors import ConfigError, MissingFileError
-from models.files.config_schema import check
-from models.presets import (
-    PRESETS,
+from models.configs import (
     ClipConfig,
     PrefixKind,
     Preset,
     SamplingDefaults,
-    Stage1Config,
-    Stage2Config,
+    TransformerConfig,
+    VQGANConfig,
 )
+from models.drawing.sampling import InvalidSamplingError, RowParams
+from models.errors import ConfigError, MissingFileError
+from models.files.config_schema import check
+from models.presets import PRESETS
 
 CONFIG_NAME = "config.yaml"
 _CODEC_KEYS = ("embed_dim", "n_embed")
@@ -103,16 +103,16 @@ def document(preset: Preset) -> dict[str, Any]:
     return out
 
 
-def _stage1(values: dict[str, Any]) -> Stage1Config:
+def _stage1(values: dict[str, Any]) -> VQGANConfig:
     hparams = dict(values["hparams"])
     if hparams.pop("double_z"):
         raise ConfigError("stage1.hparams.double_z: true is not supported")
     for key in ("ch_mult", "attn_resolutions"):
         hparams[key] = tuple(hparams[key])
-    return Stage1Config(**{key: values[key] for key in _CODEC_KEYS}, **hparams)
+    return VQGANConfig(**{key: values[key] for key in _CODEC_KEYS}, **hparams)
 
 
-def _stage2(values: dict[str, Any]) -> Stage2Config:
+def _stage2(values: dict[str, Any]) -> TransformerConfig:
     hparams = dict(values["hparams"])
     n_dense = hparams.pop("n_dense_layers")
     if n_dense not in (None, hparams["n_layers"]):
@@ -121,12 +121,12 @@ def _stage2(values: dict[str, Any]) -> Stage2Config:
     n_classes = hparams.pop("n_classes") or 0
     if values["type"] == "transformer1d":
         features = {key: values[key] for key in _FEATURE_KEYS}
-        return Stage2Config(prefix="text", **features, **hparams)
+        return TransformerConfig(prefix="text", **features, **hparams)
     has_classes = bool(values["use_cls_cond"])
     if has_classes and n_classes < 1:
         raise ConfigError("stage2.hparams.n_classes: needed where use_cls_cond is true")
     hparams["ctx_len_txt"] = 0
-    return Stage2Config(
+    return TransformerConfig(
         prefix="class" if has_classes else "none",
         n_classes=n_classes if has_classes else 0,
         vocab_size_img=values["vocab_size_img"],
@@ -135,7 +135,9 @@ def _stage2(values: dict[str, Any]) -> Stage2Config:
     )
 
 
-def _check_consistency(values: dict[str, Any], stage1: Stage1Config, stage2: Stage2Config) -> None:
+def _check_consistency(
+    values: dict[str, Any], stage1: VQGANConfig, stage2: TransformerConfig
+) -> None:
     context_length = values["dataset"]["context_length"]
     depth = 2 ** (len(stage1.ch_mult) - 1) * stage1.patch_size
     rules = (
@@ -172,7 +174,7 @@ def _check_consistency(values: dict[str, Any], stage1: Stage1Config, stage2: Sta
             raise ConfigError(message)
 
 
-def _sampling(values: dict[str, Any] | None, config: Stage2Config) -> SamplingDefaults:
+def _sampling(values: dict[str, Any] | None, config: TransformerConfig) -> SamplingDefaults:
     """What the document says, else the official defaults.
 
     The official top_k means the whole vocabulary where that is smaller.
@@ -183,13 +185,13 @@ def _sampling(values: dict[str, Any] | None, config: Stage2Config) -> SamplingDe
         given = replace(given, top_k=min(official.top_k, vocab_size))
     row = RowParams(0, temperature=given.temperature, top_k=given.top_k, top_p=given.top_p)
     try:
-        row.validate(vocab_size)
+        row.validate(config.vocab_sizes)
     except InvalidSamplingError as error:
         raise ConfigError(f"sampling.{error}") from None
     return given
 
 
-def _known_preset(stage1: Stage1Config, stage2: Stage2Config) -> Preset | None:
+def _known_preset(stage1: VQGANConfig, stage2: TransformerConfig) -> Preset | None:
     """The official preset with these shapes, for what an official config.yaml doesn't say."""
     for preset in PRESETS.values():
         if preset.weights is None and (preset.stage1, preset.stage2) == (stage1, stage2):
@@ -197,7 +199,7 @@ def _known_preset(stage1: Stage1Config, stage2: Stage2Config) -> Preset | None:
     return None
 
 
-def _stage1_document(config: Stage1Config) -> dict[str, Any]:
+def _stage1_document(config: VQGANConfig) -> dict[str, Any]:
     hparams = {key: value for key, value in asdict(config).items() if key not in _CODEC_KEYS}
     for key in ("ch_mult", "attn_resolutions"):
         hparams[key] = list(hparams[key])
@@ -205,7 +207,7 @@ def _stage1_document(config: Stage1Config) -> dict[str, Any]:
     return {"type": "vqgan", **codec, "hparams": {"double_z": False, **hparams}}
 
 
-def _stage2_document(config: Stage2Config) -> dict[str, Any]:
+def _stage2_document(config: TransformerConfig) -> dict[str, Any]:
     hparams = asdict(config)
     out: dict[str, Any] = {"type": _TYPES[hparams.pop("prefix")]}
     features = {key: hparams.pop(key) for key in _FEATURE_KEYS}

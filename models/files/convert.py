@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from models.configs import Preset
 from models.errors import CheckpointError, MissingFileError
 from models.files import config
 from models.files.checkpoint import (
@@ -25,7 +26,6 @@ from models.files.checkpoint import (
 )
 from models.files.shards import ShardWriter, sha256, verify
 from models.files.weights import on_meta, shapes
-from models.presets import Preset
 from models.stage1.vqgan import VQGAN
 from models.stage2.transformer import Transformer
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from models.configs import PrefixKind
 from models.errors import KeyMismatchError, KeyReport, Shape
 from models.files.pickles import read_state_dict
-from models.presets import PrefixKind
 
 _LIGHTNING_STAGES = ("stage1.", "stage2.")
 _QKV = ("query", "key", "value")

@@ -17,14 +17,15 @@ from pathlib import Path
 
 import torch
 
+from models.configs import Preset, TransformerConfig, VQGANConfig
 from models.measure import machine
 from models.measure.stopwatch import BaselineTimes, Result, measure
 from models.pipeline import LoadOptions, Pipeline, load, load_random
-from models.presets import PRESETS, Preset, Stage1Config, Stage2Config
+from models.presets import PRESETS
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # For shapes that no official codec fits: its grid fits none, so no pixels are measured.
-_NO_CODEC = Stage1Config(ch=32, ch_mult=(1,), z_channels=32, num_res_blocks=1, attn_resolutions=())
+_NO_CODEC = VQGANConfig(ch=32, ch_mult=(1,), z_channels=32, num_res_blocks=1, attn_resolutions=())
 _SHAPE = ("layers", "width", "heads", "text", "image", "vocab")
 
 
@@ -88,7 +89,7 @@ def _subject(args: argparse.Namespace) -> Subject:
         return Subject(load("", args.checkpoint).preset, args.checkpoint)
     if args.preset:
         return Subject(PRESETS[args.preset], None)
-    stage2 = Stage2Config(
+    stage2 = TransformerConfig(
         prefix="text" if args.text else "none",
         embed_dim=args.width,
         n_layers=args.layers,
@@ -99,7 +100,7 @@ def _subject(args: argparse.Namespace) -> Subject:
         ctx_len_txt=args.text,
     )
     name = f"{args.layers}x{args.width}"
-    official = Stage1Config(n_embed=args.vocab)
+    official = VQGANConfig(n_embed=args.vocab)
     stage1 = official if official.grid_size**2 == args.image else _NO_CODEC
     description = "random weights of a given shape"
     return Subject(Preset(name, description, "none", stage1, stage2), None)

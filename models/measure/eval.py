@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from models.configs import SamplingDefaults
 from models.pipeline import Pipeline, load
-from models.presets import SamplingDefaults
 from models.rerank.clip import ClipScorer
 from models.train.data.captions import Variant
 from models.train.data.emoji import DataSet, open_data

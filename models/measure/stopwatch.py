@@ -15,11 +15,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from models.configs import TransformerConfig
 from models.drawing.sampling import Filters, RowParams, draw
 from models.measure import machine
 from models.measure.baselines import ConcatenatingCache, recomputed_logits
 from models.pipeline import Pipeline
-from models.presets import Stage2Config
 from models.rerank.clip import CHUNK
 from models.stage2.transformer import Prefix, Transformer
 
@@ -130,11 +130,11 @@ def integrated(times: dict[int, float]) -> float:
     return total
 
 
-def _top_k(config: Stage2Config) -> int:
+def _top_k(config: TransformerConfig) -> int:
     return min(256, config.vocab_size_img)  # minDALL-E's default
 
 
-def random_prefix(config: Stage2Config, count: int) -> Tensor:
+def random_prefix(config: TransformerConfig, count: int) -> Tensor:
     """Prefix ids [count, N] of the kind that the model takes."""
     sizes = {"text": config.vocab_size_txt, "class": config.n_classes, "none": 1}
     return torch.randint(sizes[config.prefix], (count, config.prefix_len))

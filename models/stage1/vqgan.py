@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.presets import Stage1Config
+from models.configs import VQGANConfig
 
 
-def group_norm(channels: int, config: Stage1Config) -> nn.GroupNorm:
+def group_norm(channels: int, config: VQGANConfig) -> nn.GroupNorm:
     """The one normalisation of this model."""
     return nn.GroupNorm(config.norm_groups, channels, eps=1e-6)
 
@@ -26,7 +26,7 @@ def group_norm(channels: int, config: Stage1Config) -> nn.GroupNorm:
 class ResBlock(nn.Module):
     """Two normalised 3×3 convolutions beside a shortcut."""
 
-    def __init__(self, in_ch: int, out_ch: int, config: Stage1Config) -> None:
+    def __init__(self, in_ch: int, out_ch: int, config: VQGANConfig) -> None:
         super().__init__()
         self.norm1 = group_norm(in_ch, config)
         self.conv1 = nn.Conv2d(in_ch, out_ch, 3, padding=1)
@@ -44,7 +44,7 @@ class ResBlock(nn.Module):
 class AttnBlock(nn.Module):
     """Single-head self-attention over all positions of the feature map."""
 
-    def __init__(self, channels: int, config: Stage1Config) -> None:
+    def __init__(self, channels: int, config: VQGANConfig) -> None:
         super().__init__()
         self.norm = group_norm(channels, config)
         self.q = nn.Conv2d(channels, channels, 1)
@@ -89,7 +89,7 @@ class Level(nn.Module):
     downsample: Downsample
     upsample: Upsample
 
-    def __init__(self, channels: list[int], has_attn: bool, config: Stage1Config) -> None:
+    def __init__(self, channels: list[int], has_attn: bool, config: VQGANConfig) -> None:
         super().__init__()
         pairs = list(pairwise(channels))
         self.block = nn.ModuleList(ResBlock(a, b, config) for a, b in pairs)
@@ -106,7 +106,7 @@ class Level(nn.Module):
 class Mid(nn.Module):
     """The bottom of encoder and decoder: block, attention, block."""
 
-    def __init__(self, channels: int, config: Stage1Config) -> None:
+    def __init__(self, channels: int, config: VQGANConfig) -> None:
         super().__init__()
         self.block_1 = ResBlock(channels, channels, config)
         self.attn_1 = AttnBlock(channels, config)
@@ -117,14 +117,14 @@ class Mid(nn.Module):
         return h
 
 
-def _has_attn(level: int, config: Stage1Config) -> bool:
+def _has_attn(level: int, config: VQGANConfig) -> bool:
     return config.resolution // config.patch_size // 2**level in config.attn_resolutions
 
 
 class Encoder(nn.Module):
     """Pixels in [-1, 1] [B, 3, H, W] → features [B, z_channels, h, w]."""
 
-    def __init__(self, config: Stage1Config) -> None:
+    def __init__(self, config: VQGANConfig) -> None:
         super().__init__()
         widths = [config.ch * mult for mult in config.ch_mult]
         self.patch_size = config.patch_size
@@ -155,7 +155,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Features [B, z_channels, h, w] → pixels around [-1, 1] [B, 3, H, W], not clamped."""
 
-    def __init__(self, config: Stage1Config) -> None:
+    def __init__(self, config: VQGANConfig) -> None:
         super().__init__()
         widths = [config.ch * mult for mult in config.ch_mult]
         self.patch_size = config.patch_size
@@ -186,7 +186,7 @@ class Decoder(nn.Module):
 class Quantizer(nn.Module):
     """The codebook: features ↔ indices of their nearest vectors (squared Euclidean, float32)."""
 
-    def __init__(self, config: Stage1Config) -> None:
+    def __init__(self, config: VQGANConfig) -> None:
         super().__init__()
         self.embedding = nn.Embedding(config.n_embed, config.embed_dim)
 
@@ -211,7 +211,7 @@ class VQGAN(nn.Module):
     Shapes: images [B, 3, H, W]; features after `quant_conv` [B, embed_dim, h, w]; codes [B, h, w].
     """
 
-    def __init__(self, config: Stage1Config) -> None:
+    def __init__(self, config: VQGANConfig) -> None:
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.presets import Stage2Config
+from models.configs import TransformerConfig
 
 
 class KVCache:
     """Static cache for `num_rows` rows of `num_positions` positions each."""
 
     def __init__(
-        self, config: Stage2Config, num_rows: int, device: torch.device, dtype: torch.dtype
+        self, config: TransformerConfig, num_rows: int, device: torch.device, dtype: torch.dtype
     ) -> None:
         row = (config.n_heads, config.num_positions, config.head_dim)
         # Zeros, not empty: masked positions are multiplied by weight 0, and 0 times NaN is NaN.

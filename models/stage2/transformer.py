@@ -16,14 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.presets import Stage2Config
+from models.configs import TransformerConfig
 from models.stage2.kv_cache import KVCache
 
 
 class Attention(nn.Module):
     """Multi-head causal self-attention with fused query, key and value."""
 
-    def __init__(self, config: Stage2Config) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.n_heads = config.n_heads
         self.pdrop = config.attn_pdrop
@@ -73,7 +73,7 @@ def attend_one(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
 class Block(nn.Module):
     """Pre-norm attention and MLP, each beside a residual."""
 
-    def __init__(self, config: Stage2Config) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         width = config.embed_dim
         self.ln1 = nn.LayerNorm(width)
@@ -129,7 +129,7 @@ class Transformer(nn.Module):
 
     depth = 1
 
-    def __init__(self, config: Stage2Config) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
         self.num_steps = config.ctx_len_img

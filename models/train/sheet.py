@@ -14,9 +14,9 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from models.configs import SamplingDefaults
 from models.drawing.sampling import RowParams
 from models.pipeline import Picture, Pipeline
-from models.presets import SamplingDefaults
 
 PROMPTS = (
     "heart", "pizza", "cat", "smiling face with sunglasses", "rocket", "apple",

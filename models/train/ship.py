@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from models import pipeline
+from models.configs import SamplingDefaults
 from models.files import convert
-from models.presets import SamplingDefaults, get_preset
+from models.presets import get_preset
 from models.train.bpe import NAME
 from models.train.sheet import write_sheet
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.presets import Stage1Config
+from models.configs import VQGANConfig
 from models.stage1.vqgan import VQGAN
 from models.train.data.captions import Variant
 from models.train.data.emoji import open_data
@@ -49,7 +49,7 @@ class Codebook(nn.Module):
     counts: Tensor
     sums: Tensor
 
-    def __init__(self, config: Stage1Config, decay: float = 0.98) -> None:
+    def __init__(self, config: VQGANConfig, decay: float = 0.98) -> None:
         super().__init__()
         self.decay = decay
         self.register_buffer("counts", torch.ones(config.n_embed))

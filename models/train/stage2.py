@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
+from models.configs import SamplingDefaults
 from models.pipeline import LoadOptions, Pipeline
-from models.presets import SamplingDefaults
 from models.stage2.transformer import Transformer
 from models.train import codes as code_table
 from models.train.data.emoji import DataSet, open_data

@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from models.configs import Preset
 from models.files import checkpoint as checkpoints
-from models.presets import Preset, get_preset
+from models.presets import get_preset
 from models.stage1.vqgan import VQGAN
 from models.stage2.transformer import Transformer
 from models.tokenizer import Tokenizer

@@ -10,18 +10,20 @@ from dataclasses import replace
 
 import torch
 
+from models.configs import PrefixKind, TransformerConfig
 from models.errors import KeyReport
 from models.files import checkpoint as checkpoints
 from models.files.checkpoint import Checkpoint
 from models.files.official import upstream_shapes
 from models.files.weights import shapes
-from models.presets import PrefixKind, Stage2Config
 from models.stage2.transformer import Transformer
 
 _FRESH = ("head.", "sos.")
 
 
-def without_text(config: Stage2Config, prefix: PrefixKind, n_classes: int = 0) -> Stage2Config:
+def without_text(
+    config: TransformerConfig, prefix: PrefixKind, n_classes: int = 0
+) -> TransformerConfig:
     """The same transformer behind another prefix."""
     classes = n_classes if prefix == "class" else 0
     return replace(config, prefix=prefix, n_classes=classes, vocab_size_txt=0, ctx_len_txt=0)

@@ -5,7 +5,8 @@ For models whose workers come on demand. Loads no weights and no torch.
 
 from __future__ import annotations
 
-from models.presets import PRESETS, Preset
+from models.configs import Preset
+from models.presets import PRESETS
 from service.broker.workers import ModelCard
 from service.errors import StartRefused
 
@@ -14,23 +15,23 @@ _MAX_CANDIDATES = 96  # a job that is larger than a worker's rows enters in part
 
 def preset_card(preset: Preset) -> ModelCard:
     """The card; a checkpoint of the operator's own may differ, and its worker then says so."""
-    side = preset.stage1.resolution
-    stage2, sampling = preset.stage2, preset.sampling
+    width, height = preset.size
+    sampling = preset.sampling
     return ModelCard(
         model=preset.name,
         licence=preset.licence,
-        size=f"{side}x{side}",
-        prompt_len=stage2.prefix_len,
-        prompt_kind=stage2.prefix,
+        size=f"{width}x{height}",
+        prompt_len=preset.prompt_len,
+        prompt_kind=preset.prompt_kind,
         max_candidates=_MAX_CANDIDATES,
         default_num_candidates=sampling.num_candidates,
-        vocab_size=stage2.vocab_size_img,
-        num_steps=stage2.ctx_len_img,
+        vocab_size=max(preset.vocab_sizes),
+        num_steps=preset.num_steps,
         default_top_k=sampling.top_k,
         default_top_p=sampling.top_p,
         default_temperature=sampling.temperature,
         weights_digest="",
-        num_classes=stage2.n_classes or None,
+        num_classes=preset.num_classes,
     )
 
 

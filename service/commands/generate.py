@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from tqdm import tqdm
 
-from models.presets import PrefixKind, Preset, get_preset
+from models.configs import PrefixKind, Preset
+from models.presets import get_preset
 from service import settings
 from service.cli import CommandError
 from service.client import ApiError, Client
@@ -74,7 +75,7 @@ def _draw_here(args: Namespace) -> None:
     job = _job(args, name, preset, loaded)
     offline.check(job, preset)
     model = load_model(name, loaded.worker)
-    total = job.num_candidates * preset.stage2.ctx_len_img
+    total = job.num_candidates * preset.codes_per_image
     with tqdm(total=total, unit="code", file=sys.stderr, leave=False) as bar:
         pictures = offline.draw(
             model.pipeline,
@@ -115,7 +116,7 @@ def _job(args: Namespace, name: str, preset: Preset, loaded: Settings) -> Job:
     return Job(
         id="local",
         model=name,
-        prompt=_prompt(args.prompt, preset.stage2.prefix),
+        prompt=_prompt(args.prompt, preset.prompt_kind),
         seed=new_seed() if args.seed is None else args.seed,
         n=cast(int, or_default(args.n, min(num_candidates, _MOST_SHOWN))),
         num_candidates=num_candidates,

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import torch
 
+from models.configs import Preset
 from models.errors import CheckpointError
 from models.files.checkpoint import open_checkpoint
-from models.files.weights import on_meta
-from models.pipeline import WEIGHTS_FOLDER, LoadOptions
-from models.presets import Preset, UnknownPresetError, get_preset
-from models.stage2.transformer import Transformer
+from models.pipeline import WEIGHTS_FOLDER, LoadOptions, num_weights
+from models.presets import UnknownPresetError, get_preset
 from service.doctor.checks import Finding
 from service.errors import StartRefused
 from service.settings import Settings
@@ -76,13 +75,12 @@ def _device(options: LoadOptions) -> Finding:
 
 
 def _rows(settings: Settings, preset: Preset, options: LoadOptions) -> Finding:
-    config, number_bytes = preset.stage2, options.dtype.itemsize
-    stage2 = on_meta(lambda: Transformer(config))
-    weight_bytes = sum(parameter.numel() for parameter in stage2.parameters()) * number_bytes
+    number_bytes = options.dtype.itemsize
+    weight_bytes = num_weights(preset) * number_bytes
     rows = settings.worker.rows or default_rows(
-        options.device, config, number_bytes, reserved_bytes=weight_bytes
+        options.device, preset, number_bytes, reserved_bytes=weight_bytes
     )
-    row_bytes = 2 * config.n_layers * config.embed_dim * config.num_positions * number_bytes
+    row_bytes = preset.row_bytes(number_bytes)
     needed, free = weight_bytes + rows * row_bytes, _free_bytes(options.device)
     found = (
         f"{rows} rows of {row_bytes / 1e6:.1f} MB and {weight_bytes / 1e6:.0f} MB of weights: "

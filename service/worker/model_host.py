@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 
+from models.configs import Preset
 from models.pipeline import WEIGHTS_FOLDER, LoadOptions, Pipeline, load
-from models.presets import Preset, Stage2Config, get_preset
+from models.presets import get_preset
 from service.answers.preset_cards import preset_card
 from service.broker.workers import ModelCard
 from service.errors import StartRefused
@@ -70,7 +71,7 @@ def load_model(name: str, settings: WorkerSettings) -> HostedModel:
         weights_digest=_digest(pipeline.preset, settings.checkpoint),
     )
     num_rows = settings.rows or default_rows(
-        options.device, pipeline.preset.stage2, options.dtype.itemsize
+        options.device, pipeline.preset, options.dtype.itemsize
     )
     return HostedModel(pipeline, card, num_rows, time.monotonic() - began)
 
@@ -127,15 +128,14 @@ def _device(name: str) -> torch.device:
 
 
 def default_rows(
-    device: torch.device, config: Stage2Config, number_bytes: int, *, reserved_bytes: int = 0
+    device: torch.device, preset: Preset, number_bytes: int, *, reserved_bytes: int = 0
 ) -> int:
     """Rows by free memory, less `reserved_bytes` for weights that are not loaded yet."""
     if device.type != "cuda":
         return _CPU_ROWS
-    per_position = 2 * config.n_layers * config.embed_dim * number_bytes
     return rows_that_fit(
         device,
-        per_position * config.num_positions,
+        preset.row_bytes(number_bytes),
         most=_MAX_ROWS,
         reserved_bytes=reserved_bytes,
     )

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from models.configs import Preset
 from models.drawing.sampling import InvalidSamplingError
 from models.pipeline import InvalidPromptError, Picture, Pipeline
-from models.presets import Preset
 from models.rerank.clip import to_bytes
 from service.cli import CommandError
 from service.jobs import Job, OutputFormat
@@ -28,7 +28,7 @@ def check(job: Job, preset: Preset) -> None:
     if job.num_candidates < 1:
         raise CommandError(f"num_candidates: must be at least 1, not {job.num_candidates}", 2)
     try:
-        row_params(job, job.num_candidates - 1).validate(preset.stage2.vocab_size_img)
+        row_params(job, job.num_candidates - 1).validate(preset.vocab_sizes)
     except InvalidSamplingError as error:
         raise CommandError(str(error), 2) from None
     if not 1 <= job.n <= job.num_candidates:

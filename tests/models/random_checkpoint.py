@@ -16,12 +16,13 @@ import torch
 import yaml
 from torch import Tensor
 
+from models.configs import Preset
 from models.errors import Shape
 from models.files import config
 from models.files.checkpoint import STAGE_FILES
 from models.files.official import upstream_shapes
 from models.files.weights import on_meta, shapes
-from models.presets import Preset, get_preset
+from models.presets import get_preset
 from models.stage1.vqgan import VQGAN
 from models.stage2.transformer import Transformer
 from tests.models.golden import GOLDEN

@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from models.presets import PRESETS, Preset, UnknownPresetError, get_preset
+from models.configs import Preset
+from models.presets import PRESETS, UnknownPresetError, get_preset
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:

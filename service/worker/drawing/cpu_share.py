@@ -18,7 +18,6 @@ from typing import TypeVar
 import torch
 
 from models.drawing.generate import Shapes
-from models.drawing.shapes import keeps_bits
 from models.pipeline import Pipeline
 
 _T = TypeVar("_T")
@@ -60,7 +59,7 @@ class CpuShare:
         """For a model that steps at these shapes. Blocks while it tries a smaller team."""
         share = cls.whole(pipeline)
         if share.total:
-            share._can_split = keeps_bits(pipeline.stage2, shapes, share._fewer)
+            share._can_split = pipeline.keeps_bits(shapes, share._fewer)
         return share
 
     @property

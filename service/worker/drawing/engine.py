@@ -82,7 +82,7 @@ class Engine:
         self.num_moves = 0  # grows with every sign of progress: prefills, entries, steps
         self._pipeline = pipeline
         self._pace = Pace(pipeline.options.device)
-        self._codes_per_row = pipeline.stage2.num_steps
+        self._codes_per_row = pipeline.preset.num_steps
         self._scheduler = Scheduler()
         self._runs: dict[str, _Run] = {}
         self.faults = faults or Faults()
@@ -112,7 +112,7 @@ class Engine:
 
     def _run_all_shapes(self) -> torch.Tensor:
         """Each row count that steps may have on CUDA, whose kernels are captured; one row else."""
-        kind = self._pipeline.preset.stage2.prefix
+        kind = self._pipeline.preset.prompt_kind
         prompts: dict[str, str | int | None] = {"text": "a", "class": 0, "none": None}
         prefix = self._pipeline.prefix(self._pipeline.encode(prompts[kind]))
         is_captured = self._pipeline.options.device.type == "cuda"
@@ -143,7 +143,7 @@ class Engine:
     def add(self, run_id: str, job: Job, deadline: float) -> None:
         """Take a job. `deadline` is a time of the engine's clock. A bad one is told as Refused."""
         try:
-            row_params(job, 0).validate(self._pipeline.stage2.vocab_size)
+            row_params(job, 0).validate(self._pipeline.preset.vocab_sizes)
             encoded = self._pipeline.encode(job.prompt)
         except (InvalidPromptError, InvalidSamplingError) as error:
             self._events.append(Refused(run_id, "invalid_value", str(error)))

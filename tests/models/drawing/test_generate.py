@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from models.configs import TransformerConfig
 from models.drawing.generate import Batch, BatchFullError, UnsoundRowError, run_to_end
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.pipeline import Pipeline, Prompt
-from models.presets import Stage2Config
 from models.stage2.transformer import Prefix, Transformer
 
 
@@ -29,7 +29,7 @@ def _prefix(pipeline: Pipeline, index: int = 0) -> Prefix:
     return pipeline.prefix(pipeline.encode(_PROMPTS[pipeline.preset.stage2.prefix][index]))
 
 
-def _random_stage2(config: Stage2Config) -> Transformer:
+def _random_stage2(config: TransformerConfig) -> Transformer:
     torch.manual_seed(3)
     stage2 = Transformer(config).eval().requires_grad_(False)
     for parameter in stage2.parameters():

@@ -269,14 +269,14 @@ BAD = [
 @pytest.mark.parametrize(("field", "values"), BAD)
 def test_what_has_no_meaning_is_refused_by_name(field: str, values: dict[str, float]) -> None:
     good = RowParams(seed=0)
-    good.validate(64)
+    good.validate((64,))
     bad = replace(good, **values)  # type: ignore[arg-type]  # mypy can't see which field it is
     with pytest.raises(InvalidSamplingError, match=f"^{field}: must be") as caught:
-        bad.validate(64)
+        bad.validate((64,))
     assert caught.value.field == field
 
 
 def test_the_edges_are_legal() -> None:
     edges = RowParams(seed=MAX_SEED, candidate=2**32 - 1, temperature=1e-6, top_k=64, top_p=1.0)
-    edges.validate(64)
-    replace(edges, seed=0, top_k=1, top_p=0.0).validate(64)
+    edges.validate((64,))
+    replace(edges, seed=0, top_k=1, top_p=0.0).validate((64,))

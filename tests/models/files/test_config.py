@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import yaml
 
+from models.configs import ClipConfig, SamplingDefaults, TransformerConfig, VQGANConfig
 from models.errors import ConfigError, MissingFileError
 from models.files import config
-from models.presets import PRESETS, ClipConfig, SamplingDefaults, Stage1Config, Stage2Config
+from models.presets import PRESETS
 from tests.models.golden import GOLDEN, SETS
 
 
@@ -18,7 +19,7 @@ def _document(name: str) -> dict[str, Any]:
 
 def test_official_text_config_is_read_in_full() -> None:
     preset = config.read(GOLDEN / "mindalle_text")
-    assert preset.stage1 == Stage1Config(
+    assert preset.stage1 == VQGANConfig(
         embed_dim=32,
         n_embed=256,
         z_channels=48,
@@ -28,7 +29,7 @@ def test_official_text_config_is_read_in_full() -> None:
         num_res_blocks=2,
         attn_resolutions=(16,),
     )
-    assert preset.stage2 == Stage2Config(
+    assert preset.stage2 == TransformerConfig(
         prefix="text",
         embed_dim=64,
         n_layers=3,

@@ -1,10 +1,11 @@
 import pytest
 import torch
 
+from models.configs import TransformerConfig
 from models.measure.machine import Ceilings
 from models.measure.stopwatch import BaselineTimes, Result, integrated, measure, random_prefix
 from models.pipeline import LoadOptions, Pipeline, load
-from models.presets import Stage2Config, get_preset
+from models.presets import get_preset
 
 _CEILINGS = Ceilings(read_bytes_s=1e9, copy_bytes_s=2e9, flops={"float32": 1e9, "bfloat16": 1e9})
 
@@ -38,7 +39,7 @@ def _work(options: LoadOptions) -> Result:
 
 
 def test_bytes_and_operations_are_counted_by_hand() -> None:
-    config: Stage2Config = get_preset("tiny").stage2
+    config: TransformerConfig = get_preset("tiny").stage2
     layers = 2 * 12 * 32**2 + 32 * 64  # per layer 3 + 1 + 4 + 4 squares of the width; the head
     cache = 4 * 2 * 2 * 32 * (8 + 16 / 2)  # rows, layers, keys and values, width, positions
     assert config.embed_dim == 32

@@ -3,13 +3,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.presets import Stage1Config, get_preset
+from models.configs import VQGANConfig
+from models.presets import get_preset
 from models.stage1.vqgan import VQGAN, AttnBlock, Downsample, Upsample
 
 TINY = get_preset("tiny").stage1
 
 
-def _vqgan(config: Stage1Config = TINY) -> VQGAN:
+def _vqgan(config: VQGANConfig = TINY) -> VQGAN:
     torch.manual_seed(0)
     return VQGAN(config).eval().requires_grad_(False)
 

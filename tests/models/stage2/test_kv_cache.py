@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from models.presets import Stage2Config
+from models.configs import TransformerConfig
 from models.stage2.kv_cache import KVCache
 
-CONFIG = Stage2Config(embed_dim=6, n_layers=2, n_heads=3, ctx_len_img=5, ctx_len_txt=4)
+CONFIG = TransformerConfig(embed_dim=6, n_layers=2, n_heads=3, ctx_len_img=5, ctx_len_txt=4)
 NUM_ROWS = 4
 
 

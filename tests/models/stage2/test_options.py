@@ -10,14 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.configs import Preset, TransformerConfig, VQGANConfig
 from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.files.checkpoint import load_stage1, load_stage2, open_checkpoint
 from models.files.convert import convert
-from models.presets import Preset, Stage1Config, Stage2Config, get_preset
+from models.presets import get_preset
 from tests.models.random_checkpoint import write_random_checkpoint
 
-_STAGE1 = Stage1Config(
+_STAGE1 = VQGANConfig(
     embed_dim=24,
     n_embed=96,
     z_channels=32,
@@ -27,7 +28,7 @@ _STAGE1 = Stage1Config(
     num_res_blocks=1,
     attn_resolutions=(8,),
 )
-_TEXT = Stage2Config(
+_TEXT = TransformerConfig(
     embed_dim=40,
     n_layers=2,
     n_heads=5,
@@ -54,7 +55,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def _preset(stage2: Stage2Config) -> Preset:
+def _preset(stage2: TransformerConfig) -> Preset:
     return replace(get_preset("tiny"), stage1=_STAGE1, stage2=stage2, weights=None)
 
 
@@ -87,7 +88,9 @@ def _attend(x: Tensor, state: dict[str, Tensor], name: str, n_heads: int) -> Ten
     return _linear(mixed.transpose(0, 1).reshape(length, width), state, f"{name}.proj")
 
 
-def reference_logits(folder: Path, shape: Stage2Config, prefix: Tensor, codes: Tensor) -> Tensor:
+def reference_logits(
+    folder: Path, shape: TransformerConfig, prefix: Tensor, codes: Tensor
+) -> Tensor:
     """Image logits [T, V] of one row, from the official file's own keys."""
     state = torch.load(folder / "stage2_last.ckpt", weights_only=True)["state_dict"]
     if shape.prefix == "text":
@@ -105,7 +108,7 @@ def reference_logits(folder: Path, shape: Stage2Config, prefix: Tensor, codes: T
     return _linear(_norm(x, state, "ln_f"), state, head)[len(start) - 1 :]
 
 
-def _inputs(shape: Stage2Config) -> tuple[Tensor, Tensor]:
+def _inputs(shape: TransformerConfig) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(3)
     limit = {"text": shape.vocab_size_txt, "class": shape.n_classes, "none": 1}[shape.prefix]
     prefix = torch.randint(limit, (shape.prefix_len,), generator=generator)

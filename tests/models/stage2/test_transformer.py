@@ -2,19 +2,20 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.configs import TransformerConfig
 from models.pipeline import Pipeline
-from models.presets import Stage2Config, get_preset
+from models.presets import get_preset
 from models.stage2.transformer import Step, Transformer, attend_one
 
 
-def _prefixes(config: Stage2Config, count: int) -> Tensor:
+def _prefixes(config: TransformerConfig, count: int) -> Tensor:
     """Random prefix ids [count, N]."""
     sizes = {"text": config.vocab_size_txt, "class": config.n_classes, "none": 1}
     generator = torch.Generator().manual_seed(1)
     return torch.randint(sizes[config.prefix], (count, config.prefix_len), generator=generator)
 
 
-def _codes(config: Stage2Config, count: int) -> Tensor:
+def _codes(config: TransformerConfig, count: int) -> Tensor:
     generator = torch.Generator().manual_seed(2)
     return torch.randint(config.vocab_size_img, (count, config.ctx_len_img), generator=generator)
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.configs import PrefixKind
 from models.files import checkpoint as checkpoints
 from models.files.official import upstream_names
-from models.presets import PrefixKind
 from models.train.stage2 import loss_of
 from models.train.transfer import transfer
 from tests.models.golden import GOLDEN, arrays, facts

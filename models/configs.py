@@ -1,0 +1,175 @@
+"""Shapes of the models as dataclasses, and the neutral questions that others ask of them.
+
+Knows no torch, so that the API process can read it, and no model by name: `presets` has those. What
+the numbers mean is in the model files; fields are named as in the official config.yaml.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+PrefixKind = Literal["text", "class", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class VQGANConfig:
+    """Shape of a VQGAN (Esser et al. 2021): pixels ↔ a grid of codes.
+
+    `patch_size` p > 1 folds each p×p block of pixels into channels before the encoder and unfolds
+    it after the decoder; the official models have 1. `norm_groups` is 32 in all official models.
+    """
+
+    embed_dim: int = 256
+    n_embed: int = 16384
+    z_channels: int = 256
+    resolution: int = 256
+    in_channels: int = 3
+    out_ch: int = 3
+    ch: int = 128
+    ch_mult: tuple[int, ...] = (1, 1, 2, 2, 4)
+    num_res_blocks: int = 2
+    attn_resolutions: tuple[int, ...] = (16,)
+    pdrop: float = 0.0
+    patch_size: int = 1
+    norm_groups: int = 32
+
+    @property
+    def grid_size(self) -> int:
+        """Codes per side."""
+        return (self.resolution // self.patch_size) >> (len(self.ch_mult) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class TransformerConfig:
+    """Shape of the transformer over codes; `prefix` says what stands before the first code."""
+
+    prefix: PrefixKind = "text"
+    embed_dim: int = 1536
+    n_layers: int = 42
+    n_heads: int = 24
+    vocab_size_img: int = 16384
+    ctx_len_img: int = 256
+    vocab_size_txt: int = 16384
+    ctx_len_txt: int = 64
+    n_classes: int = 0
+    mlp_bias: bool = True
+    attn_bias: bool = True
+    gelu_use_approx: bool = False
+    embd_pdrop: float = 0.0
+    resid_pdrop: float = 0.0
+    attn_pdrop: float = 0.0
+
+    @property
+    def num_steps(self) -> int:
+        """Steps that make one image."""
+        return self.ctx_len_img
+
+    @property
+    def vocab_sizes(self) -> tuple[int, ...]:
+        """How many codes there are to draw from, at each depth of a step."""
+        return (self.vocab_size_img,)
+
+    def row_bytes(self, number_bytes: int) -> int:
+        """Memory that one row's state takes, with numbers of so many bytes."""
+        return 2 * self.n_layers * self.embed_dim * self.num_positions * number_bytes
+
+    @property
+    def prefix_len(self) -> int:
+        """Positions that stand before the first code: the text, or one start-of-sequence."""
+        return self.ctx_len_txt if self.prefix == "text" else 1
+
+    @property
+    def num_positions(self) -> int:
+        """Cache positions a row needs; the last code is drawn but never fed back."""
+        return self.prefix_len + self.ctx_len_img - 1
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.embed_dim // self.n_heads
+
+
+@dataclass(frozen=True, slots=True)
+class ClipConfig:
+    """Which open_clip model re-ranks; `weights` is a file inside the checkpoint folder.
+
+    `config` names an open_clip JSON config inside the checkpoint folder, for models that open_clip
+    does not know by name.
+    """
+
+    model_name: str
+    weights: str
+    config: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingDefaults:
+    """What a request gets when it names nothing else."""
+
+    temperature: float = 1.0
+    top_k: int | None = 256
+    top_p: float | None = None
+    num_candidates: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A model by name: shapes, how it is sampled, where its weights lie and under which licence.
+
+    `weights` is a folder below models/weights, `None` for a checkpoint that the operator brings, or
+    "random" for seeded random weights built in memory.
+    """
+
+    name: str
+    description: str
+    licence: str
+    stage1: VQGANConfig
+    stage2: TransformerConfig
+    clip: ClipConfig | None = None
+    sampling: SamplingDefaults = SamplingDefaults()
+    weights: str | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of its pictures, pixels."""
+        return self.stage1.resolution, self.stage1.resolution
+
+    @property
+    def prompt_kind(self) -> PrefixKind:
+        """What it is conditioned on."""
+        return self.stage2.prefix
+
+    @property
+    def prompt_len(self) -> int:
+        """Positions that hold the prompt, padding included."""
+        return self.stage2.prefix_len
+
+    @property
+    def num_classes(self) -> int | None:
+        """Classes to choose from; None where the prompt is no class."""
+        return self.stage2.n_classes or None
+
+    @property
+    def num_steps(self) -> int:
+        """Steps that make one image."""
+        return self.stage2.num_steps
+
+    @property
+    def vocab_sizes(self) -> tuple[int, ...]:
+        """How many codes there are to draw from, at each depth of a step."""
+        return self.stage2.vocab_sizes
+
+    @property
+    def depth(self) -> int:
+        """Codes that one step draws."""
+        return len(self.vocab_sizes)
+
+    @property
+    def codes_per_image(self) -> int:
+        """Codes that make one image: what users see as progress."""
+        return self.num_steps * self.depth
+
+    def row_bytes(self, number_bytes: int) -> int:
+        """Device memory of one row in flight, with numbers of so many bytes."""
+        return self.stage2.row_bytes(number_bytes)
