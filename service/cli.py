@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
-import os
 import sys
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
@@ -18,6 +17,7 @@ from typing import Protocol, cast
 import service
 from models.errors import CheckpointError
 from models.presets import UnknownPresetError
+from service import outlet
 from service.errors import DomainError, StartRefused
 
 # name → module, one line of help
@@ -58,30 +58,48 @@ class CommandError(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 for a failure, 2 for a wrong call."""
+    outlet.fill_standard_descriptors()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_help(), end="")
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
-        print(service.__version__)
-        return 0
-    return _guarded(arguments)
+    prog = " ".join(["mindalle", *arguments[:1]])
+    return _with_output_written(prog, _guarded(prog, arguments))
 
 
-def _guarded(arguments: list[str]) -> int:
+def _guarded(prog: str, arguments: list[str]) -> int:
     try:
         return _run(arguments)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `mindalle config show | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (CommandError, StartRefused, UnknownPresetError, CheckpointError, DomainError) as error:
-        print(f"mindalle {arguments[0]}: {error}", file=sys.stderr)
+        _complain(f"{prog}: {error}")
         return _status(error)
     except (OSError, ModuleNotFoundError) as error:
-        print(f"mindalle {arguments[0]}: {_explain(error)}", file=sys.stderr)
+        _complain(f"{prog}: {_explain(error)}")
         return 1
+
+
+def _with_output_written(prog: str, status: int) -> int:
+    """Write what was printed while a full disk can still be told; the exit status after that."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        outlet.discard(sys.stdout)
+        return status or 1
+    except OSError as error:
+        outlet.discard(sys.stdout)
+        if not status:
+            _complain(f"{prog}: standard output: {error.strerror}")
+        return status or 1
+    return status
+
+
+def _complain(line: str) -> None:
+    """The exit status must be right even where nobody can read why."""
+    try:
+        print(line, file=sys.stderr)
+    except OSError:
+        outlet.discard(sys.stderr)
 
 
 def _status(error: Exception) -> int:
@@ -101,7 +119,17 @@ def _explain(error: OSError | ModuleNotFoundError) -> str:
 
 
 def _run(arguments: list[str]) -> int:
-    name = arguments[0]
+    name = arguments[0] if arguments else ""
+    if name in ("", "-h", "--help", "help"):
+        print(_help(), end="")
+        return 0 if name else 2
+    if name in ("--version", "-V"):
+        print(service.__version__)
+        return 0
+    return _run_command(name, arguments[1:])
+
+
+def _run_command(name: str, arguments: list[str]) -> int:
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"; did you mean {close[0]}?" if close else "; see mindalle --help"
@@ -110,7 +138,7 @@ def _run(arguments: list[str]) -> int:
     command = cast(Command, importlib.import_module(module))
     parser = argparse.ArgumentParser(prog=f"mindalle {name}", description=_sentence(about))
     command.add_arguments(parser)
-    return command.run(parser.parse_args(arguments[1:])) or 0
+    return command.run(parser.parse_args(arguments)) or 0
 
 
 def _sentence(about: str) -> str:

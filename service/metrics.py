@@ -6,7 +6,13 @@ closed sets (model, stage, state, code, route, reason); never a prompt, an id or
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from service import outlet
 
 STAGES = ("prefill", "pixels", "rerank", "encode")
 ADMISSION_REASONS = ("queue_full", "rate_limit_exceeded", "key_share_exceeded", "no_worker",
@@ -17,6 +23,21 @@ _JOB_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900)
 _STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _HTTP_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _FILL = tuple(n / 10 for n in range(1, 11))
+
+
+class DroppedLines(Collector):
+    """What this process said and nobody got; counted where it is dropped."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        registry.register(self)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """The one sample."""
+        yield CounterMetricFamily(
+            "mindalle_log_lines_dropped",
+            "Lines of output that could not be written, or not soon enough.",
+            value=outlet.num_dropped(),
+        )
 
 
 class ApiMetrics:

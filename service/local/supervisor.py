@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -66,6 +66,7 @@ def plan(settings: Settings) -> Plan:
                 stdin=valkey.configuration,
                 pass_fds=(valkey.lock.fileno(),),
                 never_again=frozenset(),
+                logs_as_we_do=False,
             )
         )
     environment = environment_with(changes)
@@ -108,7 +109,7 @@ class Supervisor:
     async def run(self) -> int:
         """Until a signal (0) or until a child can't be kept alive (1)."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _end_signals():
             loop.add_signal_handler(number, self._on_signal)
         self._say(welcome.starting(self._settings.model))
         watching = [asyncio.create_task(self._keep(child)) for child in self._children.values()]
@@ -125,8 +126,8 @@ class Supervisor:
     def _on_signal(self) -> None:
         self._num_signals += 1
         if self._num_signals == 1:
+            self._ending.set()  # before anything else: nothing may come between a signal and this
             self._say("\nStopping: what runs is finished first; Ctrl-C again stops at once.")
-            self._ending.set()
         else:
             for child in self._children.values():
                 is_store = child.program.name == "valkey"
@@ -171,6 +172,13 @@ class Supervisor:
             child = self._children.get(name)
             if child is not None:
                 await child.end(graces.get(name, 0) + _END_S)
+
+
+def _end_signals() -> Iterator[signal.Signals]:
+    """SIGHUP comes when a terminal is closed; under `nohup` it is ignored and must stay so."""
+    yield from (signal.SIGINT, signal.SIGTERM)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        yield signal.SIGHUP
 
 
 async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
