@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.api_keys import ApiKey, read_keys
@@ -189,10 +197,13 @@ class Settings(BaseSettings):
     api_keys: SecretStr = Field(
         SecretStr(""),
         description="Comma-separated `name:key`, `name:key:weight` or bare keys. "
-        "A key's weight is its part of the machine when several keys wait.",
+        "A key has at least 8 visible ASCII characters. "
+        "Its weight is its part of the machine when several keys wait.",
     )
     api_keys_file: Path | None = Field(
-        None, description="File with one such key per line; `#` starts a comment."
+        None,
+        description="File with one such key per line, in UTF-8 or with a byte order mark; `#` at "
+        "the start of a line or after white space begins a comment.",
     )
     auth: Literal["auto", "required", "off"] = Field(
         "auto", description="auto: API keys are needed unless the address is loopback. off: never."
@@ -211,6 +222,7 @@ class Settings(BaseSettings):
     queue: QueueSettings = Field(default_factory=QueueSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     testing: TestingSettings = Field(default_factory=TestingSettings)
+    _keys: tuple[ApiKey, ...] = PrivateAttr(())
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -218,12 +230,14 @@ class Settings(BaseSettings):
             raise ValueError(
                 "MINDALLE_API__DEFAULT_DEADLINE_S is later than MINDALLE_API__MAX_DEADLINE_S"
             )
-        self.keys()
+        # Once: a second look may find another file, or a pipe that is empty by then.
+        listed = self.api_keys.get_secret_value()
+        self._keys = self._keys or read_keys(listed, self.api_keys_file)
         return self
 
     def keys(self) -> tuple[ApiKey, ...]:
-        """The API keys of the list and of the file. Raises ValueError for a bad one."""
-        return read_keys(self.api_keys.get_secret_value(), self.api_keys_file)
+        """The API keys of the list and of the file, as they were at the start."""
+        return self._keys
 
     @property
     def needs_key(self) -> bool:

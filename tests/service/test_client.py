@@ -163,8 +163,8 @@ async def test_errors_carry_what_the_server_said(client: AsyncClient, painter: P
 
 
 async def test_an_api_key_is_sent(painter: Painter, valkey_server: RedisServer) -> None:
-    settings = api_settings(valkey_server, api_keys=SecretStr("alice:one"))
-    async with serving(settings) as api, AsyncClient(api.url, "one") as client:
+    settings = api_settings(valkey_server, api_keys=SecretStr("alice:key-one-1"))
+    async with serving(settings) as api, AsyncClient(api.url, "key-one-1") as client:
         assert (await client.generate("a cat")).images
         async with AsyncClient(api.url, "two") as stranger:
             with pytest.raises(ApiError) as caught:

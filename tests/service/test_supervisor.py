@@ -227,7 +227,7 @@ def test_the_first_screen_says_where_and_how(tmp_path: Path) -> None:
     assert "http://127.0.0.1:8000/" in text
     assert "curl -s http://127.0.0.1:8000/v1/images/generations" in text
     assert "authorization" not in text
-    guarded = settings(tmp_path, api_keys="me:secret")
+    guarded = settings(tmp_path, api_keys="me:secret-word")
     shown = welcome.ready(guarded, "http://127.0.0.1:8000")
     assert "authorization: Bearer" in shown
     assert "secret" not in shown
