@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import io
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, cast
 
@@ -19,6 +21,7 @@ from models.errors import CheckpointError
 from models.presets import UnknownPresetError
 from service import outlet
 from service.errors import DomainError, StartRefused
+from service.settings import expanded
 
 # name → module, one line of help
 COMMANDS = MappingProxyType(
@@ -41,6 +44,20 @@ COMMANDS = MappingProxyType(
 )
 
 
+# What the person who calls can put right by calling differently; the rest may pass by itself.
+_MISTAKES = (
+    StartRefused,
+    UnknownPresetError,
+    CheckpointError,
+    ModuleNotFoundError,
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+
+
 class Command(Protocol):
     """What the file of a subcommand holds."""
 
@@ -59,6 +76,9 @@ class CommandError(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 for a failure, 2 for a wrong call."""
     outlet.fill_standard_descriptors()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a path, an arrow: what it can't say is escaped
+            stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     prog = " ".join(["mindalle", *arguments[:1]])
     return _with_output_written(prog, _guarded(prog, arguments))
@@ -76,7 +96,7 @@ def _guarded(prog: str, arguments: list[str]) -> int:
         return _status(error)
     except (OSError, ModuleNotFoundError) as error:
         _complain(f"{prog}: {_explain(error)}")
-        return 1
+        return _status(error)
 
 
 def _with_output_written(prog: str, status: int) -> int:
@@ -105,7 +125,9 @@ def _complain(line: str) -> None:
 def _status(error: Exception) -> int:
     if isinstance(error, CommandError):
         return error.status
-    return 2 if isinstance(error, StartRefused | UnknownPresetError) else 1
+    if isinstance(error, DomainError):
+        return 2 if error.status < 500 else 1
+    return 2 if isinstance(error, _MISTAKES) else 1
 
 
 def _explain(error: OSError | ModuleNotFoundError) -> str:
@@ -138,7 +160,32 @@ def _run_command(name: str, arguments: list[str]) -> int:
     command = cast(Command, importlib.import_module(module))
     parser = argparse.ArgumentParser(prog=f"mindalle {name}", description=_sentence(about))
     command.add_arguments(parser)
-    return command.run(parser.parse_args(arguments)) or 0
+    args = parser.parse_args(arguments)
+    for field, value in vars(args).items():
+        setattr(args, field, _as_meant(field, value))
+    return command.run(args) or 0
+
+
+def _as_meant(field: str, value: object) -> object:
+    """A path with its `~` expanded, as in the settings; a text that is one."""
+    if isinstance(value, Path):
+        try:
+            return expanded(value)
+        except ValueError as error:
+            raise CommandError(str(error), 2) from None
+    for text in value if isinstance(value, list) else [value]:
+        if isinstance(text, str) and not _is_unicode(text):
+            raise CommandError(f"{field}: holds bytes that are not UTF-8; type it again", 2)
+    return value
+
+
+def _is_unicode(text: str) -> bool:
+    """False where the terminal sent bytes that its encoding does not have."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _sentence(about: str) -> str:

@@ -11,10 +11,11 @@ import os
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -32,6 +33,21 @@ _PREFIX = "MINDALLE_"
 _GROUP = ConfigDict(frozen=True, extra="forbid")
 
 
+def expanded(path: Path) -> Path:
+    """The path with `~` or `~name` at its start replaced by that home.
+
+    Raises:
+        ValueError: nobody knows that home, and the path as it stands leads nowhere.
+    """
+    whole = Path(os.path.expanduser(path))
+    if str(whole).startswith("~") and not whole.exists():
+        raise ValueError(f"{path}: there is no such home folder here; give the whole path")
+    return whole
+
+
+UserPath = Annotated[Path, AfterValidator(expanded)]
+
+
 class RedisSettings(BaseModel):
     """How to reach Redis or Valkey."""
 
@@ -43,7 +59,7 @@ class RedisSettings(BaseModel):
         "user and password as in any URL; Sentinel's own as ?sentinel_username=…"
         "&sentinel_password=….",
     )
-    ca_file: Path | None = Field(
+    ca_file: UserPath | None = Field(
         None, description="CA certificate for TLS, instead of the system's."
     )
     connect_timeout_s: float = Field(
@@ -138,7 +154,7 @@ class WorkerSettings(BaseModel):
     model_config = _GROUP
 
     id: str | None = Field(None, description="Name among the workers; host and process when empty.")
-    checkpoint: Path | None = Field(
+    checkpoint: UserPath | None = Field(
         None, description="Folder with the weights; the preset's own place when empty."
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1.")
@@ -200,7 +216,7 @@ class Settings(BaseSettings):
         "A key has at least 8 visible ASCII characters. "
         "Its weight is its part of the machine when several keys wait.",
     )
-    api_keys_file: Path | None = Field(
+    api_keys_file: UserPath | None = Field(
         None,
         description="File with one such key per line, in UTF-8 or with a byte order mark; `#` at "
         "the start of a line or after white space begins a comment.",
@@ -213,8 +229,8 @@ class Settings(BaseSettings):
         "info", description="Prompts are logged at debug only."
     )
     log_format: Literal["json", "text"] = Field("json", description="How log lines look.")
-    data_dir: Path = Field(
-        Path.home() / ".local/share/mindalle",
+    data_dir: UserPath = Field(
+        Path("~/.local/share/mindalle"),  # the home is looked up only by who needs the folder
         description="Where `mindalle serve` keeps its Valkey's data.",
     )
     redis: RedisSettings = Field(default_factory=RedisSettings)
@@ -328,6 +344,8 @@ def show(settings: Settings) -> dict[str, str]:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, Path):
+        return os.path.expanduser(value)
     return "" if value is None else str(value)
 
 

