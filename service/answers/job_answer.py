@@ -6,6 +6,7 @@ Knows no HTTP: whoever makes the answer says at which address each image is.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Literal, Self
 
 from pydantic import BaseModel, Field
@@ -101,7 +102,7 @@ class JobAnswer(BaseModel):
         return cls(
             id=view.job.id,
             status=view.status,
-            model=view.job.model,
+            model=view.job.recipe.model,
             position=view.position,
             eta_s=view.eta_s,
             progress=JobProgress(
@@ -130,13 +131,7 @@ def _seconds(milliseconds: int | None) -> float | None:
 def _parameters(view: JobView) -> JobParameters:
     job = view.job
     return JobParameters(
-        prompt=job.prompt,
-        n=job.n,
-        num_candidates=job.num_candidates,
-        top_k=job.top_k,
-        top_p=job.top_p,
-        temperature=job.temperature,
-        seed=job.seed,
+        **asdict(job.recipe),
         output_format=job.output_format,
         priority=_PRIORITY_NAMES[job.priority],
         partial_images=job.partial_images,

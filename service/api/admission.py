@@ -16,7 +16,7 @@ from service.api.http.auth import Caller
 from service.broker.queue import Enqueued, Idempotency, Limits
 from service.broker.workers import ModelCard
 from service.errors import DomainError, Draining, InvalidRequest
-from service.jobs import Job, Priority, new_job_id, new_seed
+from service.jobs import Job, Priority, Recipe, new_job_id, new_seed
 from service.metrics import ADMISSION_REASONS
 from service.settings import QueueSettings, Settings
 
@@ -88,8 +88,8 @@ async def admit(
             state.metrics.rejected.labels(state.catalog.label(model), error.code).inc()
         raise
     if known is None and not enqueued.existed:
-        state.metrics.admitted.labels(job.model).inc()
-        logger.info("job accepted", extra={"job_id": job.id, "model": job.model})
+        state.metrics.admitted.labels(job.recipe.model).inc()
+        logger.info("job accepted", extra={"job_id": job.id, "model": job.recipe.model})
     return Admitted(enqueued, limits)
 
 
@@ -124,17 +124,9 @@ def make_job(body: ImageRequest, card: ModelCard, rules: Rules, origin: Origin) 
     Raises:
         InvalidRequest: this model can't do it; `param` names the field.
     """
-    n = body.n or 1
     return Job(
         id=new_job_id(),
-        model=card.model,
-        prompt=_prompt(body.prompt, card),
-        seed=new_seed() if body.seed is None else body.seed,
-        n=n,
-        num_candidates=_num_candidates(body.num_candidates, n, card),
-        top_k=_top_k(body.top_k, card),
-        top_p=card.default_top_p if body.top_p is None else body.top_p,
-        temperature=card.default_temperature if body.temperature is None else body.temperature,
+        recipe=_recipe(body, card),
         priority=Priority[(body.priority or "normal").upper()],
         output_format=body.output_format or "png",
         size=_size(body.size, card),
@@ -146,6 +138,20 @@ def make_job(body: ImageRequest, card: ModelCard, rules: Rules, origin: Origin) 
         key_id=origin.caller.key_id,
         request_id=origin.request_id,
         traceparent=origin.traceparent,
+    )
+
+
+def _recipe(body: ImageRequest, card: ModelCard) -> Recipe:
+    n = body.n or 1
+    return Recipe(
+        model=card.model,
+        prompt=_prompt(body.prompt, card),
+        seed=new_seed() if body.seed is None else body.seed,
+        n=n,
+        num_candidates=_num_candidates(body.num_candidates, n, card),
+        top_k=_top_k(body.top_k, card),
+        top_p=card.default_top_p if body.top_p is None else body.top_p,
+        temperature=card.default_temperature if body.temperature is None else body.temperature,
     )
 
 

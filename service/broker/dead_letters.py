@@ -62,10 +62,10 @@ class DeadLetters:
         arguments = {
             "letter": letter_id,
             "id": job.id,
-            "model": job.model,
+            "model": job.recipe.model,
             "key_id": job.key_id,
             "priority": int(job.priority),
-            "cost": job.num_candidates,
+            "cost": job.recipe.num_candidates,
             "weight": 1.0,
             "deadline_ms": math.ceil(job.deadline_s * 1000),
             "ttl_ms": self._ttl_ms,

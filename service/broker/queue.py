@@ -200,10 +200,10 @@ class Queue:
     ) -> dict[str, Any]:
         arguments: dict[str, Any] = {
             "id": job.id,
-            "model": job.model,
+            "model": job.recipe.model,
             "key_id": job.key_id,
             "priority": int(job.priority),
-            "cost": job.num_candidates,
+            "cost": job.recipe.num_candidates,
             "weight": limits.weight,
             "deadline_ms": math.ceil(job.deadline_s * 1000),
             "ttl_ms": self._result_ttl_ms,

@@ -46,7 +46,7 @@ def _text(fields: dict[str, bytes], name: str) -> str | None:
 
 
 def _progress(fields: dict[str, bytes], job: Job) -> Progress:
-    total = int(fields.get("codes_total", job.num_candidates * job.num_steps))
+    total = int(fields.get("codes_total", job.recipe.num_candidates * job.num_steps))
     if fields["state"] == b"succeeded":
         return Progress(total, total, "done")
     stage = "waiting" if fields["state"] == b"queued" else _text(fields, "stage") or "prefill"

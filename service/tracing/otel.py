@@ -198,8 +198,8 @@ class OtelTracing:
         waiting.end(now)
         attributes: dict[str, Fact] = {
             "mindalle.job_id": job.id,
-            "mindalle.model": job.model,
-            "mindalle.candidates": job.num_candidates,
+            "mindalle.model": job.recipe.model,
+            "mindalle.candidates": job.recipe.num_candidates,
             "mindalle.attempt": attempt,
         }
         span = self._tracer.start_span(

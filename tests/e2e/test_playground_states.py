@@ -347,7 +347,7 @@ async def test_a_class_model_asks_for_a_class(
         await page.click("#draw")
         await expect(page.locator("button.tile")).to_have_count(4)
         await expect(page.locator(".run h2")).to_have_text("class 7")
-        assert at_work.started[0].prompt == 7
+        assert at_work.started[0].recipe.prompt == 7
         assert await serious_axe_violations(page) == []
 
 
@@ -359,7 +359,7 @@ async def test_an_unconditional_model_asks_for_nothing(
         await expect(page.locator("#prompt")).to_be_hidden()
         await page.click("#draw")
         await expect(page.locator("button.tile")).to_have_count(4)
-        assert at_work.started[0].prompt is None
+        assert at_work.started[0].recipe.prompt is None
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

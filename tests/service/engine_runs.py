@@ -46,8 +46,9 @@ def codes_of(events: list[Event], run_id: str) -> dict[int, list[int]]:
 
 def alone(pipeline: Pipeline, job: Job) -> dict[int, list[int]]:
     """What each candidate's codes must be: the job alone on a batch of the same size."""
-    params = [row_params(job, candidate) for candidate in range(job.num_candidates)]
-    prefix = pipeline.prefix(pipeline.encode(job.prompt))
+    recipe = job.recipe
+    params = [row_params(recipe, candidate) for candidate in range(recipe.num_candidates)]
+    prefix = pipeline.prefix(pipeline.encode(recipe.prompt))
     codes = run_to_end(pipeline.batch(ROWS), prefix, params)
     return {candidate: row.flatten().tolist() for candidate, row in enumerate(codes)}
 

@@ -47,7 +47,8 @@ UNCOND_CARD = replace(TEXT_CARD, model="tiny-uncond", prompt_kind="none", prompt
 
 def paint(job: Job, candidate: int) -> bytes:
     """The file of a square in a colour that job and candidate decide."""
-    digest = hashlib.sha256(f"{job.prompt}|{job.seed}|{candidate}".encode()).digest()
+    recipe = job.recipe
+    digest = hashlib.sha256(f"{recipe.prompt}|{recipe.seed}|{candidate}".encode()).digest()
     file = io.BytesIO()
     Pillow.new("RGB", (32, 32), tuple(digest[:3])).save(file, job.output_format)
     return file.getvalue()
@@ -119,7 +120,7 @@ class Painter:
             await self._leases.publish(claim, "partial_image", data, paint(claim.job, -index))
 
     async def _pass_gate(self, claim: Claim) -> bool:
-        total = claim.job.num_candidates * NUM_STEPS
+        total = claim.job.recipe.num_candidates * NUM_STEPS
         while not self.gate.is_set():
             progress = {claim.job.id: Progress(total // 2, total, "decode")}
             state = (await self._leases.renew([claim], progress))[claim.job.id]
@@ -130,13 +131,14 @@ class Painter:
         return True
 
     def _outcome(self, job: Job) -> Outcome:
-        if job.prompt == FAILING_PROMPT:
+        prompt = job.recipe.prompt
+        if prompt == FAILING_PROMPT:
             return Failed("model_error", "The model could not draw this.")
         images = tuple(
             Image(candidate, candidate, 0.5 - candidate / 100, paint(job, candidate))
-            for candidate in range(job.n)
+            for candidate in range(job.recipe.n)
         )
-        is_cut = isinstance(job.prompt, str) and len(job.prompt) > LONG_PROMPT
+        is_cut = isinstance(prompt, str) and len(prompt) > LONG_PROMPT
         return Succeeded(images, self._card.size, {"decode": 0.01}, prompt_truncated=is_cut)
 
 

@@ -73,7 +73,7 @@ def bench(pipeline: Pipeline) -> Iterator[Bench]:
 
 
 def entered(run_id: str, job: Job) -> Entered:
-    return Entered(run_id, job, job.num_candidates, 0, False, True, 0.25)
+    return Entered(run_id, job, job.recipe.num_candidates, 0, False, True, 0.25)
 
 
 def codes(*seeds: int) -> torch.Tensor:

@@ -152,8 +152,8 @@ async def test_class_and_unconditional_models(http: httpx.AsyncClient, redis: Re
         for body in ({"model": "tiny-class", "prompt": "3"}, {"model": "tiny-uncond"}):
             answer = await http.post(PATH, json=body)
             assert answer.status_code == 200, answer.text
-        assert by_class.started[0].prompt == 3
-        assert by_nothing.started[0].prompt is None
+        assert by_class.started[0].recipe.prompt == 3
+        assert by_nothing.started[0].recipe.prompt is None
 
 
 async def test_unknown_and_unserved_models(http: httpx.AsyncClient, painter: Painter) -> None:

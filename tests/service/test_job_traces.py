@@ -5,12 +5,12 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from service.jobs import Job, new_job_id
 from service.tracing.otel import OtelTracing
 from service.worker.drawing.engine_events import Drawn, Entered, Event, StepReport
 from service.worker.signs.job_traces import JobTraces
+from tests.service.makers import make_job
 
-JOB = Job(id=new_job_id(), model="tiny", prompt="a", seed=1, num_candidates=4)
+JOB = make_job(num_candidates=4)
 
 
 def traces() -> tuple[JobTraces, InMemorySpanExporter]:

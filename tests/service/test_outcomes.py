@@ -12,7 +12,8 @@ from service.errors import (
     JobCancelled,
     JobFailed,
 )
-from service.jobs import Job, JobError, JobStatus, JobView, Progress, new_job_id
+from service.jobs import JobError, JobStatus, JobView, Progress
+from tests.service.makers import make_job
 
 
 def _view(status: JobStatus, error: JobError | None = None) -> JobView:
@@ -20,7 +21,7 @@ def _view(status: JobStatus, error: JobError | None = None) -> JobView:
         ("position", "eta_s", "started_ms", "finished_ms", "expires_ms", "size")
     )
     return JobView(
-        job=Job(id=new_job_id(), model="tiny", prompt="a", seed=1),
+        job=make_job(),
         status=status,
         progress=Progress(),
         attempts=1,

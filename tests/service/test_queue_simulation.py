@@ -151,7 +151,7 @@ class Simulation:
         depth = await self.queue.depth(MODEL)
         assert depth.waiting == len(waiting)
         assert depth.running == len(live) - len(waiting)
-        assert depth.candidates == sum(view.job.num_candidates for view in live)
+        assert depth.candidates == sum(view.job.recipe.num_candidates for view in live)
         assert depth.candidates <= LIMITS.max_candidates
         await self.check_counters(live, waiting)
         await self.check_positions(waiting)
@@ -159,11 +159,11 @@ class Simulation:
     async def check_counters(self, live: list[JobView], waiting: list[JobView]) -> None:
         shares = Counter[bytes]()
         for view in live:
-            shares[view.job.key_id.encode()] += view.job.num_candidates
+            shares[view.job.key_id.encode()] += view.job.recipe.num_candidates
         raw = await self.redis.hgetall(Key.SHARES.of(MODEL))
         assert {key: int(value) for key, value in raw.items()} == dict(shares)
         load = await self.redis.hgetall(Key.LOAD.of(MODEL))
-        assert int(load.get(b"waiting", 0)) == sum(v.job.num_candidates for v in waiting)
+        assert int(load.get(b"waiting", 0)) == sum(v.job.recipe.num_candidates for v in waiting)
         if await self.redis.exists(Key.TICKETS.of(MODEL)):
             (group,) = await self.redis.xinfo_groups(Key.TICKETS.of(MODEL))
             assert group["name"] == GROUP.encode()
@@ -235,7 +235,7 @@ async def test_workers_that_die_and_freeze_in_real_time(every_redis: Redis) -> N
                     continue  # dies: nobody renews
                 if rng.random() < 0.1:
                     await asyncio.sleep(0.25)  # freezes past its lease, then goes on
-                await leases.finish(claim, success(b"%d-" % claim.job.seed))
+                await leases.finish(claim, success(b"%d-" % claim.job.recipe.seed))
             await sweeper.sweep()
 
     await asyncio.gather(*(work(number) for number in range(8)))
@@ -244,5 +244,5 @@ async def test_workers_that_die_and_freeze_in_real_time(every_redis: Redis) -> N
         names = [event.name async for event in queue.events(job.id)]
         assert view.status is JobStatus.SUCCEEDED
         assert names.count("succeeded") == 1
-        assert await queue.image(job.id, 0) == b"%d-0" % job.seed
+        assert await queue.image(job.id, 0) == b"%d-0" % job.recipe.seed
     assert any([(await queue.get(job.id)).attempts > 1 for job in jobs])

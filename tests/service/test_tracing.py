@@ -12,11 +12,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from service.api.http.request_tracing import TraceRequests
-from service.jobs import Job, new_job_id
+from service.jobs import Job
 from service.tracing import otel, tracing
 from service.tracing.otel import OtelTracing
 from service.tracing.tracing import NoTracing, Tracing
 from tests.otlp import receiving
+from tests.service.makers import make_job
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -35,14 +36,7 @@ def traced(exporter: InMemorySpanExporter) -> OtelTracing:
 
 
 def job(traceparent: str | None = None) -> Job:
-    return Job(
-        id=new_job_id(),
-        model="tiny",
-        prompt="a red heart",
-        seed=1,
-        num_candidates=4,
-        traceparent=traceparent,
-    )
+    return make_job(prompt="a red heart", num_candidates=4, traceparent=traceparent)
 
 
 def by_name(spans: Sequence[ReadableSpan]) -> dict[str, ReadableSpan]:

@@ -111,7 +111,7 @@ async def _completed(state: ApiState, view: JobView) -> list[ServerEvent]:
             candidate=meta.candidate,
             rank=meta.rank,
             score=meta.score,
-            seed=view.job.seed,
+            seed=view.job.recipe.seed,
             prompt_truncated=view.prompt_truncated,
             usage=Usage.of(view.job),
         )

@@ -121,8 +121,8 @@ def _headers(admitted: Admitted) -> dict[str, str]:
     job = admitted.job
     return admitted.rate_headers() | {
         "x-mindalle-job-id": job.id,
-        "x-mindalle-model": job.model,
-        "x-mindalle-seed": str(job.seed),
+        "x-mindalle-model": job.recipe.model,
+        "x-mindalle-seed": str(job.recipe.seed),
     }
 
 

@@ -92,7 +92,7 @@ async def cancel_job(
 ) -> JobAnswer:
     """Cancel the job; one that has ended stays as it is."""
     cancelled = await state.queue.cancel(job_id, caller.key_id)
-    state.metrics.cancelled(cancelled.view.job.model, was_waiting=cancelled.was_waiting)
+    state.metrics.cancelled(cancelled.view.job.recipe.model, was_waiting=cancelled.was_waiting)
     return JobAnswer.of(cancelled.view, image_urls(request, state, job_id))
 
 

@@ -99,7 +99,7 @@ class Claimer:
                 "request_id": claim.job.request_id,
                 "trace_id": claim.job.trace_id,
                 "attempt": claim.attempt,
-                "num_candidates": claim.job.num_candidates,
+                "num_candidates": claim.job.recipe.num_candidates,
                 "is_isolated": claim.is_isolated,
             },
         )

@@ -48,7 +48,7 @@ class Holdings:
     def add(self, claim: Claim, *, num_steps: int, now: float) -> str:
         """Hold a claim whose candidates take `num_steps` each; returns its run id."""
         run_id = run_id_of(claim)
-        num_candidates = claim.job.num_candidates
+        num_candidates = claim.job.recipe.num_candidates
         self._held[run_id] = Held(
             claim,
             num_undrawn=num_candidates,
@@ -98,7 +98,7 @@ class Holdings:
     @property
     def num_candidates(self) -> int:
         """Candidates of all claims, those whose pictures are being made included."""
-        return sum(held.claim.job.num_candidates for held in self._held.values())
+        return sum(held.claim.job.recipe.num_candidates for held in self._held.values())
 
     @property
     def has_isolated(self) -> bool:

@@ -18,7 +18,7 @@ from models.drawing.generate import Batch, Shapes
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.pipeline import EncodedPrompt, InvalidPromptError, Pipeline
 from models.stage2.transformer import Prefix
-from service.jobs import Job
+from service.jobs import Job, Recipe
 from service.worker.drawing.device_memory import (
     free_device_memory,
     is_out_of_memory,
@@ -62,9 +62,9 @@ class _Failure:
     is_out_of_memory: bool
 
 
-def row_params(job: Job, candidate: int) -> RowParams:
-    """How one candidate of a job is drawn."""
-    return RowParams(job.seed, candidate, job.temperature, job.top_k, job.top_p)
+def row_params(recipe: Recipe, candidate: int) -> RowParams:
+    """How one candidate of a recipe is drawn."""
+    return RowParams(recipe.seed, candidate, recipe.temperature, recipe.top_k, recipe.top_p)
 
 
 class Engine:
@@ -143,13 +143,13 @@ class Engine:
     def add(self, run_id: str, job: Job, deadline: float) -> None:
         """Take a job. `deadline` is a time of the engine's clock. A bad one is told as Refused."""
         try:
-            row_params(job, 0).validate(self._pipeline.preset.vocab_sizes)
-            encoded = self._pipeline.encode(job.prompt)
+            row_params(job.recipe, 0).validate(self._pipeline.preset.vocab_sizes)
+            encoded = self._pipeline.encode(job.recipe.prompt)
         except (InvalidPromptError, InvalidSamplingError) as error:
             self._events.append(Refused(run_id, "invalid_value", str(error)))
             return
         self._runs[run_id] = _Run(job, encoded)
-        self._scheduler.add(run_id, job.num_candidates, deadline)
+        self._scheduler.add(run_id, job.recipe.num_candidates, deadline)
 
     def remove(self, run_id: str, reason: LeaveReason) -> None:
         """Take a run out, known or not; the next report tells it as Left."""
@@ -195,7 +195,8 @@ class Engine:
         began = self._clock()
         num_rows = self._scheduler.num_busy
         if self.faults.is_on:
-            self.faults.strike([self._runs[run_id].job.prompt for run_id in running], num_rows)
+            prompts = [self._runs[run_id].job.recipe.prompt for run_id in running]
+            self.faults.strike(prompts, num_rows)
         finished = self._batch.step()
         self._pace.keep()
         self.num_steps += 1
@@ -222,7 +223,8 @@ class Engine:
                 return
             prefill_s = self._clock() - began
         is_join = self._scheduler.num_busy > 0
-        rows = self._batch.admit(run.prefix, [row_params(run.job, c) for c in entry.candidates])
+        params = [row_params(run.job.recipe, candidate) for candidate in entry.candidates]
+        rows = self._batch.admit(run.prefix, params)
         self._scheduler.enter(entry, rows)
         self._entering = []
         self.num_moves += 1

@@ -214,7 +214,7 @@ class Finishing:
             rows = to_bytes(pixels)
         with self._timed(work, "rerank"):
             if not work.has_text:
-                work.text, work.has_text = self._makers.text_features(work.job.prompt), True
+                work.text, work.has_text = self._makers.text_features(work.job.recipe.prompt), True
             scores = self._makers.scores(work.text, pixels)
         for candidate, row, score in zip(candidates, rows, scores, strict=True):
             work.pictures[candidate] = (row, score)
@@ -222,7 +222,7 @@ class Finishing:
     def _outcome(self, work: _Work) -> Succeeded:
         candidates = sorted(work.pictures)
         order = ranking([work.pictures[candidate][1] for candidate in candidates])
-        best = [candidates[index] for index in order[: work.job.n]]
+        best = [candidates[index] for index in order[: work.job.recipe.n]]
         with self._timed(work, "encode"):
             images = tuple(self._image(work, rank, kept) for rank, kept in enumerate(best))
         height, width, _ = work.pictures[best[0]][0].shape
@@ -231,9 +231,10 @@ class Finishing:
 
     def _image(self, work: _Work, rank: int, candidate: int) -> Image:
         pixels, score = work.pictures[candidate]
-        record = png.Record.of(work.job, candidate, score)
-        data = png.encode(pixels, work.job.output_format, record)
-        return Image(rank, candidate, score or 0.0, data)
+        job = work.job
+        record = png.Record.of(job.recipe, candidate, score, has_prompt=job.embed_prompt)
+        data = png.encode(pixels, job.output_format, record)
+        return Image(rank, candidate, score, data)
 
     def _preview(self, event: Glimpse) -> None:
         work = self._works[event.run_id]
