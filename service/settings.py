@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.api_keys import ApiKey, read_keys
 from service.errors import StartRefused
+from service.jobs import MAX_CANDIDATES
 
 _PREFIX = "MINDALLE_"
 _GROUP = ConfigDict(frozen=True, extra="forbid")
@@ -87,7 +88,10 @@ class QueueSettings(BaseModel):
 
     max_depth: int = Field(1000, ge=1, le=1_000_000, description="Jobs that may wait per model.")
     max_candidates: int = Field(
-        8192, ge=96, le=10_000_000, description="Candidates waiting or running, per model."
+        8192,
+        ge=MAX_CANDIDATES,
+        le=10_000_000,
+        description="Candidates waiting or running, per model.",
     )
     key_rate_per_s: float = Field(
         100.0, gt=0, le=100_000, description="Jobs per second that one API key may send."
@@ -121,7 +125,7 @@ class QueueSettings(BaseModel):
     @property
     def key_candidates(self) -> int:
         """Candidates that one API key may have in flight; never less than one largest job."""
-        return max(96, int(self.max_candidates * self.key_share))
+        return max(MAX_CANDIDATES, int(self.max_candidates * self.key_share))
 
 
 class WorkerSettings(BaseModel):

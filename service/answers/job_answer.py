@@ -11,8 +11,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
-from service.answers.schemas import PriorityName
-from service.jobs import ImageMeta, JobStatus, JobView, OutputFormat, Priority
+from service.answers.schemas import JobParameters, PriorityName
+from service.jobs import ImageMeta, JobStatus, JobView, Priority
 
 _PRIORITY_NAMES: dict[Priority, PriorityName] = {
     Priority.HIGH: "high",
@@ -27,7 +27,7 @@ class JobImage(BaseModel):
     rank: int
     url: str
     candidate: int
-    score: float
+    score: float | None
     num_bytes: int
 
     @classmethod
@@ -48,22 +48,6 @@ class JobProgress(BaseModel):
     codes_done: int
     codes_total: int
     stage: str
-
-
-class JobParameters(BaseModel):
-    """All that decides how the images look, with nothing left to a default."""
-
-    prompt: str | int | None
-    n: int
-    num_candidates: int
-    top_k: int | None
-    top_p: float | None
-    temperature: float
-    seed: int
-    output_format: OutputFormat
-    priority: PriorityName
-    partial_images: int
-    deadline_s: float
 
 
 class JobFailure(BaseModel):

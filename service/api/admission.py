@@ -7,7 +7,7 @@ Knows no HTTP beyond the body's schema.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Self
 
 from service.answers.schemas import ImageRequest
@@ -142,16 +142,16 @@ def make_job(body: ImageRequest, card: ModelCard, rules: Rules, origin: Origin) 
 
 
 def _recipe(body: ImageRequest, card: ModelCard) -> Recipe:
-    n = body.n or 1
+    defaults, n = asdict(card.defaults), body.n or 1
+    chosen = defaults | body.model_dump(include=set(defaults), exclude_none=True)
+    chosen["num_candidates"] = _num_candidates(body.num_candidates, n, card)
+    _check_top_k(body.top_k, card)
     return Recipe(
         model=card.model,
         prompt=_prompt(body.prompt, card),
         seed=new_seed() if body.seed is None else body.seed,
         n=n,
-        num_candidates=_num_candidates(body.num_candidates, n, card),
-        top_k=_top_k(body.top_k, card),
-        top_p=card.default_top_p if body.top_p is None else body.top_p,
-        temperature=card.default_temperature if body.temperature is None else body.temperature,
+        **chosen,
     )
 
 
@@ -186,7 +186,7 @@ def _num_candidates(asked: int | None, n: int, card: ModelCard) -> int:
     if n > most:
         raise InvalidRequest(f"{card.model} makes at most {most} images at once.", param="n")
     if asked is None:
-        return max(n, min(card.default_num_candidates, most))
+        return max(n, min(card.defaults.num_candidates, most))
     if asked < n:
         raise InvalidRequest(f"num_candidates must be at least n, {n}.", param="num_candidates")
     if asked > most:
@@ -196,15 +196,12 @@ def _num_candidates(asked: int | None, n: int, card: ModelCard) -> int:
     return asked
 
 
-def _top_k(asked: int | None, card: ModelCard) -> int | None:
-    if asked is None:
-        return card.default_top_k
-    if asked > card.vocab_size:
+def _check_top_k(asked: int | None, card: ModelCard) -> None:
+    if asked is not None and asked > card.vocab_size:
         raise InvalidRequest(
             f"{card.model} has {card.vocab_size} codes to draw from; top_k can't be more.",
             param="top_k",
         )
-    return asked
 
 
 def _size(asked: str | None, card: ModelCard) -> str:

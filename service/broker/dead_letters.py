@@ -100,7 +100,7 @@ def _letter(entry_id: bytes, entry: dict[bytes, bytes]) -> DeadLetter:
     return DeadLetter(
         id=entry_id.decode(),
         job=Job.from_json(entry[b"body"]),
-        error=entry[b"error"].decode(),
-        attempts=int(entry[b"attempts"]),
-        died_ms=int(entry[b"died_ms"]),
+        error=entry.get(b"error", b"").decode(),
+        attempts=int(entry.get(b"attempts", 0)),
+        died_ms=int(entry.get(b"died_ms", 0)),
     )

@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 
 from service.broker.keys import Key
 from service.broker.redis_connection import translated_errors
-from service.broker.results import in_rank_order, metas_to_json
+from service.broker.results import in_rank_order, metas_to_fields
 from service.broker.scripts import Clock, Scripts
 from service.broker.wakeups import messages
 from service.jobs import Expired, Failed, Job, Outcome, Progress, Succeeded
@@ -202,8 +202,8 @@ class Leases:
 
     async def _succeed(self, claim: Claim, outcome: Succeeded) -> bool:
         images = in_rank_order(outcome.images)
-        metas = metas_to_json(images)
-        fields = ["images", metas, "size", outcome.size, "timings", json.dumps(outcome.timings_s)]
+        fields = metas_to_fields(images)
+        fields += ["size", outcome.size, "timings", json.dumps(outcome.timings_s)]
         fields += ["prompt_truncated", str(int(outcome.prompt_truncated))]
         arguments = {"state": "succeeded", "fields": fields}
         data = json.dumps({"num_images": len(images)})

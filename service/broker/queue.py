@@ -191,7 +191,7 @@ class Queue:
             job = (await self.get(job_id.decode())).job
         except JobNotFound:
             return None
-        if digest.decode() != idempotency.digest:
+        if (digest or b"").decode() != idempotency.digest:
             raise IdempotencyMismatch
         return job
 
@@ -334,6 +334,6 @@ def _event(entry_id: bytes, entry: dict[bytes, bytes]) -> Event:
     return Event(
         id=entry_id.decode(),
         name=entry[b"name"].decode(),
-        data=json.loads(entry[b"data"]),
+        data=json.loads(entry.get(b"data", b"{}")),
         image=entry.get(b"image"),
     )

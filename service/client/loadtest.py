@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import httpx
 
 from service.cli import CommandError
+from service.jobs import MAX_CANDIDATES
 
 _PATH = "/v1/images/generations"
 _WORDS = ["red", "green", "blue", "golden", "tiny", "huge", "happy", "sleepy"]
@@ -78,8 +79,8 @@ def _positive(text: str) -> float:
 
 def _sizes(text: str) -> tuple[int, ...]:
     parts = text.split(",")
-    if not all(part.strip().isdecimal() and 1 <= int(part) <= 96 for part in parts):
-        raise ArgumentTypeError("must be numbers in 1..96, with commas between them")
+    if not all(part.strip().isdecimal() and 1 <= int(part) <= MAX_CANDIDATES for part in parts):
+        raise ArgumentTypeError(f"must be numbers in 1..{MAX_CANDIDATES}, with commas between them")
     return tuple(int(part) for part in parts)
 
 

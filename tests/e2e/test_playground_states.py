@@ -360,6 +360,9 @@ async def test_an_unconditional_model_asks_for_nothing(
         await page.click("#draw")
         await expect(page.locator("button.tile")).to_have_count(4)
         assert at_work.started[0].recipe.prompt is None
+        await expect(page.locator(".score")).to_have_count(0)
+        await page.locator("button.tile").first.click()
+        await expect(page.locator("#viewer dl")).not_to_contain_text("score")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -16,6 +16,7 @@ from dataclasses import replace
 from PIL import Image as Pillow
 from redis.asyncio import Redis
 
+from models.configs import SamplingDefaults
 from service.broker.leases import Claim, LeasePolicy, Leases, LeaseState
 from service.broker.workers import ModelCard, WorkerInfo, Workers
 from service.jobs import Failed, Image, Job, Outcome, Progress, Succeeded
@@ -33,12 +34,9 @@ TEXT_CARD = ModelCard(
     prompt_len=8,
     prompt_kind="text",
     max_candidates=96,
-    default_num_candidates=4,
     vocab_size=64,
     num_steps=NUM_STEPS,
-    default_top_k=32,
-    default_top_p=None,
-    default_temperature=1.0,
+    defaults=SamplingDefaults(top_k=32, num_candidates=4),
     weights_digest="0" * 64,
 )
 CLASS_CARD = replace(TEXT_CARD, model="tiny-class", prompt_kind="class", num_classes=10)
@@ -134,9 +132,10 @@ class Painter:
         prompt = job.recipe.prompt
         if prompt == FAILING_PROMPT:
             return Failed("model_error", "The model could not draw this.")
+        is_ranked = self._card.prompt_kind == "text"
         images = tuple(
-            Image(candidate, candidate, 0.5 - candidate / 100, paint(job, candidate))
-            for candidate in range(job.recipe.n)
+            Image(rank, rank, 0.5 - rank / 100 if is_ranked else None, paint(job, rank))
+            for rank in range(job.recipe.n)
         )
         is_cut = isinstance(prompt, str) and len(prompt) > LONG_PROMPT
         return Succeeded(images, self._card.size, {"decode": 0.01}, prompt_truncated=is_cut)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,19 @@ def test_files_without_a_record_are_refused(content: bytes, tmp_path: Path) -> N
 def test_damaged_records_are_refused(text: str) -> None:
     with pytest.raises(NoRecordError):
         Record.from_json(text)
+
+
+def test_a_record_of_another_release_can_be_read() -> None:
+    made = record(top_k=7)
+    values = json.loads(made.to_json())
+    assert Record.from_json(json.dumps(values | {"wings": 2, "recipe": "soup"})) == made
+    for name in values.keys() - {"model", "seed"}:  # without these nobody could make it again
+        fewer = {other: value for other, value in values.items() if other != name}
+        assert Record.from_json(json.dumps(fewer)).recipe.seed == made.recipe.seed
+
+
+def test_a_record_that_tells_no_prompt_has_none() -> None:
+    assert not Record.from_json('{"model": "tiny", "seed": 1}').has_prompt
 
 
 def test_a_sheet_holds_the_pictures_in_order() -> None:

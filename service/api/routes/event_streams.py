@@ -87,8 +87,8 @@ def _partial(job: Job, event: Event) -> ServerEvent:
         size=job.size,
         output_format=job.output_format,
         job_id=job.id,
-        candidate=_integer(event.data["candidate"]),
-        partial_image_index=_integer(event.data["index"]),
+        candidate=_integer(event.data.get("candidate", 0)),
+        partial_image_index=_integer(event.data.get("index", 0)),
     )
     return ServerEvent(data.type, data.model_dump())
 

@@ -69,7 +69,8 @@ async def generate_images(
     if wish.is_picture:
         return _picture(admitted, view, await state.queue.image(view.job.id, 0))
     data = await _data(request, state, body, view)
-    answer = ImagesAnswer.of(view, data).model_dump_json(exclude_none=True)
+    unused = "url" if body.response_format == "b64_json" else "b64_json"
+    answer = ImagesAnswer.of(view, data).model_dump_json(exclude={"data": {"__all__": {unused}}})
     return Response(answer, media_type="application/json", headers=_headers(admitted))
 
 
@@ -130,9 +131,10 @@ def _picture(admitted: Admitted, view: JobView, image: bytes) -> Response:
     best = view.images[0]
     headers = _headers(admitted) | {
         "x-mindalle-candidate": str(best.candidate),
-        "x-mindalle-score": f"{best.score:.6g}",
         "x-mindalle-prompt-truncated": str(view.prompt_truncated).lower(),
     }
+    if best.score is not None:
+        headers["x-mindalle-score"] = f"{best.score:.6g}"
     return Response(image, media_type=MEDIA_TYPES[view.job.output_format], headers=headers)
 
 

@@ -61,7 +61,7 @@ class ImageData(BaseModel):
     b64_json: str | None = None
     rank: int
     candidate: int
-    score: float
+    score: float | None
 
 
 class ImagesAnswer(BaseModel):
@@ -124,7 +124,7 @@ class CompletedEvent(StreamedImage):
 
     type: Literal["image_generation.completed"] = "image_generation.completed"
     rank: int
-    score: float
+    score: float | None
     seed: int
     prompt_truncated: bool
     usage: Usage
