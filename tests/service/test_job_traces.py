@@ -5,7 +5,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from service.tracing.otel import OtelTracing
+from service.tracing.tracing import Tracing
 from service.worker.drawing.engine_events import Drawn, Entered, Event, StepReport
 from service.worker.signs.job_traces import JobTraces
 from tests.service.makers import make_job
@@ -16,7 +16,7 @@ JOB = make_job(num_candidates=4)
 def traces() -> tuple[JobTraces, InMemorySpanExporter]:
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    return JobTraces(OtelTracing(provider, "0")), exporter
+    return JobTraces(Tracing(provider, "0")), exporter
 
 
 def report(*events: Event) -> StepReport:

@@ -21,13 +21,6 @@ CLIENT_GONE_STATUS = 499  # nobody reads it; it marks the request in the log and
 logger = logging.getLogger(__name__)
 
 
-class InternalError(DomainError):
-    """Stands for any error that is a fault of ours."""
-
-    def __init__(self) -> None:
-        super().__init__("The server made a mistake. Its log has this answer's x-request-id.")
-
-
 def error_body(error: DomainError) -> dict[str, dict[str, str | None]]:
     """The JSON of an error: all four keys, always."""
     return {
@@ -98,4 +91,4 @@ def _answer_for(error: Exception) -> Response:
     if isinstance(error, DomainError):
         return error_response(error)
     logger.error("request failed", exc_info=error)
-    return error_response(InternalError())
+    return error_response(DomainError())
