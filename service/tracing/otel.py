@@ -145,8 +145,8 @@ class _OtelJob:
     def trace_id(self) -> str | None:
         return _trace_id(self._span)
 
-    def stage(self, name: str, seconds: float, **facts: Fact) -> None:
-        end_ns = time.time_ns()
+    def stage(self, name: str, seconds: float, *, ended_ago_s: float = 0.0, **facts: Fact) -> None:
+        end_ns = time.time_ns() - round(ended_ago_s * 1e9)
         start_ns = end_ns - round(seconds * 1e9)
         span = self._tracer.start_span(
             name,

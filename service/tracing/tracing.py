@@ -39,8 +39,8 @@ class JobSpan(Protocol):
     def trace_id(self) -> str | None:
         """For log lines."""
 
-    def stage(self, name: str, seconds: float, **facts: Fact) -> None:
-        """A stage of the job ends now and began so many seconds ago."""
+    def stage(self, name: str, seconds: float, *, ended_ago_s: float = 0.0, **facts: Fact) -> None:
+        """A stage of the job, that lasted so long and ended just now, or some time ago."""
 
     def end(self, outcome: str) -> None:
         """The job has left this worker."""
@@ -71,7 +71,7 @@ class NoSpan:
     traceparent: str | None = None
     trace_id: str | None = None
 
-    def stage(self, name: str, seconds: float, **facts: Fact) -> None:
+    def stage(self, name: str, seconds: float, *, ended_ago_s: float = 0.0, **facts: Fact) -> None:
         """Nothing."""
 
     def end(self, *facts: object) -> None:
