@@ -17,7 +17,7 @@ from models.pipeline import InvalidPromptError, Picture, Pipeline
 from models.rerank.clip import to_bytes
 from service.errors import InvalidRequest
 from service.jobs import OutputFormat, Recipe
-from service.worker.drawing.cpu_share import CpuShare
+from service.worker.cpu_share import CpuShare
 from service.worker.drawing.engine import row_params
 from service.worker.pictures import png
 from service.worker.pictures.picture_makers import PictureMakers

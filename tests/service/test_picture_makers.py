@@ -9,7 +9,7 @@ import torch
 from models.pipeline import Pipeline, load
 from models.rerank.clip import CHUNK
 from service.worker import offline
-from service.worker.drawing.cpu_share import CpuShare, use_threads
+from service.worker.cpu_share import CpuShare, use_threads
 from service.worker.pictures.picture_makers import PictureMakers
 from tests.service.makers import make_recipe
 
