@@ -15,10 +15,11 @@ from service.api.api_state import ApiState, Origin
 from service.api.http.auth import Caller
 from service.broker.queue import Enqueued, Idempotency, Limits
 from service.broker.workers import ModelCard
+from service.config.groups import QueueSettings
 from service.errors import DomainError, Draining, InvalidRequest
 from service.jobs import Job, Priority, Recipe, new_job_id, new_seed
 from service.metrics import ADMISSION_REASONS
-from service.settings import QueueSettings, Settings
+from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -37,12 +37,12 @@ from service.api.routes import generations, health, jobs, models, playground
 from service.broker.leases import LeasePolicy
 from service.broker.queue import Queue
 from service.broker.redis_connection import check_server, connect, disconnect
+from service.broker.stopping import stop
 from service.broker.sweep import Sweeper
 from service.broker.workers import Workers
 from service.errors import QueueUnavailable, StartRefused
 from service.metrics import ApiMetrics
 from service.settings import Settings
-from service.stopping import stop
 from service.tracing import tracing
 
 _EXPOSED_HEADERS = [

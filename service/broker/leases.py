@@ -23,8 +23,8 @@ from service.broker.redis_connection import translated_errors
 from service.broker.results import in_rank_order, metas_to_fields
 from service.broker.scripts import Clock, Scripts
 from service.broker.wakeups import messages
+from service.config.groups import QueueSettings
 from service.jobs import Expired, Failed, Job, Outcome, Progress, Succeeded
-from service.settings import QueueSettings
 
 _LONGEST_BLOCK_S = 0.4  # below any time limit for a command
 CRASH_MESSAGE = "The model crashed on this job."  # what its caller may know

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 
 import httpx
 
+from service.broker.stopping import stop
 from service.errors import StartRefused
 from service.local import welcome
 from service.local.child import Child, Program, describe, python
 from service.local.embedded_valkey import EmbeddedValkey, prepare
 from service.settings import Settings, environment_with
-from service.stopping import stop
 
 _MAX_DEATHS = 5  # within the window; then there is no point in going on
 _WINDOW_S = 120.0

@@ -14,11 +14,11 @@ from redis.asyncio import Redis
 
 import service
 from service.broker.redis_connection import backoff_s, check_server, connect, disconnect
+from service.broker.stopping import stop
 from service.broker.workers import Workers
 from service.errors import QueueUnavailable
 from service.metrics import WorkerMetrics
 from service.settings import Settings
-from service.stopping import stop
 from service.tracing import tracing
 from service.worker.model_host import Machinery, loading_card
 from service.worker.signs.heartbeat import Heartbeat

@@ -18,11 +18,11 @@ from redis.asyncio import Redis
 
 import service
 from service.broker.leases import LeasePolicy, Leases
+from service.broker.stopping import stop
 from service.broker.sweep import Sweeper
 from service.broker.workers import WorkerState
 from service.errors import QueueUnavailable
 from service.settings import Settings
-from service.stopping import stop
 from service.tracing.tracing import Tracing
 from service.worker.claims.claimer import Claimer
 from service.worker.claims.lease_keeper import LeaseKeeper

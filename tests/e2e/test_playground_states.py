@@ -19,8 +19,8 @@ from playwright.async_api import Error as PlaywrightError
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
+from service.broker.stopping import stop
 from service.broker.workers import ModelCard
-from service.stopping import stop
 from service.worker.pictures.png import KEYWORD
 from tests.e2e.browser import chromium, serious_axe_violations, watched_page
 from tests.servers import RedisServer

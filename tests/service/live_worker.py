@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
+from service.broker.stopping import stop
 from service.broker.workers import Workers
 from service.metrics import WorkerMetrics
 from service.settings import Settings
-from service.stopping import stop
 from service.tracing import tracing
 from service.worker.model_host import Machinery
 from service.worker.signs.heartbeat import Heartbeat

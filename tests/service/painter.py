@@ -18,9 +18,9 @@ from redis.asyncio import Redis
 
 from models.configs import SamplingDefaults
 from service.broker.leases import Claim, LeasePolicy, Leases, LeaseState
+from service.broker.stopping import stop
 from service.broker.workers import ModelCard, WorkerInfo, Workers
 from service.jobs import Failed, Image, Job, Outcome, Progress, Succeeded
-from service.stopping import stop
 
 NUM_STEPS = 16
 FAILING_PROMPT = "please fail"

@@ -9,9 +9,9 @@ import torch
 from redis.asyncio import Redis
 
 from service.broker.leases import Claim, Leases
+from service.broker.stopping import stop
 from service.errors import QueueUnavailable
 from service.jobs import Expired, Failed, JobStatus, Outcome
-from service.stopping import stop
 from service.worker.handover import Glimpse
 from service.worker.run import End, Run, TakenOut
 from tests.service.live_worker import until

@@ -6,8 +6,8 @@ import pytest
 from redis.asyncio import Redis
 
 from service.broker.keys import Key
+from service.broker.stopping import stop
 from service.jobs import Phase, Succeeded
-from service.stopping import stop
 from service.worker.run import TakenOut
 from tests.conftest import Clock
 from tests.service.live_worker import until

@@ -13,9 +13,9 @@ from prometheus_client import CollectorRegistry
 
 from models.pipeline import Pipeline, load
 from models.rerank.clip import to_bytes
+from service.broker.stopping import stop
 from service.jobs import Succeeded
 from service.metrics import WorkerMetrics
-from service.stopping import stop
 from service.worker.cpu_share import CpuShare
 from service.worker.handover import Drawn, Glimpse
 from service.worker.pictures.station import Pictures

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from service.stopping import stop
+from service.broker.stopping import stop
 from service.worker.threads import call_on, on_own_thread
 
 
