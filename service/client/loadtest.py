@@ -19,9 +19,10 @@ from dataclasses import dataclass
 import httpx
 
 from service.cli import CommandError
+from service.client.async_client import LOCAL
+from service.client.protocol import GENERATIONS, JOBS, headers_of
 from service.jobs import MAX_CANDIDATES
 
-_PATH = "/v1/images/generations"
 _WORDS = ["red", "green", "blue", "golden", "tiny", "huge", "happy", "sleepy"]
 _THINGS = ["heart", "apple", "owl", "star", "cat", "house", "boat", "tree"]
 _LOOK_UP_AT_ONCE = 16
@@ -54,7 +55,7 @@ class Answer:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Against what, how many, how fast, and which mixture."""
-    parser.add_argument("--url", default="http://127.0.0.1:8000")
+    parser.add_argument("--url", default=LOCAL)
     parser.add_argument("--api-key")
     parser.add_argument("--rate", type=_positive, default=2.0, help="requests per second")
     parser.add_argument("--duration", type=_positive, default=20.0, help="seconds of arrivals")
@@ -113,11 +114,10 @@ def make_shots(args: Namespace) -> Iterator[Shot]:
 
 
 async def _run(args: Namespace, shots: Sequence[Shot]) -> dict[str, object]:
-    headers = {"authorization": f"Bearer {args.api_key}"} if args.api_key else {}
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
     async with httpx.AsyncClient(
         base_url=args.url,
-        headers=headers,
+        headers=headers_of(args.api_key),
         limits=limits,
         timeout=httpx.Timeout(args.deadline + 30, connect=10),
     ) as client:
@@ -140,7 +140,7 @@ async def _fire(client: httpx.AsyncClient, shot: Shot, began: float) -> Answer:
     sent = time.monotonic()
     job_id = None
     try:
-        response = await client.post(_PATH, json=shot.body)
+        response = await client.post(GENERATIONS, json=shot.body)
         code = "ok" if response.is_success else _error_code(response)
         job_id = response.headers.get("x-mindalle-job-id")
     except httpx.HTTPError as error:
@@ -162,7 +162,7 @@ async def _queue_waits(client: httpx.AsyncClient, answers: Sequence[Answer]) -> 
 
     async def look_up(job_id: str) -> float | None:
         async with gate:
-            response = await client.get(f"/v1/jobs/{job_id}")
+            response = await client.get(f"{JOBS}/{job_id}")
         if not response.is_success:
             return None
         job = response.json()
