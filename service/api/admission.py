@@ -13,7 +13,7 @@ from typing import Self
 from service.answers.schemas import ImageRequest
 from service.api.api_state import ApiState, Origin
 from service.api.http.auth import Caller
-from service.broker.queue import Enqueued, Idempotency, Limits
+from service.broker.admission import Enqueued, Idempotency, Limits
 from service.broker.workers import ModelCard
 from service.config.groups import QueueSettings
 from service.errors import DomainError, Draining, InvalidRequest

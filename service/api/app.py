@@ -45,12 +45,11 @@ from service.metrics import ApiMetrics
 from service.settings import Settings
 from service.tracing import tracing
 
-_EXPOSED_HEADERS = [
-    "x-request-id", "x-should-retry", "retry-after", "location",
-    "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
-    "x-mindalle-job-id", "x-mindalle-model", "x-mindalle-seed", "x-mindalle-score",
-    "x-mindalle-candidate", "x-mindalle-prompt-truncated",
-]  # fmt: skip
+_EXPOSED_HEADERS = (
+    *("x-request-id", "x-should-retry", "retry-after", "location"),
+    *openapi.RATE_HEADERS,
+    *openapi.JOB_HEADERS,
+)
 
 logger = logging.getLogger(__name__)
 

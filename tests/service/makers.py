@@ -6,8 +6,9 @@ from dataclasses import fields, replace
 
 from redis.asyncio import Redis
 
+from service.broker.admission import Limits
 from service.broker.leases import Claim, LeasePolicy, Leases
-from service.broker.queue import Limits, Queue
+from service.broker.queue import Queue
 from service.broker.sweep import Sweeper
 from service.jobs import Image, Job, Recipe, Succeeded, new_job_id
 from tests.conftest import Clock

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import pytest
 from redis.asyncio import Redis
 
+from service.broker.admission import Limits
 from service.broker.dead_letters import DeadLetters
 from service.broker.keys import GROUP, Key
 from service.broker.leases import Claim, LeasePolicy, Leases, LeaseState
-from service.broker.queue import Limits
 from service.broker.sweep import Sweeper
 from service.errors import KeyShareExceeded, QueueFull, RateLimited
 from service.jobs import TERMINAL, Expired, Failed, Job, JobStatus, JobView, Outcome, Priority

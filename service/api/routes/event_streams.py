@@ -11,13 +11,13 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from service.answers.image_answers import CompletedEvent, PartialImageEvent, Usage
 from service.answers.job_answer import JobAnswer
 from service.api.admission import Admitted
 from service.api.api_state import ApiState, ImageUrls
 from service.api.http.envelope import error_body
 from service.api.http.sse import ServerEvent
 from service.api.outcomes import as_base64, check_succeeded, images_as_base64
-from service.api.routes.image_answers import CompletedEvent, PartialImageEvent, Usage
 from service.api.waiting import DEADLINE_SLACK_S, unless_closing
 from service.broker.queue import Event, Queue
 from service.broker.redis_connection import backoff_s
