@@ -34,7 +34,6 @@ from service.api.http.middleware import (
 )
 from service.api.http.request_tracing import TraceRequests
 from service.api.routes import generations, health, jobs, models, playground
-from service.broker.leases import LeasePolicy
 from service.broker.queue import Queue
 from service.broker.redis_connection import check_server, connect, disconnect
 from service.broker.stopping import stop
@@ -148,7 +147,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 async def _keep_house(redis: Redis, state: ApiState) -> None:
     """Sweep again and again, after a look at whether this Redis is fit to hold jobs."""
     is_checked = False
-    sweeper = Sweeper(redis, policy=LeasePolicy.of(state.settings.queue))
+    sweeper = Sweeper(redis, policy=state.settings.queue)
     while True:
         try:
             if not is_checked:

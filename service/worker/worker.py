@@ -17,7 +17,7 @@ from contextlib import suppress
 from redis.asyncio import Redis
 
 import service
-from service.broker.leases import LeasePolicy, Leases
+from service.broker.leases import Leases
 from service.broker.stopping import stop
 from service.broker.sweep import Sweeper
 from service.broker.workers import WorkerState
@@ -75,7 +75,7 @@ class Worker:
         self._machinery = machinery
         self._heartbeat = heartbeat
         self._meter = Meter(heartbeat.metrics, settings.model)
-        policy, name = LeasePolicy.of(settings.queue), worker_id(settings)
+        policy, name = settings.queue, worker_id(settings)
         self._leases = Leases(redis, model=settings.model, worker_id=name, policy=policy)
         self._sweeper = Sweeper(redis, policy=policy)
         self.on_hang = exit_hung

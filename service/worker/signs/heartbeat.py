@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import get_args
 
 import service
@@ -79,14 +79,9 @@ class Heartbeat:
             await self._workers.heartbeat(
                 WorkerInfo(
                     id=self._worker_id,
-                    state=signs.state,
                     card=self._card,
-                    rows_total=signs.rows_total,
-                    rows_busy=signs.rows_busy,
-                    candidates_per_s=signs.candidates_per_s,
-                    num_steps=signs.num_steps,
-                    is_progressing=signs.is_progressing,
                     version=service.__version__,
+                    **asdict(signs),
                 )
             )
 
