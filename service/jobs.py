@@ -205,14 +205,6 @@ Outcome = Succeeded | Failed | Expired
 
 
 @dataclass(frozen=True, slots=True)
-class JobError:
-    """Why a job failed, as stored with it."""
-
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
 class JobView:
     """A job as it stands now. Times are Redis server time, milliseconds since 1970.
 
@@ -234,7 +226,7 @@ class JobView:
     size: str | None
     timings_s: dict[str, float]
     prompt_truncated: bool
-    error: JobError | None
+    error: Failed | None
 
     @property
     def is_terminal(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field
 
 from service.answers.schemas import JobParameters, PriorityName
-from service.jobs import ImageMeta, JobStatus, JobView, Priority
+from service.jobs import JobStatus, JobView, Priority
 
 _PRIORITY_NAMES: dict[Priority, PriorityName] = {
     Priority.HIGH: "high",
@@ -29,17 +29,6 @@ class JobImage(BaseModel):
     candidate: int
     score: float | None
     num_bytes: int
-
-    @classmethod
-    def of(cls, meta: ImageMeta, url: str) -> Self:
-        """What is known of the image, and where it is."""
-        return cls(
-            rank=meta.rank,
-            url=url,
-            candidate=meta.candidate,
-            score=meta.score,
-            num_bytes=meta.num_bytes,
-        )
 
 
 class JobProgress(BaseModel):
@@ -82,29 +71,24 @@ class JobAnswer(BaseModel):
     @classmethod
     def of(cls, view: JobView, image_url: Callable[[int], str]) -> Self:
         """The queue's view in the public form; `image_url` gives the address of a rank."""
-        progress, error = view.progress, view.error
         return cls(
             id=view.job.id,
             status=view.status,
             model=view.job.recipe.model,
             position=view.position,
             eta_s=view.eta_s,
-            progress=JobProgress(
-                codes_done=progress.codes_done,
-                codes_total=progress.codes_total,
-                stage=progress.stage,
-            ),
+            progress=JobProgress(**asdict(view.progress)),
             attempts=view.attempts,
             created_at=view.created_ms / 1000,
             started_at=_seconds(view.started_ms),
             finished_at=_seconds(view.finished_ms),
             expires_at=_seconds(view.expires_ms),
             parameters=_parameters(view),
-            images=[JobImage.of(meta, image_url(meta.rank)) for meta in view.images],
+            images=[JobImage(**asdict(meta), url=image_url(meta.rank)) for meta in view.images],
             size=view.size,
             prompt_truncated=view.prompt_truncated,
             timings_s=view.timings_s,
-            error=error and JobFailure(code=error.code, message=error.message),
+            error=view.error and JobFailure(**asdict(view.error)),
         )
 
 

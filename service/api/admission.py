@@ -1,45 +1,26 @@
 """From a request's body to a job in the queue, or to the reason why not.
 
-`make_job` is pure: body, model card and rules in, job out. `admit` asks the catalog and the queue.
-Knows no HTTP beyond the body's schema.
+`make_job` is pure: body, model card and settings in, job out. `admit` asks the catalog and the
+queue. Knows no HTTP beyond the body's schema.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass
-from typing import Self
 
 from service.answers.schemas import ImageRequest
 from service.api.api_state import ApiState, Origin
 from service.api.http.auth import Caller
-from service.broker.queue import Enqueued, Idempotency, Limits
+from service.broker.admission import Enqueued, Idempotency, Limits
 from service.broker.workers import ModelCard
-from service.config.groups import QueueSettings
+from service.config.groups import ApiSettings, QueueSettings
 from service.errors import DomainError, Draining, InvalidRequest
 from service.jobs import Job, Priority, Recipe, new_job_id, new_seed
 from service.metrics import ADMISSION_REASONS
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the operator decides for every job."""
-
-    default_deadline_s: float
-    max_deadline_s: float
-    embed_prompt: bool
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """The part of the settings that ends up in jobs."""
-        return cls(
-            default_deadline_s=settings.api.default_deadline_s,
-            max_deadline_s=settings.api.max_deadline_s,
-            embed_prompt=settings.prompt_in_png,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +85,7 @@ async def _known(state: ApiState, origin: Origin, idempotency: Idempotency | Non
 async def _new_job(state: ApiState, body: ImageRequest, origin: Origin, model: str) -> Job:
     if state.is_draining:
         raise Draining
-    return make_job(body, await state.catalog.card(model), Rules.of(state.settings), origin)
+    return make_job(body, await state.catalog.card(model), state.settings, origin)
 
 
 def limits_for(caller: Caller, settings: QueueSettings) -> Limits:
@@ -119,7 +100,7 @@ def limits_for(caller: Caller, settings: QueueSettings) -> Limits:
     )
 
 
-def make_job(body: ImageRequest, card: ModelCard, rules: Rules, origin: Origin) -> Job:
+def make_job(body: ImageRequest, card: ModelCard, settings: Settings, origin: Origin) -> Job:
     """The job that the body asks for, with every default filled in.
 
     Raises:
@@ -132,8 +113,8 @@ def make_job(body: ImageRequest, card: ModelCard, rules: Rules, origin: Origin) 
         output_format=body.output_format or "png",
         size=_size(body.size, card),
         partial_images=body.partial_images or 0,
-        deadline_s=_deadline_s(body.deadline_s, rules),
-        embed_prompt=rules.embed_prompt,
+        deadline_s=_deadline_s(body.deadline_s, settings.api),
+        embed_prompt=settings.prompt_in_png,
         prompt_len=card.prompt_len,
         num_steps=card.num_steps,
         key_id=origin.caller.key_id,
@@ -211,11 +192,11 @@ def _size(asked: str | None, card: ModelCard) -> str:
     return card.size
 
 
-def _deadline_s(asked: float | None, rules: Rules) -> float:
+def _deadline_s(asked: float | None, settings: ApiSettings) -> float:
     if asked is None:
-        return rules.default_deadline_s
-    if asked > rules.max_deadline_s:
+        return settings.default_deadline_s
+    if asked > settings.max_deadline_s:
         raise InvalidRequest(
-            f"deadline_s can be at most {rules.max_deadline_s:g}.", param="deadline_s"
+            f"deadline_s can be at most {settings.max_deadline_s:g}.", param="deadline_s"
         )
     return asked

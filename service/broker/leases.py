@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
-from typing import Any, Self
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -76,24 +76,6 @@ class CrashEnd(IntEnum):
     DEAD_LETTER = 2
 
 
-@dataclass(frozen=True, slots=True)
-class LeasePolicy:
-    """The rules of redelivery; seconds of Redis server time."""
-
-    lease_s: float
-    max_attempts: int
-    dead_letter_ttl_s: float
-
-    @classmethod
-    def of(cls, settings: QueueSettings) -> Self:
-        """The rules that the settings give."""
-        return cls(
-            lease_s=settings.lease_s,
-            max_attempts=settings.max_attempts,
-            dead_letter_ttl_s=settings.dead_letter_ttl_s,
-        )
-
-
 class Leases:
     """Verbs of one worker process for one model. `clock` is for tests only.
 
@@ -108,7 +90,7 @@ class Leases:
         *,
         model: str,
         worker_id: str,
-        policy: LeasePolicy,
+        policy: QueueSettings,
         clock: Clock | None = None,
     ) -> None:
         self._redis = redis

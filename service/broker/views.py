@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from service.broker.results import metas_of
-from service.jobs import Job, JobError, JobStatus, JobView, Progress
+from service.jobs import Failed, Job, JobStatus, JobView, Progress
 
 
 def job_view(reply: list[bytes]) -> JobView:
@@ -53,7 +53,7 @@ def _progress(fields: dict[str, bytes], job: Job) -> Progress:
     return Progress(int(fields.get("codes_done", b"0")), total, stage)
 
 
-def _error(fields: dict[str, bytes]) -> JobError | None:
+def _error(fields: dict[str, bytes]) -> Failed | None:
     if "error_code" not in fields:
         return None
-    return JobError(fields["error_code"].decode(), fields.get("error_message", b"").decode())
+    return Failed(fields["error_code"].decode(), fields.get("error_message", b"").decode())

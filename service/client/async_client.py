@@ -37,6 +37,7 @@ from service.config.groups import API_PORT
 from service.jobs import Image
 
 LOCAL = f"http://127.0.0.1:{API_PORT}"
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64)
 _STREAM_TIMEOUT = httpx.Timeout(10.0, read=STREAM_SILENCE_S)
 
 
@@ -56,8 +57,12 @@ class AsyncClient:
         max_retries: int = 3,
         timeout_s: float = 600.0,
     ) -> None:
-        timeout = httpx.Timeout(timeout_s, connect=10.0)
-        self._http = httpx.AsyncClient(base_url=url, headers=headers_of(api_key), timeout=timeout)
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            headers=headers_of(api_key),
+            limits=_LIMITS,
+            timeout=httpx.Timeout(timeout_s, connect=10.0),
+        )
         self._max_retries = max_retries
 
     async def __aenter__(self) -> Self:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from typing import Any, Self, TypeVar, Unpack
 
 from service.answers.job_answer import JobAnswer
@@ -58,7 +58,7 @@ class Client:
 
     def stream(
         self, prompt: str | int | None, **parameters: Unpack[Parameters]
-    ) -> Iterator[Partial | Image]:
+    ) -> Generator[Partial | Image, None, None]:
         """Unfinished pictures as they grow (`partial_images` of them), then the images.
 
         A connection that is lost after the first of them is not tried again.
@@ -91,7 +91,7 @@ class Client:
         """What the server can draw with now."""
         return self._run(self._calls.models())
 
-    def follow(self, job_id: str) -> Iterator[JobEvent]:
+    def follow(self, job_id: str) -> Generator[JobEvent, None, None]:
         """The job's events to its end, each once, also over lost connections."""
         return self._each(self._calls.follow(job_id))
 
@@ -106,7 +106,7 @@ class Client:
         finally:
             running.cancel()  # where Ctrl-C ended the wait: so the server learns of it
 
-    def _each(self, items: AsyncGenerator[_T, None]) -> Iterator[_T]:
+    def _each(self, items: AsyncGenerator[_T, None]) -> Generator[_T, None, None]:
         try:
             while (item := self._run(_next(items))) is not None:
                 yield item

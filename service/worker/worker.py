@@ -17,7 +17,7 @@ from contextlib import suppress
 from redis.asyncio import Redis
 
 import service
-from service.broker.leases import LeasePolicy, Leases
+from service.broker.leases import Leases
 from service.broker.stopping import stop
 from service.broker.sweep import Sweeper
 from service.broker.workers import WorkerInfo, WorkerState
@@ -75,9 +75,10 @@ class Worker:
         self._machinery = machinery
         self._heartbeat = heartbeat
         self._meter = Meter(heartbeat.metrics, settings.model)
-        policy, name = LeasePolicy.of(settings.queue), worker_id(settings)
-        self._leases = Leases(redis, model=settings.model, worker_id=name, policy=policy)
-        self._sweeper = Sweeper(redis, policy=policy)
+        self._leases = Leases(
+            redis, model=settings.model, worker_id=heartbeat.worker_id, policy=settings.queue
+        )
+        self._sweeper = Sweeper(redis, policy=settings.queue)
         self.on_hang = exit_hung
         self._num_signals = 0
         self._ending = asyncio.Event()

@@ -6,16 +6,18 @@ from dataclasses import fields, replace
 
 from redis.asyncio import Redis
 
-from service.broker.leases import Claim, LeasePolicy, Leases
-from service.broker.queue import Limits, Queue
+from service.broker.admission import Limits
+from service.broker.leases import Claim, Leases
+from service.broker.queue import Queue
 from service.broker.sweep import Sweeper
+from service.config.groups import QueueSettings
 from service.jobs import Image, Job, Recipe, Succeeded, new_job_id
 from tests.conftest import Clock
 
 MODEL = "tiny"
 LEASE_S = 10.0
 _RECIPE = {field.name for field in fields(Recipe)}
-POLICY = LeasePolicy(lease_s=LEASE_S, max_attempts=3, dead_letter_ttl_s=1000.0)
+POLICY = QueueSettings(lease_s=LEASE_S, max_attempts=3, dead_letter_ttl_s=1000.0)
 ROOMY = Limits(
     max_depth=10_000,
     max_candidates=100_000,

@@ -17,15 +17,16 @@ from PIL import Image as Pillow
 from redis.asyncio import Redis
 
 from models.configs import SamplingDefaults
-from service.broker.leases import Claim, LeasePolicy, Leases, LeaseState
+from service.broker.leases import Claim, Leases, LeaseState
 from service.broker.stopping import stop
 from service.broker.workers import ModelCard, WorkerInfo, Workers
+from service.config.groups import QueueSettings
 from service.jobs import Failed, Image, Job, Outcome, Progress, Succeeded
 
 NUM_STEPS = 16
 FAILING_PROMPT = "please fail"
 LONG_PROMPT = 64  # a longer prompt is cut, the painter says
-POLICY = LeasePolicy(lease_s=10.0, max_attempts=3, dead_letter_ttl_s=60.0)
+POLICY = QueueSettings(lease_s=10.0, max_attempts=3, dead_letter_ttl_s=60.0)
 
 TEXT_CARD = ModelCard(
     model="tiny",
@@ -138,7 +139,9 @@ class Painter:
             for rank in range(job.recipe.n)
         )
         is_cut = isinstance(prompt, str) and len(prompt) > LONG_PROMPT
-        return Succeeded(images, self._card.size, {"decode": 0.01}, prompt_truncated=is_cut)
+        return Succeeded(
+            images, self._card.size, {"queue_wait": 0.0, "decode": 0.01}, prompt_truncated=is_cut
+        )
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """Some of everything that a release leaves in Redis, written down as JSON and loaded again.
 
-`play` runs unchanged on the code of other releases, so it names nothing that moves. How the
-recorded files were made is in tests/data/last_release/README.md.
+The last release ran the same `play`; tests/data/last_release/README.md tells how.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from service.broker.queue import Idempotency
+from service.broker.admission import Idempotency
 from service.broker.workers import WorkerInfo, Workers
 from service.jobs import Failed, Image, Priority, Progress, Succeeded
 from tests.conftest import Clock

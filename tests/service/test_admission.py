@@ -6,22 +6,23 @@ from typing import Any
 import pytest
 
 from service.answers.schemas import ImageRequest
-from service.api.admission import Rules, make_job
+from service.api.admission import make_job
 from service.api.api_state import Origin
 from service.api.http.auth import Caller
 from service.broker.workers import ModelCard
 from service.errors import InvalidRequest
 from service.jobs import MAX_SEED, Job, Priority, Recipe
+from service.settings import Settings
 from tests.service.painter import CLASS_CARD, TEXT_CARD, UNCOND_CARD
 
-RULES = Rules(default_deadline_s=60.0, max_deadline_s=600.0, embed_prompt=True)
+SETTINGS = Settings.model_validate({"api": {"default_deadline_s": 60.0, "max_deadline_s": 600.0}})
 ORIGIN = Origin(Caller("k1", 2.0), request_id="r1", traceparent="t1")
 
 
 def _job(card: ModelCard = TEXT_CARD, **body: Any) -> Job:
     if card is TEXT_CARD:
         body.setdefault("prompt", "a cat")
-    return make_job(ImageRequest(**body), card, RULES, ORIGIN)
+    return make_job(ImageRequest(**body), card, SETTINGS, ORIGIN)
 
 
 def _refused(card: ModelCard = TEXT_CARD, **body: Any) -> str | None:

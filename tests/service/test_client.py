@@ -73,9 +73,9 @@ async def test_a_blocking_stream_that_is_left_cancels_its_job(
     painter.gate.clear()
 
     def look(blocking: Client) -> None:
-        pictures = iter(blocking.stream("a cat", partial_images=1))
+        pictures = blocking.stream("a cat", partial_images=1)
         assert isinstance(next(pictures), Partial)
-        pictures.close()  # type: ignore[attr-defined]  # as leaving a loop does, of a generator
+        pictures.close()  # as leaving a loop does
 
     await _blocking(api.url, look)
     await _until(lambda: painter.evicted)

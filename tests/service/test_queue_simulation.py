@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 import pytest
 from redis.asyncio import Redis
 
+from service.broker.admission import Limits
 from service.broker.dead_letters import DeadLetters
 from service.broker.keys import GROUP, Key
-from service.broker.leases import Claim, LeasePolicy, Leases, LeaseState
-from service.broker.queue import Limits
+from service.broker.leases import Claim, Leases, LeaseState
 from service.broker.sweep import Sweeper
+from service.config.groups import QueueSettings
 from service.errors import KeyShareExceeded, QueueFull, RateLimited
 from service.jobs import TERMINAL, Expired, Failed, Job, JobStatus, JobView, Outcome, Priority
 from tests.conftest import Clock
@@ -220,7 +221,7 @@ async def test_random_orders_on_the_other_server(every_redis: Redis) -> None:
 async def test_workers_that_die_and_freeze_in_real_time(every_redis: Redis) -> None:
     """Short leases, server time, eight workers at once: each job ends once, with its own bytes."""
     rng = random.Random(5)
-    policy = LeasePolicy(lease_s=0.1, max_attempts=1000, dead_letter_ttl_s=60)
+    policy = QueueSettings(lease_s=0.1, max_attempts=100, dead_letter_ttl_s=60)
     queue, sweeper = make_queue(every_redis), Sweeper(every_redis, policy=policy)
     jobs = [make_job(seed=seed) for seed in range(80)]
     for job in jobs:

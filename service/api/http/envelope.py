@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.http.asgi import http_only
 from service.api.http.hangup import ClientGoneError
 from service.errors import DomainError, RateLimited, Unauthenticated
 
@@ -65,11 +66,9 @@ class ErrorEnvelope:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
+    @http_only
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer for the inner application when it raises before its answer has begun."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         has_begun = False
 
         async def watched(message: Message) -> None:

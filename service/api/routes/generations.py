@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from service.answers.image_answers import ImageData, ImagesAnswer
 from service.answers.schemas import ImageRequest
 from service.api.admission import Admitted, admit
 from service.api.api_state import ApiState, OriginOfRequest, State, image_urls
@@ -23,7 +24,6 @@ from service.api.openapi import (
 )
 from service.api.outcomes import check_succeeded, images_as_base64
 from service.api.routes.event_streams import image_events
-from service.api.routes.image_answers import ImageData, ImagesAnswer
 from service.api.waiting import DEADLINE_SLACK_S, cancel_abandoned, unless_closing
 from service.errors import InvalidRequest
 from service.jobs import Job, JobView

@@ -21,7 +21,7 @@ from service.api.http.accept import MEDIA_TYPES
 from service.api.http.sse import EventStream, ServerEvent
 from service.api.openapi import BODY_ERRORS, PICTURE_CONTENT, RATE_HEADERS, errors, stream_content
 from service.api.routes.event_streams import job_events
-from service.broker.queue import Idempotency
+from service.broker.admission import Idempotency
 from service.errors import JobNotFound
 from service.jobs import JobView
 

@@ -27,8 +27,8 @@ class Meter:
         self._metrics = metrics
         self._stages = {stage: metrics.stage_seconds.labels(model, stage) for stage in STAGES}
         self._outcomes = {outcome: metrics.jobs.labels(model, outcome) for outcome in OUTCOMES}
-        self._left = {reason: metrics.rows_left_early.labels(model, reason)
-                      for reason in get_args(LeaveReason)}  # fmt: skip
+        reasons: tuple[LeaveReason, ...] = get_args(LeaveReason)
+        self._left = {reason: metrics.rows_left_early.labels(model, reason) for reason in reasons}
         self._wasted = metrics.wasted_codes.labels(model)
         self._images = metrics.images.labels(model)
         self._job_seconds = metrics.end_to_end_seconds.labels(model)
