@@ -20,8 +20,8 @@ import service
 from models.errors import CheckpointError
 from models.presets import UnknownPresetError
 from service import outlet
+from service.config.paths import expanded
 from service.errors import DomainError, StartRefused
-from service.settings import expanded
 
 # name → module, one line of help
 COMMANDS = MappingProxyType(

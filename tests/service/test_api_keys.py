@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.api_keys import ApiKey, read_keys
+from service.config.api_keys import ApiKey, read_keys
 from service.settings import Settings
 
 KEY = "def0123456789"

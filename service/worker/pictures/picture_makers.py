@@ -17,7 +17,7 @@ from torch import Tensor
 
 from models.pipeline import Pipeline, Prompt
 from models.rerank.clip import CHUNK
-from service.worker.drawing.cpu_share import CpuShare, use_threads
+from service.worker.cpu_share import CpuShare, use_threads
 
 _S = TypeVar("_S")
 _T = TypeVar("_T")
