@@ -14,7 +14,6 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from service import outlet
-
 from service.jobs import STAGE_NAMES, Phase
 
 _TIMED: tuple[Phase, ...] = ("prefill", "pixels", "ranking", "encoding")

@@ -18,9 +18,12 @@ from dataclasses import dataclass
 
 import httpx
 
+from service.answers.model_answers import Health
 from service.cli import CommandError
+from service.client.address import connect
 from service.client.async_client import LOCAL, AsyncClient
-from service.client.protocol import ApiError, Parameters
+from service.client.problems import problem
+from service.client.protocol import ApiError, Parameters, understood
 from service.jobs import MAX_CANDIDATES
 
 _WORDS = ["red", "green", "blue", "golden", "tiny", "huge", "happy", "sleepy"]
@@ -85,10 +88,7 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 def run(args: Namespace) -> int:
     """Fire, wait for the answers, print the report; 1 when nothing succeeded."""
-    try:
-        httpx.get(f"{args.url}/readyz").raise_for_status()
-    except httpx.HTTPError as error:
-        raise CommandError(f"{args.url} is not ready: {error or type(error).__name__}") from None
+    asyncio.run(_check_ready(args.url))
     shots = list(make_shots(args))
     report = asyncio.run(_run(args, shots))
     print_report(report)
@@ -113,6 +113,18 @@ def make_shots(args: Namespace) -> Iterator[Shot]:
             parameters["top_k"] = chance.choice([8, 16, 32])
             parameters["top_p"] = chance.choice([0.8, 0.95, 1.0])
         yield Shot(at_s, prompt, parameters)
+
+
+async def _check_ready(url: str) -> None:
+    """CommandError unless a service that takes jobs is there."""
+    try:
+        async with connect(url) as http:
+            answer = await http.get("/readyz")
+        health = understood(answer, lambda it: Health.model_validate_json(it.content))
+    except (ApiError, httpx.HTTPError, ValueError) as error:
+        raise problem(error, url) from None
+    if not answer.is_success:
+        raise CommandError(f"{url} is not ready: {health.reason}")
 
 
 async def _run(args: Namespace, shots: Sequence[Shot]) -> dict[str, object]:

@@ -20,6 +20,7 @@ from models.presets import get_preset
 from service import settings
 from service.cli import CommandError
 from service.client import ApiError, Client
+from service.client.problems import problem
 from service.jobs import MAX_SEED, OutputFormat, Recipe, new_seed
 from service.settings import Settings
 from service.worker import offline
@@ -63,7 +64,7 @@ def run(args: Namespace) -> None:
         raise CommandError(f"{args.output}: the name must end in {', '.join(_FORMATS)}", 2)
     if not args.output.absolute().parent.is_dir():
         raise CommandError(f"{args.output.parent} is no folder", 2)
-    if args.url:
+    if args.url is not None:
         _draw_there(args)
     else:
         _draw_here(args)
@@ -78,7 +79,8 @@ def _draw_here(args: Namespace) -> None:
     offline.check(recipe, preset)
     model = load_model(name, loaded.worker)
     total = recipe.num_candidates * preset.codes_per_image
-    with tqdm(total=total, unit="code", file=sys.stderr, leave=False) as bar:
+    # No bar where nobody watches: a file, or what is gone.
+    with tqdm(total=total, unit="code", file=sys.stderr, leave=False, disable=None) as bar:
         pictures = offline.draw(
             model.pipeline,
             recipe,
@@ -140,10 +142,8 @@ def _draw_there(args: Namespace) -> None:
     try:
         with Client(args.url, args.api_key) as client:
             made = client.generate(args.prompt, output_format=output_format, **given)
-    except ApiError as error:
-        raise CommandError(str(error)) from None
-    except httpx.HTTPError as error:
-        raise CommandError(f"{args.url} does not answer: {error or type(error).__name__}") from None
+    except (ApiError, httpx.HTTPError, ValueError) as error:
+        raise problem(error, args.url) from None
     _print_scores(made.seed, [(image.candidate, image.score) for image in made.images])
     if len(made.images) == 1:
         _write(args.output, made.images[0].data)
