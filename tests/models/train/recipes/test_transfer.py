@@ -9,8 +9,8 @@ from torch import Tensor
 from models.configs import PrefixKind
 from models.files import checkpoint as checkpoints
 from models.files.official import upstream_names
-from models.train.stage2 import loss_of
-from models.train.transfer import transfer
+from models.train.recipes.transfer import transfer
+from models.train.recipes.transformer import loss_of
 from tests.models.golden import GOLDEN, arrays, facts
 
 SETS: list[tuple[str, PrefixKind, int]] = [("igpt_cls", "class", 10), ("igpt_uncond", "none", 0)]
