@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
@@ -54,19 +53,6 @@ def plan_of(steps: int, is_fine_tuning: bool) -> Stage2Plan:
     return Stage2Plan(Schedule(steps, warm_up=min(100, 1 + steps // 15)))
 
 
-def loss_of(model: Transformer, prefix: Tensor, codes: Tensor, text_weight: float = 0.0) -> Tensor:
-    """Mean cross-entropy of codes [B, T] after prefix ids [B, N], in nats.
-
-    With `text_weight` w it is (1 - w) of that and w of the text's, as DALL-E has it.
-    """
-    image, text = model(prefix, codes)
-    loss = F.cross_entropy(image.flatten(0, 1), codes.flatten())
-    if text is None or text_weight == 0:
-        return loss
-    text_loss = F.cross_entropy(text.flatten(0, 1), prefix[:, 1:].flatten())
-    return (1 - text_weight) * loss + text_weight * text_loss
-
-
 class Stage2Trainer:
     """The update of a run; one per worker, all equal after each step."""
 
@@ -83,7 +69,7 @@ class Stage2Trainer:
 
     def step(self, step: int, prefix: Tensor, codes: Tensor) -> dict[str, float]:
         """One update on this worker's share of the batch."""
-        loss = loss_of(self.model, prefix, codes, self.plan.text_weight)
+        loss = self.model.loss(prefix, codes, self.plan.text_weight)
         self.learner.backward(loss)
         total = average_gradients(self.model, loss.detach())
         if self.plan.clip_norm is not None:
@@ -144,7 +130,7 @@ def _work(worker: int, args: Namespace, store: str) -> None:
         dist.init_process_group(
             "gloo", init_method=f"file://{store}", rank=worker, world_size=args.workers
         )
-    data = open_data(args.data, args.art, preset_of(args.checkpoint).stage1.resolution)
+    data = open_data(args.data, args.art, preset_of(args.checkpoint).size[0])
     batches = Batches(data, code_table.load(args.codes), _ids_by(args, data), args.batch)
     if args.shares:
         pairs = (pair.split("=") for pair in args.shares)
@@ -181,7 +167,7 @@ def _look(args: Namespace, trainer: Stage2Trainer, data: DataSet) -> None:
         stage1=stage1_of(args.checkpoint, args.stage1).eval(),
         stage2=model.eval().requires_grad_(False),
         tokenizer=tokenizer_of(args, data),
-        scorer=None,
+        ranker=None,
     )
     sampling = SamplingDefaults(0.7, None, None, 3)
     write_sheet(pipeline, trainer.run.folder / "samples.png", sampling, PROMPTS[::2])

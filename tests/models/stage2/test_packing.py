@@ -4,9 +4,9 @@ from torch import nn
 
 from models.drawing.sampling import RowParams
 from models.pipeline import LoadOptions, load
-from models.presets import get_preset
 from models.stage2.packing import PackedLinear, can_pack, pack_linears
 from models.stage2.transformer import Transformer
+from tests.models.mindalle import shape, transformer
 
 needs_packing = pytest.mark.skipif(
     not can_pack(torch.device("cpu")), reason="this build of torch has no packed kernels"
@@ -20,7 +20,7 @@ def test_only_a_cpu_packs() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_every_type_loads_whatever_the_cpu_has(dtype: torch.dtype) -> None:
     pipeline = load("tiny", options=LoadOptions(dtype=dtype))
-    packed = [m for m in pipeline.stage2.modules() if isinstance(m, PackedLinear)]
+    packed = [m for m in transformer(pipeline).modules() if isinstance(m, PackedLinear)]
     assert bool(packed) == can_pack(torch.device("cpu"), dtype)
     assert pipeline.generate("a cat", [RowParams(1, top_k=8)])[0].pixels.isfinite().all()
 
@@ -84,7 +84,7 @@ def test_a_view_is_packed_as_its_contents() -> None:
 @needs_packing
 def test_every_linear_is_replaced_and_nothing_else() -> None:
     torch.manual_seed(0)
-    stage2 = Transformer(get_preset("tiny").stage2).eval().requires_grad_(False)
+    stage2 = Transformer(shape("tiny")).eval().requires_grad_(False)
     prefix, codes = torch.randint(128, (2, 8)), torch.randint(64, (2, 16))
     before, text_before = stage2(prefix, codes)
     assert pack_linears(stage2, keep=["head_txt"]) == 2 * 4 + 1  # qkv, proj, two of each MLP; head
