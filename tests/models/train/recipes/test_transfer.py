@@ -9,7 +9,7 @@ from torch import Tensor
 from models.configs import PrefixKind
 from models.families import upstream_shapes
 from models.files import checkpoint as checkpoints
-from models.train.transfer import transfer
+from models.train.recipes.transfer import transfer
 from tests.models.golden import GOLDEN, arrays, facts
 from tests.models.mindalle import load_transformer, load_vqgan
 
