@@ -16,6 +16,7 @@ PrefixKind = Literal["text", "class", "none"]
 Size = Annotated[int, Gt(0)]
 Count = Annotated[int, Ge(0)]
 Share = Annotated[float, Ge(0)]
+Prompt = str | int | None  # text, a class, or nothing: as the model's `prompt_kind` says
 
 
 class CodecConfig(Protocol):
@@ -211,8 +212,8 @@ class Preset:
     name: str
     description: str
     licence: str
-    stage1: VQGANConfig
-    stage2: TransformerConfig
+    stage1: CodecConfig
+    stage2: PriorConfig
     clip: ClipConfig | None = None
     sampling: SamplingDefaults = SamplingDefaults()
     weights: str | None = None

@@ -19,7 +19,7 @@ from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import ConfigError, MissingFileError
 from models.families import CODECS, PRIORS, CodecFamily, PriorFamily
 from models.files.checked import checked
-from models.files.layouts import CODEC_READERS, PRIOR_READERS, WRITERS, Section
+from models.files.layouts import CODEC_READERS, PRIOR_READERS, Section, written
 from models.presets import PRESETS
 
 CONFIG_NAME = "config.yaml"
@@ -130,8 +130,8 @@ def document(preset: Preset) -> dict[str, Any]:
         "description": preset.description,
         "licence": preset.licence,
         "dataset": {"image_resolution": preset.size[0]},
-        "stage1": WRITERS[type(preset.stage1)](preset.stage1),
-        "stage2": WRITERS[type(preset.stage2)](preset.stage2),
+        "stage1": written(preset.stage1),
+        "stage2": written(preset.stage2),
         "sampling": asdict(preset.sampling),
     }
     if preset.prompt_kind == "text":
@@ -141,14 +141,16 @@ def document(preset: Preset) -> dict[str, Any]:
     return out
 
 
-def _codec(section: Section) -> Any:
+def _codec(section: Section) -> CodecConfig:
     family: CodecFamily = _family(section, CODECS, "stage1")
-    return CODEC_READERS[family.config](section, "stage1")
+    codec: CodecConfig = CODEC_READERS[family.config](section, "stage1")
+    return codec
 
 
-def _prior(section: Section, codec: CodecConfig) -> Any:
+def _prior(section: Section, codec: CodecConfig) -> PriorConfig:
     family: PriorFamily = _family(section, PRIORS, "stage2")
-    return PRIOR_READERS[family.config](section, "stage2", codec)
+    prior: PriorConfig = PRIOR_READERS[family.config](section, "stage2", codec)
+    return prior
 
 
 def _family(section: Section, register: Mapping[str, Any], path: str) -> Any:

@@ -143,12 +143,23 @@ def _require(is_kept: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def written(config: CodecConfig | PriorConfig) -> Section:
+    """The section of config.yaml that reads as this shape.
+
+    Raises:
+        ConfigError: its family has none.
+    """
+    if type(config) not in _WRITERS:
+        raise ConfigError(f"models of {type(config).__name__} have no config.yaml")
+    return _WRITERS[type(config)](config)
+
+
 # By what `families` registers under a section's type. Any: each takes or makes its own kind.
 CODEC_READERS: dict[type[CodecConfig], Callable[[Section, str], Any]] = {VQGANConfig: read_vqgan}
 PRIOR_READERS: dict[type[PriorConfig], Callable[[Section, str, CodecConfig], Any]] = {
     TransformerConfig: read_transformer
 }
-WRITERS: dict[type[Any], Callable[[Any], Section]] = {
+_WRITERS: dict[type[Any], Callable[[Any], Section]] = {
     VQGANConfig: write_vqgan,
     TransformerConfig: write_transformer,
 }

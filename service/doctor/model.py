@@ -12,8 +12,7 @@ import torch
 
 from models.configs import Preset
 from models.errors import CheckpointError
-from models.files.checkpoint import open_checkpoint
-from models.pipeline import WEIGHTS_FOLDER, LoadOptions, num_weights
+from models.pipeline import WEIGHTS_FOLDER, LoadOptions, num_weights, open_checkpoint
 from models.presets import UnknownPresetError, get_preset
 from service.doctor.checks import Finding
 from service.errors import StartRefused

@@ -6,21 +6,16 @@ import pytest
 
 from models.configs import TransformerConfig, VQGANConfig
 from models.errors import ConfigError
-from models.files.layouts import (
-    read_transformer,
-    read_vqgan,
-    write_transformer,
-    write_vqgan,
-)
+from models.files.layouts import read_transformer, read_vqgan, written
 from models.presets import PRESETS
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_what_is_written_reads_the_same(name: str) -> None:
     preset = PRESETS[name]
-    codec, section = preset.stage1, write_transformer(preset.stage2)
-    assert read_vqgan(write_vqgan(codec), "stage1") == codec
-    assert read_transformer(section, "stage2", codec) == preset.stage2
+    codec = preset.stage1
+    assert read_vqgan(written(codec), "stage1") == codec
+    assert read_transformer(written(preset.stage2), "stage2", codec) == preset.stage2
 
 
 def test_an_empty_section_is_the_official_stage() -> None:
@@ -41,6 +36,14 @@ def test_an_empty_section_is_the_official_stage() -> None:
 def test_a_key_in_the_wrong_place_is_unknown(section: dict[str, Any], place: str) -> None:
     with pytest.raises(ConfigError, match=f"^unknown key: {place}$"):
         read_transformer(section, "here", VQGANConfig())
+
+
+def test_a_shape_without_a_layout_is_refused() -> None:
+    class Other(VQGANConfig):
+        pass
+
+    with pytest.raises(ConfigError, match="models of Other have no config"):
+        written(Other())
 
 
 def test_one_code_a_step_fits_no_deeper_codec() -> None:
