@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from models.configs import Preset
 from models.drawing.sampling import InvalidSamplingError
-from models.pipeline import InvalidPromptError, Picture, Pipeline
-from models.rerank.clip import to_bytes
+from models.pipeline import InvalidPromptError, Picture, Pipeline, to_bytes
 from service.errors import InvalidRequest
 from service.jobs import OutputFormat, Recipe
 from service.worker.cpu_share import CpuShare

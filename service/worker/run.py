@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # what it carries for stations that know more than it does
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from models.stage2.transformer import Prefix
+    from models.pipeline import Prefix
     from service.broker.leases import Claim
     from service.tracing.tracing import JobSpan
 

@@ -11,8 +11,7 @@ import torch
 from PIL import Image as Pillow
 from prometheus_client import CollectorRegistry
 
-from models.pipeline import Pipeline, load
-from models.rerank.clip import to_bytes
+from models.pipeline import Pipeline, load, to_bytes
 from service.broker.stopping import stop
 from service.jobs import Succeeded
 from service.metrics import WorkerMetrics

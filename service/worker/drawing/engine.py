@@ -10,13 +10,12 @@ import logging
 import time
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 
 from models.drawing.generate import Batch, Shapes
 from models.drawing.sampling import InvalidSamplingError, RowParams
-from models.pipeline import InvalidPromptError, Pipeline
+from models.pipeline import InvalidPromptError, Pipeline, Prefix
 from service.jobs import Expired, Failed, Recipe
 from service.worker.device_memory import (
     Failure,
@@ -29,9 +28,6 @@ from service.worker.drawing.pace import Pace
 from service.worker.drawing.scheduler import Entry, Scheduler
 from service.worker.handover import Drawn, Glimpse, Left, StepReport
 from service.worker.run import End, Run, TakenOut
-
-if TYPE_CHECKING:
-    from models.stage2.transformer import Prefix
 
 _NOT_FINITE = "The model's numbers left the finite range on this job."
 

@@ -16,8 +16,7 @@ from functools import partial
 
 import torch
 
-from models.pipeline import Pipeline, ranking
-from models.rerank.clip import to_bytes
+from models.pipeline import Pipeline, ranking, to_bytes
 from service.jobs import Image, Phase, Succeeded
 from service.worker.cpu_share import CpuShare, use_threads
 from service.worker.device_memory import Failure, free_device_memory, is_out_of_memory
