@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 import service
 from models.errors import CheckpointError
@@ -63,6 +63,14 @@ class Command(Protocol):
 
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int | None]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with a call."""
+
+    def error(self, message: str) -> NoReturn:
+        """See ArgumentParser. CommandError, with status 2."""
+        raise CommandError(f"{message}; see {self.prog} --help", 2)
 
 
 class CommandError(Exception):
@@ -156,14 +164,21 @@ def _run_command(name: str, arguments: list[str]) -> int:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"; did you mean {close[0]}?" if close else "; see mindalle --help"
         raise CommandError(f"there is no such command{hint}", 2)
-    module, about = COMMANDS[name]
-    command = cast(Command, importlib.import_module(module))
-    parser = argparse.ArgumentParser(prog=f"mindalle {name}", description=_sentence(about))
-    command.add_arguments(parser)
-    args = parser.parse_args(arguments)
+    args = parser_of(name).parse_args(arguments)
     for field, value in vars(args).items():
         setattr(args, field, _as_meant(field, value))
-    return command.run(args) or 0
+    return _command(name).run(args) or 0
+
+
+def _command(name: str) -> Command:
+    return cast(Command, importlib.import_module(COMMANDS[name][0]))
+
+
+def parser_of(name: str) -> argparse.ArgumentParser:
+    """What a command takes. ModuleNotFoundError where what it needs is not installed."""
+    parser = _Parser(prog=f"mindalle {name}", description=_sentence(COMMANDS[name][1]))
+    _command(name).add_arguments(parser)
+    return parser
 
 
 def _as_meant(field: str, value: object) -> object:

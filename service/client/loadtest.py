@@ -56,16 +56,31 @@ class Answer:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Against what, how many, how fast, and which mixture."""
-    parser.add_argument("--url", default=LOCAL)
-    parser.add_argument("--api-key")
-    parser.add_argument("--rate", type=_positive, default=2.0, help="requests per second")
-    parser.add_argument("--duration", type=_positive, default=20.0, help="seconds of arrivals")
+    parser.add_argument("--url", default=LOCAL, help=f"of the service (default: {LOCAL})")
+    parser.add_argument("--api-key", metavar="KEY", help="sent with each request (default: none)")
+    for name, default, about in (
+        ("--rate", 2.0, "requests per second"),
+        ("--duration", 20.0, "seconds of arrivals"),
+        ("--deadline", 120.0, "seconds per request"),
+    ):
+        parser.add_argument(
+            name,
+            type=_positive,
+            default=default,
+            metavar="N",
+            help=f"{about} (default: {default:g})",
+        )
     parser.add_argument(
-        "--num-candidates", type=_sizes, default=(1, 4, 16), metavar="N,N", help="mixture of sizes"
+        "--num-candidates",
+        type=_sizes,
+        default=(1, 4, 16),
+        metavar="N,N",
+        help="mixture of sizes (default: 1,4,16)",
     )
-    parser.add_argument("--deadline", type=_positive, default=120.0, help="seconds per request")
-    parser.add_argument("--seed", type=int, default=1, help="of arrivals and parameters")
-    parser.add_argument("--model", help="default: the server's")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of arrivals and parameters (default: 1)"
+    )
+    parser.add_argument("--model", metavar="PRESET", help="to draw with (default: the server's)")
     parser.add_argument("--same-parameters", action="store_true", help="the model's defaults only")
 
 

@@ -33,23 +33,42 @@ _FORMATS: dict[str, OutputFormat] = {
     ".webp": "webp",
 }
 _MOST_SHOWN = 16
+CHECKPOINT_HELP = (
+    "folder with the weights (default: MINDALLE_WORKER__CHECKPOINT, or the preset's own place)"
+)
 _KNOBS = tuple(field.name for field in fields(Recipe) if field.name not in ("model", "prompt"))
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The prompt, how to draw it, with what and to where."""
     parser.add_argument("prompt", nargs="?", help="a text or a class id, as the model takes it")
-    parser.add_argument("-o", "--output", type=Path, default=Path("picture.png"), metavar="FILE")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("picture.png"),
+        metavar="FILE",
+        help=".png, .jpg or .webp (default: picture.png)",
+    )
     parser.add_argument("-n", type=int, help="keep the best N (default: all, at most 16)")
-    parser.add_argument("--num-candidates", type=int, metavar="N", help="default: preset's")
-    parser.add_argument("--top-k", type=int, metavar="K", help="0 is an error; default: preset's")
-    parser.add_argument("--top-p", type=float, metavar="P")
-    parser.add_argument("--temperature", type=float, metavar="T")
-    parser.add_argument("--seed", type=_seed, help="default: a new one, which is printed")
-    parser.add_argument("--preset", help="default: MINDALLE_MODEL")
-    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="folder with the weights")
-    parser.add_argument("--url", help="let the service at this address draw")
-    parser.add_argument("--api-key", help="for --url")
+    for name, accepts, metavar, about in (
+        ("--num-candidates", int, "N", "draw so many"),
+        ("--top-k", int, "K", "draw among the K likeliest codes, at least 1"),
+        ("--top-p", float, "P", "draw among the likeliest codes that sum up to P, at most 1"),
+        ("--temperature", float, "T", "above 0; lower is safer, higher is wilder"),
+    ):
+        parser.add_argument(
+            name, type=accepts, metavar=metavar, help=f"{about} (default: the preset's)"
+        )
+    parser.add_argument(
+        "--seed", type=_seed, help="the same makes the same (default: a new one, which is printed)"
+    )
+    parser.add_argument(
+        "--preset", "--model", metavar="PRESET", help="to draw with (default: MINDALLE_MODEL)"
+    )
+    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help=CHECKPOINT_HELP)
+    parser.add_argument("--url", help="let the service there draw (default: draw here)")
+    parser.add_argument("--api-key", metavar="KEY", help="sent to --url (default: none)")
 
 
 def _seed(text: str) -> int:

@@ -11,9 +11,10 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import httpx
 
@@ -42,14 +43,14 @@ class Plan:
     valkey: EmbeddedValkey | None
 
 
-def plan(settings: Settings) -> Plan:
-    """What to start for these settings.
+def plan(settings: Settings, flags: Mapping[str, str] = MappingProxyType({})) -> Plan:
+    """What to start for these settings; `flags` are those that came from the command line.
 
     Raises:
         StartRefused: a port is taken, the data folder is in use, Valkey is not installed.
     """
     port = _api_port(settings)
-    changes = {"MINDALLE_API__PORT": str(port)}
+    changes = {**flags, "MINDALLE_API__PORT": str(port)}
     if "log_format" not in settings.model_fields_set:
         changes["MINDALLE_LOG_FORMAT"] = "text"
     programs = []
@@ -176,17 +177,17 @@ async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
     return False
 
 
-def serve(settings: Settings) -> int:
-    """Run everything; the exit status."""
-    return asyncio.run(_serve(settings))
+def serve(settings: Settings, flags: Mapping[str, str] = MappingProxyType({})) -> int:
+    """Run everything; the exit status. `flags`: variables that the children's environment lacks."""
+    return asyncio.run(_serve(settings, flags))
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, flags: Mapping[str, str]) -> int:
     def say(text: str) -> None:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
-    made = plan(settings)
+    made = plan(settings, flags)
     try:
         return await Supervisor(settings, made, say).run()
     finally:

@@ -14,9 +14,16 @@ from models.train.data.folder import FolderSet
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `open_data` wants to know."""
     parser.add_argument(
-        "--art", type=Path, default=Path("runs/emoji-art"), help="the emoji set's cache"
+        "--art",
+        type=Path,
+        default=Path("runs/emoji-art"),
+        metavar="DIR",
+        help="the emoji set's cache (default: %(default)s)",
     )
-    parser.add_argument("--data", type=Path, help="a folder of pictures and captions instead")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR",
+        help="a folder of pictures and captions instead (default: the emoji set)",
+    )  # fmt: skip
 
 
 def open_data(
