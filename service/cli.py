@@ -40,6 +40,10 @@ COMMANDS = MappingProxyType(
         "doctor": ("service.commands.doctor", "what is missing here, and what to do about it"),
         "config": ("service.commands.config", "every setting: with its value, or as a page"),
         "openapi": ("service.commands.openapi", "print the OpenAPI document"),
+        "completion": (
+            "service.commands.completion",
+            "a script that completes words in your shell",
+        ),
     }
 )
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +16,18 @@ from types import MappingProxyType
 from tests.servers import free_port
 
 _START_S = 120.0
-_COMMAND = (sys.executable, "-m", "service", "serve")
+# What people type; the environment below says otherwise, and must not be heard.
+_COMMAND = (
+    sys.executable,
+    "-m",
+    "service",
+    "serve",
+    "--model",
+    "tiny",
+    "--device",
+    "cpu",
+    "--port",
+)
 
 
 class Served:
@@ -66,28 +77,29 @@ def served(
     stdout: int,
     stderr: int,
     settings: Mapping[str, str] = MappingProxyType({}),
-    command: Sequence[str] = _COMMAND,
+    redirections: str = "",
 ) -> Iterator[Served]:
-    """Started with `tiny`, its data in the folder; gone at the end."""
+    """Started with `tiny`, its data in the folder; gone at the end.
+
+    `redirections` are a shell's, as `>&-`.
+    """
     port = free_port()
     environment = {
         "OMP_NUM_THREADS": "1",
-        "MINDALLE_MODEL": "tiny",
+        "MINDALLE_MODEL": "none of this name",
         "MINDALLE_DATA_DIR": str(folder),
-        "MINDALLE_API__PORT": str(port),
+        "MINDALLE_API__PORT": "1",
         "MINDALLE_WORKER__METRICS_PORT": str(free_port()),
         "MINDALLE_WORKER__THREADS": "1",
         **settings,
     }
-    process = subprocess.Popen(command, env=os.environ | environment, stdout=stdout, stderr=stderr)
+    shell = ("sh", "-c", f'exec "$@" {redirections}', "sh") if redirections else ()
+    process = subprocess.Popen(
+        [*shell, *_COMMAND, str(port)], env=os.environ | environment, stdout=stdout, stderr=stderr
+    )
     try:
         yield Served(process, port)
     finally:
         if process.poll() is None:
             process.kill()
             process.wait(30)
-
-
-def through_shell(redirections: str) -> tuple[str, ...]:
-    """The same command with a shell's redirections, as `>&-`."""
-    return ("sh", "-c", f'exec "$@" {redirections}', "sh", *_COMMAND)

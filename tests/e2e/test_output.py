@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.served import Served, served, through_shell
+from tests.e2e.served import Served, served
 
 # The time limit is for machines that are busy with other work.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -63,8 +63,8 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 
 def test_closed_descriptors(tmp_path: Path) -> None:
-    command = through_shell("<&- >&- 2>&-")
-    with served(tmp_path, stdout=DEVNULL, stderr=DEVNULL, command=command) as service:
+    closed = "<&- >&- 2>&-"
+    with served(tmp_path, stdout=DEVNULL, stderr=DEVNULL, redirections=closed) as service:
         _works_and_ends(service, 100, signal.SIGTERM)
 
 
