@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from models.families import prior_family
 from models.files.checkpoint import open_checkpoint
 from models.verify import recomputed
-from models.verify.recomputed import ARRAYS, Subject
+from models.verify.recomputed import ARRAYS
 from models.verify.recorded import AbsentError, Recorded
+from models.verify.subject import Subject
 
 _LOGITS = _PIXELS = 2e-4
 _TOLERANCES = {"filt_probs": 1e-5, "train_loss": 1e-3}

@@ -7,103 +7,20 @@ Each function's name is the array's. All go through the parts that serve: the to
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from models.drawing.generate import Batch
 from models.drawing.sampling import Filters, RowParams, probabilities
 from models.errors import KeyReport
-from models.families import as_codec, as_prior, upstream_shapes
-from models.files.checkpoint import (
-    Checkpoint,
-    load_stage1,
-    load_stage2,
-    load_tokenizer,
-    open_checkpoint,
-)
+from models.families import upstream_shapes
+from models.files.checkpoint import Checkpoint, load_stage2, open_checkpoint
 from models.files.weights import place, shapes
 from models.stage2.prior import Prior
 from models.verify.recorded import AbsentError, Recorded
+from models.verify.subject import Subject, draw_greedily
 
 _CACHED = ("cached_logits_img", "cached_logits")
-
-
-@runtime_checkable
-class RawCodec(Protocol):
-    """A codec whose inner results were recorded: pixels are in or around [-1, 1], codes a grid."""
-
-    def features(self, images: Tensor) -> Tensor: ...
-
-    def decode(self, codes: Tensor) -> Tensor: ...
-
-
-@runtime_checkable
-class WholePrior(Protocol):
-    """A prior that runs over whole sequences, too: ids [B, N] and codes [B, T] at once."""
-
-    def forward(self, ids: Tensor, codes: Tensor) -> tuple[Tensor, Tensor | None]: ...
-
-    def loss(self, ids: Tensor, codes: Tensor) -> Tensor: ...
-
-
-class Subject:
-    """A checkpoint under test beside the recorded set; large results are computed once."""
-
-    def __init__(self, checkpoint: Checkpoint, recorded: Recorded) -> None:
-        self.checkpoint = checkpoint
-        self.recorded = recorded
-        self.prefix = checkpoint.preset.prompt_kind
-        self.stage1 = load_stage1(checkpoint)
-        self.stage2 = load_stage2(checkpoint, codec=self.stage1)
-        self.codec, self.prior = as_codec(self.stage1), as_prior(self.stage2)
-        self.tokenizer = load_tokenizer(checkpoint)
-
-    @property
-    def raw(self) -> RawCodec:
-        """Stage 1 with its inner results."""
-        if not isinstance(self.stage1, RawCodec):
-            raise AbsentError("a codec with such features")
-        return self.stage1
-
-    @property
-    def whole(self) -> WholePrior:
-        """Stage 2 over whole sequences."""
-        if not isinstance(self.stage2, WholePrior):
-            raise AbsentError("a prior over whole sequences")
-        return self.stage2
-
-    def prefixes(self, name: str) -> Tensor:
-        """Prefix ids [B, N] from an array of token ids or labels; zeros where there is none."""
-        if self.prefix == "none":
-            return torch.zeros(1, 1, dtype=torch.int64)
-        ids = self.recorded.tensor(name)
-        return ids if self.prefix == "text" else ids[:, None]
-
-    def encode(self, prompts: list[str]) -> Tensor:
-        """Text prompts → token ids [P, N]."""
-        if self.tokenizer is None:
-            raise AbsentError("a tokenizer")
-        return torch.tensor([self.tokenizer.encode(prompt)[0] for prompt in prompts])
-
-    @cached_property
-    def teacher_forced(self) -> tuple[Tensor, Tensor | None]:
-        """Image and text logits of the recorded codes."""
-        codes = self.recorded.tensor("tf_codes")
-        prefix = self.prefixes("tf_tokens" if self.prefix == "text" else "tf_labels")
-        with torch.inference_mode():
-            return self.whole.forward(prefix.expand(len(codes), -1), codes)
-
-    @cached_property
-    def greedy(self) -> Tensor:
-        """Codes [n, T, D] of the greedy prompts, drawn side by side by the real loop."""
-        if self.prefix == "text":
-            prompts = self.recorded.fact("prompts")
-            chosen = self.recorded.tensor("greedy_prompt_index").tolist()
-            return _draw_greedily(self.prior, self.encode([prompts[i] for i in chosen]))
-        return _draw_greedily(self.prior, self.prefixes("greedy_labels"))
 
 
 def token_ids(subject: Subject) -> Tensor:
@@ -126,10 +43,8 @@ def cached_logits(subject: Subject) -> Tensor:
     name = "tf_tokens" if subject.prefix == "text" else "tf_labels"
     prefixes, codes = subject.prefixes(name), subject.recorded.tensor("tf_codes")
     recorded = next(subject.recorded.arrays[n] for n in _CACHED if n in subject.recorded.arrays)
-    rows = []
-    for row in range(len(recorded)):
-        prefix = prefixes[row if len(prefixes) > 1 else 0]
-        rows.append(_through_the_state(subject.prior, prefix, codes[row, :, None]))
+    pairs = zip(prefixes.expand(len(codes), -1), codes[: len(recorded), :, None], strict=False)
+    rows = [_through_the_state(subject.prior, *pair) for pair in pairs]
     return torch.stack(rows)[:, : recorded.shape[1]]  # [n, T, V]
 
 
@@ -139,15 +54,15 @@ def _through_the_state(prior: Prior, ids: Tensor, codes: Tensor) -> Tensor:
     state.put(prefix, torch.tensor([0]))
     hidden, seen = prefix.hidden, list[Tensor]()
 
-    for fed, given in enumerate(codes):
+    def keep(logits: Tensor, depth: int) -> Tensor:
+        seen.append(logits)
+        return codes[step, depth : depth + 1]
 
-        def keep(logits: Tensor, depth: int, given: Tensor = given) -> Tensor:
-            seen.append(logits)
-            return given[depth : depth + 1]
-
+    for step in range(len(codes)):
+        if step:
+            fed = torch.tensor([step - 1])
+            hidden = prior.decode(codes[fed], fed, state, prior.reaches[-1])
         prior.sample(hidden, state, keep)
-        if fed < len(codes) - 1:
-            hidden = prior.decode(given[None], torch.tensor([fed]), state, prior.reaches[-1])
     return torch.cat(seen)
 
 
@@ -189,8 +104,7 @@ def enc_prequant(subject: Subject) -> Tensor:
 
 @torch.inference_mode()
 def enc_codes(subject: Subject) -> Tensor:
-    wanted = subject.recorded.tensor("enc_codes")
-    return _encoded(subject).view_as(wanted)
+    return subject.images_encoded().view_as(subject.recorded.tensor("enc_codes"))
 
 
 @torch.inference_mode()
@@ -200,7 +114,7 @@ def enc_recon_raw(subject: Subject) -> Tensor:
 
 @torch.inference_mode()
 def e2e_pixels(subject: Subject) -> Tensor:
-    return subject.codec.pixels(_draw_greedily(subject.prior, _e2e_prefix(subject)))
+    return subject.codec.pixels(draw_greedily(subject.prior, _e2e_prefix(subject)))
 
 
 def train_loss(subject: Subject) -> Tensor:
@@ -259,13 +173,8 @@ def gradient_norms(subject: Subject) -> dict[str, float]:
         model.requires_grad_(False)
 
 
-def _encoded(subject: Subject) -> Tensor:
-    """Codes [B, T, D] of the recorded images."""
-    return subject.codec.encode(subject.recorded.tensor("enc_images") * 0.5 + 0.5)
-
-
 def _training_loss(subject: Subject) -> Tensor:
-    codes = _encoded(subject).flatten(1)
+    codes = subject.images_encoded().flatten(1)
     prefix = subject.prefixes("train_labels").expand(len(codes), -1)
     return subject.whole.loss(prefix, codes)
 
@@ -276,19 +185,6 @@ def _e2e_prefix(subject: Subject) -> Tensor:
     if subject.prefix == "class":
         return torch.tensor([[subject.recorded.fact("e2e", "cls_idx")]])
     return subject.prefixes("")
-
-
-@torch.inference_mode()
-def _draw_greedily(prior: Prior, prefixes: Tensor) -> Tensor:
-    """Prefix ids [n, N] → codes [n, T, D], all rows in flight together."""
-    batch = Batch(prior, capacity=len(prefixes))
-    rows: list[int] = []
-    for prefix in prefixes:
-        rows += batch.admit(prior.prefill(prefix[None]), [RowParams(seed=0, top_k=1)])
-    finished: set[int] = set()
-    while len(finished) < len(rows):
-        finished.update(batch.step())
-    return batch.take(rows)
 
 
 ARRAYS: dict[str, Callable[[Subject], Tensor]] = {

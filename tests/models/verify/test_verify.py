@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from models.errors import CorruptFileError, MissingFileError
 from models.files.checkpoint import open_checkpoint
 from models.verify.compare import compare, run
-from models.verify.recomputed import ARRAYS, Subject
+from models.verify.recomputed import ARRAYS
 from models.verify.recorded import Recorded
+from models.verify.subject import Subject
 from tests.models.golden import GOLDEN, SETS
 
 # What the golden README names for each kind of set, its one optional array aside.
