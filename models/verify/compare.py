@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,30 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.files.checkpoint import open_checkpoint
-from models.verify.check import Check
-from models.verify.of_prior import gradient_norms, transfer_keys
-from models.verify.recomputed import checks_of, expected_of
+from models.verify.check import Check, Result
+from models.verify.recomputed import FACTS, checks_of, expected_of
 from models.verify.recorded import AbsentError, Recorded
 from models.verify.subject import Subject
 
-_GRADIENT = 1e-3  # relative, beside an absolute floor for gradients that are zero but for rounding
-_GRADIENT_FLOOR = 1e-6
 _OPTIONAL = {"seeded_codes": "it ties a model to one torch version's global generator"}
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One array's verdict. `error` is the worst one; codes count the places that differ."""
-
-    name: str
-    error: float
-    tolerance: float
-    note: str = ""
-
-    @property
-    def is_within(self) -> bool:
-        """False for NaN, too."""
-        return self.error <= self.tolerance
 
 
 def run(checkpoint_dir: Path, expected_dir: Path, file: TextIO | None = None) -> bool:
@@ -77,8 +59,9 @@ def check_all(subject: Subject) -> Iterator[Result]:
     for name, check in checks_of(subject.preset.stage2).items():
         if name in subject.recorded.arrays:
             yield from _check(name, check, subject)
-    yield from _check_gradients(subject)
-    yield from _check_transfer_keys(subject)
+    for facts in FACTS:
+        with suppress(AbsentError):
+            yield from facts(subject)
 
 
 def _check(name: str, check: Check, subject: Subject) -> Iterator[Result]:
@@ -112,41 +95,14 @@ def _compare_codes(name: str, check: Check, computed: NDArray[Any], numbers: Rec
     if check.tie is None or margins is None or margins.shape != differs.shape:
         return Result(name, int(differs.sum()), 0)
     is_tie = margins < check.tie.least
-    if check.tie.does_spread:
+    if check.tie.excuses == "row":
+        rows = is_tie.reshape(len(is_tie), -1)
+        is_tie = np.logical_or.accumulate(rows, axis=-1).reshape(is_tie.shape)
+    elif check.tie.excuses == "depths":
         is_tie = np.logical_or.accumulate(is_tie, axis=-1)
     excused = int((differs & is_tie).sum())
     note = f"{excused} differ after near-ties" if excused else ""
     return Result(name, int((differs & ~is_tie).sum()), 0, note)
-
-
-def _check_gradients(subject: Subject) -> Iterator[Result]:
-    wanted: dict[str, float] = subject.recorded.info.get("train_grad_norm", {})
-    if not wanted:
-        return
-    try:
-        found = gradient_norms(subject)
-    except AbsentError:
-        return
-    errors = {
-        name: max(abs(found.get(name, np.inf) - norm) - _GRADIENT_FLOOR, 0) / max(norm, 1e-12)
-        for name, norm in wanted.items()
-    }
-    worst = max(errors, key=lambda name: errors[name])
-    yield Result("train_grad_norm", errors[worst], _GRADIENT, f"relative, worst at {worst}")
-
-
-def _check_transfer_keys(subject: Subject) -> Iterator[Result]:
-    """Which of the upstream text model's keys are taken over, and which stay fresh."""
-    if "transfer" not in subject.recorded.info:
-        return
-    try:
-        report = transfer_keys(subject)
-    except AbsentError:
-        return
-    transfer = subject.recorded.info["transfer"]
-    wrong = set(report.missing) ^ set(transfer.get("missing", report.missing))
-    wrong |= set(report.unexpected) ^ set(transfer.get("unexpected", report.unexpected))
-    yield Result("transfer keys", len(wrong), 0, ", ".join(sorted(wrong)))
 
 
 def _skipped(subject: Subject, checked: set[str]) -> set[str]:

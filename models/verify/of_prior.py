@@ -1,7 +1,8 @@
-"""Arrays of stage 2 and of sampling, computed again. Each function's name is the array's."""
+"""Arrays and facts of stage 2 and of sampling, computed again; functions are called as they are."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from models.families import upstream_shapes
 from models.files.checkpoint import Checkpoint, load_stage2, open_checkpoint
 from models.files.weights import place, shapes
 from models.stage2.prior import Prior
-from models.verify.check import LOGITS, PIXELS, Check, Tie
+from models.verify.check import LOGITS, PIXELS, Check, Facts, Result, Tie
 from models.verify.recorded import AbsentError, Recorded
 from models.verify.subject import Subject
 
+_GRADIENT = 1e-3  # relative, beside an absolute floor for gradients that are zero but for rounding
+_GRADIENT_FLOOR = 1e-6
 _CACHED = ("cached_logits_img", "cached_logits")
 
 
@@ -134,7 +137,19 @@ def _training_loss(subject: Subject) -> Tensor:
     return subject.whole.loss(prefix, codes)
 
 
-def gradient_norms(subject: Subject) -> dict[str, float]:
+def train_grad_norm(subject: Subject) -> Iterator[Result]:
+    """Of the training loss, per upstream parameter."""
+    wanted: dict[str, float] = subject.recorded.fact("train_grad_norm")
+    found = _gradient_norms(subject)
+    errors = {
+        name: max(abs(found.get(name, np.inf) - norm) - _GRADIENT_FLOOR, 0) / max(norm, 1e-12)
+        for name, norm in wanted.items()
+    }
+    worst = max(errors, key=lambda name: errors[name])
+    yield Result("train_grad_norm", errors[worst], _GRADIENT, f"relative, worst at {worst}")
+
+
+def _gradient_norms(subject: Subject) -> dict[str, float]:
     """L2 norm of the training loss's gradient per upstream parameter of stage 2."""
     model = subject.stage2.requires_grad_(True)
     try:
@@ -168,12 +183,15 @@ def transfer_logits(subject: Subject) -> Tensor:
     return image[:, :length]
 
 
-def transfer_keys(subject: Subject) -> KeyReport:
-    """How the upstream text model's keys differ from those of this model."""
-    source = _upstream(subject.recorded)
+def transfer_keys(subject: Subject) -> Iterator[Result]:
+    """Which of the upstream text model's keys are taken over, and which stay fresh."""
+    source, recorded = _upstream(subject.recorded), subject.recorded.fact("transfer")
     needed = upstream_shapes(subject.preset.stage2, shapes(subject.stage2))
     found = upstream_shapes(source.preset.stage2, shapes(source.module("stage2")))
-    return KeyReport.compare(needed, found)
+    report = KeyReport.compare(needed, found)
+    wrong = set(report.missing) ^ set(recorded.get("missing", report.missing))
+    wrong |= set(report.unexpected) ^ set(recorded.get("unexpected", report.unexpected))
+    yield Result("transfer keys", len(wrong), 0, ", ".join(sorted(wrong)))
 
 
 def _upstream(recorded: Recorded) -> Checkpoint:
@@ -196,7 +214,7 @@ CHECKS = {
     "greedy_codes": Check(
         greedy_codes,
         ("greedy_prompt_index", "greedy_labels"),
-        tie=Tie("greedy_margin", 2 * LOGITS, does_spread=True),
+        tie=Tie("greedy_margin", 2 * LOGITS, excuses="row"),
     ),
     "filt_probs": Check(
         filt_probs, ("filt_logits", "filt_params"), 1e-5, align=_without_order_in_ties
@@ -209,3 +227,4 @@ CHECKS = {
         transfer_logits, ("transfer_head_weight", "transfer_sos", "tf_codes", "tf_labels")
     ),
 }
+FACTS: tuple[Facts, ...] = (train_grad_norm, transfer_keys)

@@ -1,4 +1,4 @@
-"""The register of checks: which recorded array is computed again by what.
+"""The register of checks: which recorded number is computed again by what.
 
 A family with arrays of its own brings a file of checks like `of_prior` and a line here. Where it
 means something else by an array that others have, too, `families` calls its check `family/array`.
@@ -9,9 +9,10 @@ from __future__ import annotations
 from models.configs import PriorConfig
 from models.families import prior_family
 from models.verify import of_codec, of_prior
-from models.verify.check import Check
+from models.verify.check import Check, Facts
 
 CHECKS: dict[str, Check] = of_prior.CHECKS | of_codec.CHECKS
+FACTS: tuple[Facts, ...] = of_prior.FACTS
 
 
 def checks_of(config: PriorConfig) -> dict[str, Check]:
