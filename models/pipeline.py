@@ -7,15 +7,14 @@ no jobs, no HTTP, no image files and no model by name: `families` builds what th
 
 from __future__ import annotations
 
-import string
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
-from tokenizers.implementations.char_level_bpe import CharBPETokenizer
 from torch import Tensor, nn
 
 from models.configs import Preset, Prompt
@@ -31,12 +30,12 @@ from models.files.weights import on_meta
 from models.pictures import to_bytes
 from models.presets import get_preset
 from models.rerank import clip_files
-from models.rerank.clip import CHUNK, rank
+from models.rerank.clip import CHUNK
 from models.stage1.codec import Codec
 from models.stage2 import packing
 from models.stage2.prior import Prefix, Prior
 from models.stage2.quantize import QuantizationReport, quantize
-from models.tokenizer import PAD, UNK, Tokenizer
+from models.tokenizer import Tokenizer
 
 # Parts below that the service needs as well, beside what is defined here: it imports none of them.
 __all__ = ["CHUNK", "Prefix", "Prompt", "open_checkpoint", "to_bytes"]
@@ -109,9 +108,7 @@ class Makers(Protocol):
     """Makes and scores pictures. A `Pipeline` is one; the worker's makers divide the work."""
 
     def pixels(self, codes: Tensor) -> Tensor: ...
-
     def text_features(self, prompt: Prompt) -> Tensor | None: ...
-
     def scores(self, text: Tensor | None, pixels: Tensor) -> list[float | None]: ...
 
 
@@ -123,8 +120,8 @@ class Pipeline:
     options: LoadOptions
     stage1: Codec
     stage2: Prior
-    tokenizer: Tokenizer | None
-    ranker: Ranker | None
+    tokenizer: Tokenizer | None = None
+    ranker: Ranker | None = None
     quantization: QuantizationReport | None = None
     _shapes: dict[int, Shapes] = field(default_factory=dict)
 
@@ -134,14 +131,17 @@ class Pipeline:
         Raises:
             InvalidPromptError: not what this model is conditioned on.
         """
+        ids, is_truncated = self._ids(prompt)
+        return EncodedPrompt(torch.tensor([ids], device=self.options.device), is_truncated)
+
+    def _ids(self, prompt: Prompt) -> tuple[list[int], bool]:
         kind, classes = self.preset.prompt_kind, self.preset.num_classes or 0
         if kind == "text" and isinstance(prompt, str) and self.tokenizer:
-            ids, is_truncated = self.tokenizer.encode(prompt)
-            return EncodedPrompt(self._on_device([ids]), is_truncated)
+            return self.tokenizer.encode(prompt)
         if kind == "class" and isinstance(prompt, int) and 0 <= prompt < classes:
-            return EncodedPrompt(self._on_device([[prompt]]), False)
+            return [prompt], False
         if kind == "none" and prompt in (None, ""):
-            return EncodedPrompt(self._on_device([[0]]), False)
+            return [0], False
         wanted = {"text": "a text", "class": f"a class in 0..{classes - 1}", "none": "nothing"}
         raise InvalidPromptError(f"{self.preset.name} takes {wanted[kind]} as prompt")
 
@@ -154,9 +154,9 @@ class Pipeline:
         """An empty batch; the shapes it may step at are found once per capacity."""
         if capacity not in self._shapes:
             self._shapes[capacity] = exact_shapes(self.stage2, capacity)
-        device = self.options.device
-        is_captured = self.options.graphs and device.type == "cuda"
-        run = Graphs(device).run if is_captured else run_now
+        options = self.options
+        is_captured = options.graphs and options.device.type == "cuda"
+        run = Graphs(options.device).run if is_captured else run_now
         return Batch(self.stage2, capacity, self._shapes[capacity], run)
 
     def keeps_bits(self, shapes: Shapes, num_threads: int) -> bool:
@@ -172,19 +172,13 @@ class Pipeline:
         return torch.cat(parts) if parts else torch.zeros(0, 3, height, width)
 
     def _chunk(self, codes: Tensor) -> Tensor:
-        missing = self.options.chunk - len(codes)
-        padded = F.pad(codes, (0, 0, 0, 0, 0, missing))
+        padded = F.pad(codes, (0, 0, 0, 0, 0, self.options.chunk - len(codes)))
         return self.stage1.pixels(padded)[: len(codes)]
 
     def preview(self, codes: Tensor, counts: list[int]) -> Tensor:
-        """Pictures of unfinished rows: what is not drawn yet repeats the codes drawn last.
+        """Pictures [n, 3, H, W] of unfinished rows: what is not drawn yet repeats the last codes.
 
-        Args:
-            codes: [n, T, D], from `Batch.peek`.
-            counts: steps drawn per row, at least 1.
-
-        Returns:
-            [n, 3, H, W] in 0..1.
+        `codes` are [n, T, D], as `Batch.peek` gives them with the steps drawn per row, at least 1.
         """
         filled = codes.clone()
         for row, count in enumerate(counts):
@@ -199,8 +193,7 @@ class Pipeline:
         """How well each picture fits; all None where nothing can be scored."""
         if self.ranker is None or text is None:
             return [None] * len(pixels)
-        scores: list[float | None] = self.ranker.scores(text, pixels).tolist()
-        return scores
+        return [float(score) for score in self.ranker.scores(text, pixels)]
 
     def generate(
         self,
@@ -231,15 +224,11 @@ class Pipeline:
         order = ranking(scores)
         return [Picture(params[i].candidate, pixels[i].cpu(), scores[i]) for i in order]
 
-    def _on_device(self, ids: list[list[int]]) -> Tensor:
-        return torch.tensor(ids, device=self.options.device)
 
-
-def ranking(scores: list[float | None]) -> list[int]:
-    """Indices from the best score to the worst; without scores, as they came."""
-    known = [-torch.inf if score is None else score for score in scores]
-    order: list[int] = rank(torch.tensor(known)).tolist()
-    return order
+def ranking(scores: Sequence[float | None]) -> list[int]:
+    """Indices from the best score to the worst; equals keep their order, NaN and None come last."""
+    known = [-math.inf if score is None or math.isnan(score) else score for score in scores]
+    return sorted(range(len(known)), key=known.__getitem__, reverse=True)
 
 
 def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None = None) -> Pipeline:
@@ -294,18 +283,8 @@ def load_random(preset: Preset, options: LoadOptions) -> Pipeline:
     stage2 = stage2.to(options.device, options.dtype)
     pipeline = _joined(preset, options, stage1, stage2)
     if preset.prompt_kind == "text":
-        pipeline.tokenizer = _letters(preset)
+        pipeline.tokenizer = Tokenizer.of_letters(preset.prompt_len)
     return pipeline
-
-
-def _letters(preset: Preset) -> Tokenizer:
-    """A tokenizer without merges: every character is a token."""
-    letters = [*string.ascii_lowercase, *string.digits, *".,!?'-"]
-    tokens = [PAD, UNK, *letters, *(letter + "</w>" for letter in letters)]
-    vocab = {token: index for index, token in enumerate(tokens)}
-    bpe = CharBPETokenizer(vocab=vocab, merges=[], unk_token=UNK, lowercase=True)
-    bpe.add_special_tokens([PAD])
-    return Tokenizer(bpe, preset.prompt_len)
 
 
 def _joined(preset: Preset, options: LoadOptions, stage1: nn.Module, stage2: nn.Module) -> Pipeline:
@@ -318,12 +297,4 @@ def _joined(preset: Preset, options: LoadOptions, stage1: nn.Module, stage2: nn.
     # After packing, which holds two copies of a weight for a moment.
     codec = as_codec(stage1)
     codec.prepare()
-    return Pipeline(
-        preset=preset,
-        options=options,
-        stage1=codec,
-        stage2=as_prior(stage2),
-        tokenizer=None,
-        ranker=None,
-        quantization=quantization,
-    )
+    return Pipeline(preset, options, codec, as_prior(stage2), quantization=quantization)

@@ -56,10 +56,8 @@ def _forced_prefixes(subject: Subject) -> Tensor:
 def cached_logits(subject: Subject) -> Tensor:
     prefixes, codes = _forced_prefixes(subject), subject.recorded.tensor("tf_codes")
     recorded = next(subject.recorded.arrays[n] for n in _CACHED if n in subject.recorded.arrays)
-    rows = []
-    for row in range(len(recorded)):
-        prefix = prefixes[row if len(prefixes) > 1 else 0]
-        rows.append(_through_the_state(subject.prior, prefix, codes[row, :, None]))
+    pairs = zip(prefixes.expand(len(codes), -1), codes[: len(recorded), :, None], strict=False)
+    rows = [_through_the_state(subject.prior, *pair) for pair in pairs]
     return torch.stack(rows)[:, : recorded.shape[1]]  # [n, T, V]
 
 
@@ -69,15 +67,15 @@ def _through_the_state(prior: Prior, ids: Tensor, codes: Tensor) -> Tensor:
     state.put(prefix, torch.tensor([0]))
     hidden, seen = prefix.hidden, list[Tensor]()
 
-    for fed, given in enumerate(codes):
+    def keep(logits: Tensor, depth: int) -> Tensor:
+        seen.append(logits)
+        return codes[step, depth : depth + 1]
 
-        def keep(logits: Tensor, depth: int, given: Tensor = given) -> Tensor:
-            seen.append(logits)
-            return given[depth : depth + 1]
-
+    for step in range(len(codes)):
+        if step:
+            fed = torch.tensor([step - 1])
+            hidden = prior.decode(codes[fed], fed, state, prior.reaches[-1])
         prior.sample(hidden, state, keep)
-        if fed < len(codes) - 1:
-            hidden = prior.decode(given[None], torch.tensor([fed]), state, prior.reaches[-1])
     return torch.cat(seen)
 
 
