@@ -99,11 +99,6 @@ def _of_kind(families: Iterable[_Family], config: CodecConfig | PriorConfig) -> 
     raise TypeError(f"no family has a {type(config).__name__}")
 
 
-def codec_family(config: CodecConfig) -> CodecFamily:
-    """The family whose shapes are of this kind."""
-    return _of_kind(CODECS.values(), config)
-
-
 def prior_family(config: PriorConfig) -> PriorFamily:
     """The family whose shapes are of this kind."""
     return _of_kind(PRIORS.values(), config)
@@ -111,7 +106,7 @@ def prior_family(config: PriorConfig) -> PriorFamily:
 
 def build_codec(config: CodecConfig) -> nn.Module:
     """A codec of this shape with fresh weights; see `as_codec`."""
-    return codec_family(config).build(config)
+    return _of_kind(CODECS.values(), config).build(config)
 
 
 def build_prior(config: PriorConfig, codec: nn.Module) -> nn.Module:
