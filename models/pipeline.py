@@ -40,6 +40,7 @@ from models.tokenizer import Tokenizer
 # Parts below that the service needs as well, beside what is defined here: it imports none of them.
 __all__ = ["CHUNK", "Prefix", "Prompt", "open_checkpoint", "to_bytes"]
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 _RANDOM_SEED = 20211115
 
@@ -69,12 +70,17 @@ class LoadOptions:
         return self.pixel_chunk or (1 if self.device.type == "cpu" else 8)
 
     @property
+    def dtype_name(self) -> str:
+        """`float32` for torch.float32."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
     def caveat(self) -> str:
         """What whoever chose this should know; mostly nothing."""
         if packing.is_native(self.device, self.dtype):
             return ""
-        name = str(self.dtype).removeprefix("torch.")
-        return f"this CPU has no instructions for {name}: about four times slower than float32"
+        lacking = f"this CPU has no instructions for {self.dtype_name}"
+        return f"{lacking}: about four times slower than float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,16 +250,9 @@ def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None 
         CheckpointError: the weights are missing, damaged or do not fit.
     """
     options = options or LoadOptions()
-    folder = checkpoint
+    folder = checkpoint or weights_folder(get_preset(name))
     if folder is None:
-        preset = get_preset(name)
-        if preset.weights == "random":
-            return load_random(preset, options)
-        if preset.weights is None:
-            raise MissingFileError(
-                f"preset {name} ships no weights: give its checkpoint folder (--checkpoint)"
-            )
-        folder = WEIGHTS_FOLDER / preset.weights
+        return load_random(get_preset(name), options)
     opened = open_checkpoint(folder)
     # Stage 1 and CLIP are small beside stage 2, and pictures show their rounding: float32.
     stage1 = checkpoints.load_stage1(opened, options.device, torch.float32)
@@ -263,6 +262,19 @@ def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None 
     if clip := opened.preset.clip:
         pipeline.ranker = clip_files.load(clip, folder, options.device)
     return pipeline
+
+
+def weights_folder(preset: Preset) -> Path | None:
+    """Where the weights lie that a preset ships; None where random ones are made.
+
+    Raises:
+        MissingFileError: it ships none.
+    """
+    if preset.weights is None:
+        raise MissingFileError(
+            f"preset {preset.name} ships no weights: give its checkpoint folder (--checkpoint)"
+        )
+    return None if preset.weights == "random" else WEIGHTS_FOLDER / preset.weights
 
 
 def num_weights(preset: Preset) -> int:

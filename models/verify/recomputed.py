@@ -1,207 +1,27 @@
-"""What a checkpoint computes, array by array, for comparison with numbers recorded elsewhere.
+"""The register of checks: which recorded number is computed again by what.
 
-Each function's name is the array's. All go through the parts that serve: the tokenizer, the real
-`Batch` with its cache, `sampling`, stage 1. Knows no tolerance and prints nothing.
+A family with arrays of its own brings a file of checks like `of_prior` and a line here. Where it
+means something else by an array that others have, too, `families` calls its check `family/array`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from models.configs import PriorConfig
+from models.families import prior_family
+from models.verify import of_codec, of_prior
+from models.verify.check import Check, Facts
 
-import torch
-from torch import Tensor
-
-from models.drawing.sampling import Filters, RowParams, probabilities
-from models.errors import KeyReport
-from models.families import upstream_shapes
-from models.files.checkpoint import Checkpoint, load_stage2, open_checkpoint
-from models.files.weights import place, shapes
-from models.stage2.prior import Prior
-from models.verify.recorded import AbsentError, Recorded
-from models.verify.subject import Subject, draw_greedily
-
-_CACHED = ("cached_logits_img", "cached_logits")
+CHECKS: dict[str, Check] = of_prior.CHECKS | of_codec.CHECKS
+FACTS: tuple[Facts, ...] = of_prior.FACTS
 
 
-def token_ids(subject: Subject) -> Tensor:
-    return subject.encode(subject.recorded.fact("prompts"))
+def checks_of(config: PriorConfig) -> dict[str, Check]:
+    """Array → check, for sets of such a model; first those that a whole set has."""
+    own = {name.rpartition("/")[2]: CHECKS[name] for name in expected_of(config)}
+    return own | {name: check for name, check in CHECKS.items() if name not in own}
 
 
-def tf_logits(subject: Subject) -> Tensor:
-    return subject.teacher_forced[0]
-
-
-def tf_logits_txt(subject: Subject) -> Tensor:
-    text = subject.teacher_forced[1]
-    if text is None:
-        raise AbsentError("a text head")
-    return text
-
-
-@torch.inference_mode()
-def cached_logits(subject: Subject) -> Tensor:
-    name = "tf_tokens" if subject.prefix == "text" else "tf_labels"
-    prefixes, codes = subject.prefixes(name), subject.recorded.tensor("tf_codes")
-    recorded = next(subject.recorded.arrays[n] for n in _CACHED if n in subject.recorded.arrays)
-    pairs = zip(prefixes.expand(len(codes), -1), codes[: len(recorded), :, None], strict=False)
-    rows = [_through_the_state(subject.prior, *pair) for pair in pairs]
-    return torch.stack(rows)[:, : recorded.shape[1]]  # [n, T, V]
-
-
-def _through_the_state(prior: Prior, ids: Tensor, codes: Tensor) -> Tensor:
-    """Logits [T·D, V] of one row, step by step as the loop does it, but with given codes [T, D]."""
-    prefix, state = prior.prefill(ids[None]), prior.new_state(1)
-    state.put(prefix, torch.tensor([0]))
-    hidden, seen = prefix.hidden, list[Tensor]()
-
-    def keep(logits: Tensor, depth: int) -> Tensor:
-        seen.append(logits)
-        return codes[step, depth : depth + 1]
-
-    for step in range(len(codes)):
-        if step:
-            fed = torch.tensor([step - 1])
-            hidden = prior.decode(codes[fed], fed, state, prior.reaches[-1])
-        prior.sample(hidden, state, keep)
-    return torch.cat(seen)
-
-
-def greedy_codes(subject: Subject) -> Tensor:
-    return subject.greedy.flatten(1)
-
-
-def filt_probs(subject: Subject) -> Tensor:
-    logits = subject.recorded.tensor("filt_logits")
-    size = logits.shape[-1]
-    rows = []
-    for temperature, top_k, top_p in subject.recorded.tensor("filt_params").tolist():
-        params = RowParams(
-            seed=0,
-            temperature=temperature,
-            top_k=int(top_k) if top_k >= 0 else None,
-            top_p=top_p if top_p >= 0 else None,
-        )
-        filters = Filters.of([params] * len(logits), size, logits.device)
-        rows.append(probabilities(logits, filters).float())
-    return torch.stack(rows)
-
-
-@torch.inference_mode()
-def dec_raw(subject: Subject) -> Tensor:
-    return subject.raw.decode(subject.recorded.tensor("dec_codes"))
-
-
-@torch.inference_mode()
-def dec_pixels(subject: Subject) -> Tensor:
-    codes = subject.recorded.tensor("dec_codes")
-    return subject.codec.pixels(codes.view(len(codes), *subject.codec.code_shape))
-
-
-@torch.inference_mode()
-def enc_prequant(subject: Subject) -> Tensor:
-    return subject.raw.features(subject.recorded.tensor("enc_images"))
-
-
-@torch.inference_mode()
-def enc_codes(subject: Subject) -> Tensor:
-    return subject.images_encoded().view_as(subject.recorded.tensor("enc_codes"))
-
-
-@torch.inference_mode()
-def enc_recon_raw(subject: Subject) -> Tensor:
-    return subject.raw.decode(enc_codes(subject))
-
-
-@torch.inference_mode()
-def e2e_pixels(subject: Subject) -> Tensor:
-    return subject.codec.pixels(draw_greedily(subject.prior, _e2e_prefix(subject)))
-
-
-def train_loss(subject: Subject) -> Tensor:
-    return _training_loss(subject).detach()
-
-
-def transfer_logits(subject: Subject) -> Tensor:
-    """Logits of a model that took over an upstream text model's weights, its own head aside."""
-    fresh = {
-        "head.weight": subject.recorded.tensor("transfer_head_weight"),
-        "sos.weight": subject.recorded.tensor("transfer_sos").flatten(0, -2),
-    }
-    upstream = upstream_checkpoint(subject.recorded)
-    state = load_stage2(upstream).state_dict()
-    model = subject.checkpoint.module("stage2")
-    for name in shapes(model):
-        place(model, name, fresh[name] if name in fresh else state[name])
-    length = subject.recorded.arrays["transfer_logits"].shape[1]
-    codes = subject.recorded.tensor("tf_codes")[:1]
-    with torch.inference_mode():
-        image: Tensor = model.eval()(subject.prefixes("tf_labels")[:1], codes)[0]
-    return image[:, :length]
-
-
-def upstream_checkpoint(recorded: Recorded) -> Checkpoint:
-    """The text model that the transfer numbers started from."""
-    folder = recorded.folder / recorded.fact("transfer", "upstream")
-    if not folder.is_dir():
-        raise AbsentError(f"the upstream folder {folder}")
-    return open_checkpoint(folder)
-
-
-def transfer_keys(subject: Subject) -> KeyReport:
-    """How the upstream text model's keys differ from those of this model."""
-    source = upstream_checkpoint(subject.recorded)
-    upstream = load_stage2(source)
-    needed = upstream_shapes(subject.checkpoint.preset.stage2, shapes(subject.stage2))
-    return KeyReport.compare(needed, upstream_shapes(source.preset.stage2, shapes(upstream)))
-
-
-def gradient_norms(subject: Subject) -> dict[str, float]:
-    """L2 norm of the training loss's gradient per upstream parameter of stage 2."""
-    model = subject.stage2.requires_grad_(True)
-    try:
-        _training_loss(subject).backward()  # type: ignore[no-untyped-call]  # torch has no types here
-        norms: dict[str, float] = {}
-        for name, parameter in model.named_parameters():
-            config = subject.checkpoint.preset.stage2
-            names = upstream_shapes(config, {name: tuple(parameter.shape)})
-            gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
-            for part, piece in zip(names, gradient.chunk(len(names)), strict=True):
-                norms[part] = float(piece.norm())
-        return norms
-    finally:
-        model.zero_grad(set_to_none=True)
-        model.requires_grad_(False)
-
-
-def _training_loss(subject: Subject) -> Tensor:
-    codes = subject.images_encoded().flatten(1)
-    prefix = subject.prefixes("train_labels").expand(len(codes), -1)
-    return subject.whole.loss(prefix, codes)
-
-
-def _e2e_prefix(subject: Subject) -> Tensor:
-    if subject.prefix == "text":
-        return subject.encode([subject.recorded.fact("e2e", "prompt")])
-    if subject.prefix == "class":
-        return torch.tensor([[subject.recorded.fact("e2e", "cls_idx")]])
-    return subject.prefixes("")
-
-
-ARRAYS: dict[str, Callable[[Subject], Tensor]] = {
-    "token_ids": token_ids,
-    "tf_logits": tf_logits,
-    "tf_logits_img": tf_logits,
-    "tf_logits_txt": tf_logits_txt,
-    "cached_logits": cached_logits,
-    "cached_logits_img": cached_logits,
-    "greedy_codes": greedy_codes,
-    "filt_probs": filt_probs,
-    "dec_raw": dec_raw,
-    "dec_pixels": dec_pixels,
-    "enc_prequant": enc_prequant,
-    "enc_codes": enc_codes,
-    "enc_recon_raw": enc_recon_raw,
-    "e2e_pixels": e2e_pixels,
-    "train_loss": train_loss,
-    "transfer_logits": transfer_logits,
-}
+def expected_of(config: PriorConfig) -> list[str]:
+    """The checks of a set with all numbers of such a model."""
+    recorded = prior_family(config).recorded(config)
+    return [name for name in CHECKS if name in recorded]
