@@ -20,7 +20,7 @@ import service
 from service.broker.leases import Leases
 from service.broker.stopping import stop
 from service.broker.sweep import Sweeper
-from service.broker.workers import WorkerState
+from service.broker.workers import WorkerInfo, WorkerState
 from service.errors import QueueUnavailable
 from service.settings import Settings
 from service.tracing.tracing import Tracing
@@ -33,7 +33,7 @@ from service.worker.drawing.station import Drawing
 from service.worker.model_host import Machinery
 from service.worker.pictures.station import Pictures
 from service.worker.run import DRAWING_PHASES, TakenOut
-from service.worker.signs.heartbeat import Heartbeat, VitalSigns
+from service.worker.signs.heartbeat import Heartbeat
 from service.worker.signs.journal import Journal
 from service.worker.signs.meter import Meter
 
@@ -75,9 +75,10 @@ class Worker:
         self._machinery = machinery
         self._heartbeat = heartbeat
         self._meter = Meter(heartbeat.metrics, settings.model)
-        policy, name = settings.queue, worker_id(settings)
-        self._leases = Leases(redis, model=settings.model, worker_id=name, policy=policy)
-        self._sweeper = Sweeper(redis, policy=policy)
+        self._leases = Leases(
+            redis, model=settings.model, worker_id=heartbeat.worker_id, policy=settings.queue
+        )
+        self._sweeper = Sweeper(redis, policy=settings.queue)
         self.on_hang = exit_hung
         self._num_signals = 0
         self._ending = asyncio.Event()
@@ -126,7 +127,7 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
         model = self._machinery.model
-        self._heartbeat.attach(self._vital_signs, model.card)
+        self._heartbeat.attach(self._vital_signs)
         with suppress(QueueUnavailable):
             await self._heartbeat.beat()
         _log.info("ready", extra=model.description() | {"rows": self._machinery.engine.num_rows})
@@ -222,18 +223,21 @@ class Worker:
             self._moved = (moves, now)
         return now - self._moved[1]
 
-    def _vital_signs(self) -> VitalSigns:
+    def _vital_signs(self) -> WorkerInfo:
         engine, lease_s = self._machinery.engine, self._settings.queue.lease_s
         stuck_s = self._stuck_s()
         if stuck_s > _HUNG_LEASES * lease_s:
             self.on_hang()
-        return VitalSigns(
+        return WorkerInfo(
+            self._heartbeat.worker_id,
+            self._machinery.model.card,
             state=self._state(),
             rows_total=engine.num_rows,
             rows_busy=min(engine.num_rows, self._leased.num_undrawn),
             candidates_per_s=self._meter.candidates_per_s(self._leased.is_working),
             num_steps=engine.num_steps,
             is_progressing=stuck_s < lease_s,
+            version=service.__version__,
         )
 
     def _state(self) -> WorkerState:
