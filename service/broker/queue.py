@@ -67,8 +67,8 @@ class Depth:
     oldest_age_s: float
     running: int
     candidates: int
-    drain_per_s: float | None
     dead_letters: int
+    drain_per_s: float | None = None
 
 
 class Queue:
@@ -231,14 +231,7 @@ class Queue:
     async def depth(self, model: str) -> Depth:
         """How many jobs wait and run, and for how long the oldest has waited."""
         reply = json.loads(await self._scripts.run("depth", {"model": model}))
-        return Depth(
-            waiting=reply["waiting"],
-            oldest_age_s=reply["oldest_age_ms"] / 1000,
-            running=reply["running"],
-            candidates=reply["candidates"],
-            drain_per_s=reply.get("drain_per_s"),
-            dead_letters=reply["dead_letters"],
-        )
+        return Depth(oldest_age_s=reply.pop("oldest_age_ms") / 1000, **reply)
 
 
 def _event(entry_id: bytes, entry: dict[bytes, bytes]) -> Event:
