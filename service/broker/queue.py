@@ -12,7 +12,7 @@ import math
 import re
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from redis.asyncio import Redis
@@ -109,9 +109,8 @@ class Queue:
         no moment in which an idempotency key is taken but its job is not there. IdempotencyMismatch
         when the key came with another body. Calling it again with the same job id changes nothing.
         """
-        arguments = entry_of(job, self._result_ttl_ms, limits.weight) | {
-            "limits": limits.arguments()
-        }
+        arguments = entry_of(job, self._result_ttl_ms, limits.weight)
+        arguments["limits"] = asdict(limits)
         if idempotency is not None:
             arguments["keep_ms"] = max(self._result_ttl_ms, self._idempotency_ttl_ms)
             arguments["idempotency"] = idempotency.arguments(self._idempotency_ttl_ms)
