@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import families
-from models.configs import PrefixKind, Preset
+from models.configs import PrefixKind, Preset, SamplingDefaults
 from models.families import CodecFamily, PriorFamily
 from models.pipeline import LoadOptions, Pipeline, load
 from models.presets import PRESETS
@@ -291,12 +291,14 @@ class Ripple(nn.Module):
         return torch.cat([cells[rows, at + offset] for offset in self._around], -1)  # [b, 4 C]
 
 
+_SAMPLING = SamplingDefaults(top_k=None, num_candidates=4)
 _TRIO = Preset(
     name="test-trio",
     description="Three codes a step from vocabularies of 8, 5 and 3",
     licence="Apache-2.0",
     stage1=MosaicConfig(),
     stage2=TrioConfig(),
+    sampling=_SAMPLING,
     weights="random",
 )
 _RIPPLE = Preset(
@@ -305,6 +307,7 @@ _RIPPLE = Preset(
     licence="Apache-2.0",
     stage1=MosaicConfig(vocab_sizes=(12,)),
     stage2=RippleConfig(),
+    sampling=_SAMPLING,
     weights="random",
 )
 OTHERS = (_TRIO.name, _RIPPLE.name)

@@ -84,14 +84,19 @@ class Engine:
             self._report.shrunk.append(self.num_rows)
 
     def _run_all_shapes(self) -> torch.Tensor:
-        """Each row count that steps may have on CUDA, whose kernels are captured; one row else."""
+        """Each row count that steps may have on CUDA, whose kernels are captured; one row else.
+
+        With the preset's own filters, since a captured step holds the draw: most requests' kind.
+        """
+        sampling = self._pipeline.preset.sampling
+        filters = sampling.temperature, sampling.top_k, sampling.top_p
         kind = self._pipeline.preset.prompt_kind
         prompts: dict[str, str | int | None] = {"text": "a", "class": 0, "none": None}
         prefix = self._pipeline.prefix(self._pipeline.encode(prompts[kind]))
         is_captured = self._pipeline.options.device.type == "cuda"
         for shape in self._batch.shapes.rows if is_captured else (1,):
             size = min(shape, self.num_rows)  # the last shape may have rows that only fill a tile
-            params = [RowParams(0, row, top_k=1, top_p=0.5) for row in range(size)]
+            params = [RowParams(0, row, *filters) for row in range(size)]
             rows = self._batch.admit(prefix, params)
             while len(self._batch.step()) < size:
                 self._pace.keep()
