@@ -48,7 +48,7 @@ class PriorFamily:
     `build` also gets the picture's codec, for priors that read its codebook: they share its
     tensors and don't register them as their own. `upstream` tells which keys of the official
     files, of which shapes, make up one of our tensors when they are joined along the first axis.
-    `recorded` names the arrays that a set of recorded numbers has for such a model. Children in
+    `recorded` names the checks of `verify` that a whole set of recorded numbers passes. Children in
     `training_only` are never read while drawing.
     """
 

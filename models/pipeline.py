@@ -22,13 +22,12 @@ from models.drawing.cuda_graphs import Graphs
 from models.drawing.generate import Batch, Shapes, run_now, run_to_end
 from models.drawing.sampling import RowParams
 from models.drawing.shapes import exact_shapes, keeps_bits
-from models.errors import MissingFileError
 from models.families import as_codec, as_prior, build_codec, build_prior, prior_family
 from models.files import checkpoint as checkpoints
 from models.files.checkpoint import open_checkpoint
 from models.files.weights import on_meta
 from models.pictures import to_bytes
-from models.presets import get_preset
+from models.presets import WEIGHTS_FOLDER, get_preset, weights_folder
 from models.rerank import clip_files
 from models.rerank.clip import CHUNK
 from models.stage1.codec import Codec
@@ -38,10 +37,9 @@ from models.stage2.quantize import QuantizationReport, quantize
 from models.tokenizer import Tokenizer
 
 # Parts below that the service needs as well, beside what is defined here: it imports none of them.
-__all__ = ["CHUNK", "Prefix", "Prompt", "open_checkpoint", "to_bytes"]
+__all__ = ["CHUNK", "WEIGHTS_FOLDER", "Prefix", "Prompt", "open_checkpoint", "to_bytes"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 _RANDOM_SEED = 20211115
 
 
@@ -255,19 +253,6 @@ def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None 
     if clip := opened.preset.clip:
         pipeline.ranker = clip_files.load(clip, folder, options.device)
     return pipeline
-
-
-def weights_folder(preset: Preset) -> Path | None:
-    """Where the weights lie that a preset ships; None where random ones are made.
-
-    Raises:
-        MissingFileError: it ships none.
-    """
-    if preset.weights is None:
-        raise MissingFileError(
-            f"preset {preset.name} ships no weights: give its checkpoint folder (--checkpoint)"
-        )
-    return None if preset.weights == "random" else WEIGHTS_FOLDER / preset.weights
 
 
 def num_weights(preset: Preset) -> int:

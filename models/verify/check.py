@@ -12,7 +12,7 @@ from torch import Tensor
 from models.verify.recorded import Recorded
 from models.verify.subject import Subject
 
-LOGITS = PIXELS = 2e-4  # float32 on a CPU, against another implementation
+LOGITS = 2e-4  # and pixels: float32 on a CPU, against another implementation
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,6 @@ class Check:
     """Of one array. Numbers may be off by `tolerance`, codes not at all but at a tie."""
 
     compute: Callable[[Subject], Tensor]
-    inputs: tuple[str, ...] = ()  # other arrays that it starts from
     tolerance: float = LOGITS
     tie: Tie | None = None
     align: Callable[[NDArray[Any], Recorded], NDArray[Any]] | None = None  # before the comparison

@@ -1,7 +1,7 @@
 """`mindalle verify`: a checkpoint folder against a set of recorded numbers.
 
 Compares, judges and prints; what the checkpoint computes, and how near it must come, is in the
-checks of `recomputed`.
+checks of `recomputed` and its like.
 """
 
 from __future__ import annotations
@@ -15,12 +15,18 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from models.configs import PriorConfig
+from models.families import prior_family
 from models.files.checkpoint import open_checkpoint
+from models.verify import recomputed
 from models.verify.check import Check, Result
-from models.verify.recomputed import FACTS, checks_of, expected_of
 from models.verify.recorded import AbsentError, Recorded
 from models.verify.subject import Subject
 
+# Each family with arrays of its own joins here.
+CHECKS = recomputed.CHECKS
+INPUTS = recomputed.INPUTS | {check.tie.margins for check in CHECKS.values() if check.tie}
+FACTS = recomputed.FACTS
 _OPTIONAL = {"seeded_codes": "it ties a model to one torch version's global generator"}
 
 
@@ -62,6 +68,12 @@ def check_all(subject: Subject) -> Iterator[Result]:
     for facts in FACTS:
         with suppress(AbsentError):
             yield from facts(subject)
+
+
+def checks_of(config: PriorConfig) -> dict[str, Check]:
+    """Array → check, for sets of such a model."""
+    own = {name.rpartition("/")[2]: CHECKS[name] for name in prior_family(config).recorded(config)}
+    return CHECKS | own
 
 
 def _check(name: str, check: Check, subject: Subject) -> Iterator[Result]:
@@ -114,16 +126,13 @@ def _skipped(subject: Subject, checked: set[str]) -> set[str]:
 
 def _not_checked(subject: Subject, checked: set[str]) -> Iterator[str]:
     arrays, config = subject.recorded.arrays, subject.preset.stage2
-    checks = checks_of(config)
-    inputs = {name for check in checks.values() for name in check.inputs}
-    inputs |= {check.tie.margins for check in checks.values() if check.tie}
-    for name in sorted(arrays.keys() - checked - inputs):
+    for name in sorted(arrays.keys() - checked - INPUTS):
         reason = "unknown array"
         if name in _OPTIONAL:
             reason = f"optional: {_OPTIONAL[name]}"
-        elif name in checks:
+        elif name in checks_of(config):
             reason = "what it is computed from is absent"
         yield f"{name:<20} not checked ({reason})"
-    for name in expected_of(config):
-        if name.rpartition("/")[2] not in arrays:
-            yield f"{name:<20} absent"
+    whole = {name.rpartition("/")[2] for name in prior_family(config).recorded(config)}
+    for name in sorted(whole - arrays.keys()):
+        yield f"{name:<20} absent"

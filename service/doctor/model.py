@@ -12,8 +12,8 @@ import torch
 
 from models.configs import Preset
 from models.errors import CheckpointError
-from models.pipeline import LoadOptions, num_weights, open_checkpoint, weights_folder
-from models.presets import UnknownPresetError, get_preset
+from models.pipeline import LoadOptions, num_weights, open_checkpoint
+from models.presets import UnknownPresetError, get_preset, weights_folder
 from service.doctor.finding import Finding
 from service.errors import StartRefused
 from service.settings import Settings

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from models.configs import Preset
-from models.pipeline import DTYPES, LoadOptions, Pipeline, load, weights_folder
-from models.presets import get_preset
+from models.pipeline import DTYPES, LoadOptions, Pipeline, load
+from models.presets import get_preset, weights_folder
 from service.answers.preset_cards import preset_card
 from service.broker.workers import ModelCard
 from service.config.groups import WorkerSettings

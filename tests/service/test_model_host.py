@@ -6,7 +6,7 @@ import logging
 import pytest
 import torch
 
-from models.pipeline import WEIGHTS_FOLDER
+from models.presets import WEIGHTS_FOLDER
 from service.config.groups import WorkerSettings
 from service.errors import StartRefused
 from service.worker.model_host import Machinery, load_model, load_options

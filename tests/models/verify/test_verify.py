@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from models.errors import CorruptFileError, MissingFileError
 from models.files.checkpoint import open_checkpoint
 from models.verify.check import Check, Result, Tie
+from models.verify.compare import CHECKS, run
 from models.verify.compare import compare as compare_by
-from models.verify.compare import run
-from models.verify.recomputed import CHECKS
 from models.verify.recorded import Recorded
 from models.verify.subject import Subject
 from tests.models.golden import GOLDEN, SETS
