@@ -13,15 +13,16 @@ PrefixKind = Literal["text", "class", "none"]
 
 
 @dataclass(frozen=True, slots=True)
-class VQGANConfig:
-    """Shape of a VQGAN (Esser et al. 2021): pixels ↔ a grid of codes.
+class BackboneConfig:
+    """Shape of the encoder and decoder that VQGAN (Esser et al. 2021) and its successors share.
 
     `patch_size` p > 1 folds each p×p block of pixels into channels before the encoder and unfolds
     it after the decoder; the official models have 1. `norm_groups` is 32 in all official models.
+    The `use_` switches are the HQ family's: `use_init_downsample` halves the map in the encoder's
+    first convolution (and doubles it at the decoder's last level), `use_mid_block` and `use_attn`
+    leave parts out.
     """
 
-    embed_dim: int = 256
-    n_embed: int = 16384
     z_channels: int = 256
     resolution: int = 256
     in_channels: int = 3
@@ -33,11 +34,66 @@ class VQGANConfig:
     pdrop: float = 0.0
     patch_size: int = 1
     norm_groups: int = 32
+    use_init_downsample: bool = False
+    use_mid_block: bool = True
+    use_attn: bool = True
 
     @property
     def grid_size(self) -> int:
-        """Codes per side."""
-        return (self.resolution // self.patch_size) >> (len(self.ch_mult) - 1)
+        """Positions per side of the encoder's map."""
+        halvings = len(self.ch_mult) - 1 + self.use_init_downsample
+        return (self.resolution // self.patch_size) >> halvings
+
+
+@dataclass(frozen=True, slots=True)
+class VQGANConfig(BackboneConfig):
+    """Shape of a VQGAN: pixels ↔ a grid of codes."""
+
+    embed_dim: int = 256
+    n_embed: int = 16384
+
+
+Resize = Literal["pixelshuffle", "nearest", "conv"]
+
+
+@dataclass(frozen=True, slots=True)
+class HQVAEConfig(BackboneConfig):
+    """Shape of an HQ-VAE (You et al. 2022): pixels ↔ a pyramid of code grids.
+
+    `n_embed` has one codebook size a level, the coarsest first; each level's side is `ratio` times
+    that of the level before, `resize` says how maps go from one to the next. `join` says what the
+    decoder sees: coarse and finest vectors side by side (the two-level `simrqgan2`) or their sum
+    (`hqvae`). With `has_shared_codebook` all levels use the coarsest level's vectors.
+    """
+
+    embed_dim: int = 256
+    n_embed: tuple[int, ...] = (8192, 8192)
+    ratio: int = 2
+    resize: Resize = "pixelshuffle"
+    join: Literal["concat", "sum"] = "concat"
+    has_shared_codebook: bool = False
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Codes per side of each level's grid, the coarsest first."""
+        finer = reversed(range(len(self.n_embed)))
+        return tuple(self.grid_size // self.ratio**steps for steps in finer)
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Width of each level's code vectors: folding moves positions into channels."""
+        fold = self.ratio**2 if self.resize == "pixelshuffle" else 1
+        return tuple(self.embed_dim * fold**steps for steps in reversed(range(len(self.n_embed))))
+
+    @property
+    def num_cells(self) -> int:
+        """Codes of the coarsest level: the steps that make one image."""
+        return self.sides[0] ** 2
+
+    @property
+    def cell_sizes(self) -> tuple[int, ...]:
+        """Codes of each level that one cell holds."""
+        return tuple(self.ratio ** (2 * level) for level in range(len(self.n_embed)))
 
 
 @dataclass(frozen=True, slots=True)

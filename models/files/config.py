@@ -139,7 +139,8 @@ def _check_consistency(
     values: dict[str, Any], stage1: VQGANConfig, stage2: TransformerConfig
 ) -> None:
     context_length = values["dataset"]["context_length"]
-    depth = 2 ** (len(stage1.ch_mult) - 1) * stage1.patch_size
+    halvings = len(stage1.ch_mult) - 1 + stage1.use_init_downsample
+    depth = 2**halvings * stage1.patch_size
     rules = (
         (
             stage2.prefix != "text" or context_length in (None, stage2.ctx_len_txt),

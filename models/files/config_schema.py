@@ -43,6 +43,9 @@ _STAGE1_HPARAMS = {
     "pdrop": Field("float", 0.0),
     "patch_size": Field("int", 1),
     "norm_groups": Field("int", 32),
+    "use_init_downsample": Field("bool", False),
+    "use_mid_block": Field("bool", True),
+    "use_attn": Field("bool", True),
 }
 _STAGE2_HPARAMS = {
     "embed_dim": Field("int", 1536),
