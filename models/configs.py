@@ -63,7 +63,8 @@ class HQVAEConfig(BackboneConfig):
     `n_embed` has one codebook size a level, the coarsest first; each level's side is `ratio` times
     that of the level before, `resize` says how maps go from one to the next. `join` says what the
     decoder sees: coarse and finest vectors side by side (the two-level `simrqgan2`) or their sum
-    (`hqvae`). With `has_shared_codebook` all levels use the coarsest level's vectors.
+    (`hqvae`). With `has_shared_codebook` all levels use the coarsest level's vectors. `ema_update`
+    says how the codebooks were learnt: by moving averages, or by gradients.
     """
 
     embed_dim: int = 256
@@ -72,6 +73,7 @@ class HQVAEConfig(BackboneConfig):
     resize: Resize = "pixelshuffle"
     join: Literal["concat", "sum"] = "concat"
     has_shared_codebook: bool = False
+    ema_update: bool = True
 
     @property
     def sides(self) -> tuple[int, ...]:
@@ -86,14 +88,25 @@ class HQVAEConfig(BackboneConfig):
         return tuple(self.embed_dim * fold**steps for steps in reversed(range(len(self.n_embed))))
 
     @property
-    def num_cells(self) -> int:
-        """Codes of the coarsest level: the steps that make one image."""
-        return self.sides[0] ** 2
+    def cell_sizes(self) -> tuple[int, ...]:
+        """Codes of each level in one cell: a coarsest code and all that lies below it."""
+        return tuple(self.ratio ** (2 * level) for level in range(len(self.n_embed)))
 
     @property
-    def cell_sizes(self) -> tuple[int, ...]:
-        """Codes of each level that one cell holds."""
-        return tuple(self.ratio ** (2 * level) for level in range(len(self.n_embed)))
+    def size(self) -> tuple[int, int]:
+        """Width and height of its pictures, pixels."""
+        return self.resolution, self.resolution
+
+    @property
+    def code_shape(self) -> tuple[int, int]:
+        """Codes of one picture: a step draws a cell, level after level."""
+        return self.sides[0] ** 2, sum(self.cell_sizes)
+
+    @property
+    def vocab_sizes(self) -> tuple[int, ...]:
+        """How many codes there are to draw from, at each depth of a step."""
+        levels = zip(self.n_embed, self.cell_sizes, strict=True)
+        return tuple(size for size, number in levels for _ in range(number))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,6 @@ from torch import Tensor, nn
 from models.configs import HQVAEConfig
 from models.stage1.vqgan import Decoder, Encoder, Quantizer
 
-_LEVELS = {"t": 0, "b": 1}  # the two-level form's letters: top and bottom
-
 
 @dataclass(frozen=True, slots=True)
 class Quantised:
@@ -107,9 +105,15 @@ class HQVAE(nn.Module):
                 coarse = self.upsamples[level](vectors if coarse is None else coarse + vectors)
         return levels
 
-    def encode(self, images: Tensor) -> list[Tensor]:
-        """Images in [-1, 1] [B, 3, H, W] → codes [B, h_i, w_i] of each level."""
-        return [level.codes for level in self.quantise(self.features(images))]
+    @property
+    def code_shape(self) -> tuple[int, int]:
+        """T cells and D codes in each."""
+        return self.config.code_shape
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Pixels in [0, 1] [B, 3, H, W] → codes [B, T, D], a cell's coarsest code first."""
+        levels = self.quantise(self.features(pixels * 2 - 1))
+        return to_cells([level.codes for level in levels])
 
     def soft_codes(self, images: Tensor, temperature: float) -> list[Tensor]:
         """Images → probabilities [B, h_i, w_i, V_i]: softmax of -distance² / temperature.
@@ -145,9 +149,14 @@ class HQVAE(nn.Module):
             ]
         )
 
-    def pixels(self, codes: Sequence[Tensor | None]) -> Tensor:
-        """As `decode`, but pixels in [0, 1] [B, 3, H, W], float32."""
-        return (self.decode(codes).float() * 0.5 + 0.5).clamp(0, 1)
+    def pixels(self, codes: Tensor) -> Tensor:
+        """Codes [B, T, d] → pixels in [0, 1] [B, 3, H, W], float32.
+
+        Of fewer depths than D it uses the levels that are there as a whole.
+        """
+        grids: list[Tensor | None] = list(to_grids(codes, self.config))
+        raw = self.decode(grids + [None] * (len(self.quantizers) - len(grids)))
+        return (raw.float() * 0.5 + 0.5).clamp(0, 1)
 
     def _maps(self, features: Tensor) -> list[Tensor]:
         """The finest map at every level's size, the coarsest first."""
@@ -177,22 +186,27 @@ def to_cells(grids: Sequence[Tensor]) -> Tensor:
 
 
 def to_grids(cells: Tensor, config: HQVAEConfig) -> list[Tensor]:
-    """The inverse of `to_cells`."""
+    """The inverse of `to_cells`; of [B, T, d] with d < D the levels that are there as a whole."""
     side = config.sides[0]
-    grids = []
-    for level, part in enumerate(torch.split(cells, list(config.cell_sizes), dim=2)):
+    grids: list[Tensor] = []
+    start = 0
+    for level, number in enumerate(config.cell_sizes):
+        part = cells[:, :, start : start + number]
+        start += number
+        if part.shape[2] < number:
+            break
         ratio = config.ratio**level
         blocks = part.view(len(cells), side, side, ratio, ratio).transpose(2, 3)
         grids.append(blocks.reshape(len(cells), side * ratio, side * ratio))
     return grids
 
 
-def name_of(official: str) -> str | None:
-    """A tensor's name in this module; None for the moving averages that only training reads."""
-    if official.endswith((".cluster_size", ".embedding_avg")):
-        return None
-    name = re.sub(r"^(post_)?quant_conv_b\.", r"\1quant_conv.", official)
-    name = re.sub(r"^down_t\.", "downsamples.0.", name)
-    name = re.sub(r"^upsample_t\.", "upsamples.0.", name)
-    name = re.sub(r"^quantize_([tb])\.", lambda m: f"quantizers.{_LEVELS[m[1]]}.", name)
-    return re.sub(r"^(quantizers\..*embedding)$", r"\1.weight", name)
+def official_name(name: str, config: HQVAEConfig) -> str:
+    """A tensor's name in the released files; they hold the codebooks' averages besides."""
+    name = re.sub(r"^(post_)?quant_conv\.", r"\1quant_conv_b.", name)
+    if config.ema_update:
+        name = name.removesuffix(".weight") if name.startswith("quantizers.") else name
+    if config.join == "sum":
+        return name
+    name = re.sub(r"^quantizers\.([01])\.", lambda m: f"quantize_{'tb'[int(m[1])]}.", name)
+    return name.replace("downsamples.0.", "down_t.").replace("upsamples.0.", "upsample_t.")

@@ -11,7 +11,7 @@ import yaml
 from torch import Tensor
 
 from models.configs import HQVAEConfig
-from models.stage1.hq_vae import HQVAE, name_of, to_cells, to_grids
+from models.stage1.hq_vae import HQVAE, official_name, to_cells, to_grids
 from tests.models.golden import GOLDEN, arrays, facts
 
 # conv without middle block and attention; nearest, gradient codebook, no initial down-sampling;
@@ -42,17 +42,21 @@ def config_of(folder: Path) -> HQVAEConfig:
     ratio = int(upsample.removeprefix(resize) or 2)
     sizes = (values["n_embed"], values["n_embed"])
     return HQVAEConfig(
-        embed_dim=values["embed_dim"], n_embed=sizes, ratio=ratio, resize=resize, **hparams
+        embed_dim=values["embed_dim"],
+        n_embed=sizes,
+        ema_update=values["ema_update"],
+        ratio=ratio,
+        resize=resize,
+        **hparams,
     )
 
 
 def recorded(name: str) -> tuple[HQVAE, dict[str, Tensor]]:
     """A set's stage 1 with its weights, and its arrays."""
     state = torch.load(GOLDEN / name / "ckpt" / "last.ckpt", weights_only=True)["state_dict"]
-    ours = {name_of(k.removeprefix("stage1.")): v for k, v in state.items() if "stage1." in k}
-    del state
     model = HQVAE(config_of(GOLDEN / name)).eval().requires_grad_(False)
-    model.load_state_dict({key: value for key, value in ours.items() if key is not None})
+    names = {key: f"stage1.{official_name(key, model.config)}" for key in model.state_dict()}
+    model.load_state_dict({key: state[theirs] for key, theirs in names.items()})
     return model, {key: torch.from_numpy(value) for key, value in arrays(name).items()}
 
 
@@ -77,7 +81,7 @@ def test_codes_have_the_references_pixels(name: str) -> None:
     model, expected = recorded(name)
     top, bottom = (expected[f"dec_codes_{level}"].long() for level in ("top", "bot"))
     torch.testing.assert_close(model.decode([top, bottom]), expected["dec_raw"], atol=2e-4, rtol=0)
-    pixels = model.pixels([top, bottom])
+    pixels = model.pixels(to_cells([top, bottom]))
     torch.testing.assert_close(pixels, expected["dec_pixels"], atol=2e-4, rtol=0)
     only_top, only_bottom = model.decode([top[:1], None]), model.decode([None, bottom[:1]])
     torch.testing.assert_close(only_top, expected["dec_top_only_raw"], atol=2e-4, rtol=0)
@@ -111,24 +115,45 @@ def test_three_levels_sum_to_what_the_decoder_sees(resize: Any) -> None:
     config = replace(TINY, n_embed=(24, 20, 16), resize=resize, join="sum")
     model = tiny(config)
     images = torch.rand(2, 3, 32, 32) * 2 - 1
-    codes = model.encode(images)
+    levels = model.quantise(model.features(images))
+    codes = [level.codes for level in levels]
     assert [grid.shape[-1] for grid in codes] == [2, 4, 8] == list(config.sides)
     first, second, third = (model.quantizer(i).lookup(grid) for i, grid in enumerate(codes))
     up = model.upsamples
     total = up[1](up[0](first) + second) + third
     made = model.decoder(model.post_quant_conv(total))
     torch.testing.assert_close(model.decode(codes), made)
-    levels = model.quantise(model.features(images))
     rest = model.features(images) - up[1](up[0](first) + second)
     torch.testing.assert_close(levels[2].wanted, rest)
 
 
 def test_a_level_left_out_is_zeros() -> None:
     model = tiny()
-    codes = model.encode(torch.rand(2, 3, 32, 32) * 2 - 1)
-    bottom = model.quantizer(1).lookup(codes[1])
-    top = torch.zeros(2, 16, 4, 4)
-    torch.testing.assert_close(model.decode([None, codes[1]]), model.decode_vectors([top, bottom]))
+    bottom = torch.randint(20, (2, 8, 8))
+    vectors = [torch.zeros(2, 16, 4, 4), model.quantizer(1).lookup(bottom)]
+    torch.testing.assert_close(model.decode([None, bottom]), model.decode_vectors(vectors))
+
+
+def test_pixels_become_cells_of_codes_and_back() -> None:
+    model = tiny()
+    pixels = torch.rand(3, 3, 32, 32)
+    codes = model.encode(pixels)
+    assert codes.shape == (3, *model.code_shape) == (3, 16, 5)
+    assert int(codes[..., 0].max()) < 24
+    assert int(codes[..., 1:].max()) < 20
+    made = model.pixels(codes)
+    assert made.shape == pixels.shape
+    top, bottom = to_grids(codes, model.config)
+    torch.testing.assert_close(made, (model.decode([top, bottom]) * 0.5 + 0.5).clamp(0, 1))
+
+
+@pytest.mark.parametrize("depths", [1, 3])
+def test_an_unfinished_level_is_not_shown(depths: int) -> None:
+    model = tiny()
+    codes = model.encode(torch.rand(2, 3, 32, 32))
+    top = to_grids(codes, model.config)[0]
+    coarse = (model.decode([top, None]) * 0.5 + 0.5).clamp(0, 1)
+    torch.testing.assert_close(model.pixels(codes[:, :, :depths]), coarse)
 
 
 def test_levels_with_one_codebook_use_the_coarsest() -> None:
@@ -153,7 +178,8 @@ def test_grids_are_cells_again(n_embed: tuple[int, ...], ratio: int) -> None:
     config = replace(TINY, n_embed=n_embed, ratio=ratio)
     grids = [torch.randint(9, (2, side, side)) for side in config.sides]
     cells = to_cells(grids)
-    assert cells.shape == (2, config.num_cells, sum(config.cell_sizes))
+    assert cells.shape == (2, *config.code_shape)
+    assert len(config.vocab_sizes) == config.code_shape[1]
     again = to_grids(cells, config)
     assert all(torch.equal(a, b) for a, b in zip(grids, again, strict=True))
     assert all(b == a * ratio for a, b in pairwise(config.sides))
