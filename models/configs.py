@@ -17,10 +17,11 @@ class BackboneConfig:
     """Shape of the encoder and decoder that VQGAN (Esser et al. 2021) and its successors share.
 
     `patch_size` p > 1 folds each p×p block of pixels into channels before the encoder and unfolds
-    it after the decoder; the official models have 1. `norm_groups` is 32 in all official models.
-    The `use_` switches are the HQ family's: `use_init_downsample` halves the map in the encoder's
-    first convolution (and doubles it at the decoder's last level), `use_mid_block` and `use_attn`
-    leave parts out.
+    it after the decoder; the official models have 1. `norm_groups` is 32 in all official models;
+    with `norm` "position" every position is normalised by itself, so that what stands in one corner
+    does not change the codes of another. The `use_` switches are the HQ family's:
+    `use_init_downsample` halves the map in the encoder's first convolution (and doubles it at the
+    decoder's last level), `use_mid_block` and `use_attn` leave parts out.
     """
 
     z_channels: int = 256
@@ -34,6 +35,7 @@ class BackboneConfig:
     pdrop: float = 0.0
     patch_size: int = 1
     norm_groups: int = 32
+    norm: Literal["group", "position"] = "group"
     use_init_downsample: bool = False
     use_mid_block: bool = True
     use_attn: bool = True

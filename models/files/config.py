@@ -2,7 +2,7 @@
 
 The official files leave most keys out; what is missing takes the official defaults, and a key that
 nobody knows is an error. Our own optional keys are `name`, `description`, `licence`, `clip`,
-`sampling`, and `patch_size` and `norm_groups` in stage1.hparams. Knows no torch.
+`sampling`, and `patch_size`, `norm` and `norm_groups` in stage1.hparams. Knows no torch.
 """
 
 from __future__ import annotations
@@ -158,7 +158,8 @@ def _check_consistency(
             f"stage2.vocab_size_img: {stage2.vocab_size_img} for a codebook of {stage1.n_embed}",
         ),
         (
-            all(stage1.ch * mult % stage1.norm_groups == 0 for mult in (1, *stage1.ch_mult)),
+            stage1.norm != "group"
+            or all(stage1.ch * mult % stage1.norm_groups == 0 for mult in (1, *stage1.ch_mult)),
             f"stage1.hparams.ch: widths must be multiples of {stage1.norm_groups}",
         ),
         (

@@ -18,8 +18,17 @@ from torch import Tensor, nn
 from models.configs import BackboneConfig, VQGANConfig
 
 
-def group_norm(channels: int, config: BackboneConfig) -> nn.GroupNorm:
+class PositionNorm(nn.LayerNorm):
+    """Normalises the channels of each position of [B, C, H, W] by themselves."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def normalisation(channels: int, config: BackboneConfig) -> nn.Module:
     """The one normalisation of this model."""
+    if config.norm == "position":
+        return PositionNorm(channels, eps=1e-6)
     return nn.GroupNorm(config.norm_groups, channels, eps=1e-6)
 
 
@@ -28,9 +37,9 @@ class ResBlock(nn.Module):
 
     def __init__(self, in_ch: int, out_ch: int, config: BackboneConfig) -> None:
         super().__init__()
-        self.norm1 = group_norm(in_ch, config)
+        self.norm1 = normalisation(in_ch, config)
         self.conv1 = nn.Conv2d(in_ch, out_ch, 3, padding=1)
-        self.norm2 = group_norm(out_ch, config)
+        self.norm2 = normalisation(out_ch, config)
         self.dropout = nn.Dropout(config.pdrop)
         self.conv2 = nn.Conv2d(out_ch, out_ch, 3, padding=1)
         self.nin_shortcut = nn.Conv2d(in_ch, out_ch, 1) if in_ch != out_ch else nn.Identity()
@@ -46,7 +55,7 @@ class AttnBlock(nn.Module):
 
     def __init__(self, channels: int, config: BackboneConfig) -> None:
         super().__init__()
-        self.norm = group_norm(channels, config)
+        self.norm = normalisation(channels, config)
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)
@@ -150,7 +159,7 @@ class Encoder(nn.Module):
                 stage.downsample = Downsample(width)
             self.down.append(stage)
         self.mid = _mid(widths[-1], config)
-        self.norm_out = group_norm(widths[-1], config)
+        self.norm_out = normalisation(widths[-1], config)
         self.conv_out = nn.Conv2d(widths[-1], config.z_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -183,7 +192,7 @@ class Decoder(nn.Module):
             if level > 0 or config.use_init_downsample:
                 stage.upsample = Upsample(width)
             self.up.append(stage)
-        self.norm_out = group_norm(widths[0], config)
+        self.norm_out = normalisation(widths[0], config)
         out_channels = config.out_ch * config.patch_size**2
         self.conv_out = nn.Conv2d(widths[0], out_channels, 3, padding=1)
 
