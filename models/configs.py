@@ -18,10 +18,10 @@ class BackboneConfig:
 
     `patch_size` p > 1 folds each p×p block of pixels into channels before the encoder and unfolds
     it after the decoder; the official models have 1. `norm_groups` is 32 in all official models;
-    with `norm` "position" every position is normalised by itself, so that what stands in one corner
-    does not change the codes of another. The `use_` switches are the HQ family's:
-    `use_init_downsample` halves the map in the encoder's first convolution (and doubles it at the
-    decoder's last level), `use_mid_block` and `use_attn` leave parts out.
+    with `norm` "none" nothing is normalised, so that what stands in one corner does not change the
+    codes of another. The `use_` switches are the HQ family's: `use_init_downsample` halves the map
+    in the encoder's first convolution (and doubles it at the decoder's last level),
+    `use_mid_block` and `use_attn` leave parts out.
     """
 
     z_channels: int = 256
@@ -35,7 +35,7 @@ class BackboneConfig:
     pdrop: float = 0.0
     patch_size: int = 1
     norm_groups: int = 32
-    norm: Literal["group", "position"] = "group"
+    norm: Literal["group", "none"] = "group"
     use_init_downsample: bool = False
     use_mid_block: bool = True
     use_attn: bool = True

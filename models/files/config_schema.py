@@ -43,7 +43,7 @@ _STAGE1_HPARAMS = {
     "pdrop": Field("float", 0.0),
     "patch_size": Field("int", 1),
     "norm_groups": Field("int", 32),
-    "norm": Field("typename:group|position", "group"),
+    "norm": Field("typename:group|none", "group"),
     "use_init_downsample": Field("bool", False),
     "use_mid_block": Field("bool", True),
     "use_attn": Field("bool", True),

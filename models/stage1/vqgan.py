@@ -18,17 +18,10 @@ from torch import Tensor, nn
 from models.configs import BackboneConfig, VQGANConfig
 
 
-class PositionNorm(nn.LayerNorm):
-    """Normalises the channels of each position of [B, C, H, W] by themselves."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
 def normalisation(channels: int, config: BackboneConfig) -> nn.Module:
-    """The one normalisation of this model."""
-    if config.norm == "position":
-        return PositionNorm(channels, eps=1e-6)
+    """The one normalisation of this model, unless it has none."""
+    if config.norm == "none":
+        return nn.Identity()
     return nn.GroupNorm(config.norm_groups, channels, eps=1e-6)
 
 

@@ -94,8 +94,8 @@ def test_norms_have_the_checkpoints_eps() -> None:
     assert {(norm.eps, norm.num_groups) for norm in norms} == {(1e-6, 32)}
 
 
-def test_with_norms_by_position_codes_depend_on_what_is_near() -> None:
-    near = _vqgan(replace(TINY, norm="position", use_attn=False))
+def test_without_norms_codes_depend_on_what_is_near() -> None:
+    near = _vqgan(replace(TINY, norm="none", use_attn=False))
     far = _vqgan(replace(TINY, use_attn=False))
     images = torch.rand(1, 3, 32, 192) * 2 - 1
     changed = images.clone()
