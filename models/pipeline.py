@@ -65,6 +65,14 @@ class LoadOptions:
         """Pictures per stage-1 call: on a CPU one picture keeps all cores busy."""
         return self.pixel_chunk or (1 if self.device.type == "cpu" else 8)
 
+    @property
+    def caveat(self) -> str:
+        """What whoever chose this should know; mostly nothing."""
+        if packing.is_native(self.device, self.dtype):
+            return ""
+        name = str(self.dtype).removeprefix("torch.")
+        return f"this CPU has no instructions for {name}: about four times slower than float32"
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedPrompt:

@@ -26,6 +26,11 @@ from models.presets import PRESETS
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # For shapes that no official codec fits: its grid fits none, so no pixels are measured.
 _NO_CODEC = VQGANConfig(ch=32, ch_mult=(1,), z_channels=32, num_res_blocks=1, attn_resolutions=())
+_COLUMNS = (
+    f"\n{'setting':<16}{'rows':>5}{'prefill':>9}{'step':>9}{'codes/s':>9}{'images/s':>10}"
+    f"{'pixels':>9}{'rerank':>9}{'all/s':>8}{'MB/step':>9}{'memory':>8}{'maths':>7}"
+    f"{'vs concat':>11}{'vs again':>10}"
+)
 _SHAPE = ("layers", "width", "heads", "text", "image", "vocab")
 
 
@@ -69,6 +74,10 @@ def run(args: argparse.Namespace) -> int:
     ceilings = machine.measure(args.device, [_DTYPES[name] for name in args.dtype])
     facts = machine.describe(args.device)
     print(_heading(subject, facts, ceilings))
+    for name in args.dtype:
+        if caveat := LoadOptions(args.device, _DTYPES[name]).caveat:
+            print(f"{name}: {caveat}")
+    print(_COLUMNS)
     results = []
     for result in _results(args, subject, ceilings):
         print(_line(result), flush=True)
@@ -132,14 +141,10 @@ def _heading(subject: Subject, facts: dict[str, object], ceilings: machine.Ceili
     return "\n".join(
         [
             f"{subject.preset.name}: {stage2.n_layers} layers of {stage2.embed_dim},"
-            f" {stage2.n_heads} heads, {stage2.prefix_len} + {stage2.ctx_len_img} positions,"
+            f" {stage2.n_heads} heads, {stage2.prompt_len} + {stage2.ctx_len_img} positions,"
             f" {stage2.vocab_size_img} codes",
             ", ".join(f"{name} {value}" for name, value in facts.items()),
             f"ceilings: {ceilings.bytes_s / 1e9:.1f} GB/s, {flops}",
-            "",
-            f"{'setting':<16}{'rows':>5}{'prefill':>9}{'step':>9}{'codes/s':>9}{'images/s':>10}"
-            f"{'pixels':>9}{'rerank':>9}{'all/s':>8}{'MB/step':>9}{'memory':>8}{'maths':>7}"
-            f"{'vs concat':>11}{'vs again':>10}",
         ]
     )
 

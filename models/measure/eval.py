@@ -22,10 +22,10 @@ from torch import Tensor
 from models.configs import SamplingDefaults
 from models.pipeline import Pipeline, load
 from models.rerank.clip import ClipScorer
-from models.train.data.captions import Variant
-from models.train.data.emoji import DataSet, open_data
+from models.train.data import sources
+from models.train.data.data_set import DataSet, Variant
+from models.train.recipes.vqgan import evaluate
 from models.train.sheet import candidates
-from models.train.stage1 import evaluate
 
 BEST_OF = (1, 4, 16, 64)
 
@@ -163,8 +163,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--judge", type=Path, help="a checkpoint folder whose CLIP judges")
     parser.add_argument("--prompts", type=Path, required=True)
     parser.add_argument("--candidates", type=int, default=16)
-    parser.add_argument("--data", type=Path, help="pictures and captions; without, the emoji set")
-    parser.add_argument("--art", type=Path, default=Path("runs/emoji-art"))
+    sources.add_arguments(parser)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/eval"))
 
@@ -173,7 +172,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure, write the report, print it."""
     pipeline = load(args.model, args.checkpoint)
     judge = load(args.model, args.judge) if args.judge else None
-    data = open_data(args.data, args.art, pipeline.preset.stage1.resolution)
+    data = sources.open_data(args.data, args.art, pipeline.preset.stage1.resolution)
     made = make(pipeline, read_prompts(args.prompts), args.candidates, args.seed)
     real = torch.stack([data.render(Variant(image)) for image in data.images]) * 0.5 + 0.5
     figures = figures_of_data(pipeline, data)

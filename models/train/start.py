@@ -18,9 +18,9 @@ from models.presets import get_preset
 from models.stage1.vqgan import VQGAN
 from models.stage2.transformer import Transformer
 from models.tokenizer import Tokenizer
-from models.train.bpe import load_or_learn, vocab_size
-from models.train.data.emoji import DataSet
-from models.train.transfer import transfer
+from models.train.data.data_set import DataSet
+from models.train.data.tokens import load_or_learn, vocab_size
+from models.train.recipes.transfer import transfer
 
 
 def preset_of(checkpoint: Path | None) -> Preset:

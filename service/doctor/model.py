@@ -69,6 +69,9 @@ def _device(options: LoadOptions) -> Finding:
         found = f"{name}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free, {number}"
         return Finding("device", "ok", found)
     found = f"{device} with {torch.get_num_threads()} threads, {number}"
+    if options.caveat:
+        advice = "set MINDALLE_WORKER__DTYPE to auto, or leave it out"
+        return Finding("device", "warning", f"{found}: {options.caveat}", advice)
     if torch.cuda.is_available():
         return Finding("device", "warning", found, "a GPU is there: MINDALLE_WORKER__DEVICE=auto")
     return Finding("device", "ok", found)

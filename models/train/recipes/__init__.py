@@ -1,1 +1,1 @@
-"""One training recipe a family."""
+"""How each family learns: its losses, its update, its plan. One file per family."""
