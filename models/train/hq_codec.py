@@ -6,6 +6,8 @@ Two workers of one thread each bear a busy machine better than one of two. Knows
 from __future__ import annotations
 
 from argparse import Namespace
+from functools import partial
+from itertools import count, islice
 from random import Random
 
 import torch
@@ -19,18 +21,16 @@ from models.train.loop.run import Run, Schedule, save_grid, train
 from models.train.options import arguments, prepare, steps_to_do
 from models.train.recipes.hq_vae import SHAPE, HQVAEPlan, HQVAETrainer, evaluate
 
-_NUM_JUDGED = 96
 _NUM_SHOWN = 24
 _NUM_TO_START_CODES = 192  # pictures for k-means: a level has at least 64 vectors in each
 
 
-def judged_pictures(judge: SceneSet) -> dict[str, Tensor]:
+def judged_pictures(judge: SceneSet, number: int) -> dict[str, Tensor]:
     """What a run is judged by: art that training never shows, alone and in scenes of its own."""
-    number = min(_NUM_JUDGED, len(judge.images))
-    singles = map(Variant, Random("judged").sample(judge.images, number))
-    drawn = (judge.scene(1, index) for index in range(9 * _NUM_JUDGED))
-    several = [scene for scene in drawn if judge.kind(scene) not in {"plain", "varied"}]
-    chosen = {"single": singles, "scene": several[:_NUM_JUDGED]}
+    images = Random("judged").sample(judge.images, min(number, len(judge.images)))
+    drawn = map(partial(judge.scene, 1), count())
+    several = (scene for scene in drawn if judge.kind(scene) not in {"plain", "varied"})
+    chosen = {"single": map(Variant, images), "scene": islice(several, number)}
     return {name: torch.stack(list(map(judge.render, found))) for name, found in chosen.items()}
 
 
@@ -55,9 +55,10 @@ def _work(worker: int, args: Namespace) -> None:
         for step in steps:
             step_once(step)
         return
-    pictures_to_judge = judged_pictures(open_scenes(args.art, SHAPE.resolution, is_judge=True))
+    judge = open_scenes(args.art, SHAPE.resolution, is_judge=True)
+    judged = judged_pictures(judge, args.judged)
     save = (args.save_every, lambda _: run.save(trainer.learner.state()))
-    look = (args.look_every, lambda step: _look(trainer, pictures_to_judge, step))
+    look = (args.look_every, lambda step: _look(trainer, judged, step))
     train(run, steps, step_once, [save, look])
 
 
@@ -78,6 +79,7 @@ def main(argv: list[str] | None = None) -> None:
     """The command."""
     parser = arguments("Train the HQ family's codec on scenes.", "runs/hq-codec", 12000)
     parser.add_argument("--look-every", type=int, default=500, help="steps between judgements")
+    parser.add_argument("--judged", type=int, default=96, help="pictures of each sort to judge by")
     parser.add_argument("--workers", type=int, default=1, help="processes that share a batch")
     workers.run(_work, parser.parse_args(argv))
 

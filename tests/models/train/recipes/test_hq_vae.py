@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 
 from models.configs import HQVAEConfig, Resize
 from models.stage1.hq_vae import HQVAE
+from models.train.loop import workers
 from models.train.loop.run import Run, Schedule
 from models.train.recipes.hq_vae import HQVAEPlan, HQVAETrainer, blurred, evaluate
 
@@ -104,3 +106,25 @@ def test_a_restored_trainer_goes_on_as_the_one_before(tmp_path: Path) -> None:
         torch.equal(value, again.learner.average.weights[name])
         for name, value in whole.learner.average.weights.items()
     )
+
+
+def _three_steps(worker: int, args: Namespace) -> None:
+    """Train on this worker's share of each batch, and keep what became of it."""
+    torch.set_num_threads(1)
+    run = trainer(args.folder / f"worker-{worker}", unquantised=0)
+    for step in range(3):
+        run.step(step, pictures(step)[worker :: args.workers])
+    run.run.save(run.learner.state())
+
+
+def test_two_workers_learn_what_one_does(tmp_path: Path) -> None:
+    found = {}
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        workers.run(_three_steps, Namespace(workers=number, folder=folder))
+        found[number] = Run(folder / "worker-0", 0).load()
+    one, two = found[1], found[2]
+    assert one is not None
+    assert two is not None
+    for part in ("model", "codebooks"):
+        torch.testing.assert_close(one[part], two[part], atol=1e-4, rtol=1e-3)
