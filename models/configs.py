@@ -156,20 +156,46 @@ class HQVAEConfig(BackboneConfig):
         return tuple(self.embed_dim * fold**steps for steps in reversed(range(len(self.n_embed))))
 
     @property
-    def cell_sizes(self) -> tuple[int, ...]:
-        """Codes of each level in one cell: a coarsest code and all that lies below it."""
-        return tuple(self.ratio ** (2 * level) for level in range(len(self.n_embed)))
-
-    @property
     def code_shape(self) -> tuple[int, int]:
-        """See CodecConfig; a step draws a cell, level after level."""
-        return self.sides[0] ** 2, sum(self.cell_sizes)
+        """See CodecConfig; a step draws a coarsest code and all that lie below it."""
+        return self.sides[0] ** 2, len(self.vocab_sizes)
 
     @property
     def vocab_sizes(self) -> tuple[int, ...]:
         """See CodecConfig."""
-        levels = zip(self.n_embed, self.cell_sizes, strict=True)
-        return tuple(size for size, number in levels for _ in range(number))
+        sizes = enumerate(self.n_embed)
+        return tuple(size for level, size in sizes for _ in range(self.ratio ** (2 * level)))
+
+
+@dataclass(frozen=True, slots=True)
+class MultiScaleConfig(BackboneConfig):
+    """Shape of a two-scale codec in VQ-VAE-2's form (the HQ repository's `vqgan2`).
+
+    The finer codes lie on the map before the encoder's last down-sampling, whose width must be
+    `z_channels`. `upsample` is how the decoder sees the coarse codes at the finer size, `join` how
+    the two meet, `ema_update` as in `HQVAEConfig`.
+    """
+
+    embed_dim: int = 256
+    n_embed: int = 16384
+    upsample: Literal["nearest", "deconv2d"] = "nearest"
+    join: Literal["concat", "sum"] = "concat"
+    ema_update: bool = True
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Codes per side of the coarse and the finer grid."""
+        return self.grid_size, 2 * self.grid_size
+
+    @property
+    def code_shape(self) -> tuple[int, int]:
+        """See CodecConfig; a step draws a coarse code and the four below it."""
+        return self.grid_size**2, 5
+
+    @property
+    def vocab_sizes(self) -> tuple[int, ...]:
+        """See CodecConfig."""
+        return (self.n_embed,) * 5
 
 
 @dataclass(frozen=True, slots=True)

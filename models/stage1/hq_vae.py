@@ -154,7 +154,7 @@ class HQVAE(nn.Module):
 
         Of fewer depths than D it uses the levels that are there as a whole.
         """
-        grids: list[Tensor | None] = list(to_grids(codes, self.config))
+        grids: list[Tensor | None] = list(to_grids(codes, self.config.sides))
         raw = self.decode(grids + [None] * (len(self.quantizers) - len(grids)))
         return (raw.float() * 0.5 + 0.5).clamp(0, 1)
 
@@ -185,19 +185,18 @@ def to_cells(grids: Sequence[Tensor]) -> Tensor:
     return torch.cat(parts, dim=2)
 
 
-def to_grids(cells: Tensor, config: HQVAEConfig) -> list[Tensor]:
+def to_grids(cells: Tensor, sides: Sequence[int]) -> list[Tensor]:
     """The inverse of `to_cells`; of [B, T, d] with d < D the levels that are there as a whole."""
-    side = config.sides[0]
     grids: list[Tensor] = []
     start = 0
-    for level, number in enumerate(config.cell_sizes):
-        part = cells[:, :, start : start + number]
-        start += number
-        if part.shape[2] < number:
+    for side in sides:
+        ratio = side // sides[0]
+        part = cells[:, :, start : start + ratio**2]
+        start += ratio**2
+        if start > cells.shape[2]:
             break
-        ratio = config.ratio**level
-        blocks = part.view(len(cells), side, side, ratio, ratio).transpose(2, 3)
-        grids.append(blocks.reshape(len(cells), side * ratio, side * ratio))
+        blocks = part.view(len(cells), sides[0], sides[0], ratio, ratio).transpose(2, 3)
+        grids.append(blocks.reshape(len(cells), side, side))
     return grids
 
 

@@ -156,15 +156,19 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[-1], config.z_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.with_finer(x)[0]
+
+    def with_finer(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The features, and the map before the last down-sampling [B, width, 2h, 2w]."""
         if self.patch_size > 1:
             x = F.pixel_unshuffle(x, self.patch_size)
-        h = self.conv_in(x)
+        finer = h = self.conv_in(x)
         for stage in cast(Iterable[Level], self.down):
             h = stage(h)
             if hasattr(stage, "downsample"):
-                h = stage.downsample(h)
+                finer, h = h, stage.downsample(h)
         out: Tensor = self.conv_out(F.silu(self.norm_out(self.mid(h))))
-        return out
+        return out, finer
 
 
 class Decoder(nn.Module):
