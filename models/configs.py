@@ -7,9 +7,16 @@ the numbers mean is in the model files; fields are named as in the official conf
 from __future__ import annotations
 
 from dataclasses import Field, dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+from annotated_types import Ge, Gt
 
 PrefixKind = Literal["text", "class", "none"]
+# What a number may be is said to whoever checks a document; nothing is checked here.
+Size = Annotated[int, Gt(0)]
+Count = Annotated[int, Ge(0)]
+Share = Annotated[float, Ge(0)]
+Prompt = str | int | None  # text, a class, or nothing: as the model's `prompt_kind` says
 
 
 class CodecConfig(Protocol):
@@ -75,17 +82,17 @@ class BackboneConfig:
     `use_mid_block` and `use_attn` leave parts out.
     """
 
-    z_channels: int = 256
-    resolution: int = 256
-    in_channels: int = 3
-    out_ch: int = 3
-    ch: int = 128
-    ch_mult: tuple[int, ...] = (1, 1, 2, 2, 4)
-    num_res_blocks: int = 2
-    attn_resolutions: tuple[int, ...] = (16,)
-    pdrop: float = 0.0
-    patch_size: int = 1
-    norm_groups: int = 32
+    z_channels: Size = 256
+    resolution: Size = 256
+    in_channels: Size = 3
+    out_ch: Size = 3
+    ch: Size = 128
+    ch_mult: tuple[Size, ...] = (1, 1, 2, 2, 4)
+    num_res_blocks: Size = 2
+    attn_resolutions: tuple[Size, ...] = (16,)
+    pdrop: Share = 0.0
+    patch_size: Size = 1
+    norm_groups: Size = 32
     norm: Literal["group", "none"] = "group"
     use_init_downsample: bool = False
     use_mid_block: bool = True
@@ -107,8 +114,8 @@ class BackboneConfig:
 class VQGANConfig(BackboneConfig):
     """Shape of a VQGAN: pixels ↔ a grid of codes."""
 
-    embed_dim: int = 256
-    n_embed: int = 16384
+    embed_dim: Size = 256
+    n_embed: Size = 16384
 
     @property
     def code_shape(self) -> tuple[int, int]:
@@ -121,102 +128,25 @@ class VQGANConfig(BackboneConfig):
         return (self.n_embed,)
 
 
-Resize = Literal["pixelshuffle", "nearest", "conv"]
-
-
-@dataclass(frozen=True, slots=True)
-class HQVAEConfig(BackboneConfig):
-    """Shape of an HQ-VAE (You et al. 2022): pixels ↔ a pyramid of code grids.
-
-    `n_embed` has one codebook size a level, the coarsest first; each level's side is `ratio` times
-    that of the level before, `resize` says how maps go from one to the next. `join` says what the
-    decoder sees: coarse and finest vectors side by side (the two-level `simrqgan2`) or their sum
-    (`hqvae`). With `has_shared_codebook` all levels use the coarsest level's vectors. `ema_update`
-    says how the codebooks were learnt: by moving averages, or by gradients.
-    """
-
-    embed_dim: int = 256
-    n_embed: tuple[int, ...] = (8192, 8192)
-    ratio: int = 2
-    resize: Resize = "pixelshuffle"
-    join: Literal["concat", "sum"] = "concat"
-    has_shared_codebook: bool = False
-    ema_update: bool = True
-
-    @property
-    def sides(self) -> tuple[int, ...]:
-        """Codes per side of each level's grid, the coarsest first."""
-        finer = reversed(range(len(self.n_embed)))
-        return tuple(self.grid_size // self.ratio**steps for steps in finer)
-
-    @property
-    def dims(self) -> tuple[int, ...]:
-        """Width of each level's code vectors: folding moves positions into channels."""
-        fold = self.ratio**2 if self.resize == "pixelshuffle" else 1
-        return tuple(self.embed_dim * fold**steps for steps in reversed(range(len(self.n_embed))))
-
-    @property
-    def code_shape(self) -> tuple[int, int]:
-        """See CodecConfig; a step draws a coarsest code and all that lie below it."""
-        return self.sides[0] ** 2, len(self.vocab_sizes)
-
-    @property
-    def vocab_sizes(self) -> tuple[int, ...]:
-        """See CodecConfig."""
-        sizes = enumerate(self.n_embed)
-        return tuple(size for level, size in sizes for _ in range(self.ratio ** (2 * level)))
-
-
-@dataclass(frozen=True, slots=True)
-class MultiScaleConfig(BackboneConfig):
-    """Shape of a two-scale codec in VQ-VAE-2's form (the HQ repository's `vqgan2`).
-
-    The finer codes lie on the map before the encoder's last down-sampling, whose width must be
-    `z_channels`. `upsample` is how the decoder sees the coarse codes at the finer size, `join` how
-    the two meet, `ema_update` as in `HQVAEConfig`.
-    """
-
-    embed_dim: int = 256
-    n_embed: int = 16384
-    upsample: Literal["nearest", "deconv2d"] = "nearest"
-    join: Literal["concat", "sum"] = "concat"
-    ema_update: bool = True
-
-    @property
-    def sides(self) -> tuple[int, int]:
-        """Codes per side of the coarse and the finer grid."""
-        return self.grid_size, 2 * self.grid_size
-
-    @property
-    def code_shape(self) -> tuple[int, int]:
-        """See CodecConfig; a step draws a coarse code and the four below it."""
-        return self.grid_size**2, 5
-
-    @property
-    def vocab_sizes(self) -> tuple[int, ...]:
-        """See CodecConfig."""
-        return (self.n_embed,) * 5
-
-
 @dataclass(frozen=True, slots=True)
 class TransformerConfig:
     """Shape of the transformer over codes; `prefix` says what stands before the first code."""
 
     prefix: PrefixKind = "text"
-    embed_dim: int = 1536
-    n_layers: int = 42
-    n_heads: int = 24
-    vocab_size_img: int = 16384
-    ctx_len_img: int = 256
-    vocab_size_txt: int = 16384
-    ctx_len_txt: int = 64
-    n_classes: int = 0
+    embed_dim: Size = 1536
+    n_layers: Size = 42
+    n_heads: Size = 24
+    vocab_size_img: Size = 16384
+    ctx_len_img: Size = 256
+    vocab_size_txt: Count = 16384
+    ctx_len_txt: Count = 64
+    n_classes: Count = 0
     mlp_bias: bool = True
     attn_bias: bool = True
     gelu_use_approx: bool = False
-    embd_pdrop: float = 0.0
-    resid_pdrop: float = 0.0
-    attn_pdrop: float = 0.0
+    embd_pdrop: Share = 0.0
+    resid_pdrop: Share = 0.0
+    attn_pdrop: Share = 0.0
 
     @property
     def prompt_kind(self) -> PrefixKind:
@@ -281,9 +211,9 @@ class SamplingDefaults:
     """What a request gets when it names nothing else."""
 
     temperature: float = 1.0
-    top_k: int | None = 256
+    top_k: Size | None = 256
     top_p: float | None = None
-    num_candidates: int = 16
+    num_candidates: Size = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,8 +227,8 @@ class Preset:
     name: str
     description: str
     licence: str
-    stage1: VQGANConfig
-    stage2: TransformerConfig
+    stage1: CodecConfig
+    stage2: PriorConfig
     clip: ClipConfig | None = None
     sampling: SamplingDefaults = SamplingDefaults()
     weights: str | None = None

@@ -19,6 +19,7 @@ import torch
 
 from models.configs import Preset, TransformerConfig, VQGANConfig
 from models.measure import machine
+from models.measure.baselines import BlockStack
 from models.measure.stopwatch import BaselineTimes, Result, measure
 from models.pipeline import LoadOptions, Pipeline, load, load_random
 from models.presets import PRESETS
@@ -121,7 +122,9 @@ def _results(
     plain_options = LoadOptions(args.device, packed=False, graphs=False)
     plain = subject.load(plain_options).stage2 if args.baselines else None
     for batch in args.batch:
-        times = BaselineTimes(plain, batch) if plain else None
+        times = None
+        if isinstance(plain, BlockStack):
+            times = BaselineTimes(plain, subject.preset, batch)
         for dtype in args.dtype:
             for quantization in args.quantization:
                 options = LoadOptions(
@@ -136,13 +139,12 @@ def _results(
 
 
 def _heading(subject: Subject, facts: dict[str, object], ceilings: machine.Ceilings) -> str:
-    stage2 = subject.preset.stage2
+    preset = subject.preset
     flops = ", ".join(f"{rate / 1e9:.0f} GFLOP/s {name}" for name, rate in ceilings.flops.items())
     return "\n".join(
         [
-            f"{subject.preset.name}: {stage2.n_layers} layers of {stage2.embed_dim},"
-            f" {stage2.n_heads} heads, {stage2.prompt_len} + {stage2.ctx_len_img} positions,"
-            f" {stage2.vocab_size_img} codes",
+            f"{preset.name}: {preset.stage2.summary}, {preset.prompt_len} + {preset.num_steps}"
+            f" positions, {'+'.join(map(str, preset.vocab_sizes))} codes",
             ", ".join(f"{name} {value}" for name, value in facts.items()),
             f"ceilings: {ceilings.bytes_s / 1e9:.1f} GB/s, {flops}",
         ]

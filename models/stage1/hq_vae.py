@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.configs import HQVAEConfig
+from models.hq_configs import HQVAEConfig
 from models.stage1.vqgan import Decoder, Encoder, Quantizer
 
 
@@ -62,11 +62,15 @@ def _up(config: HQVAEConfig) -> nn.Module:
 
 
 class HQVAE(nn.Module):
-    """Pixels in [-1, 1] [B, 3, H, W] ↔ one grid of codes [B, h_i, w_i] a level, coarsest first."""
+    """A `Codec` of one grid of codes [B, h_i, w_i] a level, the coarsest first.
+
+    Inside, pixels are images in [-1, 1] [B, 3, H, W]; outside, codes come in cells [B, T, D].
+    """
 
     def __init__(self, config: HQVAEConfig) -> None:
         super().__init__()
         self.config = config
+        self.code_shape = config.code_shape
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         books = list(zip(config.n_embed, config.dims, strict=True))
@@ -104,11 +108,6 @@ class HQVAE(nn.Module):
             if level < len(self.upsamples):
                 coarse = self.upsamples[level](vectors if coarse is None else coarse + vectors)
         return levels
-
-    @property
-    def code_shape(self) -> tuple[int, int]:
-        """T cells and D codes in each."""
-        return self.config.code_shape
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels in [0, 1] [B, 3, H, W] → codes [B, T, D], a cell's coarsest code first."""
@@ -157,6 +156,10 @@ class HQVAE(nn.Module):
         grids: list[Tensor | None] = list(to_grids(codes, self.config.sides))
         raw = self.decode(grids + [None] * (len(self.quantizers) - len(grids)))
         return (raw.float() * 0.5 + 0.5).clamp(0, 1)
+
+    def prepare(self) -> None:
+        """See Codec. The encoder stays as it is: it isn't served."""
+        self.decoder.to(memory_format=torch.channels_last)
 
     def _maps(self, features: Tensor) -> list[Tensor]:
         """The finest map at every level's size, the coarsest first."""

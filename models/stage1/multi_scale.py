@@ -12,7 +12,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from models.configs import BackboneConfig, MultiScaleConfig
+from models.configs import BackboneConfig
+from models.hq_configs import MultiScaleConfig
 from models.stage1.hq_vae import Quantised, to_cells, to_grids
 from models.stage1.vqgan import Decoder, Encoder, Quantizer
 
@@ -66,6 +67,10 @@ class MultiScaleVQ(nn.Module):
         """Codes [B, T, d] → pixels in [0, 1] [B, 3, H, W], float32; d < 5: only coarse ones."""
         top, *rest = to_grids(codes, self.config.sides)
         return (self.decode(top, rest[0] if rest else None).float() * 0.5 + 0.5).clamp(0, 1)
+
+    def prepare(self) -> None:
+        """See Codec. Only the decoder is served."""
+        self.decoder.to(memory_format=torch.channels_last)
 
     def _joined(self, coarse: Tensor, fine: Tensor) -> Tensor:
         return torch.cat([coarse, fine], 1) if self.config.join == "concat" else coarse + fine

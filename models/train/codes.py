@@ -29,7 +29,7 @@ def encode(model: VQGAN, data: DataSet, variants: tuple[Variant, ...]) -> Tensor
     parts = []
     for start in range(0, len(variants), _BATCH):
         images = torch.stack([data.render(v) for v in variants[start : start + _BATCH]])
-        parts.append(model.encode(images).flatten(1))
+        parts.append(model.encode_images(images).flatten(1))
     return torch.cat(parts)
 
 
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--varied", nargs="*", default=(), help="vary only these art styles")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args(argv)
-    size = preset_of(args.checkpoint).stage1.resolution
+    size, _ = preset_of(args.checkpoint).size
     selection = Selection(styles=tuple(args.styles), varied=tuple(args.varied))
     variants = sources.open_data(args.data, args.art, size, selection).variants()
     share = -(-len(variants) // args.workers)

@@ -79,7 +79,7 @@ def _trainer(args: Namespace) -> TransformerTrainer:
 
 def _work(worker: int, args: Namespace) -> None:
     prepare(args)
-    data = open_data(args.data, args.art, preset_of(args.checkpoint).stage1.resolution)
+    data = open_data(args.data, args.art, preset_of(args.checkpoint).size[0])
     batches, run, trainer = _batches(args, data), Run(args.run, args.seed), _trainer(args)
     steps = steps_to_do(args, run, trainer.learner)
 
@@ -107,7 +107,7 @@ def _look(args: Namespace, run: Run, trainer: TransformerTrainer, data: DataSet)
         stage1=stage1_of(args.checkpoint, args.stage1).eval(),
         stage2=model.eval().requires_grad_(False),
         tokenizer=tokenizer_of(args, data),
-        scorer=None,
+        ranker=None,
     )
     sampling = SamplingDefaults(0.7, None, None, 3)
     write_sheet(pipeline, run.folder / "samples.png", sampling, sheet_prompts()[::2])

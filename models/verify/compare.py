@@ -15,6 +15,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from models.families import prior_family
 from models.files.checkpoint import open_checkpoint
 from models.verify import recomputed
 from models.verify.recomputed import ARRAYS, Subject
@@ -31,8 +32,6 @@ _INPUTS = {
     *("train_labels", "train_images_are_enc_images", "transfer_head_weight", "transfer_sos"),
 }
 _OPTIONAL = {"seeded_codes": "it ties a model to one torch version's global generator"}
-_OF_TEXT = {"token_ids", "tf_logits_img", "tf_logits_txt", "cached_logits_img", "filt_probs"}
-_OF_IMAGEGPT = {"tf_logits", "cached_logits", "train_loss", "transfer_logits"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +185,10 @@ def _not_checked(subject: Subject, checked: set[str]) -> Iterator[str]:
         elif name in ARRAYS:
             reason = "what it is computed from is absent"
         yield f"{name:<20} not checked ({reason})"
-    others = _OF_IMAGEGPT if subject.prefix == "text" else _OF_TEXT
+    config = subject.checkpoint.preset.stage2
+    expected = prior_family(config).recorded(config)
     for name in ARRAYS:
-        if name not in numbers.arrays and name not in others:
+        if name in expected and name not in numbers.arrays:
             yield f"{name:<20} absent"
 
 

@@ -38,7 +38,10 @@ def _joined(worker: int, work: Work, args: Namespace, store: str) -> None:
         world_size=args.workers,
         timeout=timedelta(days=7),  # a run that was paused goes on
     )
-    work(worker, args)
+    try:
+        work(worker, args)
+    finally:
+        dist.destroy_process_group()  # its threads must not outlive the process
 
 
 def place() -> tuple[int, int]:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.configs import HQVAEConfig
+from models.hq_configs import HQVAEConfig
 from models.stage1.hq_vae import HQVAE, Quantised
 from models.train.loop.learner import Learner
 from models.train.loop.muon import optimisers

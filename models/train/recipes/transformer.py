@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.stage2.transformer import Transformer
@@ -38,19 +37,6 @@ def plan_of(steps: int, is_fine_tuning: bool) -> TransformerPlan:
     return TransformerPlan(Schedule(steps, warm_up=min(100, 1 + steps // 15)))
 
 
-def loss_of(model: Transformer, prefix: Tensor, codes: Tensor, text_weight: float = 0.0) -> Tensor:
-    """Mean cross-entropy of codes [B, T] after prefix ids [B, N], in nats.
-
-    With `text_weight` w it is (1 - w) of that and w of the text's, as DALL-E has it.
-    """
-    image, text = model(prefix, codes)
-    loss = F.cross_entropy(image.flatten(0, 1), codes.flatten())
-    if text is None or text_weight == 0:
-        return loss
-    text_loss = F.cross_entropy(text.flatten(0, 1), prefix[:, 1:].flatten())
-    return (1 - text_weight) * loss + text_weight * text_loss
-
-
 class TransformerTrainer:
     """The update of a run; one per worker, all equal after each step."""
 
@@ -66,7 +52,7 @@ class TransformerTrainer:
 
     def step(self, step: int, prefix: Tensor, codes: Tensor) -> dict[str, float]:
         """One update on this worker's share of the batch."""
-        loss = loss_of(self.model, prefix, codes, self.plan.text_weight)
+        loss = self.model.loss(prefix, codes, self.plan.text_weight)
         self.learner.backward(loss)
         total = average_gradients(self.model, loss.detach())
         if self.plan.clip_norm is not None:

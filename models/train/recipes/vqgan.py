@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.stage1.codec import Codec
 from models.stage1.vqgan import VQGAN
 from models.train.loop.learner import Learner
 from models.train.loop.muon import optimisers
@@ -155,13 +156,13 @@ class VQGANTrainer:
 
 
 @torch.no_grad()
-def evaluate(model: VQGAN, images: Tensor) -> tuple[dict[str, float], Tensor]:
+def evaluate(model: Codec, images: Tensor) -> tuple[dict[str, float], Tensor]:
     """PSNR and code use on images in [-1, 1]; and the reconstructions."""
-    codes = model.encode(images)
-    made = model.decode(codes)
+    codes = model.encode(images * 0.5 + 0.5)
+    made = model.pixels(codes) * 2 - 1
     values = {
         "val_psnr": psnr(made, images),
         "val_codes": float(torch.unique(codes).numel()),
-        "val_perplexity": perplexity(codes, model.config.n_embed),
+        "val_perplexity": perplexity(codes, int(codes.max()) + 1),
     }
     return values, made

@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from models.configs import HQVAEConfig
+from models.hq_configs import HQVAEConfig
 from models.stage1.hq_vae import HQVAE, official_name, to_cells, to_grids
 from tests.models.golden import GOLDEN, arrays, facts
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from models.configs import MultiScaleConfig, VQGANConfig
+from models.configs import VQGANConfig
+from models.hq_configs import MultiScaleConfig
 from models.stage1.hq_vae import to_cells, to_grids
 from models.stage1.multi_scale import MultiScaleVQ, official_name
 from models.stage1.vqgan import VQGAN

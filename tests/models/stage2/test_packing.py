@@ -9,9 +9,9 @@ from torch import nn
 
 from models.drawing.sampling import RowParams
 from models.pipeline import LoadOptions, load
-from models.presets import get_preset
 from models.stage2.packing import PackedLinear, can_pack, is_native, pack_linears
 from models.stage2.transformer import Transformer
+from tests.models.mindalle import shape, transformer
 
 _CPU = torch.device("cpu")
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -82,7 +82,7 @@ def test_bfloat16_is_served_by_a_cpu_without_avx512() -> None:
 @pytest.mark.parametrize("dtype", _TYPES)
 def test_every_type_loads_whatever_the_cpu_has(dtype: torch.dtype) -> None:
     pipeline = load("tiny", options=LoadOptions(dtype=dtype))
-    packed = [m for m in pipeline.stage2.modules() if isinstance(m, PackedLinear)]
+    packed = [m for m in transformer(pipeline).modules() if isinstance(m, PackedLinear)]
     assert bool(packed) == can_pack(_CPU, dtype)
     assert pipeline.generate("a cat", [RowParams(1, top_k=8)])[0].pixels.isfinite().all()
 
@@ -151,7 +151,7 @@ def test_a_view_is_packed_as_its_contents() -> None:
 @needs_packing
 def test_every_linear_is_replaced_and_nothing_else() -> None:
     torch.manual_seed(0)
-    stage2 = Transformer(get_preset("tiny").stage2).eval().requires_grad_(False)
+    stage2 = Transformer(shape("tiny")).eval().requires_grad_(False)
     prefix, codes = torch.randint(128, (2, 8)), torch.randint(64, (2, 16))
     before, text_before = stage2(prefix, codes)
     assert pack_linears(stage2, keep=["head_txt"]) == 2 * 4 + 1  # qkv, proj, two of each MLP; head

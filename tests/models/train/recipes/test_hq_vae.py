@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.configs import HQVAEConfig, Resize
+from models.hq_configs import HQVAEConfig, Resize
 from models.stage1.hq_vae import HQVAE
 from models.train.loop import workers
 from models.train.loop.run import Run, Schedule

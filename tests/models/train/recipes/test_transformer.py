@@ -4,20 +4,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.presets import get_preset
 from models.stage2.transformer import Transformer
 from models.train.loop.run import Schedule
 from models.train.recipes.transformer import (
     TransformerPlan,
     TransformerTrainer,
-    loss_of,
     plan_of,
 )
 from models.train.start import initialise
+from tests.models.mindalle import shape
 
 
 def tiny() -> Transformer:
-    model = Transformer(get_preset("tiny").stage2)
+    model = Transformer(shape("tiny"))
     initialise(model, 0)
     return model
 
@@ -53,6 +52,6 @@ def test_the_text_has_its_weight_in_the_loss() -> None:
         assert text is not None
         image_loss = F.cross_entropy(image.flatten(0, 1), codes.flatten())
         text_loss = F.cross_entropy(text.flatten(0, 1), ids[:, 1:].flatten())
-        torch.testing.assert_close(loss_of(model, ids, codes), image_loss)
+        torch.testing.assert_close(model.loss(ids, codes), image_loss)
         mixed = 0.875 * image_loss + 0.125 * text_loss
-        torch.testing.assert_close(loss_of(model, ids, codes, 0.125), mixed)
+        torch.testing.assert_close(model.loss(ids, codes, 0.125), mixed)
