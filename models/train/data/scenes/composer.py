@@ -44,11 +44,9 @@ class Composer:
     def draw(self, rng: Random) -> Scene:
         """A random allowed scene."""
         kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
-        make = getattr(self, f"_{kind}")
-        while not self.is_allowed(scene := make(rng)):
+        while not self.is_allowed(scene := self._make(kind, rng)):
             pass
-        found: Scene = scene
-        return found
+        return scene
 
     def singles(self, image: int) -> Iterator[Scene]:
         """Every allowed way to show a picture alone, the plain one first, then with one change."""
@@ -71,6 +69,16 @@ class Composer:
         if scene.kind == "count":
             said.append((labels[0], "count", COUNT_WORDS[len(scene.parts)]))
         return not any(word and is_held_out(label, kind, word) for label, kind, word in said)
+
+    def _make(self, kind: str, rng: Random) -> Scene:
+        make = {
+            "single": self._single,
+            "placed": self._placed,
+            "count": self._count,
+            "pair": self._pair,
+            "trio": self._trio,
+        }
+        return make[kind](rng)
 
     def _concept(self, image: int) -> Concept:
         return self.art.concepts[int(self.art.concept[image])]
