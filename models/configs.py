@@ -55,15 +55,17 @@ class PriorConfig(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class VQGANConfig:
-    """Shape of a VQGAN (Esser et al. 2021): pixels ↔ a grid of codes.
+class BackboneConfig:
+    """Shape of the encoder and decoder that VQGAN (Esser et al. 2021) and its successors share.
 
     `patch_size` p > 1 folds each p×p block of pixels into channels before the encoder and unfolds
-    it after the decoder; the official models have 1. `norm_groups` is 32 in all official models.
+    it after the decoder; the official models have 1. `norm_groups` is 32 in all official models;
+    with `norm` "none" nothing is normalised, so that what stands in one corner does not change the
+    codes of another. The `use_` switches are the HQ family's: `use_init_downsample` halves the map
+    in the encoder's first convolution (and doubles it at the decoder's last level),
+    `use_mid_block` and `use_attn` leave parts out.
     """
 
-    embed_dim: Size = 256
-    n_embed: Size = 16384
     z_channels: Size = 256
     resolution: Size = 256
     in_channels: Size = 3
@@ -75,15 +77,28 @@ class VQGANConfig:
     pdrop: Share = 0.0
     patch_size: Size = 1
     norm_groups: Size = 32
+    norm: Literal["group", "none"] = "group"
+    use_init_downsample: bool = False
+    use_mid_block: bool = True
+    use_attn: bool = True
 
     @property
     def grid_size(self) -> int:
-        """Codes per side."""
-        return (self.resolution // self.patch_size) >> (len(self.ch_mult) - 1)
+        """Positions per side of the encoder's map."""
+        halvings = len(self.ch_mult) - 1 + self.use_init_downsample
+        return (self.resolution // self.patch_size) >> halvings
 
     @property
     def size(self) -> tuple[int, int]:
         return self.resolution, self.resolution
+
+
+@dataclass(frozen=True, slots=True)
+class VQGANConfig(BackboneConfig):
+    """Shape of a VQGAN: pixels ↔ a grid of codes."""
+
+    embed_dim: Size = 256
+    n_embed: Size = 16384
 
     @property
     def code_shape(self) -> tuple[int, int]:

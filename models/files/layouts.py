@@ -27,13 +27,14 @@ def read_vqgan(section: Section, path: str) -> VQGANConfig:
     values, places = _flat(section, path, _VQGAN_OUTER)
     _require(not values.pop("double_z", False), f"{path}.hparams.double_z: true is not supported")
     config = checked(VQGANConfig, values, path, places)
-    multiple = 2 ** (len(config.ch_mult) - 1) * config.patch_size
+    halvings = len(config.ch_mult) - 1 + config.use_init_downsample
+    multiple = 2**halvings * config.patch_size
     widths = [config.ch * mult for mult in (1, *config.ch_mult)]
     _require(
         config.resolution % multiple == 0, f"{path}.hparams.resolution: no multiple of {multiple}"
     )
     _require(
-        all(width % config.norm_groups == 0 for width in widths),
+        config.norm != "group" or all(width % config.norm_groups == 0 for width in widths),
         f"{path}.hparams.ch: widths must be multiples of {config.norm_groups}",
     )
     return config
