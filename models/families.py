@@ -11,9 +11,9 @@ joined in `pipeline`. An upsampler's place is there too, between the loop's code
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -25,6 +25,7 @@ from models.stage2.prior import Prior
 from models.stage2.transformer import Transformer
 
 _QKV = ("query", "key", "value")
+_Family = TypeVar("_Family", "CodecFamily", "PriorFamily", "CodecFamily | PriorFamily")
 
 
 def _own_names(name: str, shape: Shape, _config: Any) -> dict[str, Shape]:
@@ -47,7 +48,7 @@ class PriorFamily:
     `build` also gets the picture's codec, for priors that read its codebook: they share its
     tensors and don't register them as their own. `upstream` tells which keys of the official
     files, of which shapes, make up one of our tensors when they are joined along the first axis.
-    `recorded` names the arrays that a set of recorded numbers has for such a model. Children in
+    `recorded` names the checks of `verify` that a whole set of recorded numbers passes. Children in
     `training_only` are never read while drawing.
     """
 
@@ -91,15 +92,21 @@ CODECS: dict[str, CodecFamily] = {"vqgan": CodecFamily(VQGANConfig, VQGAN)}
 PRIORS: dict[str, PriorFamily] = {"transformer1d": _MINDALLE, "igpt": _MINDALLE}
 
 
+def _of_kind(families: Iterable[_Family], config: CodecConfig | PriorConfig) -> _Family:
+    for family in families:
+        if isinstance(config, family.config):
+            return family
+    raise TypeError(f"no family has a {type(config).__name__}")
+
+
 def prior_family(config: PriorConfig) -> PriorFamily:
     """The family whose shapes are of this kind."""
-    return next(family for family in PRIORS.values() if isinstance(config, family.config))
+    return _of_kind(PRIORS.values(), config)
 
 
 def build_codec(config: CodecConfig) -> nn.Module:
     """A codec of this shape with fresh weights; see `as_codec`."""
-    family = next(family for family in CODECS.values() if isinstance(config, family.config))
-    return family.build(config)
+    return _of_kind(CODECS.values(), config).build(config)
 
 
 def build_prior(config: PriorConfig, codec: nn.Module) -> nn.Module:
@@ -126,7 +133,7 @@ def upstream_shapes(
 ) -> dict[str, Shape]:
     """Our names and shapes of a stage's tensors → those of the official file."""
     families: list[CodecFamily | PriorFamily] = [*CODECS.values(), *PRIORS.values()]
-    family = next(family for family in families if isinstance(config, family.config))
+    family = _of_kind(families, config)
     out: dict[str, Shape] = {}
     for name, shape in needed.items():
         out |= family.upstream(name, shape, config)

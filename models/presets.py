@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from models.configs import ClipConfig, Preset, SamplingDefaults, TransformerConfig, VQGANConfig
+from pathlib import Path
 
+from models.configs import ClipConfig, Preset, SamplingDefaults, TransformerConfig, VQGANConfig
+from models.errors import MissingFileError
+
+WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 _OFFICIAL_CLIP = ClipConfig(model_name="ViT-B-32-quickgelu", weights="clip/ViT-B-32.pt")
 _OFFICIAL_LICENCE = "CC-BY-NC-SA-4.0"
 
@@ -133,6 +137,19 @@ _ALL = (
 )
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
+
+
+def weights_folder(preset: Preset) -> Path | None:
+    """Where the weights lie that a preset ships; None where random ones are made.
+
+    Raises:
+        MissingFileError: it ships none.
+    """
+    if preset.weights is None:
+        raise MissingFileError(
+            f"preset {preset.name} ships no weights: give its checkpoint folder (--checkpoint)"
+        )
+    return None if preset.weights == "random" else WEIGHTS_FOLDER / preset.weights
 
 
 class UnknownPresetError(ValueError):

@@ -23,10 +23,9 @@ from models.measure import machine
 from models.measure.arguments import count, count_or_none, device
 from models.measure.baselines import BlockStack
 from models.measure.stopwatch import BaselineTimes, Result, measure
-from models.pipeline import LoadOptions, Pipeline, load, load_random
+from models.pipeline import DTYPES, LoadOptions, Pipeline, load, load_random
 from models.presets import PRESETS
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # For shapes that no official codec fits: its grid fits none, so no pixels are measured.
 _NO_CODEC = VQGANConfig(ch=32, ch_mult=(1,), z_channels=32, num_res_blocks=1, attn_resolutions=())
 _COLUMNS = (
@@ -83,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_ways(how: argparse._ArgumentGroup) -> None:
     for name, values, about in (
-        ("--dtype", list(_DTYPES), "number type of stage 2"),
+        ("--dtype", list(DTYPES), "number type of stage 2"),
         ("--quantization", ["none", "int8"], "of the transformer's weights"),
     ):
         how.add_argument(
@@ -121,11 +120,11 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     subject = _subject(args)
-    ceilings = machine.measure(args.device, [_DTYPES[name] for name in args.dtype])
+    ceilings = machine.measure(args.device, [DTYPES[name] for name in args.dtype])
     facts = machine.describe(args.device)
     print(_heading(subject, facts, ceilings))
     for name in args.dtype:
-        if caveat := LoadOptions(args.device, _DTYPES[name]).caveat:
+        if caveat := LoadOptions(args.device, DTYPES[name]).caveat:
             print(f"{name}: {caveat}")
     print(_COLUMNS)
     results = []
@@ -180,7 +179,7 @@ def _results(
             for quantization in args.quantization:
                 options = LoadOptions(
                     args.device,
-                    _DTYPES[dtype],
+                    DTYPES[dtype],
                     quantization,
                     graphs=args.graphs,
                     packed=args.packed,

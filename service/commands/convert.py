@@ -6,11 +6,8 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-import torch
-
 from models.files.convert import convert
-
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+from models.pipeline import DTYPES
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -24,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="new folder (default: DIR-converted beside it)",
     )
     parser.add_argument(
-        "--dtype", choices=sorted(_DTYPES), help="number type of the stored weights (default: same)"
+        "--dtype", choices=sorted(DTYPES), help="number type of the stored weights (default: same)"
     )
 
 
@@ -32,7 +29,7 @@ def run(args: Namespace) -> None:
     """Convert, saying each step."""
     source: Path = args.source.resolve()
     target: Path = args.output or source.with_name(f"{source.name}-converted")
-    dtype = None if args.dtype is None else _DTYPES[args.dtype]
+    dtype = None if args.dtype is None else DTYPES[args.dtype]
     convert(args.source, target, dtype, _say)
 
 
