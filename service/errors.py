@@ -38,6 +38,18 @@ class InvalidRequest(DomainError):
     should_retry = False
 
 
+class OriginNotAllowed(InvalidRequest):
+    """A browser asks on behalf of a page whose origin is not listed."""
+
+    code = "origin_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Pages of this origin may not call this server; "
+            "MINDALLE_API__CORS_ORIGINS lists those that may."
+        )
+
+
 class Unauthenticated(DomainError):
     """No API key, or one that is not known."""
 

@@ -14,9 +14,18 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.addresses.origins import read_origins
 from service.api_keys import ApiKey, read_keys
 from service.errors import StartRefused
 
@@ -73,11 +82,19 @@ class ApiSettings(BaseModel):
     )
     playground: bool = Field(True, description="Serve the playground page at /.")
     cors_origins: str = Field(
-        "", description="Comma-separated origins whose pages may call the API; empty: none."
+        "",
+        description="Comma-separated origins whose pages may call the API, as browsers send them: "
+        "https://app.example,http://localhost:3000. null: pages from files; *: all; empty: none.",
     )
     trust_proxy: bool = Field(
         False, description="Believe X-Forwarded-* headers, for image URLs and the access log."
     )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _can_match(cls, text: str) -> str:
+        read_origins(text)
+        return text
 
 
 class QueueSettings(BaseModel):

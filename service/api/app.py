@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from redis.asyncio import Redis
 
 import service
 from models.presets import PRESETS
+from service.addresses.origins import read_origins
 from service.answers.preset_cards import on_demand_cards
 from service.api import openapi
 from service.api.api_state import ApiState
@@ -24,6 +24,7 @@ from service.api.catalog import Catalog
 from service.api.gauges import Gauges
 from service.api.http import problems
 from service.api.http.auth import KeyRing
+from service.api.http.cors import Cors
 from service.api.http.envelope import ErrorEnvelope
 from service.api.http.middleware import (
     BodyLimit,
@@ -44,13 +45,6 @@ from service.metrics import ApiMetrics
 from service.settings import Settings
 from service.stopping import stop
 from service.tracing import tracing
-
-_EXPOSED_HEADERS = [
-    "x-request-id", "x-should-retry", "retry-after", "location",
-    "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
-    "x-mindalle-job-id", "x-mindalle-model", "x-mindalle-seed", "x-mindalle-score",
-    "x-mindalle-candidate", "x-mindalle-prompt-truncated",
-]  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -114,15 +108,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """From the inside out: the last one added sees a request first."""
     app.add_middleware(BodyLimit, max_bytes=settings.api.max_body_bytes)
     app.add_middleware(ErrorEnvelope)
-    origins = [origin.strip() for origin in settings.api.cors_origins.split(",") if origin.strip()]
-    if origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=origins,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
-            expose_headers=_EXPOSED_HEADERS,
-        )
+    app.add_middleware(Cors, origins=read_origins(settings.api.cors_origins))
     app.add_middleware(SecurityHeaders)
     state: ApiState = app.state.api
     app.add_middleware(CloseWhileDraining, is_draining=lambda: state.is_draining)
