@@ -6,6 +6,7 @@ Nothing here carries a path, a stack trace or a secret.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -99,15 +100,16 @@ class ModelNotFound(NotFound):
 
 
 class MethodNotAllowed(DomainError):
-    """The path exists, the verb does not."""
+    """The path exists, the verb does not; `allowed` are those that do."""
 
     status = 405
     type = "invalid_request_error"
     code = "method_not_allowed"
     should_retry = False
 
-    def __init__(self) -> None:
-        super().__init__("This method is not allowed here.")
+    def __init__(self, allowed: Sequence[str]) -> None:
+        super().__init__(f"This address takes {', '.join(allowed)}.")
+        self.allowed = allowed
 
 
 class BodyTooSlow(DomainError):

@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.addresses.base_url import BaseUrl, read_base_url
 from service.addresses.origins import read_origins
 from service.api_keys import ApiKey, read_keys
 from service.errors import StartRefused
@@ -62,7 +63,10 @@ class ApiSettings(BaseModel):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     public_url: str | None = Field(
-        None, description="Base of the image URLs in answers, when a proxy is in front."
+        None,
+        description="The server's address as callers see it, such as https://pics.example/img, "
+        "when a proxy is in front: every address in an answer begins with it, whatever headers "
+        "say. The proxy may take the path off or leave it on.",
     )
     max_body_bytes: int = Field(65_536, ge=1024, le=10_485_760, description="Largest request body.")
     default_deadline_s: float = Field(
@@ -87,8 +91,23 @@ class ApiSettings(BaseModel):
         "https://app.example,http://localhost:3000. null: pages from files; *: all; empty: none.",
     )
     trust_proxy: bool = Field(
-        False, description="Believe X-Forwarded-* headers, for image URLs and the access log."
+        False,
+        description="Without MINDALLE_API__PUBLIC_URL, build addresses from what proxies say: "
+        "X-Forwarded-Proto, -Host and -Port, else Forwarded (proto, host), the first of each list, "
+        "and every X-Forwarded-Prefix, joined. The proxy must set or clear all of them.",
     )
+
+    @property
+    def base_url(self) -> BaseUrl | None:
+        """The public address, if the operator told it."""
+        return read_base_url(self.public_url) if self.public_url else None
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_address(cls, text: str | None) -> str | None:
+        if text:
+            read_base_url(text)
+        return text
 
     @field_validator("cors_origins")
     @classmethod

@@ -17,6 +17,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from service.api.catalog import Catalog
 from service.api.gauges import Gauges
+from service.api.http.addressing import address
 from service.api.http.auth import Caller, KeyRing
 from service.api.http.middleware import TRACEPARENT
 from service.broker.queue import Queue
@@ -105,7 +106,6 @@ class ImageUrls:
         return f"{self.prefix}{rank}"
 
 
-def image_urls(request: Request, state: ApiState, job_id: str) -> ImageUrls:
+def image_urls(request: Request, job_id: str) -> ImageUrls:
     """The addresses of a job's images, as this client can reach them."""
-    base = state.settings.api.public_url or str(request.base_url)
-    return ImageUrls(f"{base.rstrip('/')}/v1/jobs/{job_id}/images/")
+    return ImageUrls(f"{address(request).base}/v1/jobs/{job_id}/images/")

@@ -23,9 +23,11 @@ from service.api.api_state import ApiState
 from service.api.catalog import Catalog
 from service.api.gauges import Gauges
 from service.api.http import problems
+from service.api.http.addressing import Addressing
 from service.api.http.auth import KeyRing
 from service.api.http.cors import Cors
 from service.api.http.envelope import ErrorEnvelope
+from service.api.http.methods import Methods
 from service.api.http.middleware import (
     BodyLimit,
     CloseWhileDraining,
@@ -56,7 +58,10 @@ def create_app(settings: Settings) -> FastAPI:
         description=openapi.DESCRIPTION,
         version=service.__version__,
         lifespan=_lifespan,
+        openapi_url=None,  # openapi.py has these pages, at the address that a proxy shows
+        docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # Addressing takes a slash off
         generate_unique_id_function=lambda route: route.name,
     )
     redis = connect(settings.redis)
@@ -107,6 +112,7 @@ def _metrics() -> ApiMetrics:
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """From the inside out: the last one added sees a request first."""
     app.add_middleware(BodyLimit, max_bytes=settings.api.max_body_bytes)
+    app.add_middleware(Methods, routes=lambda: app.routes)
     app.add_middleware(ErrorEnvelope)
     app.add_middleware(Cors, origins=read_origins(settings.api.cors_origins))
     app.add_middleware(SecurityHeaders)
@@ -115,6 +121,9 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(Observe, metrics=app.state.api.metrics)
     app.add_middleware(TraceRequests, tracing=app.state.tracing)
     app.add_middleware(RequestId)
+    app.add_middleware(
+        Addressing, public_url=settings.api.base_url, trust_proxy=settings.api.trust_proxy
+    )
 
 
 @asynccontextmanager

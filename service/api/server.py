@@ -56,8 +56,7 @@ class DrainingServer(uvicorn.Server):
             port=api.port,
             log_config=None,
             access_log=False,
-            proxy_headers=api.trust_proxy,
-            forwarded_allow_ips="*" if api.trust_proxy else None,
+            proxy_headers=False,  # Addressing reads them, all of them
             server_header=False,
             timeout_graceful_shutdown=_CLOSE_S,
         )

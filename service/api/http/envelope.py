@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.http.hangup import ClientGoneError
-from service.errors import DomainError, RateLimited, Unauthenticated
+from service.errors import DomainError, MethodNotAllowed, RateLimited, Unauthenticated
 
 CLIENT_GONE_STATUS = 499  # nobody reads it; it marks the request in the log and in the metrics
 
@@ -47,12 +47,10 @@ def _printable(text: str) -> str:
 
 def error_response(error: DomainError, headers: Mapping[str, str] | None = None) -> Response:
     """The HTTP answer for a domain error."""
-    return JSONResponse(
-        error_body(error), error.status, {**_retry_headers(error), **(headers or {})}
-    )
+    return JSONResponse(error_body(error), error.status, {**_headers(error), **(headers or {})})
 
 
-def _retry_headers(error: DomainError) -> dict[str, str]:
+def _headers(error: DomainError) -> dict[str, str]:
     headers = {}
     if error.should_retry is not None:
         headers["x-should-retry"] = "true" if error.should_retry else "false"
@@ -63,6 +61,8 @@ def _retry_headers(error: DomainError) -> dict[str, str]:
         headers["x-ratelimit-remaining-requests"] = "0"
     if isinstance(error, Unauthenticated):
         headers["www-authenticate"] = "Bearer"
+    if isinstance(error, MethodNotAllowed):
+        headers["allow"] = ", ".join(error.allowed)
     return headers
 
 

@@ -10,13 +10,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from service.api.http.envelope import error_response
-from service.errors import DomainError, InvalidRequest, MethodNotAllowed, NotFound
+from service.errors import InvalidRequest, MethodNotAllowed
 
 _SOURCES = frozenset({"body", "query", "path", "header", "cookie"})
 
 
 def install(app: FastAPI) -> None:
-    """Answer validation errors, unknown paths and wrong methods as everything else."""
+    """Answer validation errors and wrong methods as everything else."""
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_error)
 
@@ -52,14 +52,8 @@ def _about_the_whole(problem: Mapping[str, Any]) -> str:
 async def _on_http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return error_response(_domain_error(error), error.headers)
-
-
-def _domain_error(error: HTTPException) -> DomainError:
-    if error.status_code == 404:
-        return NotFound("There is nothing at this address.")
     if error.status_code == 405:
-        return MethodNotAllowed()
+        return error_response(MethodNotAllowed(request.state.allowed_methods))
     if error.status_code < 500:
-        return InvalidRequest("The body can't be read as JSON.")
+        return error_response(InvalidRequest("The body can't be read as JSON."), error.headers)
     raise error
