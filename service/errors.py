@@ -229,12 +229,15 @@ class Unavailable(DomainError):
 
 
 class QueueUnavailable(Unavailable):
-    """Redis does not answer, or refuses writes."""
+    """Redis does not answer, or refuses; redis_faults.py has a code for each reason."""
 
     code = "queue_unavailable"
 
-    def __init__(self) -> None:
-        super().__init__("The queue is not reachable.", retry_after_s=2.0)
+    def __init__(
+        self, message: str = "The queue is not reachable.", code: str = "queue_unavailable"
+    ) -> None:
+        super().__init__(message, retry_after_s=2.0)
+        self.code = code
 
 
 class NoWorker(Unavailable):

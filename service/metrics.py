@@ -10,13 +10,20 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 STAGES = ("prefill", "pixels", "rerank", "encode")
 ADMISSION_REASONS = ("queue_full", "rate_limit_exceeded", "key_share_exceeded", "no_worker",
-                     "draining", "queue_unavailable")  # fmt: skip
+                     "draining")  # fmt: skip
 OUTCOMES = ("succeeded", "failed", "cancelled", "expired")
 
 _JOB_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900)
 _STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _HTTP_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _FILL = tuple(n / 10 for n in range(1, 11))
+
+
+def _redis_faults(registry: CollectorRegistry) -> Counter:
+    return Counter(
+        "mindalle_redis_faults", "Times that Redis did not answer or refused, by reason.",
+        ["reason"], registry=registry,
+    )  # fmt: skip
 
 
 class ApiMetrics:
@@ -78,6 +85,7 @@ class ApiMetrics:
         self.redis_up = Gauge(
             "mindalle_redis_up", "1 when Redis answered at the last scrape.", registry=registry
         )
+        self.redis_faults = _redis_faults(registry)
         self.sweep = SweepMetrics(registry)
 
     def cancelled(self, model: str, *, was_waiting: bool) -> None:
@@ -136,6 +144,7 @@ class WorkerMetrics:
         self._declare_jobs(registry)
         self._declare_batch(registry)
         self._declare_faults(registry)
+        self.redis_faults = _redis_faults(registry)
         self.sweep = SweepMetrics(registry)
 
     def _declare_jobs(self, registry: CollectorRegistry) -> None:

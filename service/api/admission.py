@@ -15,7 +15,7 @@ from service.api.api_state import ApiState, Origin
 from service.api.http.auth import Caller
 from service.broker.queue import Enqueued, Idempotency, Limits
 from service.broker.workers import ModelCard
-from service.errors import DomainError, Draining, InvalidRequest
+from service.errors import DomainError, Draining, InvalidRequest, QueueUnavailable
 from service.jobs import Job, Priority, new_job_id, new_seed
 from service.metrics import ADMISSION_REASONS
 from service.settings import QueueSettings, Settings
@@ -84,7 +84,7 @@ async def admit(
         job = known or await _new_job(state, body, origin, model)
         enqueued = await state.queue.enqueue(job, limits, idempotency)
     except DomainError as error:
-        if error.code in ADMISSION_REASONS:
+        if error.code in ADMISSION_REASONS or isinstance(error, QueueUnavailable):
             state.metrics.rejected.labels(state.catalog.label(model), error.code).inc()
         raise
     if known is None and not enqueued.existed:

@@ -20,6 +20,7 @@ from service.api.gauges import Gauges
 from service.api.http.addressing import address
 from service.api.http.auth import Caller, KeyRing
 from service.api.http.middleware import TRACEPARENT
+from service.broker.fault_log import FaultLog
 from service.broker.queue import Queue
 from service.metrics import ApiMetrics
 from service.settings import Settings
@@ -38,6 +39,7 @@ class ApiState:
     keys: KeyRing
     metrics: ApiMetrics
     gauges: Gauges
+    faults: FaultLog
     is_draining: bool = False
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     num_waiting: int = 0

@@ -37,9 +37,10 @@ from service.api.http.middleware import (
 )
 from service.api.http.request_tracing import TraceRequests
 from service.api.routes import generations, health, jobs, models, playground
+from service.broker.fault_log import FaultLog
 from service.broker.leases import LeasePolicy
 from service.broker.queue import Queue
-from service.broker.redis_connection import check_server, connect, disconnect
+from service.broker.redis_connection import check_server, check_writes, connect, disconnect
 from service.broker.sweep import Sweeper
 from service.broker.workers import Workers
 from service.errors import QueueUnavailable, StartRefused
@@ -97,6 +98,7 @@ def _state(settings: Settings, redis: Redis) -> ApiState:
         keys=KeyRing(settings.keys(), needs_key=settings.needs_key),
         metrics=metrics,
         gauges=Gauges(metrics, queue, catalog),
+        faults=FaultLog(metrics.redis_faults),
     )
 
 
@@ -113,7 +115,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """From the inside out: the last one added sees a request first."""
     app.add_middleware(BodyLimit, max_bytes=settings.api.max_body_bytes)
     app.add_middleware(Methods, routes=lambda: app.routes)
-    app.add_middleware(ErrorEnvelope)
+    app.add_middleware(ErrorEnvelope, on_fault=app.state.api.faults.note)
     app.add_middleware(Cors, origins=read_origins(settings.api.cors_origins))
     app.add_middleware(SecurityHeaders)
     state: ApiState = app.state.api
@@ -151,8 +153,9 @@ async def _keep_house(redis: Redis, state: ApiState) -> None:
                 await check_server(redis)
                 is_checked = True
             (await sweeper.sweep()).count(state.metrics.sweep)
-        except QueueUnavailable:
-            logger.debug("no sweep: redis does not answer")
+            await check_writes(redis)
+        except QueueUnavailable as error:
+            state.faults.note(error)
         except StartRefused as error:
             logger.critical("no new jobs are taken: %s", error)
             state.is_draining = True

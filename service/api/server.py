@@ -38,8 +38,11 @@ async def _serve(settings: Settings) -> None:
     redis = connect(settings.redis)
     try:
         await check_server(redis)
-    except QueueUnavailable:
-        logger.warning("redis does not answer yet; requests get 503 until it does")
+    except QueueUnavailable as error:
+        logger.warning(
+            "redis can't be used yet; requests get 503 until it can",
+            extra={"code": error.code, "cause": str(error.__cause__)},
+        )
     finally:
         await disconnect(redis)
     await DrainingServer(create_app(settings), settings).serve()

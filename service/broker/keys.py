@@ -46,6 +46,8 @@ class Key(StrEnum):
     RECEIPT = "{mindalle}:receipt:%s"  # JSON: a worker's last claim; lives as long as a lease
     DEAD = "{mindalle}:dead"  # stream of dead letters; time to live, and a longest length
 
+    PROBE = "{mindalle}:probe"  # never there: a write that changes nothing shows if one could
+
     NOTIFY = "{mindalle}:notify"  # channel: "<job> <event>"
     CONTROL = "{mindalle}:control"  # channel: job that was cancelled while it ran
 

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from redis.asyncio import Redis
 
 import service
+from service.broker.fault_log import FaultLog
 from service.broker.redis_connection import backoff_s, check_server, connect, disconnect
 from service.broker.workers import Workers
 from service.errors import QueueUnavailable
@@ -51,7 +52,7 @@ async def _run(settings: Settings) -> int:
     traces = tracing.start("worker", service.__version__)
     beating = asyncio.create_task(heartbeat.run(settings.worker.heartbeat_s))
     try:
-        await _fit_server(redis)
+        await _fit_server(redis, heartbeat.faults)
         machinery = await on_own_thread(lambda: Machinery.load(settings.model, settings.worker))
         worker = Worker(settings, redis, machinery, heartbeat, traces)
         await on_own_thread(worker.warm_up)
@@ -84,15 +85,14 @@ def _metrics_server(
     return server
 
 
-async def _fit_server(redis: Redis) -> None:
+async def _fit_server(redis: Redis, faults: FaultLog) -> None:
     """Wait for Redis. StartRefused when it is unfit."""
     failures = 0
     while True:
         try:
             await check_server(redis)
             return
-        except QueueUnavailable:
+        except QueueUnavailable as error:
+            faults.note(error)
             failures += 1
-            if failures == 1:
-                _log.warning("redis does not answer yet")
             await asyncio.sleep(backoff_s(failures))

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.http.hangup import ClientGoneError
-from service.errors import DomainError, MethodNotAllowed, RateLimited, Unauthenticated
+from service.errors import (
+    DomainError,
+    MethodNotAllowed,
+    QueueUnavailable,
+    RateLimited,
+    Unauthenticated,
+)
 
 CLIENT_GONE_STATUS = 499  # nobody reads it; it marks the request in the log and in the metrics
 
@@ -67,10 +73,16 @@ def _headers(error: DomainError) -> dict[str, str]:
 
 
 class ErrorEnvelope:
-    """Middleware around everything that may raise: whatever comes out leaves as an envelope."""
+    """Middleware around everything that may raise: whatever comes out leaves as an envelope.
 
-    def __init__(self, app: ASGIApp) -> None:
+    `on_fault` is told of each time that Redis was the reason.
+    """
+
+    def __init__(
+        self, app: ASGIApp, on_fault: Callable[[QueueUnavailable], None] | None = None
+    ) -> None:
         self.app = app
+        self.on_fault = on_fault
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer for the inner application when it raises before its answer has begun."""
@@ -89,6 +101,8 @@ class ErrorEnvelope:
         except Exception as error:
             if has_begun:
                 raise  # the server logs it and breaks the connection: half an answer can't be saved
+            if isinstance(error, QueueUnavailable) and self.on_fault is not None:
+                self.on_fault(error)
             await _answer_for(error)(scope, receive, send)
 
 

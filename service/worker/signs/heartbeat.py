@@ -6,21 +6,19 @@ Begins before the model is loaded. Knows no jobs: it asks for the vital signs.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import get_args
 
 import service
+from service.broker.fault_log import FaultLog
 from service.broker.workers import ModelCard, WorkerInfo, Workers, WorkerState
 from service.errors import QueueUnavailable
 from service.metrics import WorkerMetrics
 
 _SILENCE_S = 15.0  # an event loop that is late by so much is dead to a probe,
 _NUM_MISSED = 3  # or by so many heartbeats, where these are far between
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,7 @@ class Heartbeat:
         self, workers: Workers, worker_id: str, metrics: WorkerMetrics, card: ModelCard | None
     ) -> None:
         self.metrics = metrics
+        self.faults = FaultLog(metrics.redis_faults)
         self._workers = workers
         self._worker_id = worker_id
         self._card = card
@@ -57,15 +56,11 @@ class Heartbeat:
     async def run(self, interval_s: float) -> None:
         """Beat for ever."""
         self._silence_s = max(_SILENCE_S, _NUM_MISSED * interval_s)
-        failures = 0
         while True:
             try:
                 await self.beat()
-                failures = 0
-            except QueueUnavailable:
-                failures += 1
-                if failures == 1:
-                    _log.warning("no sign of life could be given: redis is away")
+            except QueueUnavailable as error:
+                self.faults.note(error)
             await asyncio.sleep(interval_s)
 
     async def beat(self) -> None:
