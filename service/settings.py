@@ -165,7 +165,11 @@ class WorkerSettings(BaseModel):
 
     model_config = _GROUP
 
-    id: str | None = Field(None, description="Name among the workers; host and process when empty.")
+    id: str | None = Field(
+        None,
+        description="Name among the workers; host and process when empty. A second worker "
+        "of the same name takes one of its own and says so.",
+    )
     checkpoint: Path | None = Field(
         None, description="Folder with the weights; the preset's own place when empty."
     )

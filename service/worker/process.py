@@ -25,6 +25,7 @@ from service.worker.drawing.cpu_share import on_own_thread
 from service.worker.model_host import Machinery, loading_card
 from service.worker.signs.heartbeat import Heartbeat
 from service.worker.signs.metrics_server import MetricsServer
+from service.worker.signs.worker_name import Owner
 from service.worker.worker import Worker, worker_id
 
 _log = logging.getLogger(__name__)
@@ -44,7 +45,8 @@ async def _run(settings: Settings) -> int:
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     redis = connect(settings.redis)
-    workers = Workers(redis, heartbeat_s=settings.worker.heartbeat_s)
+    owner = Owner.of_this_process()
+    workers = Workers(redis, heartbeat_s=settings.worker.heartbeat_s, owner=str(owner))
     heartbeat = Heartbeat(
         workers, worker_id(settings), WorkerMetrics(registry), loading_card(settings.model)
     )
@@ -54,7 +56,8 @@ async def _run(settings: Settings) -> int:
     try:
         await _fit_server(redis, heartbeat.faults)
         machinery = await on_own_thread(lambda: Machinery.load(settings.model, settings.worker))
-        worker = Worker(settings, redis, machinery, heartbeat, traces)
+        name = await heartbeat.name()
+        worker = Worker(settings, redis, machinery, heartbeat, traces, name)
         await on_own_thread(worker.warm_up)
         return await worker.run()
     finally:

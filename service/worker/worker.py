@@ -52,12 +52,12 @@ def exit_hung() -> None:
 
 
 def worker_id(settings: Settings) -> str:
-    """The name among the workers."""
+    """The name that is wanted among the workers."""
     return settings.worker.id or f"{socket.gethostname()}-{os.getpid()}"
 
 
 class Worker:
-    """All parts of one worker, for one life. Make it on the event loop."""
+    """All parts of one worker, for one life, under its name. Make it on the event loop."""
 
     def __init__(
         self,
@@ -66,6 +66,7 @@ class Worker:
         machinery: Machinery,
         heartbeat: Heartbeat,
         tracing: Tracing,
+        name: str,
     ) -> None:
         self._settings = settings
         model = machinery.model
@@ -74,7 +75,6 @@ class Worker:
         self._holdings = Holdings()
         self._meter = Meter(heartbeat.metrics, settings.model)
         policy = LeasePolicy.of(settings.queue)
-        name = worker_id(settings)
         self._leases = Leases(redis, model=settings.model, worker_id=name, policy=policy)
         self._sweeper = Sweeper(redis, policy=policy)
         traces = JobTraces(tracing)

@@ -57,7 +57,7 @@ async def working(settings: Settings, redis: Redis) -> AsyncIterator[LiveWorker]
     registry = CollectorRegistry()
     heartbeat = Heartbeat(Workers(redis), "w1", WorkerMetrics(registry), None)
     machinery = await asyncio.to_thread(Machinery.load, settings.model, settings.worker)
-    worker = Worker(settings, redis, machinery, heartbeat, NoTracing())
+    worker = Worker(settings, redis, machinery, heartbeat, NoTracing(), "w1")
     await asyncio.to_thread(worker.warm_up)
     running = asyncio.create_task(worker.run())
     beating = asyncio.create_task(heartbeat.run(0.05))

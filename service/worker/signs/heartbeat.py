@@ -6,19 +6,23 @@ Begins before the model is loaded. Knows no jobs: it asks for the vital signs.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import service
 from service.broker.fault_log import FaultLog
-from service.broker.workers import ModelCard, WorkerInfo, Workers, WorkerState
+from service.broker.workers import Holder, ModelCard, WorkerInfo, Workers, WorkerState
 from service.errors import QueueUnavailable
 from service.metrics import WorkerMetrics
+from service.worker.signs.worker_name import Owner, name_of_its_own
 
 _SILENCE_S = 15.0  # an event loop that is late by so much is dead to a probe,
 _NUM_MISSED = 3  # or by so many heartbeats, where these are far between
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,8 @@ class Heartbeat:
         self.faults = FaultLog(metrics.redis_faults)
         self._workers = workers
         self._worker_id = worker_id
+        self._named = asyncio.Event()
+        self._holder: Holder | None = None  # who had the name at the last beat
         self._card = card
         self._signs: Callable[[], VitalSigns] = lambda: VitalSigns("loading")
         self._last = VitalSigns("loading")
@@ -71,19 +77,53 @@ class Heartbeat:
         for state in get_args(WorkerState):
             self.metrics.state.labels(state).set(state == signs.state)
         if self._card is not None:
-            await self._workers.heartbeat(
-                WorkerInfo(
-                    id=self._worker_id,
-                    state=signs.state,
-                    card=self._card,
-                    rows_total=signs.rows_total,
-                    rows_busy=signs.rows_busy,
-                    candidates_per_s=signs.candidates_per_s,
-                    num_steps=signs.num_steps,
-                    is_progressing=signs.is_progressing,
-                    version=service.__version__,
-                )
-            )
+            await self._say(signs, self._card)
+
+    async def _say(self, signs: VitalSigns, card: ModelCard) -> None:
+        """Say it under a name that is this process's alone."""
+        info = WorkerInfo(
+            id=self._worker_id,
+            state=signs.state,
+            card=card,
+            rows_total=signs.rows_total,
+            rows_busy=signs.rows_busy,
+            candidates_per_s=signs.candidates_per_s,
+            num_steps=signs.num_steps,
+            is_progressing=signs.is_progressing,
+            version=service.__version__,
+        )
+        holder = await self._workers.heartbeat(info)
+        owner = Owner.parse(holder.owner) if holder else None
+        if holder and owner and owner.has_ended():
+            holder = await self._workers.heartbeat(info, gone=holder.owner)
+        if holder and self._is_alive(holder):
+            self._take_own_name(owner)
+            holder = await self._workers.heartbeat(replace(info, id=self._worker_id))
+        self._holder = holder
+        if holder is None:
+            self._named.set()
+
+    def _is_alive(self, holder: Holder) -> bool:
+        """It has said so since the last beat, or taken a name that was ours; else it may be what a
+        worker left that was killed, and its name is free when its last sign is old.
+        """
+        has_spoken = self._holder is not None and self._holder != holder
+        return has_spoken or self._named.is_set()
+
+    def _take_own_name(self, owner: Owner | None) -> None:
+        taken, self._worker_id = self._worker_id, name_of_its_own(self._worker_id)
+        _log.warning(
+            "another worker is called %s: this one goes by %s; give each its own "
+            "MINDALLE_WORKER__ID",
+            taken,
+            self._worker_id,
+            extra={"other_host": owner.host} if owner else {},
+        )
+
+    async def name(self) -> str:
+        """The name by which this worker goes, once it is known to be its own."""
+        await self._named.wait()
+        return self._worker_id
 
     async def leave(self, model: str) -> None:
         """Go off the list."""
