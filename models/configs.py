@@ -6,10 +6,68 @@ the numbers mean is in the model files; fields are named as in the official conf
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import Field, dataclass
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+from annotated_types import Ge, Gt
 
 PrefixKind = Literal["text", "class", "none"]
+# What a number may be is said to whoever checks a document; nothing is checked here.
+Size = Annotated[int, Gt(0)]
+Count = Annotated[int, Ge(0)]
+Share = Annotated[float, Ge(0)]
+Prompt = str | int | None  # text, a class, or nothing: as the model's `prompt_kind` says
+
+
+class CodecConfig(Protocol):
+    """What every stage 1's shape answers, whatever its own fields are."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # Any: as dataclasses declare it
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of its pictures, pixels."""
+
+    @property
+    def code_shape(self) -> tuple[int, int]:
+        """Codes of one picture: steps T, depth D."""
+
+    @property
+    def vocab_sizes(self) -> tuple[int, ...]:
+        """How many codes it has at each depth."""
+
+
+class PriorConfig(Protocol):
+    """What every stage 2's shape answers, whatever its own fields are."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # Any: as dataclasses declare it
+
+    @property
+    def prompt_kind(self) -> PrefixKind:
+        """What it is conditioned on."""
+
+    @property
+    def prompt_len(self) -> int:
+        """Ids that make a prompt, padding included; 1 where the prompt is no text."""
+
+    @property
+    def prompt_vocab_size(self) -> int:
+        """How many different ids a prompt is made of: text tokens, classes, or 1 for nothing."""
+
+    @property
+    def num_steps(self) -> int:
+        """Steps that make one image."""
+
+    @property
+    def vocab_sizes(self) -> tuple[int, ...]:
+        """How many codes there are to draw from, at each depth of a step."""
+
+    @property
+    def summary(self) -> str:
+        """Its size in a few words, for people."""
+
+    def row_bytes(self, number_bytes: int) -> int:
+        """Memory that one row's state takes, with numbers of so many bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,24 +78,39 @@ class VQGANConfig:
     it after the decoder; the official models have 1. `norm_groups` is 32 in all official models.
     """
 
-    embed_dim: int = 256
-    n_embed: int = 16384
-    z_channels: int = 256
-    resolution: int = 256
-    in_channels: int = 3
-    out_ch: int = 3
-    ch: int = 128
-    ch_mult: tuple[int, ...] = (1, 1, 2, 2, 4)
-    num_res_blocks: int = 2
-    attn_resolutions: tuple[int, ...] = (16,)
-    pdrop: float = 0.0
-    patch_size: int = 1
-    norm_groups: int = 32
+    embed_dim: Size = 256
+    n_embed: Size = 16384
+    z_channels: Size = 256
+    resolution: Size = 256
+    in_channels: Size = 3
+    out_ch: Size = 3
+    ch: Size = 128
+    ch_mult: tuple[Size, ...] = (1, 1, 2, 2, 4)
+    num_res_blocks: Size = 2
+    attn_resolutions: tuple[Size, ...] = (16,)
+    pdrop: Share = 0.0
+    patch_size: Size = 1
+    norm_groups: Size = 32
 
     @property
     def grid_size(self) -> int:
         """Codes per side."""
         return (self.resolution // self.patch_size) >> (len(self.ch_mult) - 1)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """See CodecConfig."""
+        return self.resolution, self.resolution
+
+    @property
+    def code_shape(self) -> tuple[int, int]:
+        """See CodecConfig."""
+        return self.grid_size**2, 1
+
+    @property
+    def vocab_sizes(self) -> tuple[int, ...]:
+        """See CodecConfig."""
+        return (self.n_embed,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,44 +118,59 @@ class TransformerConfig:
     """Shape of the transformer over codes; `prefix` says what stands before the first code."""
 
     prefix: PrefixKind = "text"
-    embed_dim: int = 1536
-    n_layers: int = 42
-    n_heads: int = 24
-    vocab_size_img: int = 16384
-    ctx_len_img: int = 256
-    vocab_size_txt: int = 16384
-    ctx_len_txt: int = 64
-    n_classes: int = 0
+    embed_dim: Size = 1536
+    n_layers: Size = 42
+    n_heads: Size = 24
+    vocab_size_img: Size = 16384
+    ctx_len_img: Size = 256
+    vocab_size_txt: Count = 16384
+    ctx_len_txt: Count = 64
+    n_classes: Count = 0
     mlp_bias: bool = True
     attn_bias: bool = True
     gelu_use_approx: bool = False
-    embd_pdrop: float = 0.0
-    resid_pdrop: float = 0.0
-    attn_pdrop: float = 0.0
+    embd_pdrop: Share = 0.0
+    resid_pdrop: Share = 0.0
+    attn_pdrop: Share = 0.0
+
+    @property
+    def prompt_kind(self) -> PrefixKind:
+        """See PriorConfig."""
+        return self.prefix
+
+    @property
+    def prompt_len(self) -> int:
+        """See PriorConfig; as many positions stand before the first code."""
+        return self.ctx_len_txt if self.prefix == "text" else 1
+
+    @property
+    def prompt_vocab_size(self) -> int:
+        """See PriorConfig."""
+        return self.vocab_size_txt if self.prefix == "text" else max(self.n_classes, 1)
 
     @property
     def num_steps(self) -> int:
-        """Steps that make one image."""
+        """See PriorConfig."""
         return self.ctx_len_img
 
     @property
     def vocab_sizes(self) -> tuple[int, ...]:
-        """How many codes there are to draw from, at each depth of a step."""
+        """See PriorConfig."""
         return (self.vocab_size_img,)
 
-    def row_bytes(self, number_bytes: int) -> int:
-        """Memory that one row's state takes, with numbers of so many bytes."""
-        return 2 * self.n_layers * self.embed_dim * self.num_positions * number_bytes
-
     @property
-    def prefix_len(self) -> int:
-        """Positions that stand before the first code: the text, or one start-of-sequence."""
-        return self.ctx_len_txt if self.prefix == "text" else 1
+    def summary(self) -> str:
+        """See PriorConfig."""
+        return f"{self.n_layers} layers of {self.embed_dim}, {self.n_heads} heads"
+
+    def row_bytes(self, number_bytes: int) -> int:
+        """See PriorConfig."""
+        return 2 * self.n_layers * self.embed_dim * self.num_positions * number_bytes
 
     @property
     def num_positions(self) -> int:
         """Cache positions a row needs; the last code is drawn but never fed back."""
-        return self.prefix_len + self.ctx_len_img - 1
+        return self.prompt_len + self.ctx_len_img - 1
 
     @property
     def head_dim(self) -> int:
@@ -108,9 +196,9 @@ class SamplingDefaults:
     """What a request gets when it names nothing else."""
 
     temperature: float = 1.0
-    top_k: int | None = 256
+    top_k: Size | None = 256
     top_p: float | None = None
-    num_candidates: int = 16
+    num_candidates: Size = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +212,8 @@ class Preset:
     name: str
     description: str
     licence: str
-    stage1: VQGANConfig
-    stage2: TransformerConfig
+    stage1: CodecConfig
+    stage2: PriorConfig
     clip: ClipConfig | None = None
     sampling: SamplingDefaults = SamplingDefaults()
     weights: str | None = None
@@ -133,22 +221,22 @@ class Preset:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of its pictures, pixels."""
-        return self.stage1.resolution, self.stage1.resolution
+        return self.stage1.size
 
     @property
     def prompt_kind(self) -> PrefixKind:
         """What it is conditioned on."""
-        return self.stage2.prefix
+        return self.stage2.prompt_kind
 
     @property
     def prompt_len(self) -> int:
         """Positions that hold the prompt, padding included."""
-        return self.stage2.prefix_len
+        return self.stage2.prompt_len
 
     @property
     def num_classes(self) -> int | None:
         """Classes to choose from; None where the prompt is no class."""
-        return self.stage2.n_classes or None
+        return self.stage2.prompt_vocab_size if self.prompt_kind == "class" else None
 
     @property
     def num_steps(self) -> int:

@@ -16,7 +16,6 @@ from redis.asyncio import Redis
 
 import service
 from models.presets import PRESETS
-from service.addresses.origins import read_origins
 from service.answers.preset_cards import on_demand_cards
 from service.api import openapi
 from service.api.api_state import ApiState
@@ -38,15 +37,15 @@ from service.api.http.middleware import (
 from service.api.http.request_tracing import TraceRequests
 from service.api.routes import generations, health, jobs, models, playground
 from service.broker.fault_log import FaultLog
-from service.broker.leases import LeasePolicy
 from service.broker.queue import Queue
 from service.broker.redis_connection import check_server, check_writes, connect, disconnect
+from service.broker.stopping import stop
 from service.broker.sweep import Sweeper
 from service.broker.workers import Workers
+from service.config.origins import read_origins
 from service.errors import QueueUnavailable, StartRefused
 from service.metrics import ApiMetrics
 from service.settings import Settings
-from service.stopping import stop
 from service.tracing import tracing
 
 logger = logging.getLogger(__name__)
@@ -146,7 +145,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 async def _keep_house(redis: Redis, state: ApiState) -> None:
     """Sweep again and again, after a look at whether this Redis is fit to hold jobs."""
     is_checked = False
-    sweeper = Sweeper(redis, policy=LeasePolicy.of(state.settings.queue))
+    sweeper = Sweeper(redis, policy=state.settings.queue)
     while True:
         try:
             if not is_checked:

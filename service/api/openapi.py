@@ -13,11 +13,11 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import HTMLResponse, JSONResponse
 
+from service.answers.image_answers import ErrorAnswer
 from service.api.http.accept import MEDIA_TYPES
 from service.api.http.addressing import address
-from service.api.http.envelope import InternalError, error_body
+from service.api.http.envelope import error_body
 from service.api.http.sse import ServerEvent
-from service.api.routes.image_answers import ErrorAnswer
 from service.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -58,7 +58,7 @@ _WHAT = {
     504: "The deadline passed before the images were ready.",
 }
 _EXAMPLES: tuple[DomainError, ...] = (
-    InvalidRequest("n: Input should be less than or equal to 10", param="n"),
+    InvalidRequest("n must be a whole number from 1 to 10, such as 4; 11 is not.", param="n"),
     Unauthenticated(),
     JobNotFound(),
     BodyTooSlow(),
@@ -67,7 +67,7 @@ _EXAMPLES: tuple[DomainError, ...] = (
     UnsupportedMediaType(),
     IdempotencyMismatch(),
     QueueFull(retry_after_s=3),
-    InternalError(),
+    DomainError(),
     NoWorker("mindalle-1.3b"),
     DeadlinePassed(),
 )

@@ -21,8 +21,8 @@ from redis.exceptions import ConnectionError, RedisError, ResponseError
 
 from service.broker.keys import Key
 from service.broker.redis_faults import fault_of
+from service.config.groups import RedisSettings
 from service.errors import QueueUnavailable, StartRefused
-from service.settings import RedisSettings
 
 _log = logging.getLogger(__name__)
 

@@ -15,17 +15,17 @@ from redis.asyncio import Redis
 import service
 from service.broker.fault_log import FaultLog
 from service.broker.redis_connection import backoff_s, check_server, connect, disconnect
+from service.broker.stopping import stop
 from service.broker.workers import Workers
 from service.errors import QueueUnavailable
 from service.metrics import WorkerMetrics
 from service.settings import Settings
-from service.stopping import stop
 from service.tracing import tracing
-from service.worker.drawing.cpu_share import on_own_thread
 from service.worker.model_host import Machinery, loading_card
 from service.worker.signs.heartbeat import Heartbeat
 from service.worker.signs.metrics_server import MetricsServer
 from service.worker.signs.worker_name import Owner
+from service.worker.threads import on_own_thread
 from service.worker.worker import Worker, worker_id
 
 _log = logging.getLogger(__name__)
@@ -56,8 +56,8 @@ async def _run(settings: Settings) -> int:
     try:
         await _fit_server(redis, heartbeat.faults)
         machinery = await on_own_thread(lambda: Machinery.load(settings.model, settings.worker))
-        name = await heartbeat.name()
-        worker = Worker(settings, redis, machinery, heartbeat, traces, name)
+        await heartbeat.named()
+        worker = Worker(settings, redis, machinery, heartbeat, traces)
         await on_own_thread(worker.warm_up)
         return await worker.run()
     finally:

@@ -7,15 +7,12 @@ import importlib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from deploy.scaling import Machine, Rule
-from models.presets import PRESETS
 from service.cli import COMMANDS
 from service.metrics import WorkerMetrics
 from service.settings import Settings, describe
@@ -30,6 +27,7 @@ from tests.deploy.names import (
     recorded_names,
     rule_expressions,
 )
+from tests.models import mindalle
 
 METRICS = declared_metrics()
 PAGES = ("deploy/README.md", "docker-compose.yml", "Dockerfile", "deploy/prometheus.yml",
@@ -149,13 +147,13 @@ def _help_of(command: str) -> str:
     return parser.format_help()
 
 
-def test_flags_of_the_simulation_exist() -> None:
-    named = set(re.findall(r"(--[a-z-]+) (?:FILE|[\d.]+)", TEXTS["deploy/README.md"]))
+def test_the_runbook_explains_the_charts_own_autoscaling() -> None:
+    values = yaml.safe_load((ROOT / "deploy/helm/mindalle/values.yaml").read_text())
+    chart = values["workerDefaults"]["autoscaling"]
+    explained = dict(re.findall(r"^- `(\w+): (\d+)`", TEXTS["deploy/README.md"], re.M))
 
-    assert named
-    assert named <= set(re.findall(r"--[a-z-]+", (ROOT / "deploy/scaling.py").read_text())) | {
-        "--" + each.name.replace("_", "-") for kind in (Rule, Machine) for each in fields(kind)
-    }
+    assert len(explained) == 5
+    assert {name: str(chart[name]) for name in explained} == explained
 
 
 def test_ports_are_the_settings_own() -> None:
@@ -194,7 +192,7 @@ def test_the_dashboard_is_sound() -> None:
 def test_the_sizes_in_the_runbook_are_those_of_the_presets() -> None:
     runbook = TEXTS["deploy/README.md"]
     for name in ("mindalle-1.3b", "emoji"):
-        shape = PRESETS[name].stage2
+        shape = mindalle.shape(name)
         numbers = 2 * shape.n_layers * shape.embed_dim * shape.num_positions
         assert (
             f"| `{name}` | {shape.n_layers} | {shape.embed_dim} | {shape.num_positions} "

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.addresses.base_url import BaseUrl, read_base_url
+from service.config.base_url import BaseUrl, read_base_url
 from service.errors import StartRefused
 from service.settings import load
 

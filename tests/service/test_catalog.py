@@ -14,8 +14,8 @@ from service.answers.preset_cards import preset_card
 from service.api.catalog import Catalog
 from service.broker.redis_connection import connect
 from service.broker.workers import WorkerInfo, Workers
+from service.config.groups import RedisSettings
 from service.errors import ModelNotFound, NoWorker, QueueUnavailable
-from service.settings import RedisSettings
 from tests.servers import RedisServer
 from tests.service.painter import CLASS_CARD, TEXT_CARD
 
@@ -124,7 +124,7 @@ async def test_a_model_on_demand_takes_jobs_before_its_first_worker(
     )
     assert await catalog.takes_jobs("tiny")
     assert not await catalog.takes_jobs("later")
-    assert (await catalog.card("tiny")).num_steps == PRESETS["tiny"].stage2.ctx_len_img
+    assert (await catalog.card("tiny")).num_steps == PRESETS["tiny"].num_steps
 
     await workers.heartbeat(INFO)
     seconds.now += 1

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.addresses.forwarded import Forwarded, forwarded_pairs
+from service.api.http.forwarded import Forwarded, forwarded_pairs
 
 
 def _said(**headers: str) -> Forwarded:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.addresses.origins import read_origins
+from service.config.origins import read_origins
 from service.errors import StartRefused
 from service.settings import load
 

@@ -13,9 +13,10 @@ from service.broker.fault_log import FaultLog
 from service.broker.redis_connection import connect, disconnect, translated_errors
 from service.broker.redis_faults import FAULT_OF_CODE, FAULTS, fault_of
 from service.broker.workers import Workers
+from service.config.groups import RedisSettings
 from service.doctor.checks import redis_server
 from service.errors import QueueUnavailable
-from service.settings import RedisSettings, Settings
+from service.settings import Settings
 from tests.servers import RedisServer
 from tests.service.live_api import serving
 from tests.service.makers import make_queue, put

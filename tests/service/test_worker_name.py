@@ -70,7 +70,7 @@ async def test_the_second_of_a_name_says_so_and_takes_its_own(
     await first.beat()
     await second.beat()
     (_, own) = names = await _names(redis)
-    assert names == ["w1", await second.name()]
+    assert names == ["w1", second.worker_id]
     assert own.startswith("w1-")
     (record,) = caplog.records
     assert "MINDALLE_WORKER__ID" in record.getMessage()
@@ -86,7 +86,8 @@ async def test_a_name_that_another_took_meanwhile_is_given_up(redis: Redis) -> N
     await second.beat()
     await first.beat()
     assert len(await _names(redis)) == 2
-    assert await second.name() == "w1"
+    await second.named()
+    assert second.worker_id == "w1"
 
 
 async def test_a_killed_workers_name_is_taken_over_at_once(redis: Redis) -> None:
@@ -96,7 +97,8 @@ async def test_a_killed_workers_name_is_taken_over_at_once(redis: Redis) -> None
     await _heartbeat(redis, replace(here, pid=ended.pid)).beat()
     follower = _heartbeat(redis, here)
     await follower.beat()
-    assert await follower.name() == "w1"
+    await follower.named()
+    assert follower.worker_id == "w1"
 
 
 @asynccontextmanager

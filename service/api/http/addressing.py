@@ -13,8 +13,8 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.addresses.base_url import BaseUrl, split_host
-from service.addresses.forwarded import Forwarded, Header
+from service.api.http.forwarded import Forwarded, Header
+from service.config.base_url import BaseUrl, split_host
 
 _KEY = "address"
 

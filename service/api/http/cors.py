@@ -13,8 +13,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.addresses.origins import ANY
 from service.api.http.envelope import error_response
+from service.config.origins import ANY
 from service.errors import OriginNotAllowed
 
 # All that an answer may carry and a script may not read unless it is named here.

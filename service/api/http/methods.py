@@ -56,7 +56,7 @@ class Methods:
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         allowed = [method for method in _METHODS if self._takes(scope, method)]
         if not allowed:
-            raise NotFound("There is nothing at this address.")
+            raise NotFound
         if "GET" in allowed:
             allowed.insert(1, "HEAD")
         if scope["method"] == "OPTIONS":

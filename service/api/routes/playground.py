@@ -104,7 +104,7 @@ def make_router(assets: Mapping[str, Asset]) -> APIRouter:
     @router.get("/playground/{name}")
     async def asset(name: str, request: Request) -> Response:
         if name not in assets or name == _INDEX:
-            raise NotFound("There is nothing at this address.")
+            raise NotFound
         return assets[name].answer(request)
 
     return router

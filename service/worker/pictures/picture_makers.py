@@ -15,9 +15,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from models.pipeline import Pipeline, Prompt
-from models.rerank.clip import CHUNK
-from service.worker.drawing.cpu_share import CpuShare, use_threads
+from models.pipeline import CHUNK, Pipeline, Prompt
+from service.worker.cpu_share import CpuShare, use_threads
 
 _S = TypeVar("_S")
 _T = TypeVar("_T")

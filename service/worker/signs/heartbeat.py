@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import get_args
 
 import service
@@ -25,18 +25,6 @@ _NUM_MISSED = 3  # or by so many heartbeats, where these are far between
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class VitalSigns:
-    """How the worker is; fields as in WorkerInfo."""
-
-    state: WorkerState
-    rows_total: int = 0
-    rows_busy: int = 0
-    candidates_per_s: float = 0.0
-    num_steps: int = 0
-    is_progressing: bool = True
-
-
 class Heartbeat:
     """One worker's. `card` is what can be said while the model loads, if anything."""
 
@@ -45,19 +33,19 @@ class Heartbeat:
     ) -> None:
         self.metrics = metrics
         self.faults = FaultLog(metrics.redis_faults)
-        self._workers = workers
-        self._worker_id = worker_id
+        self.worker_id = worker_id
         self._named = asyncio.Event()
         self._holder: Holder | None = None  # who had the name at the last beat
-        self._card = card
-        self._signs: Callable[[], VitalSigns] = lambda: VitalSigns("loading")
-        self._last = VitalSigns("loading")
+        self._workers = workers
+        loading = WorkerInfo(worker_id, card, version=service.__version__) if card else None
+        self._last = loading
+        self._signs: Callable[[], WorkerInfo | None] = lambda: loading
         self._beat_at = time.monotonic()
         self._silence_s = _SILENCE_S
 
-    def attach(self, signs: Callable[[], VitalSigns], card: ModelCard) -> None:
+    def attach(self, signs: Callable[[], WorkerInfo]) -> None:
         """From now on tell these."""
-        self._signs, self._card = signs, card
+        self._signs = signs
 
     async def run(self, interval_s: float) -> None:
         """Beat for ever."""
@@ -73,32 +61,22 @@ class Heartbeat:
         """Beat once."""
         self._beat_at = time.monotonic()
         signs = self._last = self._signs()
-        self.metrics.up.set(signs.state == "ready")
         for state in get_args(WorkerState):
-            self.metrics.state.labels(state).set(state == signs.state)
-        if self._card is not None:
-            await self._say(signs, self._card)
+            self.metrics.state.labels(state).set(state == (signs.state if signs else "loading"))
+        self.metrics.up.set(signs is not None and signs.state == "ready")
+        if signs is not None:
+            await self._say(signs)
 
-    async def _say(self, signs: VitalSigns, card: ModelCard) -> None:
+    async def _say(self, signs: WorkerInfo) -> None:
         """Say it under a name that is this process's alone."""
-        info = WorkerInfo(
-            id=self._worker_id,
-            state=signs.state,
-            card=card,
-            rows_total=signs.rows_total,
-            rows_busy=signs.rows_busy,
-            candidates_per_s=signs.candidates_per_s,
-            num_steps=signs.num_steps,
-            is_progressing=signs.is_progressing,
-            version=service.__version__,
-        )
+        info = replace(signs, id=self.worker_id)
         holder = await self._workers.heartbeat(info)
         owner = Owner.parse(holder.owner) if holder else None
         if holder and owner and owner.has_ended():
             holder = await self._workers.heartbeat(info, gone=holder.owner)
         if holder and self._is_alive(holder):
             self._take_own_name(owner)
-            holder = await self._workers.heartbeat(replace(info, id=self._worker_id))
+            holder = await self._workers.heartbeat(replace(info, id=self.worker_id))
         self._holder = holder
         if holder is None:
             self._named.set()
@@ -111,28 +89,29 @@ class Heartbeat:
         return has_spoken or self._named.is_set()
 
     def _take_own_name(self, owner: Owner | None) -> None:
-        taken, self._worker_id = self._worker_id, name_of_its_own(self._worker_id)
+        taken, self.worker_id = self.worker_id, name_of_its_own(self.worker_id)
         _log.warning(
             "another worker is called %s: this one goes by %s; give each its own "
             "MINDALLE_WORKER__ID",
             taken,
-            self._worker_id,
+            self.worker_id,
             extra={"other_host": owner.host} if owner else {},
         )
 
-    async def name(self) -> str:
-        """The name by which this worker goes, once it is known to be its own."""
+    async def named(self) -> None:
+        """Wait until `worker_id` is known to be this worker's alone."""
         await self._named.wait()
-        return self._worker_id
 
     async def leave(self, model: str) -> None:
         """Go off the list."""
-        await self._workers.remove(self._worker_id, model)
+        await self._workers.remove(self.worker_id, model)
 
     def is_live(self) -> bool:
         """The event loop turns, and what runs makes progress."""
-        return time.monotonic() - self._beat_at < self._silence_s and self._last.is_progressing
+        return time.monotonic() - self._beat_at < self._silence_s and (
+            self._last is None or self._last.is_progressing
+        )
 
     def is_ready(self) -> bool:
         """It takes jobs."""
-        return self._last.state == "ready" and self._last.is_progressing
+        return self._last is not None and self._last.is_serving

@@ -10,6 +10,7 @@ from models.errors import ConfigError, MissingFileError
 from models.files import config
 from models.presets import PRESETS
 from tests.models.golden import GOLDEN, SETS
+from tests.models.mindalle import shape
 
 
 def _document(name: str) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def test_official_text_config_is_read_in_full() -> None:
 
 
 def test_imagegpt_configs_differ_in_their_prefix() -> None:
-    by_class, alone = (config.read(GOLDEN / name).stage2 for name in ("igpt_cls", "igpt_uncond"))
+    by_class, alone = (shape(config.read(GOLDEN / name)) for name in ("igpt_cls", "igpt_uncond"))
     assert (by_class.prefix, by_class.n_classes, by_class.ctx_len_txt) == ("class", 10, 0)
     assert (alone.prefix, alone.n_classes) == ("none", 0)
 
@@ -154,7 +155,7 @@ def test_a_class_model_needs_its_number_of_classes() -> None:
 
 def test_a_number_that_yaml_reads_as_text_is_still_a_number() -> None:
     document = yaml.safe_load("stage2: {hparams: {resid_pdrop: 1e-1}}")
-    assert config.parse(document, Path("x")).stage2.resid_pdrop == 0.1
+    assert shape(config.parse(document, Path("x"))).resid_pdrop == 0.1
 
 
 def test_a_small_vocabulary_lowers_the_default_top_k() -> None:
@@ -179,9 +180,12 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("temperature", 0.0), ("temperature", -1.0), ("temperature", float("nan")), ("top_k", 257),
-     ("top_p", 7.0), ("top_p", -0.1)],
-)  # fmt: skip
+    [
+        *(("temperature", value) for value in (0.0, -1.0, float("nan"))),
+        ("top_k", 257),
+        *(("top_p", value) for value in (7.0, -0.1)),
+    ],
+)
 def test_sampling_that_no_request_could_ask_for_is_refused(name: str, value: float) -> None:
     document = _document("mindalle_text") | {"sampling": {name: value}}
     with pytest.raises(ConfigError, match=rf"sampling\.{name}"):

@@ -1,0 +1,158 @@
+"""The art sets: which packages, whose, under which licence, and their pictures as one array.
+
+Fetches npm packages by name and exact version into a cache folder, rasterises the curated concepts
+once, and keeps the transparency so that a background can be chosen later. Knows nothing of
+captions or of splits.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from models.train.data.emoji.concepts import Concept, load_concepts
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class ArtSet:
+    """One npm package of pictures; `style` is the word that captions use for it."""
+
+    package: str
+    version: str
+    style: str
+    licence: str
+    attribution: str
+
+
+ART_SETS = (
+    ArtSet("@iconify-json/noto", "1.2.9", "noto", "Apache-2.0", "Noto Emoji, Google Inc."),
+    ArtSet("@iconify-json/noto-v1", "1.2.5", "retro", "Apache-2.0", "Noto Emoji (v1), Google Inc."),
+    ArtSet(
+        "@iconify-json/fluent-emoji",
+        "1.2.7",
+        "fluent",
+        "MIT",
+        "Fluent Emoji, Microsoft Corporation",
+    ),
+    ArtSet(
+        "@iconify-json/fluent-emoji-flat",
+        "1.2.6",
+        "flat",
+        "MIT",
+        "Fluent Emoji Flat, Microsoft Corporation",
+    ),
+    ArtSet(
+        "@lobehub/fluent-emoji-3d",
+        "1.1.0",
+        "3d",
+        "MIT",
+        "Fluent Emoji 3D, Microsoft Corporation; packaged by LobeHub",
+    ),
+    ArtSet("@iconify-json/fxemoji", "1.2.2", "firefox", "Apache-2.0", "FxEmojis, Mozilla"),
+)
+NAMES = ("emojibase-data", "17.0.0")  # CLDR names and keywords, MIT, from Unicode data
+STYLES = tuple(art.style for art in ART_SETS)
+
+
+@dataclass(frozen=True, slots=True)
+class Art:
+    """Every picture of every concept.
+
+    `rgba` is [N, size, size, 4], straight (not premultiplied) alpha; `concept` and `style` are
+    indices into `concepts` and `STYLES`.
+    """
+
+    rgba: Pixels
+    concept: npt.NDArray[np.int64]
+    style: npt.NDArray[np.int64]
+    concepts: tuple[Concept, ...]
+
+
+def fetch(cache: Path) -> None:
+    """Install the packages into `cache`/node_modules unless they are there."""
+    wanted = [(art.package, art.version) for art in ART_SETS] + [NAMES]
+    missing = [f"{name}@{version}" for name, version in wanted if not _installed(cache, name)]
+    if not missing:
+        return
+    cache.mkdir(parents=True, exist_ok=True)
+    (cache / "package.json").write_text('{"private": true}\n')
+    flags = ["--ignore-scripts", "--no-audit", "--no-fund"]
+    subprocess.run(["npm", "install", *flags, *missing], cwd=cache, check=True, timeout=600)
+
+
+def _installed(cache: Path, package: str) -> bool:
+    return (cache / "node_modules" / package / "package.json").exists()
+
+
+def load_art(cache: Path, size: int = 64) -> Art:
+    """Fetch, rasterise and cache the pictures; a second call only reads the array."""
+    fetch(cache)
+    modules = cache / "node_modules"
+    concepts = load_concepts(modules / NAMES[0] / "en")
+    path = cache / f"art-{size}.npz"
+    if not path.exists():
+        _rasterise_all(modules, concepts, size, path)
+    with np.load(path) as file:
+        return Art(file["rgba"], file["concept"], file["style"], concepts)
+
+
+def _rasterise_all(modules: Path, concepts: tuple[Concept, ...], size: int, path: Path) -> None:
+    rgba: list[Pixels] = []
+    owners: list[tuple[int, int]] = []
+    for style, art in enumerate(ART_SETS):
+        source = _sources(modules / art.package)
+        found = [(i, key) for i, c in enumerate(concepts) if (key := _find(c, source)) is not None]
+        with ThreadPoolExecutor(2) as pool:
+            rgba += pool.map(_picture, [source[key] for _, key in found], repeat(size))
+        owners += [(index, style) for index, _ in found]
+    concept, styles = np.array(owners, dtype=np.int64).T
+    np.savez_compressed(path, rgba=np.stack(rgba), concept=concept, style=styles)
+
+
+def _find(concept: Concept, source: dict[str, Path | str]) -> str | None:
+    """Art sets name a picture by slug, by slug without hyphens, or by code points."""
+    hexcode = concept.hexcode.lower()
+    slug = concept.slug
+    keys = (slug, slug.replace("-", ""), hexcode, f"{hexcode}-fe0f", hexcode.replace("-fe0f", ""))
+    return next((key for key in keys if key in source), None)
+
+
+def _sources(package: Path) -> dict[str, Path | str]:
+    """Every picture of a package: SVG text for an icon set, a path for a folder of files."""
+    assets = package / "assets"
+    if assets.is_dir():
+        return {path.stem: path for path in sorted(assets.glob("*.webp"))}
+    icons = json.loads((package / "icons.json").read_text())
+    return {name: _svg(icon, icons) for name, icon in icons["icons"].items()}
+
+
+def _svg(icon: dict[str, str | int], icons: dict[str, int]) -> str:
+    width = icon.get("width", icons.get("width", 16))
+    height = icon.get("height", icons.get("height", 16))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'viewBox="0 0 {width} {height}" width="256" height="256">{icon["body"]}</svg>'
+    )
+
+
+def _picture(source: Path | str, size: int) -> Pixels:
+    """One picture at `size` pixels, straight alpha; resized premultiplied so edges stay clean."""
+    if isinstance(source, Path):
+        image = Image.open(source).convert("RGBA")
+    else:
+        import resvg_py  # noqa: PLC0415  only the one run that rasterises needs it
+
+        image = Image.open(io.BytesIO(resvg_py.svg_to_bytes(svg_string=source, width=256)))
+    small = image.convert("RGBa").resize((size, size), Image.Resampling.BOX).convert("RGBA")
+    return np.asarray(small)

@@ -1,0 +1,1 @@
+"""How each family learns: its losses, its update, its plan. One file per family."""

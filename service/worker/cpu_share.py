@@ -1,0 +1,77 @@
+"""How steps and pictures share a CPU's threads.
+
+Both could use every core, and two OpenMP teams on the same cores hold each other up: a barrier
+waits for a thread that the other team has displaced, and libgomp gives up spinning as soon as there
+are more team threads than cores, which makes a small model's steps take twice as long. So a worker
+has one team only. It is the engine's, it is smaller while pictures are made, and pictures are made
+by threads without a team. Knows no jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from models.drawing.generate import Shapes
+from models.pipeline import Pipeline
+
+
+def use_threads(count: int) -> None:
+    """Give torch so many threads when this thread calls it."""
+    torch.get_num_threads()  # the first look in a thread takes over what another thread set last
+    torch.set_num_threads(count)
+
+
+class CpuShare:
+    """The split. `total` is 0 where the work is not a CPU's; then nothing is ever set."""
+
+    def __init__(self, total: int, *, can_split: bool) -> None:
+        self.total = total
+        self._can_split = can_split
+        self._is_stepping = False
+        self._is_making = False
+        self._step_threads = 0  # of the thread that steps, as set last
+
+    @classmethod
+    def whole(cls, pipeline: Pipeline) -> CpuShare:
+        """All of torch's threads of now, for work that comes one after the other."""
+        is_cpu = pipeline.options.device.type == "cpu"
+        return cls(torch.get_num_threads() if is_cpu else 0, can_split=False)
+
+    @classmethod
+    def of(cls, pipeline: Pipeline, shapes: Shapes) -> CpuShare:
+        """For a model that steps at these shapes. Blocks while it tries a smaller team."""
+        share = cls.whole(pipeline)
+        if share.total:
+            share._can_split = pipeline.keeps_bits(shapes, share._fewer)
+        return share
+
+    @property
+    def _fewer(self) -> int:
+        """Threads of a step beside pictures in the making."""
+        return self.total - self.total // 2
+
+    def for_step(self) -> None:
+        """Call on the thread that steps, before each step."""
+        self._is_stepping = True
+        if self.total:
+            is_shared = self._is_making and self._can_split
+            threads = self._fewer if is_shared else self.total
+            if threads != self._step_threads:
+                use_threads(threads)
+                self._step_threads = threads
+
+    def rest(self) -> None:
+        """Call on the thread that steps, when there is nothing to step."""
+        self._is_stepping = False
+
+    @contextmanager
+    def for_pictures(self) -> Iterator[int]:
+        """Call on the thread that has pictures made; gives how many threads may make them."""
+        self._is_making = True
+        try:
+            yield max(1, self.total // 2 if self._is_stepping else self.total)
+        finally:
+            self._is_making = False

@@ -1,0 +1,75 @@
+"""Whether an error says that memory ran out, giving back what is only cached, and what still fits.
+
+Knows no model and no jobs.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self, TypeVar
+
+import torch
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the device, or the CPU's allocator, had no memory left."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is kept of an error: the frames of its traceback hold the memory that it ran in."""
+
+    text: str
+    is_out_of_memory: bool
+
+    @classmethod
+    def of(cls, error: BaseException) -> Self:
+        """What an operator may read of it, and whether memory ran out."""
+        return cls(f"{type(error).__name__}: {error}", is_out_of_memory(error))
+
+
+def free_device_memory() -> None:
+    """Let go of what nobody uses."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def largest_that_fits(num_rows: int, make: Callable[[int], _T]) -> tuple[int, _T]:
+    """What `make` gives for `num_rows`, or for half as many where memory runs out, and so on.
+
+    Raises what `make` raised when the memory does not hold one row.
+    """
+    while True:
+        try:
+            return num_rows, make(num_rows)
+        except Exception as error:
+            if not is_out_of_memory(error) or num_rows == 1:
+                raise
+            _log.warning("no memory for so many rows", extra={"num_rows": num_rows})
+        free_device_memory()  # out here, where the error no longer holds what there was
+        num_rows //= 2
+
+
+def rows_that_fit(
+    device: torch.device,
+    bytes_per_row: int,
+    *,
+    most: int,
+    part: float = 0.6,
+    reserved_bytes: int = 0,
+) -> int:
+    """Rows that fit into `part` of a CUDA device's free memory: a multiple of 8, or fewer."""
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    rows = min(most, max(0, int((free_bytes - reserved_bytes) * part)) // bytes_per_row)
+    return max(1, rows - rows % 8 if rows > 8 else rows)
