@@ -18,7 +18,9 @@ from pathlib import Path
 import torch
 
 from models.configs import Preset, TransformerConfig, VQGANConfig
+from models.errors import ConfigError
 from models.measure import machine
+from models.measure.arguments import count, count_or_none, device
 from models.measure.baselines import BlockStack
 from models.measure.stopwatch import BaselineTimes, Result, measure
 from models.pipeline import DTYPES, LoadOptions, Pipeline, load, load_random
@@ -31,7 +33,15 @@ _COLUMNS = (
     f"{'pixels':>9}{'rerank':>9}{'all/s':>8}{'MB/step':>9}{'memory':>8}{'maths':>7}"
     f"{'vs concat':>11}{'vs again':>10}"
 )
-_SHAPE = ("layers", "width", "heads", "text", "image", "vocab")
+_DEFAULT = "(default: %(default)s)"
+_SHAPE = {
+    "layers": (12, "blocks"),
+    "width": (512, "of the embedding"),
+    "heads": (8, "of the attention; they divide the width"),
+    "text": (64, "positions of the prompt, 0 for a model without"),
+    "image": (256, "positions of the image"),
+    "vocab": (16384, "codes to choose from"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +61,58 @@ class Subject:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `run` reads."""
     which = parser.add_argument_group("model (by default a shape with random weights)")
-    which.add_argument("--preset", choices=PRESETS, help="by name; random weights if it has none")
-    which.add_argument("--checkpoint", type=Path, help="a checkpoint folder")
-    for name, default in zip(_SHAPE, (12, 512, 8, 64, 256, 16384), strict=True):
-        which.add_argument(f"--{name}", type=int, default=default, help="default %(default)s")
-    how = parser.add_argument_group("how it runs; several values are measured one after the other")
-    how.add_argument("--batch", type=int, nargs="+", default=[4, 32], help="rows in flight")
-    how.add_argument("--dtype", nargs="+", choices=DTYPES, default=["float32"])
-    how.add_argument("--quantization", nargs="+", choices=["none", "int8"], default=["none"])
-    how.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    how.add_argument("--threads", type=int, help="of the CPU; by default all")
-    how.add_argument("--packed", action=argparse.BooleanOptionalAction, default=True)
-    how.add_argument("--graphs", action=argparse.BooleanOptionalAction, default=True)
-    how.add_argument("--baselines", action=argparse.BooleanOptionalAction, default=True)
+    which.add_argument(
+        "--preset",
+        choices=PRESETS,
+        metavar="PRESET",
+        help="by name, with random weights if it has none (default: the shape below)",
+    )
+    which.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="a checkpoint folder (default: none)"
+    )
+    for name, (default, about) in _SHAPE.items():
+        accepts = count_or_none if name == "text" else count
+        which.add_argument(
+            f"--{name}", type=accepts, default=default, metavar="N", help=f"{about} {_DEFAULT}"
+        )
+    _add_ways(
+        parser.add_argument_group("how it runs; several values are measured one after the other")
+    )
+
+
+def _add_ways(how: argparse._ArgumentGroup) -> None:
+    for name, values, about in (
+        ("--dtype", list(DTYPES), "number type of stage 2"),
+        ("--quantization", ["none", "int8"], "of the transformer's weights"),
+    ):
+        how.add_argument(
+            name,
+            nargs="+",
+            choices=values,
+            default=values[:1],
+            help=f"{about} (default: {values[0]})",
+        )
+    how.add_argument(
+        "--batch",
+        type=count,
+        nargs="+",
+        default=[4, 32],
+        metavar="N",
+        help="rows in flight (default: 4 and 32)",
+    )
+    how.add_argument(
+        "--device", type=device, default=torch.device("cpu"), help=f"cpu, cuda, cuda:1 {_DEFAULT}"
+    )
+    how.add_argument("--threads", type=count, metavar="N", help="of the CPU (default: all)")
+    for name, about in (
+        ("--packed", "keep weights in the form that the CPU multiplies fastest"),
+        ("--graphs", "capture steps as CUDA graphs"),
+        ("--baselines", "measure also what the engine is compared with"),
+    ):
+        how.add_argument(
+            name, action=argparse.BooleanOptionalAction, help=f"{about} (default: yes)"
+        )
+    how.set_defaults(packed=True, graphs=True, baselines=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -98,6 +147,8 @@ def _subject(args: argparse.Namespace) -> Subject:
         return Subject(load("", args.checkpoint).preset, args.checkpoint)
     if args.preset:
         return Subject(PRESETS[args.preset], None)
+    if args.width % args.heads:
+        raise ConfigError(f"--heads: {args.heads} must divide --width {args.width}")
     stage2 = TransformerConfig(
         prefix="text" if args.text else "none",
         embed_dim=args.width,

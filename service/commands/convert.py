@@ -14,7 +14,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     """From where, to where, in which number type."""
     parser.add_argument("source", type=Path, metavar="DIR", help="the checkpoint's folder")
     parser.add_argument(
-        "-o", "--output", type=Path, help="new folder (default: DIR-converted beside it)"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="new folder (default: DIR-converted beside it)",
     )
     parser.add_argument(
         "--dtype", choices=sorted(DTYPES), help="number type of the stored weights (default: same)"

@@ -17,12 +17,18 @@ SCENES = Path("scenes")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `open_data` wants to know."""
     parser.add_argument(
-        "--art", type=Path, default=Path("runs/emoji-art"), help="the emoji set's cache"
+        "--art",
+        type=Path,
+        default=Path("runs/emoji-art"),
+        metavar="DIR",
+        help="the emoji set's cache (default: %(default)s)",
     )
     parser.add_argument(
         "--data",
         type=Path,
-        help=f'a folder of pictures and captions instead, or "{SCENES}": scenes of the emoji art',
+        metavar="DIR",
+        help=f'a folder of pictures and captions instead, or "{SCENES}": scenes of the emoji art'
+        " (default: the emoji set)",
     )
 
 
