@@ -1,0 +1,146 @@
+"""Stage 1 of the RQ family: RQ-VAE, pixels ↔ D codes at each position (Lee et al. 2022).
+
+A vector becomes its nearest code, then what that leaves over becomes the next one, D times; the sum
+of the D code vectors is the picture's. Encoder and decoder are VQGAN's. Knows nothing of prompts
+and of where weights come from. The official files' extra codebook row (padding) is not a code: it
+is not part of the model here.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.rq_configs import RQVAEConfig
+from models.stage1.vqgan import Decoder, Encoder
+
+
+class ResidualQuantizer(nn.Module):
+    """The codebooks: vectors ↔ D indices (squared Euclidean distances, float32).
+
+    Vectors are [..., code_dim], codes [..., D].
+    """
+
+    def __init__(self, config: RQVAEConfig) -> None:
+        super().__init__()
+        self.depth = config.depth
+        sizes = config.n_embed[:1] if config.shared_codebook else config.n_embed
+        self.codebooks = nn.ModuleList(nn.Embedding(size, config.code_dim) for size in sizes)
+
+    def book(self, depth: int) -> Tensor:
+        """The codes of one depth, [V, code_dim]."""
+        books = cast(list[nn.Embedding], self.codebooks)
+        return books[min(depth, len(books) - 1)].weight
+
+    def distances(self, residual: Tensor, depth: int) -> Tensor:
+        """Squared distances of vectors [..., code_dim] to the codes of one depth, [..., V]."""
+        book = self.book(depth).float()
+        flat = residual.float().flatten(0, -2)
+        squares = flat.square().sum(1, keepdim=True) + book.square().sum(1)
+        return torch.addmm(squares, flat, book.T, alpha=-2).view(*residual.shape[:-1], -1)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Vectors → their codes."""
+        residual, codes = vectors.float(), []
+        for depth in range(self.depth):
+            code = self.distances(residual, depth).argmin(-1)
+            residual = residual - F.embedding(code, self.book(depth))
+            codes.append(code)
+        return torch.stack(codes, -1)
+
+    def soft(
+        self, vectors: Tensor, tau: float, generator: torch.Generator | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """How near every code is, as probabilities: softmax(-distance / tau).
+
+        Args:
+            vectors: [..., code_dim].
+            tau: temperature, in squared distances.
+            generator: where given, each code is drawn by these probabilities and the next depth
+                goes on from the drawn one; else it is the nearest.
+
+        Returns:
+            Per depth the probabilities [..., V]; and the codes.
+        """
+        residual, targets, codes = vectors.float(), [], []
+        for depth in range(self.depth):
+            distances = self.distances(residual, depth)
+            nearness = (-distances / tau).softmax(-1)
+            code = distances.argmin(-1)
+            if generator is not None:
+                drawn = torch.multinomial(nearness.flatten(0, -2), 1, generator=generator)
+                code = drawn.view(code.shape)
+            residual = residual - F.embedding(code, self.book(depth))
+            targets.append(nearness)
+            codes.append(code)
+        return targets, torch.stack(codes, -1)
+
+    def vectors(self, codes: Tensor) -> Tensor:
+        """Codes → the vector of each, [..., D, code_dim]; fewer depths than D may be given."""
+        if len(self.codebooks) == 1:
+            return F.embedding(codes, self.book(0))
+        parts = [F.embedding(code, self.book(depth)) for depth, code in enumerate(codes.unbind(-1))]
+        return torch.stack(parts, -2)
+
+
+class RQVAE(nn.Module):
+    """Pixels in [-1, 1] ↔ codes.
+
+    Shapes: images [B, 3, H, W]; features [B, embed_dim, H', W'] as in `latent_shape`; vectors
+    [B, T, code_dim]; codes [B, T, D], positions in raster order.
+    """
+
+    def __init__(self, config: RQVAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config.autoencoder)
+        self.decoder = Decoder(config.autoencoder)
+        self.quantizer = ResidualQuantizer(config)
+        self.quant_conv = nn.Conv2d(config.z_channels, config.embed_dim, 1)
+        self.post_quant_conv = nn.Conv2d(config.embed_dim, config.z_channels, 1)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images → features before quantisation."""
+        out: Tensor = self.quant_conv(self.encoder(images))
+        return out
+
+    def fold(self, features: Tensor) -> Tensor:
+        """Features → vectors: each r×s patch in the order row, column, channel."""
+        (rows, columns), (height, width, _) = self.config.fold, self.config.code_shape
+        patches = features.view(len(features), -1, height, rows, width, columns)
+        return patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+
+    def unfold(self, vectors: Tensor) -> Tensor:
+        """Vectors → features, the inverse of `fold`."""
+        (rows, columns), (height, width, _) = self.config.fold, self.config.code_shape
+        patches = vectors.view(len(vectors), height, width, rows, columns, -1)
+        return patches.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images → codes."""
+        codes: Tensor = self.quantizer(self.fold(self.features(images)))
+        return codes
+
+    def decode_features(self, quantised: Tensor) -> Tensor:
+        """Quantised features → raw pixels around [-1, 1]."""
+        raw: Tensor = self.decoder(self.post_quant_conv(quantised))
+        return raw
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes of the first depths, [B, T, 1..D] → raw pixels around [-1, 1], not clamped."""
+        return self.decode_features(self.unfold(self.quantizer.vectors(codes).sum(2)))
+
+    def decode_one(self, codes: Tensor, depth: int) -> Tensor:
+        """The raw pixels that the codes of this depth alone make, counted from 0."""
+        return self.decode_features(self.unfold(self.quantizer.vectors(codes)[:, :, depth]))
+
+    def pixels(self, codes: Tensor) -> Tensor:
+        """Codes → pixels in [0, 1] [B, 3, H, W], float32."""
+        return (self.decode(codes).float() * 0.5 + 0.5).clamp(0, 1)
+
+    def partial(self, codes: Tensor, depth: int) -> Tensor:
+        """Codes → pixels in [0, 1] of their first `depth` depths only: coarse to fine."""
+        return self.pixels(codes[..., :depth])
