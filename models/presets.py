@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from models.configs import ClipConfig, Preset, SamplingDefaults, TransformerConfig, VQGANConfig
+from models.rq_presets import RQ_PRESETS
 
 _OFFICIAL_CLIP = ClipConfig(model_name="ViT-B-32-quickgelu", weights="clip/ViT-B-32.pt")
 _OFFICIAL_LICENCE = "CC-BY-NC-SA-4.0"
@@ -130,6 +131,7 @@ _ALL = (
             attn_bias=False,
         ),
     ),
+    *RQ_PRESETS,
 )
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}

@@ -2,8 +2,8 @@
 
 A vector becomes its nearest code, then what that leaves over becomes the next one, D times; the sum
 of the D code vectors is the picture's. Encoder and decoder are VQGAN's. Knows nothing of prompts
-and of where weights come from. The official files' extra codebook row (padding) is not a code: it
-is not part of the model here.
+and of where weights come from. A codebook has one row more than codes, the official files'
+padding, which is never the nearest.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class ResidualQuantizer(nn.Module):
         super().__init__()
         self.depth = config.depth
         sizes = config.n_embed[:1] if config.shared_codebook else config.n_embed
-        self.codebooks = nn.ModuleList(nn.Embedding(size, config.code_dim) for size in sizes)
+        self.codebooks = nn.ModuleList(nn.Embedding(size + 1, config.code_dim) for size in sizes)
 
     def book(self, depth: int) -> Tensor:
         """The codes of one depth, [V, code_dim]."""
         books = cast(list[nn.Embedding], self.codebooks)
-        return books[min(depth, len(books) - 1)].weight
+        return books[min(depth, len(books) - 1)].weight[:-1]
 
     def distances(self, residual: Tensor, depth: int) -> Tensor:
         """Squared distances of vectors [..., code_dim] to the codes of one depth, [..., V]."""

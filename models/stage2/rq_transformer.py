@@ -46,17 +46,39 @@ class Stack(nn.Module):
         return x
 
 
-class Classifier(nn.Module):
-    """States → logits, by one linear layer for all depths or one for each."""
+class DepthLinear(nn.Module):
+    """A linear layer for each depth, as wide as the largest vocabulary."""
 
     def __init__(self, embed_dim: int, sizes: tuple[int, ...]) -> None:
         super().__init__()
+        self.sizes = sizes
+        self.weight = nn.Parameter(torch.empty(len(sizes), embed_dim, max(sizes)))
+        self.bias = nn.Parameter(torch.empty(len(sizes), max(sizes)))
+
+    def forward(self, x: Tensor, depth: int) -> Tensor:
+        """[..., E] → [..., V] of this depth."""
+        size = self.sizes[depth]
+        return x @ self.weight[depth, :, :size] + self.bias[depth, :size]
+
+
+class Classifier(nn.Module):
+    """States → logits, by one linear layer for all depths or one for each."""
+
+    def __init__(self, embed_dim: int, sizes: tuple[int, ...], *, is_shared: bool) -> None:
+        super().__init__()
         self.layer_norm = nn.LayerNorm(embed_dim)
-        self.linear = nn.ModuleList(nn.Linear(embed_dim, size) for size in sizes)
+        self.linear = (
+            nn.Linear(embed_dim, sizes[0]) if is_shared else DepthLinear(embed_dim, sizes)
+        )
 
     def forward(self, x: Tensor, depth: int = 0) -> Tensor:
         """States [..., E] of one depth → logits [..., V] of that depth's codes."""
-        logits: Tensor = self.linear[min(depth, len(self.linear) - 1)](self.layer_norm(x))
+        normed = self.layer_norm(x)
+        logits: Tensor
+        if isinstance(self.linear, DepthLinear):
+            logits = self.linear(normed, depth)
+        else:
+            logits = self.linear(normed)
         return logits
 
 
@@ -77,14 +99,19 @@ class RQTransformer(nn.Module):
         if config.head_emb_vqvae:
             self.head_mlp = nn.Linear(config.input_embed_dim, width)
         if not (config.input_emb_vqvae and config.head_emb_vqvae):
-            tables = sizes[:1] if config.shared_tok_emb else sizes
-            self.tok_emb = nn.ModuleList(nn.Embedding(size, width) for size in tables)
+            num_codes = sizes[0] if config.shared_tok_emb else sum(sizes)
+            self.tok_emb = nn.Embedding(num_codes, width)
         self.embed_drop = nn.Dropout(config.embd_pdrop)
         self.body_transformer = Stack(config.body, width)
         self.head_transformer = Stack(config.head, width)
-        self.classifier = Classifier(width, sizes[:1] if config.shared_cls_emb else sizes)
+        self.classifier = Classifier(width, sizes, is_shared=config.shared_cls_emb)
         if config.prefix == "text":
-            self.cond_classifier = Classifier(width, (config.vocab_size_cond,))
+            self.cond_classifier = Classifier(width, (config.vocab_size_cond,), is_shared=True)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of weights that are not quantised, of activations and of the cache."""
+        return self.pos_emb_d.dtype
 
     def share(self, vectors: Vectors) -> None:
         """Read code vectors where stage 1 keeps them; no copy is made."""
@@ -98,7 +125,7 @@ class RQTransformer(nn.Module):
     def embed_codes(self, codes: Tensor) -> Tensor:
         """Codes [..., D] → the body's tokens [..., E], without their positions."""
         if self.config.input_emb_vqvae:
-            projected: Tensor = self.input_mlp(self._stage1_vectors(codes))
+            projected: Tensor = self.input_mlp(self._stage1_vectors(codes).to(self.dtype))
             return projected.sum(-2)
         return self._own_vectors(codes).sum(-2)
 
@@ -109,7 +136,7 @@ class RQTransformer(nn.Module):
         vectors = self._stage1_vectors(codes)
         if self.config.cumsum_depth_ctx:
             vectors = vectors.cumsum(-2)
-        projected: Tensor = self.head_mlp(vectors)
+        projected: Tensor = self.head_mlp(vectors.to(self.dtype))
         return projected
 
     def forward(self, prefix: Tensor, codes: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -150,9 +177,9 @@ class RQTransformer(nn.Module):
 
     def _own_vectors(self, codes: Tensor) -> Tensor:
         """Codes [..., d] → the model's own vectors [..., d, E]."""
-        tables = cast(list[nn.Embedding], self.tok_emb)
-        if len(tables) == 1:
-            vectors: Tensor = tables[0](codes)
+        if self.config.shared_tok_emb:
+            vectors: Tensor = self.tok_emb(codes)
             return vectors
-        parts = zip(tables, codes.unbind(-1), strict=False)
-        return torch.stack([table(code) for table, code in parts], -2)
+        tables = self.tok_emb.weight.split(self.config.vocab_sizes)
+        parts = zip(codes.unbind(-1), tables, strict=False)
+        return torch.stack([F.embedding(code, table) for code, table in parts], -2)
