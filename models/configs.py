@@ -6,10 +6,61 @@ the numbers mean is in the model files; fields are named as in the official conf
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import Field, dataclass
+from typing import Any, ClassVar, Literal, Protocol
 
 PrefixKind = Literal["text", "class", "none"]
+
+
+class CodecConfig(Protocol):
+    """What every stage 1's shape answers, whatever its own fields are."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # Any: as dataclasses declare it
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of its pictures, pixels."""
+
+    @property
+    def code_shape(self) -> tuple[int, int]:
+        """Codes of one picture: steps T, depth D."""
+
+    @property
+    def vocab_sizes(self) -> tuple[int, ...]:
+        """How many codes it has at each depth."""
+
+
+class PriorConfig(Protocol):
+    """What every stage 2's shape answers, whatever its own fields are."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # Any: as dataclasses declare it
+
+    @property
+    def prompt_kind(self) -> PrefixKind:
+        """What it is conditioned on."""
+
+    @property
+    def prompt_len(self) -> int:
+        """Ids that make a prompt, padding included; 1 where the prompt is no text."""
+
+    @property
+    def prompt_vocab_size(self) -> int:
+        """How many different ids a prompt is made of: text tokens, classes, or 1 for nothing."""
+
+    @property
+    def num_steps(self) -> int:
+        """Steps that make one image."""
+
+    @property
+    def vocab_sizes(self) -> tuple[int, ...]:
+        """How many codes there are to draw from, at each depth of a step."""
+
+    @property
+    def summary(self) -> str:
+        """Its size in a few words, for people."""
+
+    def row_bytes(self, number_bytes: int) -> int:
+        """Memory that one row's state takes, with numbers of so many bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +90,21 @@ class VQGANConfig:
         """Codes per side."""
         return (self.resolution // self.patch_size) >> (len(self.ch_mult) - 1)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """See CodecConfig."""
+        return self.resolution, self.resolution
+
+    @property
+    def code_shape(self) -> tuple[int, int]:
+        """See CodecConfig."""
+        return self.grid_size**2, 1
+
+    @property
+    def vocab_sizes(self) -> tuple[int, ...]:
+        """See CodecConfig."""
+        return (self.n_embed,)
+
 
 @dataclass(frozen=True, slots=True)
 class TransformerConfig:
@@ -61,28 +127,43 @@ class TransformerConfig:
     attn_pdrop: float = 0.0
 
     @property
+    def prompt_kind(self) -> PrefixKind:
+        """See PriorConfig."""
+        return self.prefix
+
+    @property
+    def prompt_len(self) -> int:
+        """See PriorConfig; as many positions stand before the first code."""
+        return self.ctx_len_txt if self.prefix == "text" else 1
+
+    @property
+    def prompt_vocab_size(self) -> int:
+        """See PriorConfig."""
+        return self.vocab_size_txt if self.prefix == "text" else max(self.n_classes, 1)
+
+    @property
     def num_steps(self) -> int:
-        """Steps that make one image."""
+        """See PriorConfig."""
         return self.ctx_len_img
 
     @property
     def vocab_sizes(self) -> tuple[int, ...]:
-        """How many codes there are to draw from, at each depth of a step."""
+        """See PriorConfig."""
         return (self.vocab_size_img,)
 
-    def row_bytes(self, number_bytes: int) -> int:
-        """Memory that one row's state takes, with numbers of so many bytes."""
-        return 2 * self.n_layers * self.embed_dim * self.num_positions * number_bytes
-
     @property
-    def prefix_len(self) -> int:
-        """Positions that stand before the first code: the text, or one start-of-sequence."""
-        return self.ctx_len_txt if self.prefix == "text" else 1
+    def summary(self) -> str:
+        """See PriorConfig."""
+        return f"{self.n_layers} layers of {self.embed_dim}, {self.n_heads} heads"
+
+    def row_bytes(self, number_bytes: int) -> int:
+        """See PriorConfig."""
+        return 2 * self.n_layers * self.embed_dim * self.num_positions * number_bytes
 
     @property
     def num_positions(self) -> int:
         """Cache positions a row needs; the last code is drawn but never fed back."""
-        return self.prefix_len + self.ctx_len_img - 1
+        return self.prompt_len + self.ctx_len_img - 1
 
     @property
     def head_dim(self) -> int:
@@ -133,22 +214,22 @@ class Preset:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of its pictures, pixels."""
-        return self.stage1.resolution, self.stage1.resolution
+        return self.stage1.size
 
     @property
     def prompt_kind(self) -> PrefixKind:
         """What it is conditioned on."""
-        return self.stage2.prefix
+        return self.stage2.prompt_kind
 
     @property
     def prompt_len(self) -> int:
         """Positions that hold the prompt, padding included."""
-        return self.stage2.prefix_len
+        return self.stage2.prompt_len
 
     @property
     def num_classes(self) -> int | None:
         """Classes to choose from; None where the prompt is no class."""
-        return self.stage2.n_classes or None
+        return self.stage2.prompt_vocab_size if self.prompt_kind == "class" else None
 
     @property
     def num_steps(self) -> int:

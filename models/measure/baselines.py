@@ -56,7 +56,7 @@ class ConcatenatingCache:
         """Hold the past of a prefill and some steps, all random, to measure the step after them."""
         config, device = self.stage2.config, self.stage2.device
         shape = (config.n_layers, 2, num_rows * config.n_heads)
-        lengths = [config.prefix_len] + [1] * num_steps
+        lengths = [config.prompt_len] + [1] * num_steps
         self.past = [
             torch.randn(*shape, length, config.head_dim, device=device).to(self.stage2.dtype)
             for length in lengths

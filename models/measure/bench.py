@@ -132,7 +132,7 @@ def _heading(subject: Subject, facts: dict[str, object], ceilings: machine.Ceili
     return "\n".join(
         [
             f"{subject.preset.name}: {stage2.n_layers} layers of {stage2.embed_dim},"
-            f" {stage2.n_heads} heads, {stage2.prefix_len} + {stage2.ctx_len_img} positions,"
+            f" {stage2.n_heads} heads, {stage2.prompt_len} + {stage2.ctx_len_img} positions,"
             f" {stage2.vocab_size_img} codes",
             ", ".join(f"{name} {value}" for name, value in facts.items()),
             f"ceilings: {ceilings.bytes_s / 1e9:.1f} GB/s, {flops}",

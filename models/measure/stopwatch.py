@@ -137,7 +137,7 @@ def _top_k(config: TransformerConfig) -> int:
 def random_prefix(config: TransformerConfig, count: int) -> Tensor:
     """Prefix ids [count, N] of the kind that the model takes."""
     sizes = {"text": config.vocab_size_txt, "class": config.n_classes, "none": 1}
-    return torch.randint(sizes[config.prefix], (count, config.prefix_len))
+    return torch.randint(sizes[config.prefix], (count, config.prompt_len))
 
 
 def measure(
@@ -211,7 +211,7 @@ def _after(pipeline: Pipeline, codes: Tensor) -> tuple[float | None, float | Non
 def _work(stage2: Transformer, batch: int) -> tuple[float, float]:
     """Bytes and floating-point operations that a step can't do without, mean over an image."""
     config = stage2.config
-    seen = config.prefix_len + config.ctx_len_img / 2  # positions in the cache
+    seen = config.prompt_len + config.ctx_len_img / 2  # positions in the cache
     layers = [m for m in [*stage2.blocks.modules(), stage2.head] if hasattr(m, "in_features")]
     cache = 2 * config.n_layers * config.embed_dim * seen * batch
     multiplied = sum(layer.in_features * layer.out_features for layer in layers)  # type: ignore[operator, misc]  # nn.Module's attributes have no types

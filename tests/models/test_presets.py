@@ -19,7 +19,7 @@ def test_every_preset_fits_itself(preset: Preset) -> None:
     assert stage1.grid_size**2 == stage2.ctx_len_img
     assert stage1.n_embed == stage2.vocab_size_img
     assert stage2.head_dim * stage2.n_heads == stage2.embed_dim
-    assert stage2.num_positions == stage2.prefix_len + stage2.ctx_len_img - 1
+    assert stage2.num_positions == stage2.prompt_len + stage2.ctx_len_img - 1
     assert (stage2.n_classes > 0) == (stage2.prefix == "class")
     assert (stage2.ctx_len_txt > 0) == (stage2.prefix == "text")
     assert sampling.top_k is None or 1 <= sampling.top_k <= stage2.vocab_size_img
@@ -29,7 +29,7 @@ def test_every_preset_fits_itself(preset: Preset) -> None:
 
 def test_official_shapes() -> None:
     stage2 = get_preset("mindalle-1.3b").stage2
-    assert (stage2.prefix_len, stage2.num_positions, stage2.head_dim) == (64, 319, 64)
+    assert (stage2.prompt_len, stage2.num_positions, stage2.head_dim) == (64, 319, 64)
     assert get_preset("mindalle-1.3b").stage1.grid_size == 16
 
 

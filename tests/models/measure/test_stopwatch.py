@@ -59,5 +59,5 @@ def test_bytes_and_operations_are_counted_by_hand() -> None:
 def test_random_prefixes_are_legal(preset: str) -> None:
     config = get_preset(preset).stage2
     ids = random_prefix(config, 50)
-    assert ids.shape == (50, config.prefix_len)
+    assert ids.shape == (50, config.prompt_len)
     assert int(ids.max()) < {"text": 128, "class": 10, "none": 1}[config.prefix]

@@ -111,7 +111,7 @@ def reference_logits(
 def _inputs(shape: TransformerConfig) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(3)
     limit = {"text": shape.vocab_size_txt, "class": shape.n_classes, "none": 1}[shape.prefix]
-    prefix = torch.randint(limit, (shape.prefix_len,), generator=generator)
+    prefix = torch.randint(limit, (shape.prompt_len,), generator=generator)
     return prefix, torch.randint(shape.vocab_size_img, (shape.ctx_len_img,), generator=generator)
 
 

@@ -12,7 +12,7 @@ def _prefixes(config: TransformerConfig, count: int) -> Tensor:
     """Random prefix ids [count, N]."""
     sizes = {"text": config.vocab_size_txt, "class": config.n_classes, "none": 1}
     generator = torch.Generator().manual_seed(1)
-    return torch.randint(sizes[config.prefix], (count, config.prefix_len), generator=generator)
+    return torch.randint(sizes[config.prefix], (count, config.prompt_len), generator=generator)
 
 
 def _codes(config: TransformerConfig, count: int) -> Tensor:
@@ -53,8 +53,8 @@ def test_one_position_at_a_time_equals_the_whole_sequence(every_exact: Pipeline)
     logits = [torch.cat(first)]
     for place in range(config.ctx_len_img - 1):
         places = torch.full((3,), place)
-        positions = config.prefix_len + places
-        span = config.prefix_len + place + 1 + place % 2  # exact and with room
+        positions = config.prompt_len + places
+        span = config.prompt_len + place + 1 + place % 2  # exact and with room
         span = min(span, config.num_positions)
         step = Step(positions, _mask(positions, span, cache.data.dtype), span)
         logits.append(stage2.head(stage2.decode(codes[:, place, None], places, cache, step)))
@@ -71,7 +71,7 @@ def test_rows_may_stand_at_different_places(every_exact: Pipeline) -> None:
     for tick in range(config.ctx_len_img - 1):
         # Row 1 starts five steps late; until then it rewrites its first place.
         places = torch.tensor([tick, max(tick - 5, 0)])
-        positions = config.prefix_len + places
+        positions = config.prompt_len + places
         step = Step(
             positions,
             _mask(positions, config.num_positions, cache.data.dtype),

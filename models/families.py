@@ -1,0 +1,99 @@
+"""The register of families: the only file that names models' classes.
+
+A family is an entry in `CODECS` or `PRIORS` under the `type` that config.yaml calls it by: the
+dataclass of its shape, how it is built, its names in upstream's files, what recorded sets hold of
+it. Everything else asks here with a config in hand and works with `Codec` and `Prior`; a new family
+is its configs, its model files and one entry. Reads no files; a loop or a recipe is not its affair.
+
+The way of a picture: prompt → `Prior.prefill` → the loop (`drawing`) → `Codec.pixels` → ranker, all
+joined in `pipeline`. An upsampler's place is there too, between the loop's codes and the codec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from models.configs import CodecConfig, PriorConfig, TransformerConfig, VQGANConfig
+from models.errors import Shape
+from models.stage1.vqgan import VQGAN
+from models.stage2.transformer import Transformer
+
+_QKV = ("query", "key", "value")
+
+
+def _own_names(name: str, shape: Shape, _config: Any) -> dict[str, Shape]:
+    return {name: shape}
+
+
+@dataclass(frozen=True, slots=True)
+class CodecFamily:
+    """A kind of stage 1. Any: each function takes its own config and module."""
+
+    config: type[CodecConfig]
+    build: Callable[[Any], nn.Module]  # a `Codec`, its weights fresh
+    upstream: Callable[[str, Shape, Any], dict[str, Shape]] = _own_names  # see `PriorFamily`
+
+
+@dataclass(frozen=True, slots=True)
+class PriorFamily:
+    """A kind of stage 2. Any: each function takes its own config and module.
+
+    `build` also gets the picture's codec, for priors that read its codebook: they share its
+    tensors and don't register them as their own. `upstream` tells which keys of the official
+    files, of which shapes, make up one of our tensors when they are joined along the first axis.
+    `recorded` names the arrays that a set of recorded numbers has for such a model. Children in
+    `training_only` are never read while drawing.
+    """
+
+    config: type[PriorConfig]
+    build: Callable[[Any, nn.Module], nn.Module]  # a `Prior`, its weights fresh
+    upstream: Callable[[str, Shape, Any], dict[str, Shape]] = _own_names
+    recorded: Callable[[Any], frozenset[str]] = lambda _config: frozenset()
+    training_only: tuple[str, ...] = ()
+
+
+def _mindalle_names(name: str, shape: Shape, config: TransformerConfig) -> dict[str, Shape]:
+    """Upstream keeps query, key and value apart; its unconditional start is one bare parameter."""
+    if ".attn.qkv." in name:
+        part = (shape[0] // 3, *shape[1:])
+        return {name.replace(".qkv.", f".{key}."): part for key in _QKV}
+    if name == "head.weight" and config.prefix == "text":
+        return {"head_img.weight": shape}
+    if name == "sos.weight" and config.prefix == "none":
+        return {"sos": (1, *shape)}
+    return {name: shape}
+
+
+def _mindalle_recorded(config: TransformerConfig) -> frozenset[str]:
+    both = {"greedy_codes", "dec_raw", "dec_pixels", "enc_prequant", "enc_codes", "enc_recon_raw"}
+    if config.prefix == "text":
+        own = {"token_ids", "tf_logits_img", "tf_logits_txt", "cached_logits_img", "filt_probs"}
+    else:
+        own = {"tf_logits", "cached_logits", "train_loss", "transfer_logits"}
+    return frozenset(both | own | {"e2e_pixels"})
+
+
+_MINDALLE = PriorFamily(
+    config=TransformerConfig,
+    build=lambda config, _codec: Transformer(config),
+    upstream=_mindalle_names,
+    recorded=_mindalle_recorded,
+    training_only=("head_txt",),
+)
+
+CODECS: dict[str, CodecFamily] = {"vqgan": CodecFamily(VQGANConfig, VQGAN)}
+PRIORS: dict[str, PriorFamily] = {"transformer1d": _MINDALLE, "igpt": _MINDALLE}
+
+
+def codec_family(config: CodecConfig) -> CodecFamily:
+    """The family whose shapes are of this kind."""
+    return next(family for family in CODECS.values() if isinstance(config, family.config))
+
+
+def prior_family(config: PriorConfig) -> PriorFamily:
+    """The family whose shapes are of this kind."""
+    return next(family for family in PRIORS.values() if isinstance(config, family.config))
