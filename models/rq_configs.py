@@ -17,15 +17,15 @@ from models.configs import PrefixKind, VQGANConfig
 class RQVAEConfig:
     """Shape of an RQ-VAE: pixels ↔ a grid of positions with D codes each.
 
-    `latent_shape` is the encoder's (H, W, embed_dim), `code_shape` the codes' (h, w, D): where h is
-    smaller than H, neighbouring vectors are quantised as one. `n_embed` has one size per depth. The
-    fields behind `shared_codebook` are what training needs.
+    `latent_shape` is the encoder's (H, W, embed_dim), `grid` the codes' (h, w, D), in the official
+    files `code_shape`: where h is smaller than H, neighbouring vectors are quantised as one.
+    `n_embed` has one size per depth. `decay` and the fields behind it are training's.
     """
 
     embed_dim: int = 256
     n_embed: tuple[int, ...] = (16384,) * 4
     latent_shape: tuple[int, int, int] = (8, 8, 256)
-    code_shape: tuple[int, int, int] = (8, 8, 4)
+    grid: tuple[int, int, int] = (8, 8, 4)
     shared_codebook: bool = True
     z_channels: int = 256
     resolution: int = 256
@@ -59,17 +59,24 @@ class RQVAEConfig:
         )
 
     @property
-    def depth(self) -> int:
-        """Codes at each position."""
-        return self.code_shape[2]
+    def size(self) -> tuple[int, int]:
+        """See CodecConfig."""
+        return self.resolution, self.resolution
+
+    @property
+    def code_shape(self) -> tuple[int, int]:
+        """See CodecConfig."""
+        return self.grid[0] * self.grid[1], self.grid[2]
+
+    @property
+    def vocab_sizes(self) -> tuple[int, ...]:
+        """See CodecConfig."""
+        return self.n_embed
 
     @property
     def fold(self) -> tuple[int, int]:
         """Rows and columns of the encoder's vectors that are quantised as one."""
-        return (
-            self.latent_shape[0] // self.code_shape[0],
-            self.latent_shape[1] // self.code_shape[1],
-        )
+        return self.latent_shape[0] // self.grid[0], self.latent_shape[1] // self.grid[1]
 
     @property
     def code_dim(self) -> int:
@@ -81,6 +88,7 @@ class RQVAEConfig:
 class RQStackConfig:
     """Shape of one stack of transformer blocks: the body, or the head that runs over the depths."""
 
+    embed_dim: int
     n_layers: int
     n_heads: int
     mlp_bias: bool = True
@@ -111,12 +119,27 @@ class RQTransformerConfig:
     shared_tok_emb: bool = True
     shared_cls_emb: bool = True
     embd_pdrop: float = 0.0
-    body: RQStackConfig = RQStackConfig(26, 20)
-    head: RQStackConfig = RQStackConfig(4, 20)
+    body: RQStackConfig = RQStackConfig(1280, 26, 20)
+    head: RQStackConfig = RQStackConfig(1280, 4, 20)
+
+    @property
+    def prompt_kind(self) -> PrefixKind:
+        """See PriorConfig."""
+        return self.prefix
+
+    @property
+    def prompt_len(self) -> int:
+        """See PriorConfig; as many positions stand before the first code."""
+        return self.block_size_cond
+
+    @property
+    def prompt_vocab_size(self) -> int:
+        """See PriorConfig."""
+        return self.vocab_size_cond
 
     @property
     def num_steps(self) -> int:
-        """Positions that make one image."""
+        """See PriorConfig."""
         return self.block_size[0] * self.block_size[1]
 
     @property
@@ -125,21 +148,17 @@ class RQTransformerConfig:
         return self.block_size[2]
 
     @property
-    def n_classes(self) -> int:
-        """Classes to choose from, 0 where the prompt is no class."""
-        return self.vocab_size_cond if self.prefix == "class" else 0
-
-    @property
-    def prefix_len(self) -> int:
-        """Positions that stand before the first code."""
-        return self.block_size_cond
+    def summary(self) -> str:
+        """See PriorConfig."""
+        body, head = self.body.n_layers, self.head.n_layers
+        return f"{body} + {head} layers of {self.embed_dim}, {self.body.n_heads} heads"
 
     @property
     def num_positions(self) -> int:
         """Cache positions that the body needs per row; the last codes are never fed back."""
-        return self.prefix_len + self.num_steps - 1
+        return self.prompt_len + self.num_steps - 1
 
     def row_bytes(self, number_bytes: int) -> int:
-        """Memory that one row's state takes, with numbers of so many bytes."""
+        """See PriorConfig."""
         numbers = self.body.n_layers * self.num_positions + self.head.n_layers * self.depth
         return 2 * self.embed_dim * numbers * number_bytes

@@ -33,7 +33,7 @@ def _released(
     )
 
 
-def _stage2(  # noqa: PLR0913  the table of the released sizes, one row a call
+def _stage2(
     prefix: PrefixKind, width: int, heads: int, body: int, head: int, *, num_classes: int = 1
 ) -> RQTransformerConfig:
     return RQTransformerConfig(
@@ -41,8 +41,8 @@ def _stage2(  # noqa: PLR0913  the table of the released sizes, one row a call
         vocab_size_cond=num_classes,
         block_size_cond=1,
         embed_dim=width,
-        body=RQStackConfig(body, heads),
-        head=RQStackConfig(head, heads),
+        body=RQStackConfig(width, body, heads),
+        head=RQStackConfig(width, head, heads),
     )
 
 
@@ -97,9 +97,9 @@ _RELEASED = (
 # released models leave alike.
 _TINY_STAGE1 = RQVAEConfig(
     embed_dim=8,
-    n_embed=(48,) * 4,
+    n_embed=(64,) * 4,
     latent_shape=(4, 4, 8),
-    code_shape=(4, 4, 4),
+    grid=(4, 4, 4),
     z_channels=32,
     resolution=32,
     ch=32,
@@ -110,13 +110,13 @@ _TINY_STAGE1 = RQVAEConfig(
 )
 _TINY_TEXT = RQTransformerConfig(
     block_size=(4, 4, 4),
-    vocab_sizes=(48,) * 4,
+    vocab_sizes=(64,) * 4,
     vocab_size_cond=128,
     block_size_cond=8,
     embed_dim=32,
     input_embed_dim=8,
-    body=RQStackConfig(2, 2, resid_pdrop=0.0),
-    head=RQStackConfig(2, 4, resid_pdrop=0.0),
+    body=RQStackConfig(32, 2, 2, resid_pdrop=0.0),
+    head=RQStackConfig(32, 2, 4, resid_pdrop=0.0),
 )
 
 
@@ -140,7 +140,7 @@ _TINY = (
         replace(
             _TINY_STAGE1,
             n_embed=(64, 40, 24),
-            code_shape=(4, 4, 3),
+            grid=(4, 4, 3),
             shared_codebook=False,
             decay=(0.99,) * 3,
         ),
@@ -154,25 +154,27 @@ _TINY = (
             input_emb_vqvae=False,
             shared_tok_emb=False,
             shared_cls_emb=False,
-            head=RQStackConfig(
-                1, 4, mlp_bias=False, gelu_use_approx=True, resid_pdrop=0.0
-            ),
+            head=RQStackConfig(32, 1, 4, mlp_bias=False, gelu_use_approx=True, resid_pdrop=0.0),
         ),
     ),
     _tiny(
         "tiny-rq-uncond",
         "RQ, no prompt, 2×2 vectors quantised as one, no running sums",
-        replace(_TINY_STAGE1, latent_shape=(4, 4, 8), code_shape=(2, 4, 4), n_embed=(48,) * 4),
+        replace(
+            _TINY_STAGE1,
+            embed_dim=4,
+            latent_shape=(8, 8, 4),
+            ch_mult=(1, 1, 2),
+            attn_resolutions=(8,),
+        ),
         replace(
             _TINY_TEXT,
             prefix="none",
-            block_size=(2, 4, 4),
             vocab_size_cond=1,
             block_size_cond=1,
             input_embed_dim=16,
             cumsum_depth_ctx=False,
-            head_emb_vqvae=True,
-            body=RQStackConfig(2, 2, attn_bias=False, resid_pdrop=0.0),
+            body=RQStackConfig(32, 2, 2, attn_bias=False, resid_pdrop=0.0),
         ),
     ),
 )

@@ -7,96 +7,19 @@ that nobody knows is an error. What is missing takes the reference's defaults. K
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import ValidationError
 
-from models.configs import PrefixKind
+from models.configs import PrefixKind, SamplingDefaults
+from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import ConfigError
+from models.files import rq_sections
 from models.rq_configs import RQStackConfig, RQTransformerConfig, RQVAEConfig
 
-_Share = Annotated[float, Field(ge=0, le=1)]
-_Shape = tuple[PositiveInt, PositiveInt, PositiveInt]
-_Model = TypeVar("_Model", bound=BaseModel)
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Bottleneck(_Section):
-    bottleneck_type: Literal["rq"] = "rq"
-    embed_dim: PositiveInt = 64
-    n_embed: PositiveInt | list[PositiveInt] = 512
-    latent_shape: _Shape
-    code_shape: _Shape
-    shared_codebook: bool
-    decay: _Share | list[_Share] = 0.99
-    restart_unused_codes: bool = False
-    loss_type: Literal["mse", "l1"] = "l1"
-    latent_loss_weight: float = 0.25
-    use_padding_idx: Any = None  # not read by the reference either, as all with `Any` here
-    masked_dropout: Any = None
-
-
-class _Autoencoder(_Section):
-    double_z: Literal[False]
-    z_channels: PositiveInt
-    resolution: PositiveInt
-    in_channels: PositiveInt
-    out_ch: PositiveInt
-    ch: PositiveInt
-    ch_mult: list[PositiveInt] = [1, 2, 4, 8]
-    num_res_blocks: PositiveInt
-    attn_resolutions: list[PositiveInt]
-    dropout: _Share = 0.0
-    resamp_with_conv: Literal[True] = True
-
-
-class _Stage1(_Section):
-    type: Literal["rq-vae"]
-    hparams: _Bottleneck
-    ddconfig: _Autoencoder
-    code_hier: Any = None
-    ema: Any = None
-    checkpointing: Any = None
-
-
-class _Block(_Section):
-    n_head: PositiveInt
-    embed_dim: PositiveInt | None = None
-    mlp_bias: bool = True
-    attn_bias: bool = True
-    attn_pdrop: _Share = 0.0
-    resid_pdrop: _Share = 0.1
-    gelu: Literal["v1", "v2"] = "v1"
-
-
-class _Stack(_Section):
-    n_layer: Annotated[int, Field(ge=0)]
-    block: _Block
-
-
-class _Stage2(_Section):
-    type: Literal["rq-transformer"]
-    vocab_size: PositiveInt | list[PositiveInt] | None = None
-    block_size: _Shape
-    vocab_size_cond: Annotated[int, Field(ge=0)] = 0
-    block_size_cond: Annotated[int, Field(ge=0)] = 0
-    embed_dim: PositiveInt
-    input_embed_dim: PositiveInt | None = None
-    input_emb_vqvae: bool = False
-    head_emb_vqvae: bool = False
-    cumsum_depth_ctx: bool = False
-    shared_tok_emb: bool = False
-    shared_cls_emb: bool = False
-    embd_pdrop: _Share = 0.0
-    body: _Stack
-    head: _Stack
-    ema: Any = None
-    ar_hierarchy: Any = None
-    use_padding_emb: Any = None
-    scaled_head_emb_vqvae: Any = None
+_Model = TypeVar("_Model", bound=rq_sections.Section)
+_Number = TypeVar("_Number", int, float)
+_Value = TypeVar("_Value")
 
 
 def parse_stage1(arch: Any) -> RQVAEConfig:
@@ -105,14 +28,14 @@ def parse_stage1(arch: Any) -> RQVAEConfig:
     Raises:
         ConfigError: naming the key.
     """
-    values = _checked(_Stage1, arch, "stage1")
+    values = _checked(rq_sections.Stage1, arch, "stage1")
     hparams, ddconfig = values.hparams, values.ddconfig
     depth = hparams.code_shape[2]
     config = RQVAEConfig(
         embed_dim=hparams.embed_dim,
         n_embed=_per_depth(hparams.n_embed, depth, "stage1.hparams.n_embed"),
         latent_shape=hparams.latent_shape,
-        code_shape=hparams.code_shape,
+        grid=hparams.code_shape,
         shared_codebook=hparams.shared_codebook,
         decay=_per_depth(hparams.decay, depth, "stage1.hparams.decay"),
         restart_unused_codes=hparams.restart_unused_codes,
@@ -138,7 +61,9 @@ def parse_stage2(arch: Any, vocab_size: Any = None) -> RQTransformerConfig:
     Raises:
         ConfigError: naming the key.
     """
-    values = _checked(_Stage2, {"vocab_size": vocab_size, **_mapping(arch, "stage2")}, "stage2")
+    values = _checked(
+        rq_sections.Stage2, {"vocab_size": vocab_size, **_mapping(arch, "stage2")}, "stage2"
+    )
     if values.vocab_size is None:
         raise ConfigError("stage2.vocab_size: must be given")
     if not values.input_embed_dim and (values.input_emb_vqvae or values.head_emb_vqvae):
@@ -160,8 +85,8 @@ def parse_stage2(arch: Any, vocab_size: Any = None) -> RQTransformerConfig:
         shared_tok_emb=values.shared_tok_emb,
         shared_cls_emb=values.shared_cls_emb,
         embd_pdrop=values.embd_pdrop,
-        body=_stack(values.body),
-        head=_stack(values.head),
+        body=_stack(values.body, values.embed_dim),
+        head=_stack(values.head, values.embed_dim),
     )
     _check_stage2(config, values)
     return config
@@ -175,9 +100,9 @@ def check_pair(stage1: RQVAEConfig, stage2: RQTransformerConfig) -> None:
     """
     reads_codebook = stage2.input_emb_vqvae or stage2.head_emb_vqvae
     _keep(
-        stage1.code_shape == stage2.block_size,
+        stage1.grid == stage2.block_size,
         f"stage2.block_size: {list(stage2.block_size)} for a stage 1 that makes"
-        f" {list(stage1.code_shape)}",
+        f" {list(stage1.grid)}",
     )
     _keep(
         not reads_codebook or stage1.code_dim == stage2.input_embed_dim,
@@ -189,26 +114,69 @@ def check_pair(stage1: RQVAEConfig, stage2: RQTransformerConfig) -> None:
     )
 
 
+def parse_sampling(values: Any, stage2: RQTransformerConfig) -> SamplingDefaults:
+    """The authors' sampling block, by their rules: no more than the vocabulary, None is 1.0.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    given = _checked(rq_sections.Sampling, values, "sampling")
+    depth = stage2.depth
+    top_k = _for_each(given.top_k or list(stage2.vocab_sizes), depth, "sampling.top_k")
+    top_p = _for_each(1.0 if given.top_p is None else given.top_p, depth, "sampling.top_p")
+    limits = zip(top_k, stage2.vocab_sizes, strict=True)
+    return SamplingDefaults(
+        temperature=given.temp,
+        top_k=_one(tuple(None if k >= size else k for k, size in limits)),
+        top_p=_one(top_p),
+    )
+
+
+def parse_defaults(values: Any, stage2: RQTransformerConfig) -> SamplingDefaults:
+    """Our own sampling block.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    given = _mapping(values, "sampling")
+    lists = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in given.items()
+    }
+    try:
+        defaults = SamplingDefaults(**{"top_k": None, **lists})
+        row = RowParams(0, 0, defaults.temperature, defaults.top_k, defaults.top_p)
+        row.validate(stage2.vocab_sizes)
+    except TypeError as error:
+        raise ConfigError(f"sampling: {error}") from None
+    except InvalidSamplingError as error:
+        raise ConfigError(f"sampling.{error}") from None
+    return defaults
+
+
 def stage1_document(config: RQVAEConfig) -> dict[str, Any]:
     """An `arch` section that `parse_stage1` turns back into the config."""
     values = {key: _plain(value) for key, value in asdict(config).items()}
-    hparams = {name: values[name] for name in _Bottleneck.model_fields if name in values}
-    ddconfig = {name: values[name] for name in _Autoencoder.model_fields if name in values}
+    values["code_shape"] = values.pop("grid")
+    hparams = {name: values[name] for name in rq_sections.Bottleneck.model_fields if name in values}
+    ddconfig = {
+        name: values[name] for name in rq_sections.Autoencoder.model_fields if name in values
+    }
     return {"type": "rq-vae", "hparams": hparams, "ddconfig": {"double_z": False, **ddconfig}}
 
 
 def stage2_document(config: RQTransformerConfig) -> dict[str, Any]:
     """An `arch` section that `parse_stage2` turns back into the config."""
     values = {key: _plain(value) for key, value in asdict(config).items()}
-    shape = {name: values[name] for name in _Stage2.model_fields if name in values}
+    shape = {name: values[name] for name in rq_sections.Stage2.model_fields if name in values}
     stacks = {name: _stack_document(getattr(config, name)) for name in ("body", "head")}
     sizes = list(config.vocab_sizes)
     return {"type": "rq-transformer", **shape, "vocab_size": sizes, **stacks}
 
 
-def _stack(values: _Stack) -> RQStackConfig:
+def _stack(values: rq_sections.Stack, embed_dim: int) -> RQStackConfig:
     block = values.block
     return RQStackConfig(
+        embed_dim=embed_dim,
         n_layers=values.n_layer,
         n_heads=block.n_head,
         mlp_bias=block.mlp_bias,
@@ -227,7 +195,7 @@ def _stack_document(config: RQStackConfig) -> dict[str, Any]:
 
 
 def _check_stage1(config: RQVAEConfig) -> None:
-    (height, width, channels), (rows, columns, _) = config.latent_shape, config.code_shape
+    (height, width, channels), (rows, columns, _) = config.latent_shape, config.grid
     side = config.resolution >> (len(config.ch_mult) - 1)
     _keep(
         height == width == side and config.resolution % side == 0,
@@ -248,7 +216,7 @@ def _check_stage1(config: RQVAEConfig) -> None:
     )
 
 
-def _check_stage2(config: RQTransformerConfig, values: _Stage2) -> None:
+def _check_stage2(config: RQTransformerConfig, values: rq_sections.Stage2) -> None:
     is_even = len(set(config.vocab_sizes)) == 1
     _keep(
         config.prefix != "text" or values.vocab_size_cond > 1,
@@ -286,14 +254,23 @@ def _mapping(values: Any, where: str) -> dict[str, Any]:
     return values
 
 
-_Number = TypeVar("_Number", int, float)
-
-
 def _per_depth(value: _Number | list[_Number], depth: int, where: str) -> tuple[_Number, ...]:
     if not isinstance(value, list):
         return (value,) * depth
     _keep(len(value) == depth, f"{where}: {len(value)} values for {depth} depths")
     return tuple(value)
+
+
+def _for_each(value: _Number | list[_Number], depth: int, where: str) -> tuple[_Number, ...]:
+    """As `_per_depth`, but a list of one is for all."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return _per_depth(value, depth, where)
+
+
+def _one(values: tuple[_Value, ...]) -> _Value | tuple[_Value, ...]:
+    """One value where all are equal."""
+    return values[0] if len(set(values)) == 1 else values
 
 
 def _plain(value: Any) -> Any:

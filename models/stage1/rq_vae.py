@@ -26,7 +26,7 @@ class ResidualQuantizer(nn.Module):
 
     def __init__(self, config: RQVAEConfig) -> None:
         super().__init__()
-        self.depth = config.depth
+        self.depth = config.grid[2]
         sizes = config.n_embed[:1] if config.shared_codebook else config.n_embed
         self.codebooks = nn.ModuleList(nn.Embedding(size + 1, config.code_dim) for size in sizes)
 
@@ -47,7 +47,7 @@ class ResidualQuantizer(nn.Module):
         residual, codes = vectors.float(), []
         for depth in range(self.depth):
             code = self.distances(residual, depth).argmin(-1)
-            residual = residual - F.embedding(code, self.book(depth))
+            residual = residual - self.vector(code, depth)
             codes.append(code)
         return torch.stack(codes, -1)
 
@@ -73,29 +73,31 @@ class ResidualQuantizer(nn.Module):
             if generator is not None:
                 drawn = torch.multinomial(nearness.flatten(0, -2), 1, generator=generator)
                 code = drawn.view(code.shape)
-            residual = residual - F.embedding(code, self.book(depth))
+            residual = residual - self.vector(code, depth)
             targets.append(nearness)
             codes.append(code)
         return targets, torch.stack(codes, -1)
 
+    def vector(self, code: Tensor, depth: int) -> Tensor:
+        """Codes [...] of one depth → their vectors [..., code_dim]."""
+        return F.embedding(code, self.book(depth))
+
     def vectors(self, codes: Tensor) -> Tensor:
         """Codes → the vector of each, [..., D, code_dim]; fewer depths than D may be given."""
-        if len(self.codebooks) == 1:
-            return F.embedding(codes, self.book(0))
-        parts = [F.embedding(code, self.book(depth)) for depth, code in enumerate(codes.unbind(-1))]
-        return torch.stack(parts, -2)
+        return torch.stack([self.vector(code, i) for i, code in enumerate(codes.unbind(-1))], -2)
 
 
 class RQVAE(nn.Module):
-    """Pixels in [-1, 1] ↔ codes.
+    """A `Codec`.
 
-    Shapes: images [B, 3, H, W]; features [B, embed_dim, H', W'] as in `latent_shape`; vectors
-    [B, T, code_dim]; codes [B, T, D], positions in raster order.
+    Shapes: images in [-1, 1] [B, 3, H, W]; features [B, embed_dim, H', W'] as in `latent_shape`;
+    vectors [B, T, code_dim]; codes [B, T, D], positions in raster order.
     """
 
     def __init__(self, config: RQVAEConfig) -> None:
         super().__init__()
         self.config = config
+        self.code_shape = config.code_shape
         self.encoder = Encoder(config.autoencoder)
         self.decoder = Decoder(config.autoencoder)
         self.quantizer = ResidualQuantizer(config)
@@ -109,19 +111,19 @@ class RQVAE(nn.Module):
 
     def fold(self, features: Tensor) -> Tensor:
         """Features → vectors: each r×s patch in the order row, column, channel."""
-        (rows, columns), (height, width, _) = self.config.fold, self.config.code_shape
+        (rows, columns), (height, width, _) = self.config.fold, self.config.grid
         patches = features.view(len(features), -1, height, rows, width, columns)
         return patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
 
     def unfold(self, vectors: Tensor) -> Tensor:
         """Vectors → features, the inverse of `fold`."""
-        (rows, columns), (height, width, _) = self.config.fold, self.config.code_shape
+        (rows, columns), (height, width, _) = self.config.fold, self.config.grid
         patches = vectors.view(len(vectors), height, width, rows, columns, -1)
         return patches.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images → codes."""
-        codes: Tensor = self.quantizer(self.fold(self.features(images)))
+    def encode(self, pixels: Tensor) -> Tensor:
+        """See Codec."""
+        codes: Tensor = self.quantizer(self.fold(self.features(pixels * 2 - 1)))
         return codes
 
     def decode_features(self, quantised: Tensor) -> Tensor:
@@ -137,10 +139,20 @@ class RQVAE(nn.Module):
         """The raw pixels that the codes of this depth alone make, counted from 0."""
         return self.decode_features(self.unfold(self.quantizer.vectors(codes)[:, :, depth]))
 
+    def reconstruction_loss(self, made: Tensor, images: Tensor) -> Tensor:
+        """Mean square or mean absolute difference of raw pixels and images, as the config says."""
+        loss = F.mse_loss if self.config.loss_type == "mse" else F.l1_loss
+        return loss(made, images)
+
     def pixels(self, codes: Tensor) -> Tensor:
-        """Codes → pixels in [0, 1] [B, 3, H, W], float32."""
+        """See Codec: the vectors of the given depths are added up, coarse to fine."""
         return (self.decode(codes).float() * 0.5 + 0.5).clamp(0, 1)
 
-    def partial(self, codes: Tensor, depth: int) -> Tensor:
-        """Codes → pixels in [0, 1] of their first `depth` depths only: coarse to fine."""
-        return self.pixels(codes[..., :depth])
+    def prepare(self) -> None:
+        """See Codec. The encoder stays as it is: it isn't served."""
+        self.decoder.to(memory_format=torch.channels_last)
+
+
+def commitment_loss(vectors: Tensor, sums: Tensor) -> Tensor:
+    """Mean square distance of vectors [B, T, C] to each of their partial sums [B, T, D, C]."""
+    return F.mse_loss(vectors[:, :, None].expand_as(sums), sums.detach())

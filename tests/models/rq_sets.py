@@ -38,7 +38,12 @@ def _document(folder: Path) -> Any:
 def stage1_of(name: str) -> RQVAE:
     config = configs(name)[0]
     model = on_meta(lambda: RQVAE(config))
-    fill(model, RQWeights(GOLDEN / name / "stage1" / "model.pt", stage1_unread(config)), "cpu", torch.float32)
+    fill(
+        model,
+        RQWeights(GOLDEN / name / "stage1" / "model.pt", stage1_unread(config)),
+        "cpu",
+        torch.float32,
+    )
     return model
 
 
@@ -54,8 +59,13 @@ def quantizer_of(name: str) -> ResidualQuantizer:
 def stage2_of(name: str) -> RQTransformer:
     config = configs(name)[1]
     model = on_meta(lambda: RQTransformer(config))
-    fill(model, RQWeights(GOLDEN / name / "stage2" / "model.pt", stage2_unread()), "cpu", torch.float32)
-    model.share(quantizer_of(name).vectors)
+    fill(
+        model,
+        RQWeights(GOLDEN / name / "stage2" / "model.pt", stage2_unread()),
+        "cpu",
+        torch.float32,
+    )
+    model.share(quantizer_of(name).vector)
     return model
 
 

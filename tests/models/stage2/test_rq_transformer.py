@@ -75,7 +75,7 @@ def test_a_depth_with_fewer_codes_never_draws_beyond_them() -> None:
 
 def test_the_codebook_is_shared_and_not_copied() -> None:
     quantizer, stage2 = quantizer_of("rq_text"), stage2_of("rq_text")
-    stage2.share(quantizer.vectors)
+    stage2.share(quantizer.vector)
     wanted = recorded("rq_text")
     before = stage2(wanted["tf_cond"], wanted["tf_codes"])[0]
     quantizer.book(0).mul_(2)
@@ -122,13 +122,13 @@ def _random(name: str) -> tuple[RQTransformer, ResidualQuantizer]:
     stage2 = RQTransformer(config).eval()
     for parameter in stage2.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    stage2.share(quantizer.vectors)
+    stage2.share(quantizer.vector)
     return stage2, quantizer
 
 
 def _inputs(config: RQTransformerConfig) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
-    prefix = torch.randint(config.vocab_size_cond, (1, config.prefix_len), generator=generator)
+    prefix = torch.randint(config.vocab_size_cond, (1, config.prompt_len), generator=generator)
     shape = (1, config.num_steps, config.depth)
     return prefix, torch.randint(min(config.vocab_sizes), shape, generator=generator)
 
