@@ -10,6 +10,7 @@ from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 PrefixKind = Literal["text", "class", "none"]
+Prompt = str | int | None  # text, a class, or nothing: as the model's `prompt_kind` says
 
 
 class CodecConfig(Protocol):
@@ -205,8 +206,8 @@ class Preset:
     name: str
     description: str
     licence: str
-    stage1: VQGANConfig
-    stage2: TransformerConfig
+    stage1: CodecConfig
+    stage2: PriorConfig
     clip: ClipConfig | None = None
     sampling: SamplingDefaults = SamplingDefaults()
     weights: str | None = None

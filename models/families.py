@@ -11,7 +11,7 @@ joined in `pipeline`. An upsampler's place is there too, between the loop's code
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,9 @@ from torch import nn
 
 from models.configs import CodecConfig, PriorConfig, TransformerConfig, VQGANConfig
 from models.errors import Shape
+from models.stage1.codec import Codec
 from models.stage1.vqgan import VQGAN
+from models.stage2.prior import Prior
 from models.stage2.transformer import Transformer
 
 _QKV = ("query", "key", "value")
@@ -89,11 +91,43 @@ CODECS: dict[str, CodecFamily] = {"vqgan": CodecFamily(VQGANConfig, VQGAN)}
 PRIORS: dict[str, PriorFamily] = {"transformer1d": _MINDALLE, "igpt": _MINDALLE}
 
 
-def codec_family(config: CodecConfig) -> CodecFamily:
-    """The family whose shapes are of this kind."""
-    return next(family for family in CODECS.values() if isinstance(config, family.config))
-
-
 def prior_family(config: PriorConfig) -> PriorFamily:
     """The family whose shapes are of this kind."""
     return next(family for family in PRIORS.values() if isinstance(config, family.config))
+
+
+def build_codec(config: CodecConfig) -> nn.Module:
+    """A codec of this shape with fresh weights; see `as_codec`."""
+    family = next(family for family in CODECS.values() if isinstance(config, family.config))
+    return family.build(config)
+
+
+def build_prior(config: PriorConfig, codec: nn.Module) -> nn.Module:
+    """A prior of this shape with fresh weights, over the codes of `codec`; see `as_prior`."""
+    return prior_family(config).build(config, codec)
+
+
+def as_codec(module: nn.Module) -> Codec:
+    """A module that a family built, as what it is."""
+    if not isinstance(module, Codec):
+        raise TypeError(f"{type(module).__name__} is no codec")
+    return module
+
+
+def as_prior(module: nn.Module) -> Prior:
+    """A module that a family built, as what it is."""
+    if not isinstance(module, Prior):
+        raise TypeError(f"{type(module).__name__} is no prior")
+    return module
+
+
+def upstream_shapes(
+    config: CodecConfig | PriorConfig, needed: Mapping[str, Shape]
+) -> dict[str, Shape]:
+    """Our names and shapes of a stage's tensors → those of the official file."""
+    families: list[CodecFamily | PriorFamily] = [*CODECS.values(), *PRIORS.values()]
+    family = next(family for family in families if isinstance(config, family.config))
+    out: dict[str, Shape] = {}
+    for name, shape in needed.items():
+        out |= family.upstream(name, shape, config)
+    return out

@@ -2,7 +2,7 @@
 
 `load` finds the weights, puts them on the device in the form that is fast there, and gives a
 `Pipeline`. The service steps its batch continuously; `generate` runs one prompt to the end. Knows
-no jobs, no HTTP and no image files.
+no jobs, no HTTP, no image files and no model by name: `families` builds what the preset asks for.
 """
 
 from __future__ import annotations
@@ -18,24 +18,28 @@ import torch.nn.functional as F
 from tokenizers.implementations.char_level_bpe import CharBPETokenizer
 from torch import Tensor, nn
 
-from models.configs import Preset
-from models.drawing.cuda_graphs import GraphedStage2
-from models.drawing.generate import Batch, Shapes, Stage2, run_to_end
+from models.configs import Preset, Prompt
+from models.drawing.cuda_graphs import Graphs
+from models.drawing.generate import Batch, Shapes, run_now, run_to_end
 from models.drawing.sampling import RowParams
 from models.drawing.shapes import exact_shapes, keeps_bits
 from models.errors import MissingFileError
+from models.families import as_codec, as_prior, build_codec, build_prior, prior_family
 from models.files import checkpoint as checkpoints
+from models.files.checkpoint import open_checkpoint
 from models.files.weights import on_meta
+from models.pictures import to_bytes
 from models.presets import get_preset
 from models.rerank import clip_files
-from models.rerank.clip import ClipScorer, rank
-from models.stage1.vqgan import VQGAN
+from models.rerank.clip import CHUNK, rank
+from models.stage1.codec import Codec
 from models.stage2 import packing
+from models.stage2.prior import Prefix, Prior
 from models.stage2.quantize import QuantizationReport, quantize
-from models.stage2.transformer import Prefix, Transformer
 from models.tokenizer import PAD, UNK, Tokenizer
 
-Prompt = str | int | None  # text, a class, or nothing: as the preset's prefix asks
+# Parts below that the service needs as well, beside what is defined here: it imports none of them.
+__all__ = ["CHUNK", "Prefix", "Prompt", "open_checkpoint", "to_bytes"]
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 _RANDOM_SEED = 20211115
@@ -65,6 +69,14 @@ class LoadOptions:
         """Pictures per stage-1 call: on a CPU one picture keeps all cores busy."""
         return self.pixel_chunk or (1 if self.device.type == "cpu" else 8)
 
+    @property
+    def caveat(self) -> str:
+        """What whoever chose this should know; mostly nothing."""
+        if packing.is_native(self.device, self.dtype):
+            return ""
+        name = str(self.dtype).removeprefix("torch.")
+        return f"this CPU has no instructions for {name}: about four times slower than float32"
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedPrompt:
@@ -83,6 +95,16 @@ class Picture:
     score: float | None
 
 
+class Ranker(Protocol):
+    """Says how well pictures fit their prompt."""
+
+    def features(self, prompt: Prompt) -> Tensor | None:
+        """What pictures are compared with; None for prompts that it can't judge by."""
+
+    def scores(self, features: Tensor, pixels: Tensor) -> Tensor:
+        """One number [n] per picture [n, 3, H, W], higher is better."""
+
+
 class Makers(Protocol):
     """Makes and scores pictures. A `Pipeline` is one; the worker's makers divide the work."""
 
@@ -99,10 +121,10 @@ class Pipeline:
 
     preset: Preset
     options: LoadOptions
-    stage1: VQGAN
-    stage2: Transformer
+    stage1: Codec
+    stage2: Prior
     tokenizer: Tokenizer | None
-    scorer: ClipScorer | None
+    ranker: Ranker | None
     quantization: QuantizationReport | None = None
     _shapes: dict[int, Shapes] = field(default_factory=dict)
 
@@ -112,7 +134,7 @@ class Pipeline:
         Raises:
             InvalidPromptError: not what this model is conditioned on.
         """
-        kind, classes = self.preset.stage2.prefix, self.preset.stage2.n_classes
+        kind, classes = self.preset.prompt_kind, self.preset.num_classes or 0
         if kind == "text" and isinstance(prompt, str) and self.tokenizer:
             ids, is_truncated = self.tokenizer.encode(prompt)
             return EncodedPrompt(self._on_device([ids]), is_truncated)
@@ -130,12 +152,12 @@ class Pipeline:
 
     def batch(self, capacity: int) -> Batch:
         """An empty batch; the shapes it may step at are found once per capacity."""
-        stage2: Stage2 = self.stage2
         if capacity not in self._shapes:
-            self._shapes[capacity] = exact_shapes(stage2, capacity)
-        if self.options.graphs and self.options.device.type == "cuda":
-            stage2 = GraphedStage2(self.stage2)
-        return Batch(stage2, capacity, self._shapes[capacity])
+            self._shapes[capacity] = exact_shapes(self.stage2, capacity)
+        device = self.options.device
+        is_captured = self.options.graphs and device.type == "cuda"
+        run = Graphs(device).run if is_captured else run_now
+        return Batch(self.stage2, capacity, self._shapes[capacity], run)
 
     def keeps_bits(self, shapes: Shapes, num_threads: int) -> bool:
         """Whether a CPU may step on `num_threads` at times, at these shapes."""
@@ -143,24 +165,22 @@ class Pipeline:
 
     @torch.inference_mode()
     def pixels(self, codes: Tensor) -> Tensor:
-        """Codes [n, T, 1] → pixels in 0..1 [n, 3, H, W] float32, on the device."""
-        side = self.preset.stage1.grid_size
-        grids = codes[..., 0].view(-1, side, side)
+        """Codes [n, T, D] → pixels in 0..1 [n, 3, H, W] float32, on the device."""
         chunk = self.options.chunk
-        parts = [self._chunk(grids[i : i + chunk]) for i in range(0, len(grids), chunk)]
-        size = self.preset.stage1.resolution
-        return torch.cat(parts) if parts else torch.zeros(0, 3, size, size)
+        parts = [self._chunk(codes[i : i + chunk]) for i in range(0, len(codes), chunk)]
+        width, height = self.preset.size
+        return torch.cat(parts) if parts else torch.zeros(0, 3, height, width)
 
-    def _chunk(self, grids: Tensor) -> Tensor:
-        missing = self.options.chunk - len(grids)
-        padded = F.pad(grids, (0, 0, 0, 0, 0, missing))
-        return self.stage1.pixels(padded)[: len(grids)]
+    def _chunk(self, codes: Tensor) -> Tensor:
+        missing = self.options.chunk - len(codes)
+        padded = F.pad(codes, (0, 0, 0, 0, 0, missing))
+        return self.stage1.pixels(padded)[: len(codes)]
 
     def preview(self, codes: Tensor, counts: list[int]) -> Tensor:
-        """Pictures of unfinished rows: what is not drawn yet repeats the code drawn last.
+        """Pictures of unfinished rows: what is not drawn yet repeats the codes drawn last.
 
         Args:
-            codes: [n, T, 1], from `Batch.peek`.
+            codes: [n, T, D], from `Batch.peek`.
             counts: steps drawn per row, at least 1.
 
         Returns:
@@ -172,16 +192,14 @@ class Pipeline:
         return self.pixels(filled)
 
     def text_features(self, prompt: Prompt) -> Tensor | None:
-        """CLIP's vector of a text prompt, None where nothing can be scored."""
-        if self.scorer is None or not isinstance(prompt, str):
-            return None
-        return self.scorer.text_features(prompt)
+        """What the ranker compares pictures with, None where nothing can be scored."""
+        return self.ranker.features(prompt) if self.ranker else None
 
     def scores(self, text: Tensor | None, pixels: Tensor) -> list[float | None]:
-        """Cosine of each picture with the text; all None where nothing can be scored."""
-        if self.scorer is None or text is None:
+        """How well each picture fits; all None where nothing can be scored."""
+        if self.ranker is None or text is None:
             return [None] * len(pixels)
-        scores: list[float | None] = self.scorer.scores(text, pixels).tolist()
+        scores: list[float | None] = self.ranker.scores(text, pixels).tolist()
         return scores
 
     def generate(
@@ -196,7 +214,7 @@ class Pipeline:
         """Make one prompt's candidates and rank them, best first.
 
         Args:
-            prompt: what the preset's prefix asks for.
+            prompt: of the preset's kind.
             params: one per candidate.
             batch: an empty batch to run on; by default one as large as the candidates need.
             on_step: called after each step with the number of codes drawn in it.
@@ -247,49 +265,37 @@ def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None 
                 f"preset {name} ships no weights: give its checkpoint folder (--checkpoint)"
             )
         folder = WEIGHTS_FOLDER / preset.weights
-    return _finish(_from_folder(folder, options))
-
-
-def _from_folder(folder: Path, options: LoadOptions) -> Pipeline:
-    opened = checkpoints.open_checkpoint(folder)
-    clip = opened.preset.clip
-    return Pipeline(
-        preset=opened.preset,
-        options=options,
-        # Stage 1 and CLIP are small beside stage 2, and pictures show their rounding: float32.
-        stage1=checkpoints.load_stage1(opened, options.device, torch.float32),
-        stage2=checkpoints.load_stage2(opened, options.device, options.dtype),
-        tokenizer=checkpoints.load_tokenizer(opened),
-        scorer=clip_files.load(clip, folder, options.device) if clip else None,
-    )
+    opened = open_checkpoint(folder)
+    # Stage 1 and CLIP are small beside stage 2, and pictures show their rounding: float32.
+    stage1 = checkpoints.load_stage1(opened, options.device, torch.float32)
+    stage2 = checkpoints.load_stage2(opened, options.device, options.dtype, codec=stage1)
+    pipeline = _joined(opened.preset, options, stage1, stage2)
+    pipeline.tokenizer = checkpoints.load_tokenizer(opened)
+    if clip := opened.preset.clip:
+        pipeline.ranker = clip_files.load(clip, folder, options.device)
+    return pipeline
 
 
 def num_weights(preset: Preset) -> int:
     """How many numbers stage 2 has; nothing is loaded."""
-    stage2 = on_meta(lambda: Transformer(preset.stage2))
+    stage2 = on_meta(lambda: build_prior(preset.stage2, build_codec(preset.stage1)))
     return sum(parameter.numel() for parameter in stage2.parameters())
 
 
 def load_random(preset: Preset, options: LoadOptions) -> Pipeline:
     """A model of these shapes with seeded random weights, to measure or to test."""
-    return _finish(_random(preset, options))
-
-
-def _random(preset: Preset, options: LoadOptions) -> Pipeline:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_RANDOM_SEED)
-        stage1, stage2 = VQGAN(preset.stage1), Transformer(preset.stage2)
+        stage1 = build_codec(preset.stage1).to(options.device)
+        stage2 = build_prior(preset.stage2, stage1)
         for parameter in stage2.parameters():
             # Wide enough that logits differ, as a trained model's do.
             nn.init.normal_(parameter, std=0.3)
-    return Pipeline(
-        preset=preset,
-        options=options,
-        stage1=stage1.to(options.device),
-        stage2=stage2.to(options.device, options.dtype),
-        tokenizer=_letters(preset) if preset.stage2.prefix == "text" else None,
-        scorer=None,
-    )
+    stage2 = stage2.to(options.device, options.dtype)
+    pipeline = _joined(preset, options, stage1, stage2)
+    if preset.prompt_kind == "text":
+        pipeline.tokenizer = _letters(preset)
+    return pipeline
 
 
 def _letters(preset: Preset) -> Tokenizer:
@@ -299,17 +305,25 @@ def _letters(preset: Preset) -> Tokenizer:
     vocab = {token: index for index, token in enumerate(tokens)}
     bpe = CharBPETokenizer(vocab=vocab, merges=[], unk_token=UNK, lowercase=True)
     bpe.add_special_tokens([PAD])
-    return Tokenizer(bpe, preset.stage2.ctx_len_txt)
+    return Tokenizer(bpe, preset.prompt_len)
 
 
-def _finish(pipeline: Pipeline) -> Pipeline:
-    options = pipeline.options
-    pipeline.stage1.eval().requires_grad_(False)
-    pipeline.stage2.eval().requires_grad_(False)
-    if options.quantization == "int8":
-        pipeline.quantization = quantize(pipeline.stage2)
+def _joined(preset: Preset, options: LoadOptions, stage1: nn.Module, stage2: nn.Module) -> Pipeline:
+    """The modules in the form that serves best. Without tokenizer and ranker."""
+    stage1.eval().requires_grad_(False)
+    stage2.eval().requires_grad_(False)
+    quantization = quantize(stage2) if options.quantization == "int8" else None
     if options.packed and packing.can_pack(options.device, options.dtype):
-        packing.pack_linears(pipeline.stage2, keep=("head_txt",))  # only training reads that
-    # After packing, which holds two copies of a weight for a moment. The encoder isn't served.
-    pipeline.stage1.decoder.to(memory_format=torch.channels_last)
-    return pipeline
+        packing.pack_linears(stage2, keep=prior_family(preset.stage2).training_only)
+    # After packing, which holds two copies of a weight for a moment.
+    codec = as_codec(stage1)
+    codec.prepare()
+    return Pipeline(
+        preset=preset,
+        options=options,
+        stage1=codec,
+        stage2=as_prior(stage2),
+        tokenizer=None,
+        ranker=None,
+        quantization=quantization,
+    )

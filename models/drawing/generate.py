@@ -2,41 +2,23 @@
 
 admit → step → take, or evict. Rows join and leave between any two steps, each at its own position
 and with its own parameters. Service, command line, tests, benchmark and training samples all run
-it. Knows no prompt text, no pixels and no clock.
+it. Knows no prompt text, no pixels, no clock and nothing of what a prior remembers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from models.drawing.sampling import Filters, RowParams, draw
 from models.drawing.streams import uniforms
-from models.stage2.kv_cache import KVCache
-from models.stage2.transformer import Prefix, Step
+from models.stage2.prior import Prefix, Prior
 
-
-class Stage2(Protocol):
-    """What the loop needs of a stage-2 model. minDALL-E draws 1 code per step, RQ `depth` codes."""
-
-    depth: int
-    num_steps: int
-
-    @property
-    def vocab_size(self) -> int: ...
-
-    @property
-    def device(self) -> torch.device: ...
-
-    def new_cache(self, num_rows: int) -> KVCache: ...
-
-    def decode(self, codes: Tensor, places: Tensor, cache: KVCache, step: Step) -> Tensor: ...
-
-    def sample(self, hidden: Tensor, draw: Callable[[Tensor, int], Tensor]) -> Tensor: ...
+# Does a step's work on the device, or replays what it recorded under the same key.
+Runner = Callable[[Hashable, Callable[[], None]], None]
 
 
 class BatchFullError(RuntimeError):
@@ -49,7 +31,7 @@ class UnsoundRowError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """The row counts and cache spans that a step may run at, ascending; the last ones always fit.
+    """The row counts and reaches that a step may run at, ascending; the last ones always fit.
 
     Any step is rounded up to one of these, so that kernels see few shapes. Which of them give the
     same bits as the largest is found by `shapes`. The largest row count may be more than a batch's
@@ -57,45 +39,50 @@ class Shapes:
     """
 
     rows: tuple[int, ...]
-    spans: tuple[int, ...]
+    reaches: tuple[int, ...]
 
-    def fit(self, num_rows: int, span: int) -> tuple[int, int]:
-        """The smallest allowed shape that holds so many rows and positions."""
+    def fit(self, num_rows: int, reach: int) -> tuple[int, int]:
+        """The smallest allowed shape that holds so many rows and looks at so many steps."""
         return (
             next(size for size in self.rows if size >= num_rows),
-            next(size for size in self.spans if size >= span),
+            next(size for size in self.reaches if size >= reach),
         )
 
 
-class Batch:
-    """Up to `capacity` rows in flight on one device. Not thread-safe: one thread steps it."""
+def run_now(_key: Hashable, work: Callable[[], None]) -> None:
+    """The plain `Runner`."""
+    work()
 
-    def __init__(self, stage2: Stage2, capacity: int, shapes: Shapes | None = None) -> None:
-        self.stage2 = stage2
+
+class Batch:
+    """Up to `capacity` rows in flight on one device. Not thread-safe: one thread steps it.
+
+    All tensors that steps read and write stay where they are, so that `run` may replay a recorded
+    step: its key says all that the host has decided about it.
+    """
+
+    def __init__(
+        self, prior: Prior, capacity: int, shapes: Shapes | None = None, run: Runner = run_now
+    ) -> None:
+        self.prior = prior
         self.capacity = capacity
-        num_rows = shapes.rows[-1] if shapes else capacity
-        self._cache = stage2.new_cache(num_rows)
-        positions = self._cache.data.shape[-2]
-        self.shapes = shapes or Shapes((capacity,), (positions,))
-        self._prefix_len = positions - stage2.num_steps + 1
-        self._drawn = [0] * capacity  # codes drawn per row, 0 = free
+        self.shapes = shapes or Shapes((capacity,), prior.reaches[-1:])
+        self._run = run
+        num_rows, device = self.shapes.rows[-1], prior.device
+        self._state = prior.new_state(num_rows)
+        self._drawn = [0] * capacity  # steps drawn per row, 0 = free
         self._params: list[RowParams | None] = [None] * capacity
         self._reported: set[int] = set()
 
-        device = stage2.device
-        # One column more than there are steps: rows that wait to be taken write there, unread.
+        # One step more than there are: rows that wait to be taken write there, unread.
         self._codes = torch.zeros(
-            (num_rows, stage2.num_steps + 1, stage2.depth), dtype=torch.int64, device=device
+            (num_rows, prior.num_steps + 1, prior.depth), dtype=torch.int64, device=device
         )
         self._uniforms = torch.zeros(self._codes.shape, dtype=torch.float64, device=device)
         self._place = torch.zeros(num_rows, dtype=torch.int64, device=device)  # = drawn, on device
         self._is_sound = torch.ones(num_rows, dtype=torch.bool, device=device)
         self._rows = torch.arange(num_rows, device=device)
-        self._filters = self._all_filters()
-        visible = torch.ones((positions, positions), dtype=torch.bool, device=device).tril()
-        self._masks = torch.zeros_like(visible, dtype=self._cache.data.dtype).masked_fill(
-            ~visible, -torch.inf
-        )
+        self._filters = self._filters_of([RowParams(seed=0)] * num_rows)
 
     @property
     def num_free(self) -> int:
@@ -127,7 +114,7 @@ class Batch:
             InvalidSamplingError: likewise.
         """
         for row_params in params:
-            row_params.validate((self.stage2.vocab_size,))
+            row_params.validate(self.prior.vocab_sizes)
         rows = [row for row, drawn in enumerate(self._drawn) if drawn == 0][: len(params)]
         if len(rows) < len(params):
             raise BatchFullError(f"{len(params)} rows asked for, {len(rows)} free")
@@ -136,33 +123,33 @@ class Batch:
         return rows
 
     def _place_rows(self, rows: list[int], prefix: Prefix, params: Sequence[RowParams]) -> None:
-        device = self.stage2.device
+        device, depth = self.prior.device, self.prior.depth
         where = torch.tensor(rows).to(device)
-        self._cache.copy_prefix(prefix.keys_values, where)
+        self._state.put(prefix, where)
         streams = uniforms(
             torch.tensor([p.seed for p in params]).to(device),
             torch.tensor([p.candidate for p in params]).to(device),
-            self.stage2.num_steps * self.stage2.depth,
+            self.prior.num_steps * depth,
         )
-        self._uniforms[where, :-1] = streams.view(len(rows), -1, self.stage2.depth)
-        filters = Filters.of(params, self.stage2.vocab_size, device)
-        hidden = prefix.hidden.expand(len(rows), -1)
+        self._uniforms[where, :-1] = streams.view(len(rows), -1, depth)
+        hidden = prefix.hidden.expand(len(rows), *prefix.hidden.shape[1:])
         first = self._uniforms[where, 0]
-        self._codes[where, 0], self._is_sound[where] = self._sample(hidden, filters, first)
+        drawn = self._sample(hidden, self._filters_of(params), first)
+        self._codes[where, 0], self._is_sound[where] = drawn
         self._place[where] = 1
         for row, row_params in zip(rows, params, strict=True):
             self._drawn[row], self._params[row] = 1, row_params
-        self._filters = self._all_filters()
+        self._renew_filters()
 
     @torch.inference_mode()
     def step(self) -> list[int]:
-        """Draw the next code of every row in flight.
+        """Draw the next codes of every row in flight.
 
         Returns:
             Rows that have all their codes and were not reported before; they keep their place
             until `take` or `evict`.
         """
-        moving = [row for row, drawn in enumerate(self._drawn) if 0 < drawn < self.stage2.num_steps]
+        moving = [row for row, drawn in enumerate(self._drawn) if 0 < drawn < self.prior.num_steps]
         if moving:
             self._step(moving)
             for row in moving:
@@ -170,34 +157,40 @@ class Batch:
         finished = [
             row
             for row, drawn in enumerate(self._drawn)
-            if drawn == self.stage2.num_steps and row not in self._reported
+            if drawn == self.prior.num_steps and row not in self._reported
         ]
         self._reported.update(finished)
         return finished
 
     def _step(self, moving: list[int]) -> None:
-        needed = self._prefix_len + max(self._drawn[row] for row in moving)
-        size, span = self.shapes.fit(moving[-1] + 1, needed)
+        size, reach = self.shapes.fit(moving[-1] + 1, max(self._drawn[row] for row in moving))
+        filters = [depth.first(size) for depth in self._filters]
+        key = size, reach, *(depth.work for depth in filters)
+        self._run(key, lambda: self._draw_next(size, reach, filters))
+        place = self._place[:size]
+        place += (place > 0) & (place < self.prior.num_steps)
+
+    def _draw_next(self, size: int, reach: int, filters: Sequence[Filters]) -> None:
+        """The next codes of rows 0 .. size-1; doing it twice changes nothing."""
         rows, place = self._rows[:size], self._place[:size]
         # Free and finished rows compute along, at a place that exists, and are not read.
-        fed = (place - 1).clamp(0, max(self.stage2.num_steps - 2, 0))
-        positions = self._prefix_len + fed
-        step = Step(positions, self._masks[positions, None, None, :span], span)
-        hidden = self.stage2.decode(self._codes[rows, fed], fed, self._cache, step)
+        fed = (place - 1).clamp(0, max(self.prior.num_steps - 2, 0))
+        hidden = self.prior.decode(self._codes[rows, fed], fed, self._state, reach)
         uniform = self._uniforms[rows, place]
-        self._codes[rows, place], is_sound = self._sample(hidden, self._filters_at(size), uniform)
+        self._codes[rows, place], is_sound = self._sample(hidden, filters, uniform)
         self._is_sound[:size] &= is_sound
-        place += (place > 0) & (place < self.stage2.num_steps)
 
-    def _sample(self, hidden: Tensor, filters: Filters, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    def _sample(
+        self, hidden: Tensor, filters: Sequence[Filters], uniform: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The next codes [b, D], and whether each row's states and logits were finite [b]."""
-        is_sound = hidden.isfinite().all(-1)
+        is_sound = hidden.flatten(1).isfinite().all(-1)
 
         def draw_at(logits: Tensor, depth: int) -> Tensor:
             is_sound.logical_and_(logits.amax(-1).isfinite())  # the largest is NaN if any is
-            return draw(logits, filters, uniform[:, depth])
+            return draw(logits, filters[depth], uniform[:, depth])
 
-        return self.stage2.sample(hidden, draw_at), is_sound
+        return self.prior.sample(hidden, self._state, draw_at), is_sound
 
     @torch.inference_mode()
     def take(self, rows: Sequence[int]) -> Tensor:
@@ -206,7 +199,7 @@ class Batch:
         Raises:
             ValueError: a row is not finished.
         """
-        unfinished = [row for row in rows if self._drawn[row] != self.stage2.num_steps]
+        unfinished = [row for row in rows if self._drawn[row] != self.prior.num_steps]
         if unfinished:
             raise ValueError(f"rows {unfinished} are not finished")
         codes = self._codes[list(rows), :-1]
@@ -235,22 +228,21 @@ class Batch:
         for row in freed:
             self._drawn[row], self._params[row] = 0, None
             self._reported.discard(row)
-        self._filters = self._all_filters()
+        self._renew_filters()
 
-    def _all_filters(self) -> Filters:
+    def _renew_filters(self) -> None:
         idle = RowParams(seed=0)
         params = [row_params or idle for row_params in self._params]
         params += [idle] * (len(self._rows) - self.capacity)
-        return Filters.of(params, self.stage2.vocab_size, self.stage2.device)
+        renewed = self._filters_of(params)
+        pairs = zip(self._filters, renewed, strict=True)
+        self._filters = [old.overwritten_by(new) for old, new in pairs]
 
-    def _filters_at(self, size: int) -> Filters:
-        full = self._filters
-        return replace(
-            full,
-            temperature=full.temperature[:size],
-            top_k=full.top_k[:size],
-            top_p=full.top_p[:size],
-        )
+    def _filters_of(self, params: Sequence[RowParams]) -> list[Filters]:
+        """One per depth."""
+        prior = self.prior
+        sizes = enumerate(prior.vocab_sizes)
+        return [Filters.of(params, size, prior.device, depth) for depth, size in sizes]
 
 
 def run_to_end(
@@ -265,7 +257,7 @@ def run_to_end(
         batch: empty.
         prefix: the prompt.
         params: one per candidate.
-        on_step: called after each step with the number of steps that rows moved forward in it.
+        on_step: called after each step with the number of codes drawn in it.
 
     Returns:
         [n, T, D] int64 codes in the order of `params`.
@@ -281,7 +273,7 @@ def run_to_end(
         joining, waiting = waiting[: batch.num_free], waiting[batch.num_free :]
         rows = batch.admit(prefix, [row_params for _, row_params in joining])
         where.update(zip(rows, (index for index, _ in joining), strict=True))
-        moved = len(rows) + sum(batch.num_drawn(row) < batch.stage2.num_steps for row in where)
+        moved = len(rows) + sum(batch.num_drawn(row) < batch.prior.num_steps for row in where)
         finished = batch.step()
         if not all(batch.are_sound(finished)):
             batch.evict(where)
@@ -289,5 +281,5 @@ def run_to_end(
         for row in finished:
             done[where.pop(row)] = batch.take([row])
         if on_step:
-            on_step(moved)
+            on_step(moved * batch.prior.depth)
     return torch.cat([done[index] for index in range(len(params))])

@@ -9,14 +9,16 @@ have no order, so a row's code cannot depend on the batch, the vector width or t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from models.drawing.streams import MAX_SEED
 
+_T = TypeVar("_T")
 _ONE = 2**48  # probability 1 as an integer
 _MIN_TEMPERATURE = 1e-30  # below it, float32 logits divided by it run over
 _NO_NUCLEUS = 2.0  # above every cumulative probability: nothing is cut
@@ -34,13 +36,17 @@ class InvalidSamplingError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RowParams:
-    """How one candidate is drawn. `None` switches a filter off."""
+    """How one candidate is drawn. `None` switches a filter off.
+
+    A filter is one value for all depths of a step, or a tuple of one per depth. A `top_k` above a
+    depth's vocabulary is off there.
+    """
 
     seed: int
     candidate: int = 0
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
+    temperature: float | tuple[float, ...] = 1.0
+    top_k: int | tuple[int | None, ...] | None = None
+    top_p: float | tuple[float | None, ...] | None = None
 
     def validate(self, vocab_sizes: Sequence[int]) -> None:
         """Refuse what has no meaning for codes of these vocabularies, one per depth.
@@ -52,20 +58,33 @@ class RowParams:
             raise InvalidSamplingError("seed", f"must be in 0..{MAX_SEED}, not {self.seed}")
         if not 0 <= self.candidate < 2**32:
             raise InvalidSamplingError("candidate", f"must be in 0..2**32-1, not {self.candidate}")
-        if not (math.isfinite(self.temperature) and self.temperature >= _MIN_TEMPERATURE):
-            raise InvalidSamplingError(
-                "temperature", f"must be a number above 0, not {self.temperature}"
-            )
-        if self.top_k is not None and not 1 <= self.top_k <= max(vocab_sizes):
-            most = max(vocab_sizes)
-            raise InvalidSamplingError("top_k", f"must be in 1..{most}, not {self.top_k}")
-        if self.top_p is not None and not 0 <= self.top_p <= 1:
-            raise InvalidSamplingError("top_p", f"must be in 0..1, not {self.top_p}")
+        depth, most = len(vocab_sizes), max(vocab_sizes)
+        _check("temperature", self.temperature, depth, _is_temperature, "a number above 0")
+        _check("top_k", self.top_k, depth, lambda k: k is None or 1 <= k <= most, f"in 1..{most}")
+        _check("top_p", self.top_p, depth, lambda p: p is None or 0 <= p <= 1, "in 0..1")
+
+
+def _is_temperature(value: float) -> bool:
+    return math.isfinite(value) and value >= _MIN_TEMPERATURE
+
+
+def _check(
+    field: str, given: _T | tuple[_T, ...], depth: int, is_legal: Callable[[_T], bool], wanted: str
+) -> None:
+    if isinstance(given, tuple) and len(given) != depth:
+        raise InvalidSamplingError(field, f"must be one value or {depth} of them, not {len(given)}")
+    for value in given if isinstance(given, tuple) else (given,):
+        if not is_legal(value):
+            raise InvalidSamplingError(field, f"must be {wanted}, not {value}")
+
+
+def _at(value: _T | tuple[_T, ...], depth: int) -> _T:
+    return value[depth] if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """The parameters of B rows on the device, and what the host knows of their largest values.
+    """The parameters of B rows at one depth on the device, and what the host knows of them.
 
     The host's knowledge only saves work: it never changes what a row draws.
     """
@@ -73,21 +92,52 @@ class Filters:
     temperature: Tensor  # [B] float32
     top_k: Tensor  # [B] int64, the vocabulary size where off
     top_p: Tensor  # [B] float32, _NO_NUCLEUS where off
-    max_top_k: int | None  # largest top_k that is on, None where all are off
+    max_top_k: int | None  # no top_k that is on is larger; None where all are off
     has_top_p: bool
 
     @classmethod
-    def of(cls, params: Sequence[RowParams], vocab_size: int, device: torch.device) -> Filters:
+    def of(
+        cls, params: Sequence[RowParams], vocab_size: int, device: torch.device, depth: int = 0
+    ) -> Filters:
         """Put the parameters of some rows on the device."""
-        limits = [p.top_k for p in params if p.top_k is not None and p.top_k < vocab_size]
-        nuclei = [_NO_NUCLEUS if p.top_p is None else p.top_p for p in params]
+        limits = [min(_at(p.top_k, depth) or vocab_size, vocab_size) for p in params]
+        nuclei = [_at(p.top_p, depth) for p in params]
+        on = [limit for limit in limits if limit < vocab_size]
         return cls(
-            temperature=torch.tensor([p.temperature for p in params]).to(device),
-            top_k=torch.tensor([p.top_k or vocab_size for p in params]).to(device),
-            top_p=torch.tensor(nuclei).to(device),
-            max_top_k=max(limits, default=None),
-            has_top_p=any(p.top_p is not None for p in params),
+            temperature=torch.tensor([_at(p.temperature, depth) for p in params]).to(device),
+            top_k=torch.tensor(limits).to(device),
+            top_p=torch.tensor([_NO_NUCLEUS if p is None else p for p in nuclei]).to(device),
+            max_top_k=_rounded(max(on), vocab_size) if on else None,
+            has_top_p=any(p is not None for p in nuclei),
         )
+
+    def first(self, count: int) -> Filters:
+        """Those of rows 0 .. count-1, in the same memory."""
+        return replace(
+            self,
+            temperature=self.temperature[:count],
+            top_k=self.top_k[:count],
+            top_p=self.top_p[:count],
+        )
+
+    def overwritten_by(self, other: Filters) -> Filters:
+        """`other`, in this one's memory: a captured step goes on reading there."""
+        return replace(
+            other,
+            temperature=self.temperature.copy_(other.temperature),
+            top_k=self.top_k.copy_(other.top_k),
+            top_p=self.top_p.copy_(other.top_p),
+        )
+
+    @property
+    def work(self) -> tuple[int | None, bool]:
+        """What a draw has to do; equal for equal kernels."""
+        return self.max_top_k, self.has_top_p
+
+
+def _rounded(limit: int, vocab_size: int) -> int:
+    """Up to a power of two, so that few kinds of steps are captured."""
+    return min(1 << (limit - 1).bit_length(), vocab_size)
 
 
 def weights(logits: Tensor, filters: Filters) -> Tensor:
@@ -152,7 +202,7 @@ def _keep_nucleus(fixed: Tensor, top_p: Tensor) -> Tensor:
     above = fixed > smallest
     level = fixed == smallest
     room = num_kept - above.sum(-1, keepdim=True)
-    kept = fixed.where(above | (level & (level.cumsum(-1) <= room)), 0)
+    kept = fixed.masked_fill(~(above | (level & (level.cumsum(-1) <= room))), 0)
     return fixed.where(top_p[:, None] >= _NO_NUCLEUS, kept)
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import nn
 
-from models.configs import PrefixKind, Preset
+from models.configs import Preset
 from models.errors import MissingFileError
+from models.families import build_codec, build_prior
 from models.files import config, shards
 from models.files.official import OfficialWeights
 from models.files.weights import WeightSource, fill, on_meta
-from models.stage1.vqgan import VQGAN
-from models.stage2.transformer import Transformer
 from models.tokenizer import Tokenizer
 
 Layout = Literal["converted", "official", "lightning"]
@@ -39,14 +39,21 @@ class Checkpoint:
 
     def source(self, stage: Stage) -> WeightSource:
         """Where one stage's tensors come from."""
-        prefix: PrefixKind | None = self.preset.stage2.prefix if stage == "stage2" else None
+        stage_config = self.preset.stage1 if stage == "stage1" else self.preset.stage2
         match self.layout:
             case "converted":
                 return shards.ShardedWeights(self.folder, stage)
             case "official":
-                return OfficialWeights(self.folder / STAGE_FILES[stage], "", prefix)
+                return OfficialWeights(self.folder / STAGE_FILES[stage], "", stage_config)
             case "lightning":
-                return OfficialWeights(self.folder / LIGHTNING_FILE, f"{stage}.", prefix)
+                return OfficialWeights(self.folder / LIGHTNING_FILE, f"{stage}.", stage_config)
+
+    def module(self, stage: Stage, codec: nn.Module | None = None) -> nn.Module:
+        """One stage without memory; see `load_stage2` for `codec`."""
+        preset = self.preset
+        if stage == "stage1":
+            return on_meta(lambda: build_codec(preset.stage1))
+        return on_meta(lambda: build_prior(preset.stage2, codec or build_codec(preset.stage1)))
 
 
 def open_checkpoint(folder: Path, *, verify_sha256: bool = False) -> Checkpoint:
@@ -72,13 +79,13 @@ def load_stage1(
     checkpoint: Checkpoint,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-) -> VQGAN:
+) -> nn.Module:
     """Load the codec, frozen and in evaluation mode.
 
     Raises:
         CheckpointError: a file is missing, damaged, unsafe, or does not fit the config.
     """
-    stage1 = on_meta(lambda: VQGAN(checkpoint.preset.stage1))
+    stage1 = checkpoint.module("stage1")
     fill(stage1, checkpoint.source("stage1"), device, dtype)
     return stage1
 
@@ -87,13 +94,21 @@ def load_stage2(
     checkpoint: Checkpoint,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-) -> Transformer:
-    """Load the transformer, frozen and in evaluation mode.
+    *,
+    codec: nn.Module | None = None,
+) -> nn.Module:
+    """Load the prior, frozen and in evaluation mode.
+
+    Args:
+        checkpoint: which.
+        device: where to.
+        dtype: of its weights.
+        codec: its stage 1, for priors that read the codebook; by default one without weights.
 
     Raises:
         CheckpointError: as `load_stage1`.
     """
-    stage2 = on_meta(lambda: Transformer(checkpoint.preset.stage2))
+    stage2 = checkpoint.module("stage2", codec)
     fill(stage2, checkpoint.source("stage2"), device, dtype)
     return stage2
 
@@ -104,11 +119,11 @@ def load_tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
     Raises:
         CheckpointError: its files are missing or damaged, or it makes ids that stage 2 lacks.
     """
-    shape = checkpoint.preset.stage2
-    if shape.prefix != "text":
+    preset = checkpoint.preset
+    if preset.prompt_kind != "text":
         return None
-    tokenizer = Tokenizer.load(checkpoint.folder / TOKENIZER_FOLDER, shape.ctx_len_txt)
-    tokenizer.check_fits(shape.vocab_size_txt)
+    tokenizer = Tokenizer.load(checkpoint.folder / TOKENIZER_FOLDER, preset.prompt_len)
+    tokenizer.check_fits(preset.stage2.prompt_vocab_size)
     return tokenizer
 
 

@@ -89,15 +89,18 @@ def write(folder: Path, preset: Preset) -> None:
 def document(preset: Preset) -> dict[str, Any]:
     """The preset in the layout of the official files, with our own keys beside theirs."""
     names = {"name": preset.name, "description": preset.description, "licence": preset.licence}
+    stage1, stage2 = preset.stage1, preset.stage2
+    if not (isinstance(stage1, VQGANConfig) and isinstance(stage2, TransformerConfig)):
+        raise ConfigError(f"{preset.name}: models of its kind have no config.yaml")
     out: dict[str, Any] = {
         **names,
-        "dataset": {"image_resolution": preset.stage1.resolution},
-        "stage1": _stage1_document(preset.stage1),
-        "stage2": _stage2_document(preset.stage2),
+        "dataset": {"image_resolution": stage1.resolution},
+        "stage1": _stage1_document(stage1),
+        "stage2": _stage2_document(stage2),
         "sampling": asdict(preset.sampling),
     }
-    if preset.stage2.prefix == "text":
-        out["dataset"]["context_length"] = preset.stage2.ctx_len_txt
+    if stage2.prefix == "text":
+        out["dataset"]["context_length"] = stage2.ctx_len_txt
     if preset.clip:
         out["clip"] = asdict(preset.clip)
     return out

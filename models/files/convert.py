@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.configs import Preset
 from models.errors import CheckpointError, MissingFileError
@@ -25,9 +25,7 @@ from models.files.checkpoint import (
     open_checkpoint,
 )
 from models.files.shards import ShardWriter, sha256, verify
-from models.files.weights import on_meta, shapes
-from models.stage1.vqgan import VQGAN
-from models.stage2.transformer import Transformer
+from models.files.weights import shapes
 
 Tensors = Iterable[tuple[str, Tensor]]
 
@@ -122,11 +120,7 @@ def save(
 
 def _tensors(checkpoint: Checkpoint, stage: Stage, dtype: torch.dtype | None) -> Tensors:
     """One stage by our names, checked against the config before anything is written."""
-    preset = checkpoint.preset
-    module: nn.Module = on_meta(
-        lambda: VQGAN(preset.stage1) if stage == "stage1" else Transformer(preset.stage2)
-    )
-    needed = shapes(module)
+    needed = shapes(checkpoint.module(stage))
     source = checkpoint.source(stage)
     source.check(needed)
     return source.tensors(needed, torch.device("cpu"), dtype)
@@ -146,7 +140,7 @@ def _extras(checkpoint: Checkpoint) -> dict[str, Path]:
     """The other files that the model needs, or that its licence wants kept with it."""
     folder, preset = checkpoint.folder, checkpoint.preset
     paths = [path for pattern in _NOTICES for path in sorted(folder.glob(pattern))]
-    if preset.stage2.prefix == "text":
+    if preset.prompt_kind == "text":
         paths += sorted((folder / TOKENIZER_FOLDER).glob("*"))
     if preset.clip:
         paths += [folder / name for name in (preset.clip.weights, preset.clip.config) if name]

@@ -6,17 +6,42 @@ serve no requests, sample no codes and keep no rows apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import cast
+from collections.abc import Callable, Iterable
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from models.stage2.transformer import Attention, Block, Transformer
+from models.configs import TransformerConfig
+from models.stage2.blocks import Attention, Block
 
 
-def recomputed_logits(stage2: Transformer, prefix: Tensor, codes: Tensor) -> Tensor:
+@runtime_checkable
+class BlockStack(Protocol):
+    """What both ask of a prior: one stack of causal blocks over prompt and codes."""
+
+    config: TransformerConfig
+    blocks: nn.ModuleList
+    ln_f: nn.LayerNorm
+
+    @property
+    def head(self) -> Callable[[Tensor], Tensor]: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    def embed_prefix(self, prefix: Tensor) -> Tensor: ...
+
+    def embed_codes(self, codes: Tensor, positions: Tensor) -> Tensor: ...
+
+    def hidden(self, prefix: Tensor, codes: Tensor) -> Tensor: ...
+
+
+def recomputed_logits(stage2: BlockStack, prefix: Tensor, codes: Tensor) -> Tensor:
     """Without a cache: the whole sequence again for each code.
 
     Args:
@@ -27,8 +52,7 @@ def recomputed_logits(stage2: Transformer, prefix: Tensor, codes: Tensor) -> Ten
     Returns:
         [B, V], of the next code.
     """
-    logits: Tensor = stage2.head(stage2.hidden(prefix, codes)[:, -1])
-    return logits
+    return stage2.head(stage2.hidden(prefix, codes)[:, -1])
 
 
 class ConcatenatingCache:
@@ -39,7 +63,7 @@ class ConcatenatingCache:
     Query, key and value are three products, and each candidate's prompt is computed for itself.
     """
 
-    def __init__(self, stage2: Transformer) -> None:
+    def __init__(self, stage2: BlockStack) -> None:
         self.stage2 = stage2
         self.past: list[Tensor] = []
 
@@ -72,8 +96,7 @@ class ConcatenatingCache:
             x = x + block.mlp(block.ln2(x))
             present.append(keys_values)
         self.past.append(torch.stack(present).clone())
-        logits: Tensor = self.stage2.head(self.stage2.ln_f(x)[:, -1])
-        return logits
+        return self.stage2.head(self.stage2.ln_f(x)[:, -1])
 
 
 def _attend(attn: Attention, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:

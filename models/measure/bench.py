@@ -19,6 +19,7 @@ import torch
 
 from models.configs import Preset, TransformerConfig, VQGANConfig
 from models.measure import machine
+from models.measure.baselines import BlockStack
 from models.measure.stopwatch import BaselineTimes, Result, measure
 from models.pipeline import LoadOptions, Pipeline, load, load_random
 from models.presets import PRESETS
@@ -26,6 +27,11 @@ from models.presets import PRESETS
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # For shapes that no official codec fits: its grid fits none, so no pixels are measured.
 _NO_CODEC = VQGANConfig(ch=32, ch_mult=(1,), z_channels=32, num_res_blocks=1, attn_resolutions=())
+_COLUMNS = (
+    f"\n{'setting':<16}{'rows':>5}{'prefill':>9}{'step':>9}{'codes/s':>9}{'images/s':>10}"
+    f"{'pixels':>9}{'rerank':>9}{'all/s':>8}{'MB/step':>9}{'memory':>8}{'maths':>7}"
+    f"{'vs concat':>11}{'vs again':>10}"
+)
 _SHAPE = ("layers", "width", "heads", "text", "image", "vocab")
 
 
@@ -69,6 +75,10 @@ def run(args: argparse.Namespace) -> int:
     ceilings = machine.measure(args.device, [_DTYPES[name] for name in args.dtype])
     facts = machine.describe(args.device)
     print(_heading(subject, facts, ceilings))
+    for name in args.dtype:
+        if caveat := LoadOptions(args.device, _DTYPES[name]).caveat:
+            print(f"{name}: {caveat}")
+    print(_COLUMNS)
     results = []
     for result in _results(args, subject, ceilings):
         print(_line(result), flush=True)
@@ -112,7 +122,9 @@ def _results(
     plain_options = LoadOptions(args.device, packed=False, graphs=False)
     plain = subject.load(plain_options).stage2 if args.baselines else None
     for batch in args.batch:
-        times = BaselineTimes(plain, batch) if plain else None
+        times = None
+        if isinstance(plain, BlockStack):
+            times = BaselineTimes(plain, subject.preset, batch)
         for dtype in args.dtype:
             for quantization in args.quantization:
                 options = LoadOptions(
@@ -127,19 +139,14 @@ def _results(
 
 
 def _heading(subject: Subject, facts: dict[str, object], ceilings: machine.Ceilings) -> str:
-    stage2 = subject.preset.stage2
+    preset = subject.preset
     flops = ", ".join(f"{rate / 1e9:.0f} GFLOP/s {name}" for name, rate in ceilings.flops.items())
     return "\n".join(
         [
-            f"{subject.preset.name}: {stage2.n_layers} layers of {stage2.embed_dim},"
-            f" {stage2.n_heads} heads, {stage2.prompt_len} + {stage2.ctx_len_img} positions,"
-            f" {stage2.vocab_size_img} codes",
+            f"{preset.name}: {preset.stage2.summary}, {preset.prompt_len} + {preset.num_steps}"
+            f" positions, {'+'.join(map(str, preset.vocab_sizes))} codes",
             ", ".join(f"{name} {value}" for name, value in facts.items()),
             f"ceilings: {ceilings.bytes_s / 1e9:.1f} GB/s, {flops}",
-            "",
-            f"{'setting':<16}{'rows':>5}{'prefill':>9}{'step':>9}{'codes/s':>9}{'images/s':>10}"
-            f"{'pixels':>9}{'rerank':>9}{'all/s':>8}{'MB/step':>9}{'memory':>8}{'maths':>7}"
-            f"{'vs concat':>11}{'vs again':>10}",
         ]
     )
 

@@ -22,10 +22,10 @@ from torch import Tensor
 from models.configs import SamplingDefaults
 from models.pipeline import Pipeline, load
 from models.rerank.clip import ClipScorer
-from models.train.data.captions import Variant
-from models.train.data.emoji import DataSet, open_data
+from models.train.data import sources
+from models.train.data.data_set import DataSet, Variant
+from models.train.recipes.vqgan import evaluate
 from models.train.sheet import candidates
-from models.train.stage1 import evaluate
 
 BEST_OF = (1, 4, 16, 64)
 
@@ -93,9 +93,9 @@ def figures_of_data(pipeline: Pipeline, data: DataSet) -> dict[str, float]:
         "codes in use": values["val_codes"],
         "perplexity of codes": values["val_perplexity"],
     }
-    if pipeline.scorer:
+    if scorer := _clip(pipeline):
         truth = torch.tensor([data.name_of(image) for image in data.held_out])
-        top = retrieval(pipeline.scorer, images * 0.5 + 0.5, data.names(), truth)
+        top = retrieval(scorer, images * 0.5 + 0.5, data.names(), truth)
         names = len(data.names())
         out[f"ranker, true name first of {names}"] = float(top[0])
         out[f"ranker, true name in first five of {names}"] = float(top[1])
@@ -108,11 +108,11 @@ def figures_of_pictures(
     """What best-of-n gains, the distance to `real` pixels [n, 3, H, W], and the speed."""
     counts = [n for n in BEST_OF if n <= len(made[0].pixels)]
     out = {f"best of {n}, ranker": best_of(made, [m.scores for m in made], n) for n in counts}
-    scorer = judge.scorer if judge else None
+    scorer = _clip(judge) if judge else None
     if scorer:
         judged = [scorer.scores(scorer.text_features(m.prompt), m.pixels) for m in made]
         out |= {f"best of {n}, judge": best_of(made, judged, n) for n in counts}
-    scorer = scorer or pipeline.scorer
+    scorer = scorer or _clip(pipeline)
     if scorer:
         pixels = torch.cat([m.pixels[:4] for m in made])
         distance = frechet_distance(scorer.image_features(pixels), scorer.image_features(real))
@@ -121,6 +121,10 @@ def figures_of_pictures(
     out[f"seconds for {len(made[0].pixels)} candidates, p50"] = statistics.median(seconds)
     out["images/s"] = sum(len(m.pixels) for m in made) / sum(seconds)
     return out
+
+
+def _clip(pipeline: Pipeline) -> ClipScorer | None:
+    return pipeline.ranker if isinstance(pipeline.ranker, ClipScorer) else None
 
 
 def markdown(figures: Mapping[str, float]) -> str:
@@ -163,8 +167,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--judge", type=Path, help="a checkpoint folder whose CLIP judges")
     parser.add_argument("--prompts", type=Path, required=True)
     parser.add_argument("--candidates", type=int, default=16)
-    parser.add_argument("--data", type=Path, help="pictures and captions; without, the emoji set")
-    parser.add_argument("--art", type=Path, default=Path("runs/emoji-art"))
+    sources.add_arguments(parser)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/eval"))
 
@@ -173,7 +176,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure, write the report, print it."""
     pipeline = load(args.model, args.checkpoint)
     judge = load(args.model, args.judge) if args.judge else None
-    data = open_data(args.data, args.art, pipeline.preset.stage1.resolution)
+    data = sources.open_data(args.data, args.art, pipeline.preset.size[0])
     made = make(pipeline, read_prompts(args.prompts), args.candidates, args.seed)
     real = torch.stack([data.render(Variant(image)) for image in data.images]) * 0.5 + 0.5
     figures = figures_of_data(pipeline, data)

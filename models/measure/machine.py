@@ -15,8 +15,11 @@ from pathlib import Path
 
 import torch
 
+from models.stage2.packing import is_native
+
 _PROBE_BYTES = 2**28  # well above any cache
 _PROBE_SIDE = 1536
+_SLOW_PROBE_SIDE = 384  # a CPU that lacks the type would need half a minute
 _REPEATS = 5
 
 
@@ -48,8 +51,9 @@ def measure(device: torch.device, dtypes: list[torch.dtype]) -> Ceilings:
 
 
 def _matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
-    left, right = torch.randn(2, _PROBE_SIDE, _PROBE_SIDE, device=device).to(dtype)
-    return 2 * _PROBE_SIDE**3 / best_of(_REPEATS, device, lambda: left @ right)
+    side = _PROBE_SIDE if is_native(device, dtype) else _SLOW_PROBE_SIDE
+    left, right = torch.randn(2, side, side, device=device).to(dtype)
+    return 2 * side**3 / best_of(_REPEATS, device, lambda: left @ right)
 
 
 def best_of(repeats: int, device: torch.device, work: Callable[[], object]) -> float:

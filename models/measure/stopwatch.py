@@ -11,17 +11,17 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from models.configs import TransformerConfig
+from models.configs import Preset
 from models.drawing.sampling import Filters, RowParams, draw
+from models.families import prior_family
 from models.measure import machine
-from models.measure.baselines import ConcatenatingCache, recomputed_logits
-from models.pipeline import Pipeline
-from models.rerank.clip import CHUNK
-from models.stage2.transformer import Prefix, Transformer
+from models.measure.baselines import BlockStack, ConcatenatingCache, recomputed_logits
+from models.pipeline import CHUNK, Pipeline, Prefix
 
 _NUM_LENGTHS = 5  # at which a baseline is timed
 _MAX_REPEATS = 3
@@ -69,13 +69,14 @@ class Result:
 class BaselineTimes:
     """Both baselines on a model of their own with plain layers, timed at chosen places."""
 
-    def __init__(self, stage2: Transformer, batch: int) -> None:
+    def __init__(self, stage2: BlockStack, preset: Preset, batch: int) -> None:
         self.stage2 = stage2
+        self.preset = preset
         self.batch = batch
-        last = stage2.num_steps - 1
+        last = preset.num_steps - 1
         gaps = _NUM_LENGTHS - 1
         self.places = sorted({1 + i * (last - 1) // gaps for i in range(_NUM_LENGTHS)})
-        self.prefix = random_prefix(stage2.config, batch).to(stage2.device)
+        self.prefix = random_prefix(preset, batch).to(stage2.device)
         self._concatenated: dict[int, float] = {}
         self._recomputed: dict[int, float] = {}
 
@@ -84,11 +85,11 @@ class BaselineTimes:
         """One step of each where `place` codes are drawn, if that is one of the places."""
         if place not in self.places or place in self._recomputed:
             return
-        device, config = self.stage2.device, self.stage2.config
-        codes = torch.randint(config.vocab_size_img, (self.batch, place), device=device)
+        device, (vocab_size,) = self.stage2.device, self.preset.vocab_sizes
+        codes = torch.randint(vocab_size, (self.batch, place), device=device)
         cache = ConcatenatingCache(self.stage2)
-        params = [RowParams(seed=1, top_k=_top_k(config))] * self.batch
-        filters = Filters.of(params, config.vocab_size_img, device)
+        params = [RowParams(seed=1, top_k=_top_k(self.preset))] * self.batch
+        filters = Filters.of(params, vocab_size, device)
         uniform = torch.full((self.batch,), 0.5, dtype=torch.float64, device=device)
 
         def one_step() -> float:
@@ -130,14 +131,13 @@ def integrated(times: dict[int, float]) -> float:
     return total
 
 
-def _top_k(config: TransformerConfig) -> int:
-    return min(256, config.vocab_size_img)  # minDALL-E's default
+def _top_k(preset: Preset) -> int:
+    return min(256, *preset.vocab_sizes)  # minDALL-E's default
 
 
-def random_prefix(config: TransformerConfig, count: int) -> Tensor:
+def random_prefix(preset: Preset, count: int) -> Tensor:
     """Prefix ids [count, N] of the kind that the model takes."""
-    sizes = {"text": config.vocab_size_txt, "class": config.n_classes, "none": 1}
-    return torch.randint(sizes[config.prefix], (count, config.prompt_len))
+    return torch.randint(preset.stage2.prompt_vocab_size, (count, preset.prompt_len))
 
 
 def measure(
@@ -149,21 +149,21 @@ def measure(
 ) -> Result:
     """Time one image per row of a batch, the baselines in between."""
     device = pipeline.options.device
-    ids = random_prefix(pipeline.preset.stage2, 1).to(device)
+    ids = random_prefix(pipeline.preset, 1).to(device)
     prefix, prefill_s = _prefilled(pipeline, ids)
     engine = pipeline.batch(batch)
-    top_k = _top_k(pipeline.preset.stage2)
+    top_k = _top_k(pipeline.preset)
     params = [RowParams(seed=1, candidate=i, top_k=top_k) for i in range(batch)]
     engine.evict(engine.admit(prefix, params))
     first_s = machine.seconds(device, lambda: engine.admit(prefix, params))
     times: list[float] = []
-    for place in range(1, engine.stage2.num_steps):
+    for place in range(1, engine.prior.num_steps):
         times.append(machine.seconds(device, engine.step))
         if plain:
             plain.time_at(place)
     codes = engine.take(range(batch))
     image_s = sum(times)
-    moved, computed = _work(pipeline.stage2, batch)
+    moved, computed = _work(pipeline, batch)
     pixels_s, rerank_s = _after(pipeline, codes[: pipeline.options.chunk])
     concatenated_s, recomputed_s = plain.image_s if plain else (None, None)
     seconds_per_step = image_s / len(times)
@@ -196,7 +196,7 @@ def _prefilled(pipeline: Pipeline, ids: Tensor) -> tuple[Prefix, float]:
 def _after(pipeline: Pipeline, codes: Tensor) -> tuple[float | None, float | None]:
     """Seconds per image of pixels and of re-ranking, None for what the model lacks."""
     device = pipeline.options.device
-    if pipeline.preset.stage1.grid_size**2 != codes.shape[1]:
+    if pipeline.stage1.code_shape != codes.shape[1:]:
         return None, None
     pixels = pipeline.pixels(codes)
     pixels_s = machine.best_of(2, device, lambda: pipeline.pixels(codes)) / len(codes)
@@ -208,17 +208,20 @@ def _after(pipeline: Pipeline, codes: Tensor) -> tuple[float | None, float | Non
     return pixels_s, rerank_s
 
 
-def _work(stage2: Transformer, batch: int) -> tuple[float, float]:
+def _work(pipeline: Pipeline, batch: int) -> tuple[float, float]:
     """Bytes and floating-point operations that a step can't do without, mean over an image."""
-    config = stage2.config
-    seen = config.prompt_len + config.ctx_len_img / 2  # positions in the cache
-    layers = [m for m in [*stage2.blocks.modules(), stage2.head] if hasattr(m, "in_features")]
-    cache = 2 * config.n_layers * config.embed_dim * seen * batch
+    preset, prior = pipeline.preset, cast(nn.Module, pipeline.stage2)
+    unread = prior_family(preset.stage2).training_only
+    children = [child for name, child in prior.named_children() if name not in unread]
+    layers = [m for child in children for m in child.modules() if hasattr(m, "in_features")]
+    # Numbers of the rows' state, half filled with codes at the middle of an image.
+    seen = preset.prompt_len + preset.num_steps / 2
+    state = batch * preset.row_bytes(1) * seen / (preset.prompt_len + preset.num_steps - 1)
     multiplied = sum(layer.in_features * layer.out_features for layer in layers)  # type: ignore[operator, misc]  # nn.Module's attributes have no types
     weights = sum(_weight_bytes(layer) for layer in layers)
     return (
-        weights + cache * stage2.dtype.itemsize,
-        2.0 * multiplied * batch + 2 * cache,
+        weights + state * pipeline.options.dtype.itemsize,
+        2.0 * multiplied * batch + 2 * state,
     )
 
 

@@ -14,8 +14,12 @@ from typing import Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+
+from models.configs import Prompt
+from models.pictures import to_bytes
 
 # Kernels may sum differently for other batch sizes, so pictures always go through in chunks of
 # this many, the last one padded: a score then does not depend on how many others are scored.
@@ -48,7 +52,7 @@ class Preprocess:
         mean, std = (torch.tensor(value).view(3, 1, 1) for value in (self.mean, self.std))
         return (scaled - mean) / std
 
-    def _crop(self, picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> np.ndarray:
+    def _crop(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         image = Image.fromarray(picture)
         short = min(image.size)
         width, height = (int(self.size * side / short) for side in image.size)
@@ -57,15 +61,8 @@ class Preprocess:
         return np.asarray(image.crop((left, top, left + self.size, top + self.size)))
 
 
-def to_bytes(pixels: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Pixels in 0..1 [n, 3, H, W] → 8-bit [n, H, W, 3], by truncation as the reference does."""
-    truncated = (pixels.float() * 255).to(torch.uint8).permute(0, 2, 3, 1)
-    out: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = truncated.contiguous().cpu().numpy()
-    return out
-
-
 class ClipScorer:
-    """Scores pictures against a prompt by the cosine of their features."""
+    """The `Ranker` of text prompts: scores pictures by the cosine of their features with it."""
 
     def __init__(
         self,
@@ -78,6 +75,10 @@ class ClipScorer:
         self._tokenize = tokenize
         self._preprocess = preprocess
         self._device = device
+
+    def features(self, prompt: Prompt) -> Tensor | None:
+        """See `Ranker`: None for what is no text."""
+        return self.text_features(prompt) if isinstance(prompt, str) else None
 
     @torch.inference_mode()
     def text_features(self, prompt: str) -> Tensor:

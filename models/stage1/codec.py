@@ -23,3 +23,6 @@ class Codec(Protocol):
 
         Of fewer depths than D it makes the coarse picture that they stand for.
         """
+
+    def prepare(self) -> None:
+        """Lay the weights out for making pixels; once, when they are loaded."""

@@ -206,14 +206,16 @@ class Quantizer(nn.Module):
 
 
 class VQGAN(nn.Module):
-    """Pixels in [-1, 1] ↔ codes in raster order.
+    """A `Codec` of one code per cell in raster order.
 
-    Shapes: images [B, 3, H, W]; features after `quant_conv` [B, embed_dim, h, w]; codes [B, h, w].
+    Inside, pixels are images in [-1, 1] [B, 3, H, W] and codes a grid [B, h, w]; features after
+    `quant_conv` are [B, embed_dim, h, w].
     """
 
     def __init__(self, config: VQGANConfig) -> None:
         super().__init__()
         self.config = config
+        self.code_shape = config.code_shape
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         self.quantize = Quantizer(config)
@@ -225,10 +227,14 @@ class VQGAN(nn.Module):
         out: Tensor = self.quant_conv(self.encoder(images))
         return out
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images in [-1, 1] [B, 3, H, W] → codes [B, h, w]."""
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Images in [-1, 1] [B, 3, H, W] → grids [B, h, w]."""
         codes: Tensor = self.quantize(self.features(images))
         return codes
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """See Codec."""
+        return self.encode_images(pixels * 2 - 1).flatten(1)[..., None]
 
     def decode_features(self, quantised: Tensor) -> Tensor:
         """Codebook vectors [B, embed_dim, h, w] → raw pixels around [-1, 1] [B, 3, H, W]."""
@@ -236,9 +242,14 @@ class VQGAN(nn.Module):
         return raw
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes [B, h, w] → raw pixels around [-1, 1] [B, 3, H, W], not clamped."""
+        """Grids [B, h, w] → raw pixels around [-1, 1] [B, 3, H, W], not clamped."""
         return self.decode_features(self.quantize.lookup(codes))
 
     def pixels(self, codes: Tensor) -> Tensor:
-        """Codes [B, h, w] → pixels in [0, 1] [B, 3, H, W], float32."""
-        return (self.decode(codes).float() * 0.5 + 0.5).clamp(0, 1)
+        """See Codec."""
+        grids = codes.view(-1, self.config.grid_size, self.config.grid_size)
+        return (self.decode(grids).float() * 0.5 + 0.5).clamp(0, 1)
+
+    def prepare(self) -> None:
+        """See Codec. The encoder stays in its mapped file, where it costs nothing until it runs."""
+        self.decoder.to(memory_format=torch.channels_last)

@@ -1,27 +1,58 @@
 """Keys and values of all rows in flight: allocated once, written by index, never grown.
 
-Layout [layer, k|v, row, head, position, dim]. Knows no positions of its own: the caller says where
-each row stands. Positions that a row has not written hold finite numbers.
+Layout [layer, k|v, row, head, position, dim]; a `State` of the priors made of causal blocks. Knows
+no positions of its own: the caller says where each row stands, and what that sees follows from it.
+Positions that a row has not written hold finite numbers.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from models.configs import TransformerConfig
+
+@dataclass(frozen=True, slots=True)
+class CachedPrefix:
+    """A prefilled prompt, as `Prefix` has it."""
+
+    keys_values: Tensor  # [layer, 2, 1, H, N, dim]
+    hidden: Tensor  # [1, E]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where the rows of one decode step stand, and what they see from there."""
+
+    positions: Tensor  # [b] int64, cache positions
+    mask: Tensor  # [b, 1, 1, span], 0 where a row may look and -inf elsewhere
+    span: int
 
 
 class KVCache:
-    """Static cache for `num_rows` rows of `num_positions` positions each."""
+    """Static cache of `num_rows` rows; `shape` is layers, heads, positions, width of a head."""
 
     def __init__(
-        self, config: TransformerConfig, num_rows: int, device: torch.device, dtype: torch.dtype
+        self,
+        num_rows: int,
+        shape: tuple[int, int, int, int],
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> None:
-        row = (config.n_heads, config.num_positions, config.head_dim)
+        layers, *row = shape
         # Zeros, not empty: masked positions are multiplied by weight 0, and 0 times NaN is NaN.
-        self.data = torch.zeros((config.n_layers, 2, num_rows, *row), device=device, dtype=dtype)
+        self.data = torch.zeros((layers, 2, num_rows, *row), device=device, dtype=dtype)
         self._rows = torch.arange(num_rows, device=device)
+        self._num_positions = shape[2]
+        # Every row of the causal mask is a window of it: what is seen, then what is not.
+        self._band = torch.zeros(2 * shape[2], device=device, dtype=dtype)
+        self._band[shape[2] :] = -torch.inf
+
+    def step(self, positions: Tensor, span: int) -> Step:
+        """A causal step of rows that stand at `positions` [b], each below `span`."""
+        mask = self._band.unfold(0, span, 1)[self._num_positions - 1 - positions]  # [b, span]
+        return Step(positions, mask[:, None, None], span)
 
     def write(self, layer: int, keys_values: Tensor, positions: Tensor) -> None:
         """Store one position of rows 0 .. b-1.
@@ -39,11 +70,13 @@ class KVCache:
         keys, values = self.data[layer, :, :num_rows, :, :span]
         return keys, values
 
-    def copy_prefix(self, prefix: Tensor, rows: Tensor) -> None:
-        """Put one prompt's prefix, [layer, 2, 1, H, N, dim], at the front of the given rows.
+    def put(self, prefix: CachedPrefix, rows: Tensor) -> None:
+        """See `State`: the prefix at the front of the rows, zeros behind it."""
+        length = prefix.keys_values.shape[-2]
+        self.data[:, :, rows, :, :length] = prefix.keys_values
+        self.data[:, :, rows, :, length:] = 0
 
-        The rest of these rows is cleared: what a row with NaN left behind would reach the next one
-        through the masked positions.
-        """
-        self.data[:, :, rows, :, : prefix.shape[-2]] = prefix
-        self.data[:, :, rows, :, prefix.shape[-2] :] = 0
+    def scramble(self, generator: torch.Generator) -> None:
+        """See `State`."""
+        row = torch.randn(self.data[:, :, :1].shape, generator=generator).to(self.data)
+        self.data.copy_(row.expand_as(self.data))

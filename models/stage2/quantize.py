@@ -1,4 +1,4 @@
-"""8-bit weights for the transformer's blocks: half of bfloat16's bytes, activations untouched.
+"""8-bit weights for transformer blocks: half of bfloat16's bytes, activations untouched.
 
 One scale per output channel, symmetric, rounding to nearest; heads and embeddings stay as they are.
 The error is measured while quantising and reported, because nobody should have to guess it. On a
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.stage2.transformer import Transformer
+from models.stage2.blocks import Block
 
 _LEVELS = 127
 
@@ -58,17 +58,8 @@ class LayerError:
 
 
 @dataclass(frozen=True, slots=True)
-class LogitError:
-    """What rounding did to the logits of sample codes."""
-
-    largest: float
-    relative_rms: float  # as a share of the logits' standard deviation
-    same_best: float  # share of positions whose most probable code stayed the same
-
-
-@dataclass(frozen=True, slots=True)
 class QuantizationReport:
-    """What quantising cost. `logits` is None where no sample was given."""
+    """What quantising cost."""
 
     num_layers: int
     bytes_before: int
@@ -76,35 +67,23 @@ class QuantizationReport:
     worst: LayerError  # the layer with the largest relative_rms
     largest: float  # over all layers
     relative_rms: float  # over all layers
-    logits: LogitError | None
 
     def __str__(self) -> str:
-        lines = [
+        return (
             f"{self.num_layers} layers, {self.bytes_before / 2**20:.0f} →"
-            f" {self.bytes_after / 2**20:.0f} MiB",
+            f" {self.bytes_after / 2**20:.0f} MiB\n"
             f"weights: relative rms error {self.relative_rms:.2%}, largest {self.largest:.2%} of"
-            f" a layer's largest; worst layer {self.worst.name}, {self.worst.relative_rms:.2%}",
-        ]
-        if self.logits:
-            lines.append(
-                f"logits: relative rms error {self.logits.relative_rms:.2%}, largest"
-                f" {self.logits.largest:.3g}, best code unchanged at {self.logits.same_best:.1%}"
-            )
-        return "\n".join(lines)
+            f" a layer's largest; worst layer {self.worst.name}, {self.worst.relative_rms:.2%}"
+        )
 
 
 @torch.no_grad()
-def quantize(
-    transformer: Transformer, sample: tuple[Tensor, Tensor] | None = None
-) -> QuantizationReport:
-    """Quantise every linear layer of the blocks in place, one at a time.
+def quantize(model: nn.Module) -> QuantizationReport:
+    """Quantise every linear layer of the model's blocks in place, one at a time.
 
-    Args:
-        transformer: on its device and in its serving type.
-        sample: prefix ids [B, N] and codes [B, T] to measure the logits' error on.
+    The model is on its device and in its serving type.
     """
-    before = transformer(*sample)[0].float() if sample else None
-    layers = list(_linears(transformer))
+    layers = list(_linears(model))
     errors: list[LayerError] = []
     squares = torch.zeros(2, dtype=torch.float64)  # of the errors, of the weights
     bytes_before = bytes_after = 0
@@ -123,9 +102,6 @@ def quantize(
         worst=max(errors, key=lambda error: error.relative_rms),
         largest=max(error.largest for error in errors),
         relative_rms=float((squares[0] / squares[1]).sqrt()),
-        logits=_logit_error(before, transformer(*sample)[0].float())
-        if sample and before is not None
-        else None,
     )
 
 
@@ -147,11 +123,13 @@ def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
     return hasattr(torch, "_weight_int8pack_mm")
 
 
-def _linears(transformer: Transformer) -> Iterator[tuple[nn.Module, str, str]]:
-    for path, module in transformer.blocks.named_modules(prefix="blocks"):
-        for leaf, child in module.named_children():
-            if type(child) is nn.Linear:
-                yield module, leaf, f"{path}.{leaf}"
+def _linears(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
+    for block, outer in model.named_modules():
+        if isinstance(outer, Block):
+            for path, module in outer.named_modules(prefix=block):
+                for leaf, child in module.named_children():
+                    if type(child) is nn.Linear:
+                        yield module, leaf, f"{path}.{leaf}"
 
 
 def _quantise_layer(linear: nn.Linear, name: str) -> tuple[Int8Linear, LayerError, Tensor]:
@@ -168,12 +146,3 @@ def _quantise_layer(linear: nn.Linear, name: str) -> tuple[Int8Linear, LayerErro
         relative_rms=float((squares[0] / squares[1]).sqrt()),
     )
     return quantised, error, squares
-
-
-def _logit_error(before: Tensor, after: Tensor) -> LogitError:
-    difference = after - before
-    return LogitError(
-        largest=float(difference.abs().max()),
-        relative_rms=float(difference.square().mean().sqrt() / before.std()),
-        same_best=float((before.argmax(-1) == after.argmax(-1)).float().mean()),
-    )

@@ -1,151 +1,17 @@
-"""Train the small CLIP that re-ranks: `python -m models.train.clip --resume`.
-
-An open_clip model of our own configuration that reads the image model's text ids. The loss is
-CLIP's (Radford et al. 2021) with one change: captions that say the same share their pictures.
-"""
+"""Train the small CLIP that re-ranks: `python -m models.train.clip --resume`."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from random import Random
-from typing import Any
 
 import torch
-import torch.nn.functional as F
-from safetensors.torch import save_file
-from torch import Tensor
 
-from models.tokenizer import Tokenizer
-from models.train.bpe import CONTEXT_LENGTH, load_or_learn, vocab_size
-from models.train.data.captions import Variant
-from models.train.data.emoji import DataSet, open_data
-from models.train.loop.learner import Learner
-from models.train.loop.muon import optimisers
-from models.train.loop.run import Run, Schedule, arguments, span, train
-
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
-_MAX_SCALE = 100.0
-_AVERAGE = 0.995
-_LOOKED_UP = ("embedding", "text_projection", "visual.proj", "logit_scale")
-
-
-def description(vocab_size: int, image_size: int = 64) -> dict[str, Any]:
-    """The model as open_clip's folder form has it; "tokenizer" says whose text ids it reads."""
-    model_cfg = {
-        "embed_dim": 128,
-        "vision_cfg": {
-            "image_size": image_size,
-            "patch_size": 8,
-            "width": 128,
-            "layers": 4,
-            "head_width": 32,
-        },
-        "text_cfg": {
-            "context_length": CONTEXT_LENGTH,
-            "vocab_size": vocab_size,
-            "width": 128,
-            "heads": 4,
-            "layers": 3,
-            "pool_type": "last",
-        },
-    }
-    preprocess_cfg = {"mean": list(MEAN), "std": list(STD)}
-    return {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg, "tokenizer": "checkpoint"}
-
-
-def build(document: dict[str, Any]) -> Any:
-    """open_clip's model of a description, with fresh weights."""
-    import open_clip  # noqa: PLC0415  takes seconds, and only this command needs it
-
-    return open_clip.CLIP(**document["model_cfg"])
-
-
-def prepare(images: Tensor) -> Tensor:
-    """Pixels in [-1, 1] → what the image tower takes."""
-    mean, std = (torch.tensor(value).view(3, 1, 1) for value in (MEAN, STD))
-    return (images * 0.5 + 0.5 - mean) / std
-
-
-def disturb(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Blur, shift and tint a batch [B, 3, H, W] at random, as generated pictures are not clean."""
-    images = images.clone()
-    for index in range(len(images)):
-        blur, dy, dx = torch.randint(0, 5, (3,), generator=rng).tolist()
-        picture = images[index : index + 1]
-        if blur < 2:
-            picture = F.avg_pool2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), 3, 1)
-        images[index] = torch.roll(picture[0], (dy - 2, dx - 2), (1, 2))
-    noise = torch.randn(len(images), 3, 1, 1, generator=rng)
-    return images + 0.04 * noise
-
-
-def matches(variants: list[Variant], data: DataSet) -> Tensor:
-    """Which captions [B, B] say the same as which pictures; each row sums to 1."""
-    keys = [data.meaning(variant) for variant in variants]
-    ids = {key: index for index, key in enumerate(dict.fromkeys(keys))}
-    index = torch.tensor([ids[key] for key in keys])
-    same = (index[:, None] == index[None, :]).float()
-    return same / same.sum(1, keepdim=True)
-
-
-def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor, targets: Tensor) -> Tensor:
-    """Both directions of CLIP's cross-entropy over unit features [B, E]."""
-    logits = scale * image @ text.T
-    return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
-
-
-class ClipTrainer:
-    """The update of a run."""
-
-    def __init__(self, model: Any, run: Run, schedule: Schedule) -> None:
-        self.model = model
-        self.run = run
-        self.learner = Learner(model, optimisers(model, 0.01, 1e-3, _LOOKED_UP), schedule, _AVERAGE)
-
-    def step(self, step: int, images: Tensor, ids: Tensor, targets: Tensor) -> dict[str, float]:
-        """One update on prepared images [B, 3, H, W], text ids [B, N] and `matches`."""
-        image = self.model.encode_image(images, normalize=True)
-        text = self.model.encode_text(ids, normalize=True)
-        scale = self.model.logit_scale.exp().clamp(max=_MAX_SCALE)
-        loss = contrastive_loss(image, text, scale, targets)
-        self.learner.backward(loss)
-        self.learner.advance(step)
-        return {"loss": float(loss.detach()), "scale": float(scale.detach())}
-
-
-@torch.no_grad()
-def retrieval(model: Any, data: DataSet, tokenizer: Tokenizer) -> dict[str, float]:
-    """Top-1 and top-5 of held-out pictures among all names."""
-    labels = torch.tensor([tokenizer.encode(name)[0] for name in data.names()])
-    text = model.encode_text(labels, normalize=True)
-    images = torch.stack([data.render(Variant(image)) for image in data.held_out])
-    scores = model.encode_image(prepare(images), normalize=True) @ text.T
-    truth = torch.tensor([data.name_of(image) for image in data.held_out])
-    hits = scores.topk(5, dim=1).indices == truth[:, None]
-    return {
-        "val_top1": float(hits[:, 0].float().mean()),
-        "val_top5": float(hits.any(1).float().mean()),
-    }
-
-
-def batch(
-    data: DataSet, tokenizer: Tokenizer, size: int, rng: Random
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Images in [-1, 1], text ids and targets of a random batch."""
-    variants = [data.draw(rng) for _ in range(size)]
-    images = torch.stack([data.render(variant) for variant in variants])
-    ids = torch.tensor([tokenizer.encode(data.caption(v, rng))[0] for v in variants])
-    return images, ids, matches(variants, data)
-
-
-def save(folder: Path, weights: dict[str, Tensor], document: dict[str, Any]) -> None:
-    """Write the model as the checkpoint folder's clip/ has it, in half precision."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "open_clip_config.json").write_text(json.dumps(document, indent=2) + "\n")
-    half = {name: value.half().contiguous() for name, value in weights.items()}
-    save_file(half, folder / "clip.safetensors")
+from models.train.data.emoji.emoji_set import Selection
+from models.train.data.sources import open_data
+from models.train.data.tokens import load_or_learn, vocab_size
+from models.train.loop.run import Run, Schedule, train
+from models.train.options import arguments, prepare, steps_to_do
+from models.train.recipes import clip
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -154,30 +20,29 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
     parser.add_argument("--part", choices=("all", "even", "odd"), default="all")
     args = parser.parse_args(argv)
-    torch.set_num_threads(args.threads)
-    torch.set_flush_denormal(True)
+    prepare(args)
     torch.manual_seed(args.seed)
-    data = open_data(args.data, args.art, part=args.part)
+    data = open_data(args.data, args.art, selection=Selection(part=args.part))
     tokenizer = load_or_learn(data, args.tokenizer)
-    document = description(vocab_size(args.tokenizer))
+    document = clip.description(vocab_size(args.tokenizer))
     run = Run(args.run, args.seed)
-    trainer = ClipTrainer(build(document), run, Schedule(args.steps))
-    if args.resume and (state := run.load()) is not None:
-        trainer.learner.restore(state)
+    trainer = clip.ClipTrainer(clip.build(document), Schedule(args.steps))
+    steps = steps_to_do(args, run, trainer.learner)
 
     def step_once(step: int) -> dict[str, float]:
-        images, ids, targets = batch(data, tokenizer, args.batch, run.rng(step))
-        return trainer.step(step, prepare(disturb(images, run.torch_rng(step))), ids, targets)
+        images, ids, targets = clip.batch(data, tokenizer, args.batch, run.rng(step))
+        disturbed = clip.disturb(images, run.torch_rng(step))
+        return trainer.step(step, clip.prepare(disturbed), ids, targets)
 
     def look(step: int) -> None:
-        judged = build(document)
+        judged = clip.build(document)
         judged.load_state_dict(trainer.learner.average.weights)
-        run.log(step, **retrieval(judged.eval(), data, tokenizer))
+        run.log(step, **clip.retrieval(judged.eval(), data, tokenizer))
         run.plot("loss", "val_top1", "val_top5")
-        save(run.folder / "clip", trainer.learner.average.weights, document)
+        clip.save(run.folder / "clip", trainer.learner.average.weights, document)
 
     chores = [(args.save_every, lambda _: run.save(trainer.learner.state())), (50, look)]
-    train(run, span(args, trainer.learner.next_step), step_once, chores)
+    train(run, steps, step_once, chores)
 
 
 if __name__ == "__main__":

@@ -18,15 +18,6 @@ from models.configs import SamplingDefaults
 from models.drawing.sampling import RowParams
 from models.pipeline import Picture, Pipeline
 
-PROMPTS = (
-    "heart", "pizza", "cat", "smiling face with sunglasses", "rocket", "apple",
-    "burger", "house", "dog", "sun", "rainbow", "banana",
-    "tree", "snowman", "octopus", "panda", "fire", "soccer ball",
-    "airplane", "strawberry", "crown", "guitar", "butterfly", "robot",
-    "blue pizza", "pink rocket", "green cat", "purple banana", "red fish", "blue apple",
-    "cat on a green background", "rocket at night", "pizza on a blue background",
-    "silhouette of a cat", "guitar in flat style", "penguin in the snow",
-)  # fmt: skip
 _LABEL = 22
 
 
@@ -66,7 +57,7 @@ def sheet(tiles: Sequence[Image.Image], columns: int, path: Path) -> None:
 
 
 def write_sheet(
-    pipeline: Pipeline, path: Path, sampling: SamplingDefaults, prompts: Sequence[str] = PROMPTS
+    pipeline: Pipeline, path: Path, sampling: SamplingDefaults, prompts: Sequence[str]
 ) -> None:
     """The best three candidates of each prompt."""
     tiles = []

@@ -18,7 +18,8 @@ from models import pipeline
 from models.configs import SamplingDefaults
 from models.files import convert
 from models.presets import get_preset
-from models.train.bpe import NAME
+from models.train.data.emoji.prompts import sheet_prompts
+from models.train.data.tokens import NAME
 from models.train.sheet import write_sheet
 
 
@@ -69,7 +70,8 @@ def main() -> None:
     sampling = SamplingDefaults(
         args.temperature or defaults.temperature, args.top_k, args.top_p, defaults.num_candidates
     )
-    write_sheet(pipeline.load("emoji", args.folder), args.runs / "sheet.png", sampling)
+    shipped = pipeline.load("emoji", args.folder)
+    write_sheet(shipped, args.runs / "sheet.png", sampling, sheet_prompts())
 
 
 if __name__ == "__main__":

@@ -1,109 +1,34 @@
 """Train stage 2, the transformer over codes: `python -m models.train.stage2 --resume`.
 
-Teacher-forced cross-entropy on the engine's own class, with the text dropped at times. Several
-worker processes share a batch and average their gradients, which a busy machine bears better than
-threads do. Knows pictures only as codes.
+Pictures are codes here, made beforehand by `codes`; texts are drawn anew at each step and left out
+at times.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.multiprocessing.spawn import spawn
+from torch import Tensor
 
 from models.configs import SamplingDefaults
 from models.pipeline import LoadOptions, Pipeline
 from models.stage2.transformer import Transformer
-from models.train import codes as code_table
-from models.train.data.emoji import DataSet, open_data
-from models.train.loop.learner import Learner
-from models.train.loop.muon import optimisers
-from models.train.loop.run import Run, Schedule, arguments, span, train
-from models.train.sheet import PROMPTS, write_sheet
+from models.train.data.code_table import CodeTable
+from models.train.data.data_set import DataSet
+from models.train.data.emoji.prompts import sheet_prompts
+from models.train.data.sources import open_data
+from models.train.loop import workers
+from models.train.loop.run import Run, train
+from models.train.options import arguments, prepare, steps_to_do
+from models.train.recipes.transformer import TransformerTrainer, plan_of
+from models.train.sheet import write_sheet
 from models.train.start import preset_of, stage1_of, stage2_of, tokenizer_of
 
-_LOOKED_UP = ("tok_emb", "pos_emb", "head", "sos")
 _TEXT_DROPPED = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Stage2Plan:
-    """The recipe's numbers."""
-
-    schedule: Schedule
-    muon_lr: float | None = 0.02
-    adam_lr: float = 2e-3
-    text_weight: float = 0.0
-    clip_norm: float | None = None
-    average: float = 0.998
-
-
-def plan_of(steps: int, is_fine_tuning: bool) -> Stage2Plan:
-    """From scratch by Muon; a checkpoint goes on as minDALL-E's authors fine-tune it."""
-    if is_fine_tuning:
-        return Stage2Plan(Schedule(steps, warm_up=1, floor=0.0), None, 1e-4, clip_norm=4.0)
-    return Stage2Plan(Schedule(steps, warm_up=min(100, 1 + steps // 15)))
-
-
-def loss_of(model: Transformer, prefix: Tensor, codes: Tensor, text_weight: float = 0.0) -> Tensor:
-    """Mean cross-entropy of codes [B, T] after prefix ids [B, N], in nats.
-
-    With `text_weight` w it is (1 - w) of that and w of the text's, as DALL-E has it.
-    """
-    image, text = model(prefix, codes)
-    loss = F.cross_entropy(image.flatten(0, 1), codes.flatten())
-    if text is None or text_weight == 0:
-        return loss
-    text_loss = F.cross_entropy(text.flatten(0, 1), prefix[:, 1:].flatten())
-    return (1 - text_weight) * loss + text_weight * text_loss
-
-
-class Stage2Trainer:
-    """The update of a run; one per worker, all equal after each step."""
-
-    def __init__(self, model: Transformer, run: Run, plan: Stage2Plan) -> None:
-        self.model = model
-        self.run = run
-        self.plan = plan
-        self.learner = Learner(
-            model,
-            optimisers(model, plan.muon_lr, plan.adam_lr, _LOOKED_UP),
-            plan.schedule,
-            plan.average,
-        )
-
-    def step(self, step: int, prefix: Tensor, codes: Tensor) -> dict[str, float]:
-        """One update on this worker's share of the batch."""
-        loss = loss_of(self.model, prefix, codes, self.plan.text_weight)
-        self.learner.backward(loss)
-        total = average_gradients(self.model, loss.detach())
-        if self.plan.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip_norm)
-        self.learner.advance(step)
-        return {"loss": total}
-
-
-def average_gradients(model: nn.Module, loss: Tensor) -> float:
-    """Make all workers' gradients their mean, in one message; returns the mean loss."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return float(loss)
-    weights = [weight for weight in model.parameters() if weight.grad is not None]
-    flat = torch.cat([weight.grad.flatten() for weight in weights] + [loss.view(1)])  # type: ignore[union-attr]  # filtered above
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    sizes = [weight.numel() for weight in weights]
-    for weight, part in zip(weights, torch.split(flat[:-1], sizes), strict=True):
-        weight.grad.copy_(part.view_as(weight))  # type: ignore[union-attr]  # filtered above
-    return float(flat[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +36,12 @@ class Batches:
     """Draws captions and codes; the same for every worker, each takes its share."""
 
     data: DataSet
-    table: code_table.CodeTable
+    table: CodeTable
     to_ids: Callable[[str], list[int]]
     size: int
-    shares: Mapping[str, float] = field(default_factory=lambda: code_table.SHARES)
+    shares: Mapping[str, float]
 
-    def draw(self, run: Run, step: int, worker: int, workers: int) -> tuple[Tensor, Tensor]:
+    def draw(self, run: Run, step: int) -> tuple[Tensor, Tensor]:
         """Prefix ids [b, N] and codes [b, T] of this worker."""
         rng = run.rng(step)
         ids, rows = [], []
@@ -125,8 +50,16 @@ class Batches:
             text = self.data.caption(self.table.variants[row], rng)
             ids.append(self.to_ids("" if rng.random() < _TEXT_DROPPED else text))
             rows.append(row)
-        mine = slice(worker, None, workers)
+        worker, num_workers = workers.place()
+        mine = slice(worker, None, num_workers)
         return torch.tensor(ids[mine]), self.table.codes[rows[mine]]
+
+
+def _batches(args: Namespace, data: DataSet) -> Batches:
+    pairs = (pair.split("=") for pair in args.shares)
+    shares = {name: float(share) for name, share in pairs} or data.shares
+    table = CodeTable.load(args.codes, data)
+    return Batches(data, table, _ids_by(args, data), args.batch, shares)
 
 
 def _ids_by(args: Namespace, data: DataSet) -> Callable[[str], list[int]]:
@@ -137,41 +70,34 @@ def _ids_by(args: Namespace, data: DataSet) -> Callable[[str], list[int]]:
     return lambda text: [int(text or 0) if args.prefix == "class" else 0]
 
 
-def _work(worker: int, args: Namespace, store: str) -> None:
-    torch.set_num_threads(args.threads)
-    torch.set_flush_denormal(True)
-    if args.workers > 1:
-        dist.init_process_group(
-            "gloo", init_method=f"file://{store}", rank=worker, world_size=args.workers
-        )
-    data = open_data(args.data, args.art, preset_of(args.checkpoint).stage1.resolution)
-    batches = Batches(data, code_table.load(args.codes), _ids_by(args, data), args.batch)
-    if args.shares:
-        pairs = (pair.split("=") for pair in args.shares)
-        batches = replace(batches, shares={name: float(share) for name, share in pairs})
+def _trainer(args: Namespace) -> TransformerTrainer:
     plan = plan_of(args.steps, args.checkpoint is not None)
     muon_lr = plan.muon_lr and plan.muon_lr * args.rate
     plan = replace(plan, muon_lr=muon_lr, adam_lr=plan.adam_lr * args.rate)
-    trainer = Stage2Trainer(stage2_of(args), Run(args.run, args.seed), plan)
-    if args.resume and (state := trainer.run.load()) is not None:
-        trainer.learner.restore(state)
+    return TransformerTrainer(stage2_of(args), plan)
+
+
+def _work(worker: int, args: Namespace) -> None:
+    prepare(args)
+    data = open_data(args.data, args.art, preset_of(args.checkpoint).size[0])
+    batches, run, trainer = _batches(args, data), Run(args.run, args.seed), _trainer(args)
+    steps = steps_to_do(args, run, trainer.learner)
 
     def step_once(step: int) -> dict[str, float]:
-        return trainer.step(step, *batches.draw(trainer.run, step, worker, args.workers))
+        return trainer.step(step, *batches.draw(run, step))
 
-    steps = span(args, trainer.learner.next_step)
     if worker > 0:
         for step in steps:
             step_once(step)
         return
-    chores = [(args.save_every, lambda _: trainer.run.save(trainer.learner.state()))]
-    chores.append((200, lambda _: trainer.run.plot("loss")))
+    chores = [(args.save_every, lambda _: run.save(trainer.learner.state()))]
+    chores.append((200, lambda _: run.plot("loss")))
     if args.prefix == "text" and args.stage1:
-        chores.append((600, lambda _: _look(args, trainer, data)))
-    train(trainer.run, steps, step_once, chores)
+        chores.append((600, lambda _: _look(args, run, trainer, data)))
+    train(run, steps, step_once, chores)
 
 
-def _look(args: Namespace, trainer: Stage2Trainer, data: DataSet) -> None:
+def _look(args: Namespace, run: Run, trainer: TransformerTrainer, data: DataSet) -> None:
     """Draw a few prompts with the averaged weights into the run's samples.png."""
     model = Transformer(trainer.model.config)
     model.load_state_dict(trainer.learner.average.weights)
@@ -181,10 +107,10 @@ def _look(args: Namespace, trainer: Stage2Trainer, data: DataSet) -> None:
         stage1=stage1_of(args.checkpoint, args.stage1).eval(),
         stage2=model.eval().requires_grad_(False),
         tokenizer=tokenizer_of(args, data),
-        scorer=None,
+        ranker=None,
     )
     sampling = SamplingDefaults(0.7, None, None, 3)
-    write_sheet(pipeline, trainer.run.folder / "samples.png", sampling, PROMPTS[::2])
+    write_sheet(pipeline, run.folder / "samples.png", sampling, sheet_prompts()[::2])
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -199,13 +125,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
     parser.add_argument("--prefix", choices=("text", "class", "none"), default="text")
     parser.add_argument("--classes", type=int, default=0, help="how many, with --prefix class")
-    args = parser.parse_args(argv)
-    if args.workers == 1:
-        _work(0, args, "")
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        store = os.path.join(folder, "store")
-        spawn(_work, (args, store), nprocs=args.workers)  # type: ignore[no-untyped-call]  # torch has no types for it
+    workers.run(_work, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -8,19 +8,23 @@ from __future__ import annotations
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from models.configs import Preset
+from models.families import build_codec
 from models.files import checkpoint as checkpoints
 from models.presets import get_preset
 from models.stage1.vqgan import VQGAN
 from models.stage2.transformer import Transformer
 from models.tokenizer import Tokenizer
-from models.train.bpe import load_or_learn, vocab_size
-from models.train.data.emoji import DataSet
-from models.train.transfer import transfer
+from models.train.data.data_set import DataSet
+from models.train.data.tokens import load_or_learn, vocab_size
+from models.train.recipes.transfer import shape_of, transfer
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 def preset_of(checkpoint: Path | None) -> Preset:
@@ -28,11 +32,18 @@ def preset_of(checkpoint: Path | None) -> Preset:
     return checkpoints.open_checkpoint(checkpoint).preset if checkpoint else get_preset("emoji")
 
 
+def _of_kind(kind: type[_Module], module: nn.Module) -> _Module:
+    if not isinstance(module, kind):
+        raise ValueError(f"a {type(module).__name__}, and this trains a {kind.__name__}")
+    return module
+
+
 def stage1_of(checkpoint: Path | None, run: Path | None = None) -> VQGAN:
     """Stage 1 with a run's averaged weights, else the checkpoint's, else fresh ones."""
     if run is None and checkpoint is not None:
-        return checkpoints.load_stage1(checkpoints.open_checkpoint(checkpoint)).requires_grad_(True)
-    model = VQGAN(preset_of(checkpoint).stage1)
+        stage1 = checkpoints.load_stage1(checkpoints.open_checkpoint(checkpoint))
+        return _of_kind(VQGAN, stage1).requires_grad_(True)
+    model = _of_kind(VQGAN, build_codec(preset_of(checkpoint).stage1))
     if run is not None:
         model.load_state_dict(torch.load(run / "state.pt", weights_only=True)["average"])
     return model
@@ -53,7 +64,7 @@ def tokenizer_of(args: Namespace, data: DataSet) -> Tokenizer:
 def stage2_of(args: Namespace) -> Transformer:
     """Stage 2: fresh, fine-tuned from `args.checkpoint`, or transferred to another prefix."""
     if args.checkpoint is None:
-        shape = replace(get_preset("emoji").stage2, vocab_size_txt=vocab_size(args.tokenizer))
+        shape = replace(shape_of(get_preset("emoji")), vocab_size_txt=vocab_size(args.tokenizer))
         model = Transformer(shape)
         initialise(model, args.seed)
         if args.start:
@@ -61,8 +72,8 @@ def stage2_of(args: Namespace) -> Transformer:
             model.load_state_dict(state["average"])
         return model
     source = checkpoints.open_checkpoint(args.checkpoint)
-    if args.prefix == source.preset.stage2.prefix:
-        return checkpoints.load_stage2(source).requires_grad_(True)
+    if args.prefix == source.preset.prompt_kind:
+        return _of_kind(Transformer, checkpoints.load_stage2(source)).requires_grad_(True)
     model, report = transfer(source, args.prefix, args.classes)
     print(f"transfer from {args.checkpoint}:\n{report}")
     return model.requires_grad_(True)

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from models.families import prior_family
 from models.files.checkpoint import open_checkpoint
 from models.verify import recomputed
 from models.verify.recomputed import ARRAYS, Subject
@@ -31,9 +32,6 @@ _INPUTS = {
     *("train_labels", "train_images_are_enc_images", "transfer_head_weight", "transfer_sos"),
 }
 _OPTIONAL = {"seeded_codes": "it ties a model to one torch version's global generator"}
-_OF_TEXT = {"token_ids", "tf_logits_img", "tf_logits_txt", "cached_logits_img", "filt_probs"}
-_OF_IMAGEGPT = {"tf_logits", "cached_logits", "train_loss", "transfer_logits"}
-_TIED_ROW = 3  # of filt_logits: inside its ties a nucleus cut follows the sort's order
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +108,9 @@ def compare(name: str, computed: NDArray[Any], numbers: Recorded) -> Result:
         return Result(name, np.inf, tolerance, note)
     if name in _NEAR_TIE or name == "token_ids":
         return _compare_codes(name, computed, numbers)
-    errors = np.abs(computed.astype(np.float64) - wanted.astype(np.float64))
     if name == "filt_probs":
-        errors[_in_tied_nucleus(numbers), _TIED_ROW] = 0
+        computed, wanted = (_without_order_in_ties(probs, numbers) for probs in (computed, wanted))
+    errors = np.abs(computed.astype(np.float64) - wanted.astype(np.float64))
     return Result(name, float(errors.max(initial=0)), tolerance)
 
 
@@ -130,10 +128,16 @@ def _compare_codes(name: str, computed: NDArray[Any], numbers: Recorded) -> Resu
     return Result(name, int((differs & ~is_tie).sum()), 0, note)
 
 
-def _in_tied_nucleus(numbers: Recorded) -> NDArray[Any]:
-    top_p = numbers.arrays["filt_params"][:, 2]
-    cut: NDArray[Any] = (top_p >= 0) & (top_p < 1)
-    return cut
+def _without_order_in_ties(probs: NDArray[Any], numbers: Recorded) -> NDArray[Any]:
+    """Probabilities [C, R, V], those of equal logits sorted wherever a nucleus is cut.
+
+    Which of equal logits such a cut leaves is the sort's choice; how many, and what each gets then,
+    is not.
+    """
+    logits, top_p = numbers.arrays["filt_logits"], numbers.arrays["filt_params"][:, 2]
+    order = np.lexsort((probs, np.broadcast_to(logits, probs.shape)), axis=-1)
+    is_cut = (top_p >= 0)[:, None, None]
+    return np.where(is_cut, np.take_along_axis(probs, order, -1), probs)
 
 
 def _check_gradients(subject: Subject) -> Iterator[Result]:
@@ -181,9 +185,10 @@ def _not_checked(subject: Subject, checked: set[str]) -> Iterator[str]:
         elif name in ARRAYS:
             reason = "what it is computed from is absent"
         yield f"{name:<20} not checked ({reason})"
-    others = _OF_IMAGEGPT if subject.prefix == "text" else _OF_TEXT
+    config = subject.checkpoint.preset.stage2
+    expected = prior_family(config).recorded(config)
     for name in ARRAYS:
-        if name not in numbers.arrays and name not in others:
+        if name in expected and name not in numbers.arrays:
             yield f"{name:<20} absent"
 
 

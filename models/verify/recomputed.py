@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from models.drawing.generate import Batch
 from models.drawing.sampling import Filters, RowParams, probabilities
 from models.errors import KeyReport
+from models.families import as_codec, as_prior, upstream_shapes
 from models.files.checkpoint import (
     Checkpoint,
     load_stage1,
@@ -23,13 +24,29 @@ from models.files.checkpoint import (
     load_tokenizer,
     open_checkpoint,
 )
-from models.files.official import upstream_names, upstream_shapes
-from models.files.weights import on_meta, place, shapes
-from models.stage2.kv_cache import KVCache
-from models.stage2.transformer import Step, Transformer
+from models.files.weights import place, shapes
+from models.stage2.prior import Prior
 from models.verify.recorded import AbsentError, Recorded
 
 _CACHED = ("cached_logits_img", "cached_logits")
+
+
+@runtime_checkable
+class RawCodec(Protocol):
+    """A codec whose inner results were recorded: pixels are in or around [-1, 1], codes a grid."""
+
+    def features(self, images: Tensor) -> Tensor: ...
+
+    def decode(self, codes: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class WholePrior(Protocol):
+    """A prior that runs over whole sequences, too: ids [B, N] and codes [B, T] at once."""
+
+    def forward(self, ids: Tensor, codes: Tensor) -> tuple[Tensor, Tensor | None]: ...
+
+    def loss(self, ids: Tensor, codes: Tensor) -> Tensor: ...
 
 
 class Subject:
@@ -38,10 +55,25 @@ class Subject:
     def __init__(self, checkpoint: Checkpoint, recorded: Recorded) -> None:
         self.checkpoint = checkpoint
         self.recorded = recorded
-        self.prefix = checkpoint.preset.stage2.prefix
+        self.prefix = checkpoint.preset.prompt_kind
         self.stage1 = load_stage1(checkpoint)
-        self.stage2 = load_stage2(checkpoint)
+        self.stage2 = load_stage2(checkpoint, codec=self.stage1)
+        self.codec, self.prior = as_codec(self.stage1), as_prior(self.stage2)
         self.tokenizer = load_tokenizer(checkpoint)
+
+    @property
+    def raw(self) -> RawCodec:
+        """Stage 1 with its inner results."""
+        if not isinstance(self.stage1, RawCodec):
+            raise AbsentError("a codec with such features")
+        return self.stage1
+
+    @property
+    def whole(self) -> WholePrior:
+        """Stage 2 over whole sequences."""
+        if not isinstance(self.stage2, WholePrior):
+            raise AbsentError("a prior over whole sequences")
+        return self.stage2
 
     def prefixes(self, name: str) -> Tensor:
         """Prefix ids [B, N] from an array of token ids or labels; zeros where there is none."""
@@ -62,42 +94,16 @@ class Subject:
         codes = self.recorded.tensor("tf_codes")
         prefix = self.prefixes("tf_tokens" if self.prefix == "text" else "tf_labels")
         with torch.inference_mode():
-            image, text = self.stage2(prefix.expand(len(codes), -1), codes)
-        return image, text
+            return self.whole.forward(prefix.expand(len(codes), -1), codes)
 
     @cached_property
     def greedy(self) -> Tensor:
-        """Codes [n, T] of the greedy prompts, drawn side by side by the real loop."""
+        """Codes [n, T, D] of the greedy prompts, drawn side by side by the real loop."""
         if self.prefix == "text":
             prompts = self.recorded.fact("prompts")
             chosen = self.recorded.tensor("greedy_prompt_index").tolist()
-            return _draw_greedily(self.stage2, self.encode([prompts[i] for i in chosen]))
-        return _draw_greedily(self.stage2, self.prefixes("greedy_labels"))
-
-
-class _Forced:
-    """Stage 2 in the real loop, but with given codes instead of drawn ones; keeps the logits."""
-
-    depth = 1
-
-    def __init__(self, stage2: Transformer, codes: Tensor) -> None:
-        self._stage2 = stage2
-        self._codes = codes  # [T]
-        self.num_steps = len(codes)
-        self.vocab_size = stage2.vocab_size
-        self.device = stage2.device
-        self.seen: list[Tensor] = []
-
-    def new_cache(self, num_rows: int) -> KVCache:
-        return self._stage2.new_cache(num_rows)
-
-    def decode(self, codes: Tensor, places: Tensor, cache: KVCache, step: Step) -> Tensor:
-        return self._stage2.decode(codes, places, cache, step)
-
-    def sample(self, hidden: Tensor, draw: Callable[[Tensor, int], Tensor]) -> Tensor:
-        code = self._codes[len(self.seen)]
-        self.seen.append(self._stage2.head(hidden))
-        return code.expand(len(hidden), 1)
+            return _draw_greedily(self.prior, self.encode([prompts[i] for i in chosen]))
+        return _draw_greedily(self.prior, self.prefixes("greedy_labels"))
 
 
 def token_ids(subject: Subject) -> Tensor:
@@ -123,22 +129,30 @@ def cached_logits(subject: Subject) -> Tensor:
     rows = []
     for row in range(len(recorded)):
         prefix = prefixes[row if len(prefixes) > 1 else 0]
-        rows.append(_through_the_cache(subject.stage2, prefix, codes[row]))
+        rows.append(_through_the_state(subject.prior, prefix, codes[row, :, None]))
     return torch.stack(rows)[:, : recorded.shape[1]]  # [n, T, V]
 
 
-def _through_the_cache(stage2: Transformer, prefix: Tensor, codes: Tensor) -> Tensor:
-    """Logits [T, V] of one row, one position at a time in the real loop."""
-    forced = _Forced(stage2, codes)
-    batch = Batch(forced, capacity=1)
-    batch.admit(stage2.prefill(prefix[None]), [RowParams(seed=0)])
-    while not batch.step():
-        pass
-    return torch.cat(forced.seen)
+def _through_the_state(prior: Prior, ids: Tensor, codes: Tensor) -> Tensor:
+    """Logits [T·D, V] of one row, step by step as the loop does it, but with given codes [T, D]."""
+    prefix, state = prior.prefill(ids[None]), prior.new_state(1)
+    state.put(prefix, torch.tensor([0]))
+    hidden, seen = prefix.hidden, list[Tensor]()
+
+    for fed, given in enumerate(codes):
+
+        def keep(logits: Tensor, depth: int, given: Tensor = given) -> Tensor:
+            seen.append(logits)
+            return given[depth : depth + 1]
+
+        prior.sample(hidden, state, keep)
+        if fed < len(codes) - 1:
+            hidden = prior.decode(given[None], torch.tensor([fed]), state, prior.reaches[-1])
+    return torch.cat(seen)
 
 
 def greedy_codes(subject: Subject) -> Tensor:
-    return subject.greedy
+    return subject.greedy.flatten(1)
 
 
 def filt_probs(subject: Subject) -> Tensor:
@@ -159,34 +173,34 @@ def filt_probs(subject: Subject) -> Tensor:
 
 @torch.inference_mode()
 def dec_raw(subject: Subject) -> Tensor:
-    return subject.stage1.decode(subject.recorded.tensor("dec_codes"))
+    return subject.raw.decode(subject.recorded.tensor("dec_codes"))
 
 
 @torch.inference_mode()
 def dec_pixels(subject: Subject) -> Tensor:
-    return subject.stage1.pixels(subject.recorded.tensor("dec_codes"))
+    codes = subject.recorded.tensor("dec_codes")
+    return subject.codec.pixels(codes.view(len(codes), *subject.codec.code_shape))
 
 
 @torch.inference_mode()
 def enc_prequant(subject: Subject) -> Tensor:
-    return subject.stage1.features(subject.recorded.tensor("enc_images"))
+    return subject.raw.features(subject.recorded.tensor("enc_images"))
 
 
 @torch.inference_mode()
 def enc_codes(subject: Subject) -> Tensor:
-    return subject.stage1.encode(subject.recorded.tensor("enc_images"))
+    wanted = subject.recorded.tensor("enc_codes")
+    return _encoded(subject).view_as(wanted)
 
 
 @torch.inference_mode()
 def enc_recon_raw(subject: Subject) -> Tensor:
-    return subject.stage1.decode(enc_codes(subject))
+    return subject.raw.decode(enc_codes(subject))
 
 
 @torch.inference_mode()
 def e2e_pixels(subject: Subject) -> Tensor:
-    codes = _draw_greedily(subject.stage2, _e2e_prefix(subject))
-    grid = subject.stage1.config.grid_size
-    return subject.stage1.pixels(codes.view(-1, grid, grid))
+    return subject.codec.pixels(_draw_greedily(subject.prior, _e2e_prefix(subject)))
 
 
 def train_loss(subject: Subject) -> Tensor:
@@ -201,14 +215,13 @@ def transfer_logits(subject: Subject) -> Tensor:
     }
     upstream = upstream_checkpoint(subject.recorded)
     state = load_stage2(upstream).state_dict()
-    model = on_meta(lambda: Transformer(subject.checkpoint.preset.stage2))
+    model = subject.checkpoint.module("stage2")
     for name in shapes(model):
         place(model, name, fresh[name] if name in fresh else state[name])
     length = subject.recorded.arrays["transfer_logits"].shape[1]
     codes = subject.recorded.tensor("tf_codes")[:1]
-    image: Tensor
     with torch.inference_mode():
-        image, _ = model.eval()(subject.prefixes("tf_labels")[:1], codes)
+        image: Tensor = model.eval()(subject.prefixes("tf_labels")[:1], codes)[0]
     return image[:, :length]
 
 
@@ -222,9 +235,10 @@ def upstream_checkpoint(recorded: Recorded) -> Checkpoint:
 
 def transfer_keys(subject: Subject) -> KeyReport:
     """How the upstream text model's keys differ from those of this model."""
-    upstream = load_stage2(upstream_checkpoint(subject.recorded))
-    needed = upstream_shapes(shapes(subject.stage2), subject.prefix)
-    return KeyReport.compare(needed, upstream_shapes(shapes(upstream), "text"))
+    source = upstream_checkpoint(subject.recorded)
+    upstream = load_stage2(source)
+    needed = upstream_shapes(subject.checkpoint.preset.stage2, shapes(subject.stage2))
+    return KeyReport.compare(needed, upstream_shapes(source.preset.stage2, shapes(upstream)))
 
 
 def gradient_norms(subject: Subject) -> dict[str, float]:
@@ -234,7 +248,8 @@ def gradient_norms(subject: Subject) -> dict[str, float]:
         _training_loss(subject).backward()  # type: ignore[no-untyped-call]  # torch has no types here
         norms: dict[str, float] = {}
         for name, parameter in model.named_parameters():
-            names = upstream_names(name, subject.prefix)
+            config = subject.checkpoint.preset.stage2
+            names = upstream_shapes(config, {name: tuple(parameter.shape)})
             gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
             for part, piece in zip(names, gradient.chunk(len(names)), strict=True):
                 norms[part] = float(piece.norm())
@@ -244,11 +259,15 @@ def gradient_norms(subject: Subject) -> dict[str, float]:
         model.requires_grad_(False)
 
 
+def _encoded(subject: Subject) -> Tensor:
+    """Codes [B, T, D] of the recorded images."""
+    return subject.codec.encode(subject.recorded.tensor("enc_images") * 0.5 + 0.5)
+
+
 def _training_loss(subject: Subject) -> Tensor:
-    codes = subject.stage1.encode(subject.recorded.tensor("enc_images")).flatten(1)  # [B, T]
+    codes = _encoded(subject).flatten(1)
     prefix = subject.prefixes("train_labels").expand(len(codes), -1)
-    image, _ = subject.stage2(prefix, codes)
-    return F.cross_entropy(image.flatten(0, 1), codes.flatten())
+    return subject.whole.loss(prefix, codes)
 
 
 def _e2e_prefix(subject: Subject) -> Tensor:
@@ -260,16 +279,16 @@ def _e2e_prefix(subject: Subject) -> Tensor:
 
 
 @torch.inference_mode()
-def _draw_greedily(stage2: Transformer, prefixes: Tensor) -> Tensor:
-    """Prefix ids [n, N] → codes [n, T], all rows in flight together."""
-    batch = Batch(stage2, capacity=len(prefixes))
+def _draw_greedily(prior: Prior, prefixes: Tensor) -> Tensor:
+    """Prefix ids [n, N] → codes [n, T, D], all rows in flight together."""
+    batch = Batch(prior, capacity=len(prefixes))
     rows: list[int] = []
     for prefix in prefixes:
-        rows += batch.admit(stage2.prefill(prefix[None]), [RowParams(seed=0, top_k=1)])
+        rows += batch.admit(prior.prefill(prefix[None]), [RowParams(seed=0, top_k=1)])
     finished: set[int] = set()
     while len(finished) < len(rows):
         finished.update(batch.step())
-    return batch.take(rows)[..., 0]
+    return batch.take(rows)
 
 
 ARRAYS: dict[str, Callable[[Subject], Tensor]] = {

@@ -102,7 +102,7 @@ def _preset(name: str, loaded: Settings) -> Preset:
     folder = loaded.worker.checkpoint
     if folder is None:
         return get_preset(name)
-    from models.files.checkpoint import open_checkpoint  # noqa: PLC0415  # torch is not needed above
+    from models.pipeline import open_checkpoint  # noqa: PLC0415  # torch is not needed above
 
     return open_checkpoint(folder).preset
 

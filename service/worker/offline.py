@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from models.configs import Preset
 from models.drawing.sampling import InvalidSamplingError
-from models.pipeline import InvalidPromptError, Picture, Pipeline
-from models.rerank.clip import to_bytes
+from models.pipeline import InvalidPromptError, Picture, Pipeline, to_bytes
 from service.cli import CommandError
 from service.jobs import Job, OutputFormat
 from service.worker.drawing.cpu_share import CpuShare

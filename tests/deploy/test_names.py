@@ -15,7 +15,6 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from deploy.scaling import Machine, Rule
-from models.presets import PRESETS
 from service.cli import COMMANDS
 from service.metrics import WorkerMetrics
 from service.settings import Settings, describe
@@ -30,6 +29,7 @@ from tests.deploy.names import (
     recorded_names,
     rule_expressions,
 )
+from tests.models import mindalle
 
 METRICS = declared_metrics()
 PAGES = ("deploy/README.md", "docker-compose.yml", "Dockerfile", "deploy/prometheus.yml")
@@ -193,7 +193,7 @@ def test_the_dashboard_is_sound() -> None:
 def test_the_sizes_in_the_runbook_are_those_of_the_presets() -> None:
     runbook = TEXTS["deploy/README.md"]
     for name in ("mindalle-1.3b", "emoji"):
-        shape = PRESETS[name].stage2
+        shape = mindalle.shape(name)
         numbers = 2 * shape.n_layers * shape.embed_dim * shape.num_positions
         assert (
             f"| `{name}` | {shape.n_layers} | {shape.embed_dim} | {shape.num_positions} "

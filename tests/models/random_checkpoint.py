@@ -18,13 +18,11 @@ from torch import Tensor
 
 from models.configs import Preset
 from models.errors import Shape
+from models.families import build_codec, build_prior, upstream_shapes
 from models.files import config
 from models.files.checkpoint import STAGE_FILES
-from models.files.official import upstream_shapes
 from models.files.weights import on_meta, shapes
 from models.presets import get_preset
-from models.stage1.vqgan import VQGAN
-from models.stage2.transformer import Transformer
 from tests.models.golden import GOLDEN
 
 
@@ -32,17 +30,17 @@ def write_random_checkpoint(folder: Path, preset: Preset, seed: int = 0) -> None
     """Write config.yaml, both .ckpt files and, for text models, a small tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / config.CONFIG_NAME).write_text(yaml.safe_dump(_official_document(preset)))
-    stage1 = on_meta(lambda: VQGAN(preset.stage1))
-    stage2 = on_meta(lambda: Transformer(preset.stage2))
+    stage1 = on_meta(lambda: build_codec(preset.stage1))
+    stage2 = on_meta(lambda: build_prior(preset.stage2, stage1))
     generator = torch.Generator().manual_seed(seed)
     states: dict[str, Mapping[str, Shape]] = {
         STAGE_FILES["stage1"]: shapes(stage1),
-        STAGE_FILES["stage2"]: upstream_shapes(shapes(stage2), preset.stage2.prefix),
+        STAGE_FILES["stage2"]: upstream_shapes(preset.stage2, shapes(stage2)),
     }
     for name, needed in states.items():
         state = {key: _values(key, shape, generator) for key, shape in needed.items()}
         torch.save({"epoch": 0, "state_dict": state}, folder / name)
-    if preset.stage2.prefix == "text":
+    if preset.prompt_kind == "text":
         source = GOLDEN / "mindalle_text" / "tokenizer"
         shutil.copytree(source, folder / "tokenizer", dirs_exist_ok=True)
 

@@ -78,7 +78,7 @@ def test_an_empty_prompt_is_legal_and_a_very_long_one_is_cut(tiny: Pipeline) -> 
 
 
 def test_the_same_seed_makes_the_same_pictures(every_tiny: Pipeline) -> None:
-    prompt = _PROMPTS[every_tiny.preset.stage2.prefix]
+    prompt = _PROMPTS[every_tiny.preset.prompt_kind]
     first, second = every_tiny.generate(prompt, _PARAMS), every_tiny.generate(prompt, _PARAMS)
     assert [picture.candidate for picture in first] == [0, 1, 2, 3]
     assert all(picture.score is None for picture in first)

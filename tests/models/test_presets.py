@@ -5,6 +5,7 @@ import pytest
 
 from models.configs import Preset
 from models.presets import PRESETS, UnknownPresetError, get_preset
+from tests.models.mindalle import shape
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
@@ -14,10 +15,10 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
 def test_every_preset_fits_itself(preset: Preset) -> None:
-    stage1, stage2, sampling = preset.stage1, preset.stage2, preset.sampling
+    stage2, sampling = shape(preset), preset.sampling
     assert get_preset(preset.name) is preset
-    assert stage1.grid_size**2 == stage2.ctx_len_img
-    assert stage1.n_embed == stage2.vocab_size_img
+    assert preset.stage1.code_shape == (stage2.num_steps, 1)
+    assert preset.stage1.vocab_sizes == preset.vocab_sizes == stage2.vocab_sizes
     assert stage2.head_dim * stage2.n_heads == stage2.embed_dim
     assert stage2.num_positions == stage2.prompt_len + stage2.ctx_len_img - 1
     assert (stage2.n_classes > 0) == (stage2.prefix == "class")
@@ -28,9 +29,9 @@ def test_every_preset_fits_itself(preset: Preset) -> None:
 
 
 def test_official_shapes() -> None:
-    stage2 = get_preset("mindalle-1.3b").stage2
+    stage2 = shape("mindalle-1.3b")
     assert (stage2.prompt_len, stage2.num_positions, stage2.head_dim) == (64, 319, 64)
-    assert get_preset("mindalle-1.3b").stage1.grid_size == 16
+    assert get_preset("mindalle-1.3b").stage1.code_shape == (256, 1)
 
 
 def test_the_api_can_read_presets_without_torch() -> None:

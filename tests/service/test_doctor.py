@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import torch
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
@@ -122,6 +123,18 @@ def test_a_device_and_a_model_that_do_not_exist() -> None:
     assert by_name(model(settings(worker={"device": "cuda:77"})))["device"].verdict == "problem"
     (finding,) = model(settings(model="emojy"))
     assert "MINDALLE_MODEL" in finding.advice
+
+
+def test_a_number_type_that_the_cpu_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    asked = by_name(model(settings(worker={"device": "cpu", "dtype": "bfloat16"})))["device"]
+    chosen = by_name(model(settings(worker={"device": "cpu"})))["device"]
+
+    assert asked.verdict == "warning"
+    assert "about four times slower than float32" in asked.found
+    assert "MINDALLE_WORKER__DTYPE" in asked.advice
+    assert chosen.verdict == "ok"
+    assert chosen.found.endswith("float32")
 
 
 def test_weights_whose_checksums_are_right_and_then_not(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models.pipeline import Pipeline, load
+from models.stage2.kv_cache import CachedPrefix
 from service.worker.drawing.engine import Engine
 from service.worker.drawing.engine_events import (
     Crashed,
@@ -205,6 +206,7 @@ def test_numbers_out_of_range_fail_their_job_only(
 
     def prefill(ids: torch.Tensor) -> object:
         prefix = forward(ids)
+        assert isinstance(prefix, CachedPrefix)
         if torch.equal(ids, bad_ids):
             return replace(prefix, hidden=prefix.hidden * math.nan)
         return prefix

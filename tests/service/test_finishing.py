@@ -10,8 +10,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from models.pipeline import Pipeline, load
-from models.rerank.clip import to_bytes
+from models.pipeline import Pipeline, load, to_bytes
 from service.jobs import Job, Succeeded
 from service.worker.drawing.cpu_share import CpuShare
 from service.worker.drawing.engine_events import Crashed, Drawn, Entered, Event, Glimpse, Left

@@ -16,7 +16,7 @@ def test_every_preset_has_a_card(name: str) -> None:
     card = preset_card(PRESETS[name])
 
     assert card.model == name
-    assert card.prompt_kind == PRESETS[name].stage2.prefix
+    assert card.prompt_kind == PRESETS[name].prompt_kind
     assert (card.num_classes is not None) == (card.prompt_kind == "class")
     assert 1 <= card.default_num_candidates <= card.max_candidates
 

@@ -1,12 +1,12 @@
 """One's own pictures as a data set: a folder with, beside each picture, a text file of captions.
 
 `cat.png` has `cat.txt` with one caption a line; a picture without captions trains without text.
-Looks to every stage like the emoji set, but knows no looks: pictures stay as they are.
+Its pictures stay as they are: there is one kind of variant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 
@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from models.train.data.captions import Variant
+from models.train.data.data_set import Variant
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 HELD_OUT_EVERY = 20
@@ -34,9 +34,18 @@ class FolderSet:
         self.held_out = tuple(i for i in indices if i % HELD_OUT_EVERY == HELD_OUT_EVERY - 1)
         self.images = tuple(i for i in indices if i % HELD_OUT_EVERY != HELD_OUT_EVERY - 1)
 
-    def variants(self, image: int) -> Iterator[Variant]:
-        """The picture itself: nothing here is varied."""
-        yield Variant(image)
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """All are of one kind."""
+        return {"plain": 1.0}
+
+    def kind(self, variant: Variant) -> str:
+        """The only one."""
+        return "plain"
+
+    def variants(self) -> tuple[Variant, ...]:
+        """Every training picture, once."""
+        return tuple(Variant(image) for image in self.images)
 
     def draw(self, rng: Random) -> Variant:
         """A random training picture."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from models.train.loop import workers
 
 _NS = (3.4445, -4.7750, 2.0315)  # the paper's quintic: fast, and near enough to orthogonal
 
@@ -41,15 +42,15 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # no closure here
-        worker, workers = _place()
+        worker, num_workers = workers.place()
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
             raw = [self._momentum(weight, weight.grad, group["momentum"]) for weight in weights]
             updates = [
-                orthogonalise(update) if index % workers == worker else torch.zeros_like(update)
+                orthogonalise(update) if index % num_workers == worker else torch.zeros_like(update)
                 for index, update in enumerate(raw)
             ]
-            for weight, update in zip(weights, _exchange(updates, workers), strict=True):
+            for weight, update in zip(weights, workers.summed(updates), strict=True):
                 scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
                 weight.add_(update.view_as(weight), alpha=-group["lr"] * scale)
 
@@ -59,22 +60,6 @@ class Muon(Optimizer):
             state["momentum"] = torch.zeros_like(weight)
         buffer = state["momentum"].lerp_(grad, 1 - momentum)
         return torch.lerp(grad, buffer, momentum).flatten(1)
-
-
-def _place() -> tuple[int, int]:
-    if not dist.is_initialized():
-        return 0, 1
-    return dist.get_rank(), dist.get_world_size()
-
-
-def _exchange(updates: list[Tensor], workers: int) -> list[Tensor]:
-    """The sum over processes of each update; all but one hold zeros."""
-    if workers == 1:
-        return updates
-    flat = torch.cat([update.flatten() for update in updates])
-    dist.all_reduce(flat)
-    parts = torch.split(flat, [update.numel() for update in updates])
-    return [part.view_as(update) for part, update in zip(parts, updates, strict=True)]
 
 
 def optimisers(

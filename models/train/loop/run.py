@@ -6,7 +6,6 @@ what an uninterrupted one does.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
@@ -120,28 +119,6 @@ def train(
         for period, chore in chores:
             if (step + 1) % period == 0 or step == steps.stop - 1:
                 chore(step)
-
-
-def arguments(description: str, folder: str, steps: int) -> argparse.ArgumentParser:
-    """The options that every training command has."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--run", type=Path, default=Path(folder), help="where the run lives")
-    parser.add_argument("--steps", type=int, default=steps)
-    parser.add_argument("--until", type=int, help="stop early; the schedule still spans --steps")
-    parser.add_argument("--save-every", type=int, default=100)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--resume", action="store_true", help="go on from the run's state.pt")
-    parser.add_argument("--art", type=Path, default=Path("runs/emoji-art"), help="picture cache")
-    parser.add_argument("--data", type=Path, help="a folder of pictures and captions instead")
-    parser.add_argument("--checkpoint", type=Path, help="start from this model's weights")
-    return parser
-
-
-def span(args: argparse.Namespace, first: int) -> range:
-    """The steps that this call has to do."""
-    return range(first, min(args.steps, args.until or args.steps))
 
 
 def save_grid(pixels: Tensor, columns: int, path: Path) -> None:

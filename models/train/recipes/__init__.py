@@ -1,1 +1,1 @@
-"""How each family is trained: one file a stage."""
+"""How each family learns: its losses, its update, its plan. One file per family."""

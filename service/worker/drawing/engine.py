@@ -16,8 +16,7 @@ import torch
 
 from models.drawing.generate import Batch, Shapes
 from models.drawing.sampling import InvalidSamplingError, RowParams
-from models.pipeline import EncodedPrompt, InvalidPromptError, Pipeline
-from models.stage2.transformer import Prefix
+from models.pipeline import EncodedPrompt, InvalidPromptError, Pipeline, Prefix
 from service.jobs import Job
 from service.worker.drawing.device_memory import (
     free_device_memory,

@@ -19,8 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.pipeline import Pipeline, ranking
-from models.rerank.clip import to_bytes
+from models.pipeline import Pipeline, ranking, to_bytes
 from service.jobs import Image, Job, Outcome, Succeeded
 from service.worker.drawing.cpu_share import CpuShare, use_threads
 from service.worker.drawing.device_memory import free_device_memory, is_out_of_memory

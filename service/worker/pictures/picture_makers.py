@@ -15,8 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from models.pipeline import Pipeline, Prompt
-from models.rerank.clip import CHUNK
+from models.pipeline import CHUNK, Pipeline, Prompt
 from service.worker.drawing.cpu_share import CpuShare, use_threads
 
 _S = TypeVar("_S")

@@ -1,41 +1,65 @@
+"""A GPU replays what the loop has recorded; what that asks of the loop is checked on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
 import pytest
 import torch
 
-from models.drawing.cuda_graphs import GraphedStage2
-from models.drawing.generate import Batch, run_to_end
+from models.drawing.cuda_graphs import Graphs
+from models.drawing.generate import Batch, Runner, run_to_end
 from models.drawing.sampling import RowParams
 from models.pipeline import LoadOptions, Pipeline, load
-from models.stage2.transformer import Step
 
 _PARAMS = [
-    RowParams(seed=5, candidate=i, top_k=None if i % 2 else 20, top_p=0.9 if i % 3 else None)
+    RowParams(seed=5, candidate=i, top_k=None if i % 2 else 20 + i, top_p=0.9 if i % 3 else None)
     for i in range(6)
 ]
 
 
-def test_graphs_belong_to_one_cache(tiny: Pipeline) -> None:
-    graphed = GraphedStage2(tiny.stage2)
-    cache = graphed.new_cache(2)
-    with pytest.raises(RuntimeError, match="one cache"):
-        graphed.new_cache(2)
-    places = torch.zeros(2, dtype=torch.int64)
-    step = Step(places + 8, torch.zeros(2, 1, 1, 23), 23)
-    with pytest.raises(RuntimeError, match="one cache"):
-        graphed.decode(places[:, None], places, tiny.stage2.new_cache(2), step)
-    assert cache.data.shape[2] == 2
+class Recorder:
+    """Does again what it was given first under each key, as a graph does."""
+
+    def __init__(self) -> None:
+        self.kept: dict[Hashable, Callable[[], None]] = {}
+
+    def run(self, key: Hashable, work: Callable[[], None]) -> None:
+        self.kept.setdefault(key, work)()
 
 
-def test_it_looks_like_its_transformer(tiny: Pipeline) -> None:
-    graphed = GraphedStage2(tiny.stage2)
-    assert (graphed.depth, graphed.num_steps, graphed.vocab_size) == (1, 16, 64)
-    assert graphed.device == tiny.stage2.device
-    hidden = torch.randn(3, 32)
-    drawn = graphed.sample(hidden, lambda logits, _depth: logits.argmax(-1))
-    assert torch.equal(drawn[:, 0], tiny.stage2.head(hidden).argmax(-1))
+def run_thrice(_key: Hashable, work: Callable[[], None]) -> None:
+    """As a step that is captured: warmed up before it counts."""
+    for _ in range(3):
+        work()
 
 
-def test_a_cpu_runs_without_graphs(tiny: Pipeline) -> None:
-    assert tiny.batch(2).stage2 is tiny.stage2
+@pytest.mark.parametrize("run", [Recorder().run, run_thrice], ids=["replayed", "warmed up"])
+def test_steps_may_be_replayed_and_repeated(tiny: Pipeline, run: Runner) -> None:
+    prefixes = [tiny.prefix(tiny.encode(prompt)) for prompt in ("a heart", "a star")]
+    shapes = tiny.batch(4).shapes
+    replayed, plain = Batch(tiny.stage2, 4, shapes, run), Batch(tiny.stage2, 4, shapes)
+    for prefix in prefixes:  # the second prompt's rows stand where the first one's stood
+        found, wanted = (run_to_end(b, prefix, _PARAMS) for b in (replayed, plain))
+        assert torch.equal(found, wanted)
+
+
+def test_filters_of_a_kind_share_a_key(tiny: Pipeline) -> None:
+    recorder = Recorder()
+    batch = Batch(tiny.stage2, 1, tiny.batch(1).shapes, recorder.run)
+    prefix = tiny.prefix(tiny.encode("a heart"))
+
+    def num_keys(**filters: float) -> int:
+        run_to_end(batch, prefix, [RowParams(seed=1, **filters)])  # type: ignore[arg-type]  # mypy can't see which field it is
+        return len(recorder.kept)
+
+    assert num_keys() == 1
+    assert num_keys(temperature=0.5) == 1
+    assert num_keys(top_k=17) == 2
+    assert num_keys(top_k=32, temperature=2.0) == 2
+    assert num_keys(top_k=16) == 3
+    assert num_keys(top_p=0.9) == 4
+    assert num_keys(top_p=0.1) == 4
 
 
 @pytest.fixture(scope="module", params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
@@ -46,11 +70,15 @@ def on_gpu(request: pytest.FixtureRequest) -> Pipeline:
 @pytest.mark.gpu
 def test_replayed_steps_draw_what_launched_steps_draw(on_gpu: Pipeline) -> None:
     prefix = on_gpu.prefix(on_gpu.encode("a heart"))
-    graphed = on_gpu.batch(4)
-    assert isinstance(graphed.stage2, GraphedStage2)
-    plain = Batch(on_gpu.stage2, 4, graphed.shapes)
+    shapes = on_gpu.batch(4).shapes
+    graphs = Graphs(on_gpu.options.device)
+    graphed, plain = (
+        Batch(on_gpu.stage2, 4, shapes, graphs.run),
+        Batch(on_gpu.stage2, 4, shapes),
+    )
     # Six candidates on four rows: rows join half-way and several shapes are captured.
-    assert torch.equal(run_to_end(graphed, prefix, _PARAMS), run_to_end(plain, prefix, _PARAMS))
+    for params in (_PARAMS, _PARAMS[::-1]):
+        assert torch.equal(run_to_end(graphed, prefix, params), run_to_end(plain, prefix, params))
 
 
 @pytest.mark.gpu

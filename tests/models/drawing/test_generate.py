@@ -11,7 +11,9 @@ from models.configs import TransformerConfig
 from models.drawing.generate import Batch, BatchFullError, UnsoundRowError, run_to_end
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.pipeline import Pipeline, Prompt
-from models.stage2.transformer import Prefix, Transformer
+from models.stage2.prior import Prefix
+from models.stage2.transformer import Transformer
+from tests.models.mindalle import shape, transformer
 
 
 def _params(count: int, **same: float) -> list[RowParams]:
@@ -26,7 +28,7 @@ _PROMPTS: dict[str, tuple[Prompt, Prompt]] = {
 
 
 def _prefix(pipeline: Pipeline, index: int = 0) -> Prefix:
-    return pipeline.prefix(pipeline.encode(_PROMPTS[pipeline.preset.stage2.prefix][index]))
+    return pipeline.prefix(pipeline.encode(_PROMPTS[pipeline.preset.prompt_kind][index]))
 
 
 def _random_stage2(config: TransformerConfig) -> Transformer:
@@ -38,9 +40,9 @@ def _random_stage2(config: TransformerConfig) -> Transformer:
 
 
 def test_greedy_codes_are_the_best_of_the_whole_sequence(every_exact: Pipeline) -> None:
-    stage2 = every_exact.stage2
+    stage2 = transformer(every_exact)
     codes = run_to_end(Batch(stage2, 1), _prefix(every_exact), _params(1, top_k=1))[..., 0]
-    ids = every_exact.encode(_PROMPTS[every_exact.preset.stage2.prefix][0]).ids
+    ids = every_exact.encode(_PROMPTS[every_exact.preset.prompt_kind][0]).ids
     with torch.inference_mode():
         logits, _ = stage2(ids, codes)
     assert torch.equal(logits.argmax(-1), codes)
@@ -150,7 +152,7 @@ def test_an_evicted_row_comes_back_clean(tiny: Pipeline) -> None:
 
 @pytest.mark.parametrize("num_codes", [1, 2])
 def test_images_of_very_few_codes(tiny: Pipeline, num_codes: int) -> None:
-    stage2 = _random_stage2(replace(tiny.preset.stage2, ctx_len_img=num_codes))
+    stage2 = _random_stage2(replace(shape(tiny.preset), ctx_len_img=num_codes))
     prefix = stage2.prefill(torch.zeros(1, 8, dtype=torch.int64))
     batch = Batch(stage2, 2)
     rows = batch.admit(prefix, _params(2))
@@ -162,7 +164,7 @@ def test_images_of_very_few_codes(tiny: Pipeline, num_codes: int) -> None:
 
 
 def test_rows_that_are_not_finite_are_flagged_and_hurt_nobody(tiny: Pipeline) -> None:
-    stage2 = _random_stage2(tiny.preset.stage2)
+    stage2 = _random_stage2(shape(tiny.preset))
     stage2.tok_emb_txt.weight[99] = torch.nan
     good = stage2.prefill(torch.zeros(1, 8, dtype=torch.int64))
     bad = stage2.prefill(torch.full((1, 8), 99))
@@ -188,7 +190,7 @@ def test_rows_that_are_not_finite_are_flagged_and_hurt_nobody(tiny: Pipeline) ->
 
 
 def test_logits_that_are_not_finite_are_flagged(tiny: Pipeline) -> None:
-    stage2 = _random_stage2(tiny.preset.stage2)
+    stage2 = _random_stage2(shape(tiny.preset))
     stage2.head.weight[5] = torch.inf
     batch = Batch(stage2, 1)
     rows = batch.admit(stage2.prefill(torch.zeros(1, 8, dtype=torch.int64)), _params(1))

@@ -18,7 +18,7 @@ from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.drawing.streams import MAX_SEED
 from models.pipeline import LoadOptions, Pipeline, Prompt, load
-from models.stage2.transformer import Prefix
+from models.stage2.prior import Prefix
 
 CAPACITIES = (2, 3, 5, 8)
 NUM_PROMPTS = 2
@@ -67,7 +67,7 @@ class Alone:
             "class": [0, 7],
             "none": [None, ""],
         }
-        chosen = prompts[pipeline.preset.stage2.prefix]
+        chosen = prompts[pipeline.preset.prompt_kind]
         prefixes = [pipeline.prefix(pipeline.encode(prompt)) for prompt in chosen]
         return cls(pipeline, prefixes, {c: pipeline.batch(c) for c in CAPACITIES})
 

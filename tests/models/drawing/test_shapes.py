@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -12,34 +11,35 @@ from torch import Tensor
 
 from models.drawing.generate import Batch, Shapes
 from models.drawing.sampling import RowParams
-from models.drawing.shapes import all_shapes, exact_shapes, keeps_bits
+from models.drawing.shapes import exact_shapes, keeps_bits
 from models.pipeline import LoadOptions, Pipeline, load
-from models.presets import get_preset
 from models.stage2.kv_cache import KVCache
-from models.stage2.transformer import Step, Transformer
+from models.stage2.prior import Draw
+from models.stage2.transformer import Transformer
+from tests.models.mindalle import shape
 
 
 class FewRowsDiffer(Transformer):
     """Adds 1e-7 where fewer than three rows step."""
 
-    def decode(self, codes: Tensor, places: Tensor, cache: KVCache, step: Step) -> Tensor:
-        hidden = super().decode(codes, places, cache, step)
+    def decode(self, codes: Tensor, places: Tensor, state: KVCache, reach: int) -> Tensor:
+        hidden = super().decode(codes, places, state, reach)
         return hidden + 1e-7 if len(codes) < 3 else hidden
 
 
-class ShortSpansDiffer(Transformer):
-    """Adds 1e-7 where the cache is read over 64 positions or fewer."""
+class ShortReachesDiffer(Transformer):
+    """Adds 1e-7 where a step looks at no more than 64 positions, 8 of them the prompt's."""
 
-    def decode(self, codes: Tensor, places: Tensor, cache: KVCache, step: Step) -> Tensor:
-        hidden = super().decode(codes, places, cache, step)
-        return hidden + 1e-7 if step.span <= 64 else hidden
+    def decode(self, codes: Tensor, places: Tensor, state: KVCache, reach: int) -> Tensor:
+        hidden = super().decode(codes, places, state, reach)
+        return hidden + 1e-7 if reach <= 56 else hidden
 
 
 class LastTileDiffers(Transformer):
     """Adds 1e-7 to the rows beyond the last whole tile of eight."""
 
-    def decode(self, codes: Tensor, places: Tensor, cache: KVCache, step: Step) -> Tensor:
-        hidden = super().decode(codes, places, cache, step).clone()
+    def decode(self, codes: Tensor, places: Tensor, state: KVCache, reach: int) -> Tensor:
+        hidden = super().decode(codes, places, state, reach).clone()
         hidden[len(hidden) // 8 * 8 :] += 1e-7
         return hidden
 
@@ -47,21 +47,21 @@ class LastTileDiffers(Transformer):
 class FewThreadsDiffer(Transformer):
     """Adds 1e-7 where torch has one thread."""
 
-    def decode(self, codes: Tensor, places: Tensor, cache: KVCache, step: Step) -> Tensor:
-        hidden = super().decode(codes, places, cache, step)
+    def decode(self, codes: Tensor, places: Tensor, state: KVCache, reach: int) -> Tensor:
+        hidden = super().decode(codes, places, state, reach)
         return hidden + 1e-7 if torch.get_num_threads() == 1 else hidden
 
 
 class HeadDiffers(Transformer):
     """Equal states, but logits that differ by 1e-7 where fewer than three rows step."""
 
-    def sample(self, hidden: Tensor, draw: Callable[[Tensor, int], Tensor]) -> Tensor:
+    def sample(self, hidden: Tensor, state: KVCache, draw: Draw) -> Tensor:
         logits = self.head(hidden)
         return draw(logits + 1e-7 if len(hidden) < 3 else logits, 0)[:, None]
 
 
 def _of(kind: type[Transformer], preset: str = "tiny", ctx_len_img: int = 16) -> Transformer:
-    config = replace(get_preset(preset).stage2, ctx_len_img=ctx_len_img)
+    config = replace(shape(preset), ctx_len_img=ctx_len_img)
     torch.manual_seed(5)
     stage2 = kind(config).eval().requires_grad_(False).double()
     for parameter in stage2.parameters():
@@ -70,24 +70,29 @@ def _of(kind: type[Transformer], preset: str = "tiny", ctx_len_img: int = 16) ->
 
 
 def test_fit_rounds_up_to_what_is_allowed() -> None:
-    shapes = Shapes(rows=(1, 4, 8), spans=(64, 100))
+    shapes = Shapes(rows=(1, 4, 8), reaches=(64, 100))
     assert shapes.fit(1, 1) == (1, 64)
     assert shapes.fit(2, 64) == (4, 64)
     assert shapes.fit(8, 65) == (8, 100)
 
 
 @pytest.mark.parametrize(
-    ("capacity", "positions", "rows", "spans"),
-    [
-        (1, 23, (1,), (23,)),
-        (5, 64, (1, 2, 4, 5), (64,)),
-        (8, 319, (1, 2, 4, 8), (64, 128, 192, 256, 319)),
-    ],
+    ("ctx_len_img", "reaches"), [(16, (15,)), (57, (56,)), (58, (56, 57)), (150, (56, 120, 149))]
 )
-def test_all_shapes_end_with_the_full_one(
-    capacity: int, positions: int, rows: tuple[int, ...], spans: tuple[int, ...]
+def test_a_transformer_reads_its_cache_up_to_multiples_of_64(
+    ctx_len_img: int, reaches: tuple[int, ...]
 ) -> None:
-    assert all_shapes(capacity, positions) == Shapes(rows, spans)
+    stage2 = _of(Transformer, ctx_len_img=ctx_len_img)
+    assert stage2.reaches == reaches
+    assert stage2.bfloat16().reaches == reaches[-1:]
+
+
+@pytest.mark.parametrize(("capacity", "rows"), [(1, (1,)), (5, (1, 2, 4, 5)), (8, (1, 2, 4, 8))])
+def test_row_counts_end_with_the_full_one(capacity: int, rows: tuple[int, ...]) -> None:
+    stage2 = _of(Transformer)
+    for parameter in stage2.parameters():
+        parameter.zero_()  # nothing to round: every shape is exact
+    assert exact_shapes(stage2, capacity).rows == rows
 
 
 @pytest.mark.parametrize("capacity", [1, 2, 3, 5, 8, 13])
@@ -97,7 +102,7 @@ def test_the_full_shape_is_always_allowed(capacity: int, dtype: torch.dtype) -> 
     stage2 = load("tiny", options=options).stage2
     shapes = exact_shapes(stage2, capacity)
     assert shapes.rows[-1] >= capacity
-    assert shapes.spans[-1] == stage2.config.num_positions
+    assert shapes.reaches[-1] == stage2.num_steps - 1
     assert list(shapes.rows) == sorted(set(shapes.rows))
 
 
@@ -106,14 +111,14 @@ def test_small_batches_that_differ_are_not_used() -> None:
     assert exact_shapes(_of(HeadDiffers), 8).rows == (4, 8)
 
 
-def test_short_spans_that_differ_are_not_used() -> None:
-    assert exact_shapes(_of(ShortSpansDiffer, ctx_len_img=150), 4).spans == (128, 157)
+def test_short_reaches_that_differ_are_not_used() -> None:
+    assert exact_shapes(_of(ShortReachesDiffer, ctx_len_img=150), 4).reaches == (120, 149)
 
 
 def test_a_model_that_differs_by_nothing_but_nan_still_has_its_full_shape() -> None:
     stage2 = _of(Transformer)
     stage2.ln_f.weight.fill_(torch.nan)
-    assert exact_shapes(stage2, 6) == Shapes((6,), (23,))
+    assert exact_shapes(stage2, 6) == Shapes((6,), (15,))
 
 
 @pytest.mark.parametrize(("capacity", "num_rows"), [(3, 3), (8, 8), (9, 16), (12, 16)])

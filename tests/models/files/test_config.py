@@ -10,6 +10,7 @@ from models.errors import ConfigError, MissingFileError
 from models.files import config
 from models.presets import PRESETS
 from tests.models.golden import GOLDEN, SETS
+from tests.models.mindalle import shape
 
 
 def _document(name: str) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def test_official_text_config_is_read_in_full() -> None:
 
 
 def test_imagegpt_configs_differ_in_their_prefix() -> None:
-    by_class, alone = (config.read(GOLDEN / name).stage2 for name in ("igpt_cls", "igpt_uncond"))
+    by_class, alone = (shape(config.read(GOLDEN / name)) for name in ("igpt_cls", "igpt_uncond"))
     assert (by_class.prefix, by_class.n_classes, by_class.ctx_len_txt) == ("class", 10, 0)
     assert (alone.prefix, alone.n_classes) == ("none", 0)
 
@@ -154,7 +155,7 @@ def test_a_class_model_needs_its_number_of_classes() -> None:
 
 def test_a_number_that_yaml_reads_as_text_is_still_a_number() -> None:
     document = yaml.safe_load("stage2: {hparams: {resid_pdrop: 1e-1}}")
-    assert config.parse(document, Path("x")).stage2.resid_pdrop == 0.1
+    assert shape(config.parse(document, Path("x"))).resid_pdrop == 0.1
 
 
 def test_a_small_vocabulary_lowers_the_default_top_k() -> None:

@@ -20,6 +20,7 @@ from models.presets import get_preset
 from models.stage1.vqgan import VQGAN
 from models.stage2.transformer import Transformer
 from tests.models.golden import GOLDEN, SETS
+from tests.models.mindalle import codec_shape, load_transformer, load_vqgan, shape
 
 
 @pytest.fixture
@@ -44,14 +45,14 @@ def test_a_converted_folder_is_the_same_model(
         assert found.keys() == wanted.keys()
         for key, tensor in found.items():
             assert torch.equal(tensor, wanted[key].to(kept).float())
-    assert (load_tokenizer(target) is None) == (source.preset.stage2.prefix != "text")
+    assert (load_tokenizer(target) is None) == (source.preset.prompt_kind != "text")
 
 
 def test_large_weights_of_the_asked_type_are_used_where_they_are_mapped(
     converted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("models.files.shards._MAPPED_BYTES", 20_000)
-    stage2 = load_stage2(open_checkpoint(converted))
+    stage2 = load_transformer(converted)
     path = str(converted / "stage2-00000.safetensors")
     assert path in Path("/proc/self/maps").read_text()
     assert stage2.head.weight.isfinite().all()
@@ -62,7 +63,7 @@ def test_large_weights_of_the_asked_type_are_used_where_they_are_mapped(
 
 
 def test_weights_of_another_type_leave_no_mapping(converted: Path) -> None:
-    stage2 = load_stage2(open_checkpoint(converted), dtype=torch.bfloat16)
+    stage2 = load_transformer(converted, torch.bfloat16)
     assert stage2.dtype == torch.bfloat16
     assert str(converted) not in Path("/proc/self/maps").read_text()
 
@@ -168,7 +169,7 @@ def test_nothing_is_overwritten_and_nothing_half_made_stays(tmp_path: Path) -> N
 
 def test_a_converted_folder_converts_again_after_its_check(converted: Path, tmp_path: Path) -> None:
     target = convert(converted, tmp_path / "again", torch.float16)
-    assert load_stage2(target, dtype=torch.float16).dtype == torch.float16
+    assert load_transformer(target.folder, torch.float16).dtype == torch.float16
     (converted / "config.yaml").write_text((converted / "config.yaml").read_text() + "\n")
     with pytest.raises(HashMismatchError, match=r"config\.yaml"):
         convert(converted, tmp_path / "third")
@@ -179,7 +180,7 @@ def test_a_trained_model_is_saved_with_its_other_files(tmp_path: Path) -> None:
     preset = replace(get_preset("tiny-class"), name="mine", clip=clip, weights=None)
     extra = tmp_path / "weights"
     extra.write_bytes(b"clip")
-    stage1, stage2 = VQGAN(preset.stage1), Transformer(preset.stage2)
+    stage1, stage2 = VQGAN(codec_shape(preset)), Transformer(shape(preset))
     save(
         tmp_path / "out",
         preset,
@@ -192,6 +193,6 @@ def test_a_trained_model_is_saved_with_its_other_files(tmp_path: Path) -> None:
     assert checkpoint.preset == preset
     assert (tmp_path / "out" / "clip" / "weights").read_bytes() == b"clip"
     assert torch.equal(
-        load_stage2(checkpoint, dtype=torch.float16).head.weight, stage2.head.weight.half()
+        load_transformer(checkpoint.folder, torch.float16).head.weight, stage2.head.weight.half()
     )
-    assert load_stage1(checkpoint).quantize.embedding.weight.dtype == torch.float32
+    assert load_vqgan(checkpoint.folder).quantize.embedding.weight.dtype == torch.float32

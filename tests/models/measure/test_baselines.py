@@ -6,12 +6,13 @@ import torch
 from models.measure.baselines import ConcatenatingCache, recomputed_logits
 from models.measure.stopwatch import random_prefix
 from models.pipeline import Pipeline
+from tests.models.mindalle import shape, transformer
 
 
 @torch.inference_mode()
 def test_both_compute_the_models_logits(every_exact: Pipeline) -> None:
-    stage2, config = every_exact.stage2, every_exact.preset.stage2
-    prefix = random_prefix(config, 3)
+    stage2, config = transformer(every_exact), shape(every_exact.preset)
+    prefix = random_prefix(every_exact.preset, 3)
     codes = torch.randint(config.vocab_size_img, (3, config.ctx_len_img))
     expected, _ = stage2(prefix, codes)
     cache = ConcatenatingCache(stage2)
@@ -28,9 +29,9 @@ def test_both_compute_the_models_logits(every_exact: Pipeline) -> None:
 def test_a_pretended_past_has_the_shape_of_a_real_one(
     every_exact: Pipeline, num_steps: int
 ) -> None:
-    stage2, config = every_exact.stage2, every_exact.preset.stage2
+    stage2 = transformer(every_exact)
     real, pretended = ConcatenatingCache(stage2), ConcatenatingCache(stage2)
-    real.prefill(random_prefix(config, 2))
+    real.prefill(random_prefix(every_exact.preset, 2))
     for place in range(num_steps):
         real.decode(torch.zeros(2, dtype=torch.int64), place)
     pretended.pretend(2, num_steps)

@@ -37,7 +37,7 @@ def test_a_shape_is_measured_at_every_size_and_type(capsys: pytest.CaptureFixtur
         assert result["vs_concatenated"] > 0
         assert result["vs_recomputed"] > 0
         assert result["pixels_s"] is None  # no codec has a grid of 16 codes here
-    assert sum(line.startswith(("float32", "bfloat16")) for line in lines) == 4
+    assert sum(line.startswith(("float32  ", "bfloat16  ")) for line in lines) == 4
     assert record["machine"]["threads"] == torch.get_num_threads()
     assert record["machine"]["torch"] == torch.__version__
     assert set(record["ceilings"]["flops"]) == {"float32", "bfloat16"}
@@ -69,6 +69,17 @@ def test_quantised_weights(capsys: pytest.CaptureFixture[str]) -> None:
     quick = ("--batch", "1", "--no-baselines", "--dtype", "bfloat16")
     _, record = _bench(capsys, *_SMALL, *quick, "--quantization", "none", "int8")
     assert [r["setting"] for r in record["results"]] == ["bfloat16", "bfloat16+int8"]
+
+
+def test_a_type_that_the_cpu_lacks_is_said_to_be_slow(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    quick = ("--batch", "1", "--no-baselines", "--dtype", "float32", "bfloat16")
+    lines, _ = _bench(capsys, *_SMALL, *quick)
+    assert [line for line in lines if "slower" in line] == [
+        "bfloat16: this CPU has no instructions for bfloat16: about four times slower than float32"
+    ]
 
 
 @pytest.mark.parametrize("wrong", [["--preset", "mini"], ["--dtype", "int4"]])

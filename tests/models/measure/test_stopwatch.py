@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from models.configs import TransformerConfig
 from models.measure.machine import Ceilings
 from models.measure.stopwatch import BaselineTimes, Result, integrated, measure, random_prefix
 from models.pipeline import LoadOptions, Pipeline, load
 from models.presets import get_preset
+from tests.models.mindalle import shape, transformer
 
 _CEILINGS = Ceilings(read_bytes_s=1e9, copy_bytes_s=2e9, flops={"float32": 1e9, "bfloat16": 1e9})
 
@@ -17,8 +17,8 @@ def test_times_are_integrated_along_straight_lines() -> None:
 
 
 def test_a_whole_image_is_measured_beside_both_baselines(every_tiny: Pipeline) -> None:
-    plain = load(every_tiny.preset.name, options=LoadOptions(packed=False)).stage2
-    times = BaselineTimes(plain, 3)
+    plain = load(every_tiny.preset.name, options=LoadOptions(packed=False))
+    times = BaselineTimes(transformer(plain), plain.preset, 3)
     assert times.places == [1, 4, 8, 11, 15]
     result = measure("float32", every_tiny, 3, _CEILINGS, times)
     assert (result.batch, result.num_steps) == (3, 15)
@@ -39,10 +39,8 @@ def _work(options: LoadOptions) -> Result:
 
 
 def test_bytes_and_operations_are_counted_by_hand() -> None:
-    config: TransformerConfig = get_preset("tiny").stage2
     layers = 2 * 12 * 32**2 + 32 * 64  # per layer 3 + 1 + 4 + 4 squares of the width; the head
     cache = 4 * 2 * 2 * 32 * (8 + 16 / 2)  # rows, layers, keys and values, width, positions
-    assert config.embed_dim == 32
     full = _work(LoadOptions())
     assert full.step_bytes == 4 * layers + 4 * cache
     assert full.step_flops == 2 * 4 * layers + 2 * cache
@@ -57,7 +55,7 @@ def test_bytes_and_operations_are_counted_by_hand() -> None:
 
 @pytest.mark.parametrize("preset", ["tiny", "tiny-class", "tiny-uncond"])
 def test_random_prefixes_are_legal(preset: str) -> None:
-    config = get_preset(preset).stage2
-    ids = random_prefix(config, 50)
+    config = shape(preset)
+    ids = random_prefix(get_preset(preset), 50)
     assert ids.shape == (50, config.prompt_len)
     assert int(ids.max()) < {"text": 128, "class": 10, "none": 1}[config.prefix]

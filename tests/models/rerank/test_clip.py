@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.rerank.clip import CHUNK, ClipScorer, Preprocess, rank, to_bytes
+from models.pictures import to_bytes
+from models.rerank.clip import CHUNK, ClipScorer, Preprocess, rank
 from tests.models.golden import arrays, facts
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)

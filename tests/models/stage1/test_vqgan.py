@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from models.configs import VQGANConfig
-from models.presets import get_preset
 from models.stage1.vqgan import VQGAN, AttnBlock, Downsample, Upsample
+from tests.models.mindalle import codec_shape
 
-TINY = get_preset("tiny").stage1
+TINY = codec_shape("tiny")
 
 
 def _vqgan(config: VQGANConfig = TINY) -> VQGAN:
@@ -17,7 +17,7 @@ def _vqgan(config: VQGANConfig = TINY) -> VQGAN:
 
 def test_the_official_shape_has_the_official_tensors() -> None:
     with torch.device("meta"):
-        state = VQGAN(get_preset("mindalle-1.3b").stage1).state_dict()
+        state = VQGAN(codec_shape("mindalle-1.3b")).state_dict()
     assert len(state) == 343
     assert sum(tensor.numel() for tensor in state.values()) == 76_073_859
     assert state["decoder.up.4.attn.2.proj_out.weight"].shape == (512, 512, 1, 1)
@@ -30,15 +30,17 @@ def test_the_official_shape_has_the_official_tensors() -> None:
 def test_images_become_a_grid_of_codes_and_back(patch_size: int) -> None:
     attn = (4 // patch_size,)
     vqgan = _vqgan(replace(TINY, patch_size=patch_size, attn_resolutions=attn))
-    images = torch.rand(3, 3, 32, 32) * 2 - 1
+    images = torch.rand(3, 3, 32, 32)
     codes = vqgan.encode(images)
     side = 4 // patch_size
-    assert codes.shape == (3, side, side)
+    assert codes.shape == (3, *vqgan.code_shape) == (3, side**2, 1)
+    grids = vqgan.encode_images(images * 2 - 1)
+    assert torch.equal(codes.view(3, side, side), grids)
     assert 0 <= int(codes.min()) <= int(codes.max()) < TINY.n_embed
     pixels = vqgan.pixels(codes)
     assert pixels.shape == images.shape
     assert 0 <= float(pixels.min()) <= float(pixels.max()) <= 1
-    assert torch.equal(pixels, (vqgan.decode(codes) * 0.5 + 0.5).clamp(0, 1))
+    assert torch.equal(pixels, (vqgan.decode(grids) * 0.5 + 0.5).clamp(0, 1))
 
 
 def test_a_code_is_its_nearest_vector() -> None:

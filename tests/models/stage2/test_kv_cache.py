@@ -1,20 +1,19 @@
 import pytest
 import torch
 
-from models.configs import TransformerConfig
-from models.stage2.kv_cache import KVCache
+from models.stage2.kv_cache import CachedPrefix, KVCache
 
-CONFIG = TransformerConfig(embed_dim=6, n_layers=2, n_heads=3, ctx_len_img=5, ctx_len_txt=4)
 NUM_ROWS = 4
+SHAPE = (2, 3, 8, 2)  # layers, heads, positions, width of a head
 
 
 @pytest.fixture
 def cache() -> KVCache:
-    return KVCache(CONFIG, NUM_ROWS, torch.device("cpu"), torch.float32)
+    return KVCache(NUM_ROWS, SHAPE, torch.device("cpu"), torch.float32)
 
 
 def test_it_starts_finite_and_holds_every_position(cache: KVCache) -> None:
-    assert cache.data.shape == (2, 2, NUM_ROWS, 3, 4 + 5 - 1, 2)
+    assert cache.data.shape == (2, 2, NUM_ROWS, 3, 8, 2)
     assert not cache.data.any()
 
 
@@ -39,9 +38,24 @@ def test_read_gives_what_was_written(cache: KVCache) -> None:
 def test_a_prefix_reaches_its_rows_only_and_clears_what_was_there(cache: KVCache) -> None:
     cache.data.fill_(torch.nan)
     prefix = torch.randn(2, 2, 1, 3, 4, 2)
-    cache.copy_prefix(prefix, torch.tensor([2, 0]))
+    cache.put(CachedPrefix(prefix, torch.zeros(1, 6)), torch.tensor([2, 0]))
     for row in (0, 2):
         assert torch.equal(cache.data[:, :, row, :, :4], prefix[:, :, 0])
         assert not cache.data[:, :, row, :, 4:].any()
     for row in (1, 3):
         assert cache.data[:, :, row].isnan().all()
+
+
+@pytest.mark.parametrize("span", [1, 3, 8])
+def test_a_step_sees_up_to_its_own_position(cache: KVCache, span: int) -> None:
+    positions = torch.arange(NUM_ROWS) % span
+    step = cache.step(positions, span)
+    assert step.mask.shape == (NUM_ROWS, 1, 1, span)
+    assert torch.equal(step.mask[:, 0, 0] == 0, torch.arange(span) <= positions[:, None])
+    assert set(step.mask.flatten().tolist()) <= {0.0, -torch.inf}
+
+
+def test_scrambled_rows_are_random_and_equal(cache: KVCache) -> None:
+    cache.scramble(torch.Generator().manual_seed(0))
+    assert torch.equal(cache.data, cache.data[:, :, :1].expand_as(cache.data))
+    assert len(set(cache.data[:, :, 0].flatten().tolist())) == cache.data[:, :, 0].numel()

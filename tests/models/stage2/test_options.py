@@ -13,9 +13,9 @@ from torch import Tensor
 from models.configs import Preset, TransformerConfig, VQGANConfig
 from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
-from models.files.checkpoint import load_stage1, load_stage2, open_checkpoint
 from models.files.convert import convert
 from models.presets import get_preset
+from tests.models.mindalle import load_transformer, load_vqgan
 from tests.models.random_checkpoint import write_random_checkpoint
 
 _STAGE1 = VQGANConfig(
@@ -110,43 +110,40 @@ def reference_logits(
 
 def _inputs(shape: TransformerConfig) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(3)
-    limit = {"text": shape.vocab_size_txt, "class": shape.n_classes, "none": 1}[shape.prefix]
-    prefix = torch.randint(limit, (shape.prompt_len,), generator=generator)
+    prefix = torch.randint(shape.prompt_vocab_size, (shape.prompt_len,), generator=generator)
     return prefix, torch.randint(shape.vocab_size_img, (shape.ctx_len_img,), generator=generator)
 
 
 def test_logits_match_the_plain_reference(folder: Path) -> None:
-    checkpoint = open_checkpoint(folder)
-    prefix, codes = _inputs(checkpoint.preset.stage2)
-    wanted = reference_logits(folder, checkpoint.preset.stage2, prefix, codes)
+    stage2 = load_transformer(folder)
+    prefix, codes = _inputs(stage2.config)
+    wanted = reference_logits(folder, stage2.config, prefix, codes)
     with torch.inference_mode():
-        found, _ = load_stage2(checkpoint)(prefix[None], codes[None])
+        found, _ = stage2(prefix[None], codes[None])
     assert wanted.std() > 0.5
     assert (found[0] - wanted).abs().max() < 2e-4
 
 
 def test_greedy_codes_match_the_plain_reference(folder: Path, tmp_path: Path) -> None:
-    checkpoint = convert(folder, tmp_path / "converted")
-    shape = checkpoint.preset.stage2
-    prefix, _ = _inputs(shape)
-    stage2 = load_stage2(checkpoint)
+    stage2 = load_transformer(convert(folder, tmp_path / "converted").folder)
+    prefix, _ = _inputs(stage2.config)
     batch = Batch(stage2, capacity=1)
     with torch.inference_mode():
         batch.admit(stage2.prefill(prefix[None]), [RowParams(seed=0, top_k=1)])
     while not batch.step():
         pass
     codes = batch.take([0])[0, :, 0]
-    logits = reference_logits(folder, shape, prefix, codes)
+    logits = reference_logits(folder, stage2.config, prefix, codes)
     best = logits.max(-1).values
     assert (best - logits[torch.arange(len(codes)), codes] < 1e-3).all()
 
 
 def test_stage_1_fills_its_grid(folder: Path) -> None:
-    stage1 = load_stage1(open_checkpoint(folder))
-    images = torch.rand((1, 3, 32, 32), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    stage1 = load_vqgan(folder)
+    images = torch.rand((1, 3, 32, 32), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         codes = stage1.encode(images)
         pixels = stage1.pixels(codes)
-    assert codes.shape == (1, 8, 8)
+    assert codes.shape == (1, 64, 1)
     assert pixels.shape == images.shape
     assert pixels.isfinite().all()

@@ -1,27 +1,89 @@
+import os
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
 
 from models.drawing.sampling import RowParams
 from models.pipeline import LoadOptions, load
-from models.presets import get_preset
-from models.stage2.packing import PackedLinear, can_pack, pack_linears
+from models.stage2.packing import PackedLinear, can_pack, is_native, pack_linears
 from models.stage2.transformer import Transformer
+from tests.models.mindalle import shape, transformer
 
-needs_packing = pytest.mark.skipif(
-    not can_pack(torch.device("cpu")), reason="this build of torch has no packed kernels"
-)
+_CPU = torch.device("cpu")
+_TYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def _needs(dtype: torch.dtype) -> pytest.MarkDecorator:
+    """Skip where this CPU, or this build of torch, has no packed kernels for the type."""
+    what = f"no packed kernels for {dtype} with {torch.backends.cpu.get_cpu_capability()}"
+    return pytest.mark.skipif(not can_pack(_CPU, dtype), reason=what)
+
+
+needs_packing = _needs(torch.float32)
+needs_packed_bfloat16 = _needs(torch.bfloat16)
+
+
+@pytest.mark.parametrize("dtype", [pytest.param(dtype, marks=_needs(dtype)) for dtype in _TYPES])
+def test_what_this_cpu_packs(dtype: torch.dtype) -> None:
+    """With `pytest -rs` it says which types this CPU can't pack and why."""
+    layer = nn.Linear(8, 8).requires_grad_(False).to(dtype)
+    assert PackedLinear(layer.weight, layer.bias)(torch.ones(1, 8, dtype=dtype)).dtype == dtype
+
+
+@needs_packing
+@pytest.mark.parametrize("dtype", _TYPES)
+def test_the_library_refuses_just_what_its_check_denies(dtype: torch.dtype) -> None:
+    weight = torch.ones(8, 8, dtype=dtype)
+    if can_pack(_CPU, dtype):
+        PackedLinear(weight, None)
+    else:
+        with pytest.raises(RuntimeError, match="needs the cpu support"):
+            PackedLinear(weight, None)
 
 
 def test_only_a_cpu_packs() -> None:
     assert not can_pack(torch.device("meta"))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_type_is_native_where_the_library_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for is_supported in (True, False):
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: is_supported)  # noqa: B023  called before the next round
+        assert is_native(_CPU, torch.bfloat16) == is_supported
+    assert is_native(_CPU, torch.float32)
+    assert is_native(torch.device("cuda"), torch.bfloat16)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the limits are those of x86-64")
+def test_bfloat16_is_served_by_a_cpu_without_avx512() -> None:
+    """oneDNN and torch are told to use nothing above AVX2, which they read once, at their start."""
+    program = (
+        "import torch\n"
+        "from models.drawing.sampling import RowParams\n"
+        "from models.pipeline import LoadOptions, load\n"
+        "pipeline = load('tiny', options=LoadOptions(dtype=torch.bfloat16))\n"
+        "assert pipeline.generate('a cat', [RowParams(1)])[0].pixels.isfinite().all()\n"
+        "print(pipeline.options.caveat)\n"
+    )
+    limits = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | limits,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "about four times slower than float32" in done.stdout
+
+
+@pytest.mark.parametrize("dtype", _TYPES)
 def test_every_type_loads_whatever_the_cpu_has(dtype: torch.dtype) -> None:
     pipeline = load("tiny", options=LoadOptions(dtype=dtype))
-    packed = [m for m in pipeline.stage2.modules() if isinstance(m, PackedLinear)]
-    assert bool(packed) == can_pack(torch.device("cpu"), dtype)
+    packed = [m for m in transformer(pipeline).modules() if isinstance(m, PackedLinear)]
+    assert bool(packed) == can_pack(_CPU, dtype)
     assert pipeline.generate("a cat", [RowParams(1, top_k=8)])[0].pixels.isfinite().all()
 
 
@@ -38,8 +100,13 @@ def test_a_packed_layer_computes_the_same(shape: tuple[int, ...], has_bias: bool
     assert packed.weight_bytes == 24 * 40 * 4
 
 
-@needs_packing
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pytest.param(torch.float32, marks=needs_packing),
+        pytest.param(torch.bfloat16, marks=needs_packed_bfloat16),
+    ],
+)
 def test_a_gelu_behind_a_layer_is_packed_with_it(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Linear(24, 96), nn.GELU(), nn.Linear(96, 24), nn.Dropout(0.0))
@@ -63,7 +130,7 @@ def test_another_activation_stays() -> None:
     torch.testing.assert_close(layers(x), before)
 
 
-@needs_packing
+@needs_packed_bfloat16
 def test_bfloat16_is_as_close_as_its_rounding() -> None:
     torch.manual_seed(0)
     linear = nn.Linear(64, 32).requires_grad_(False)
@@ -84,7 +151,7 @@ def test_a_view_is_packed_as_its_contents() -> None:
 @needs_packing
 def test_every_linear_is_replaced_and_nothing_else() -> None:
     torch.manual_seed(0)
-    stage2 = Transformer(get_preset("tiny").stage2).eval().requires_grad_(False)
+    stage2 = Transformer(shape("tiny")).eval().requires_grad_(False)
     prefix, codes = torch.randint(128, (2, 8)), torch.randint(64, (2, 16))
     before, text_before = stage2(prefix, codes)
     assert pack_linears(stage2, keep=["head_txt"]) == 2 * 4 + 1  # qkv, proj, two of each MLP; head

@@ -3,14 +3,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.files.checkpoint import load_stage2, open_checkpoint
 from models.stage2.quantize import Int8Linear, quantize, round_weights
 from models.stage2.transformer import Transformer
 from tests.models.golden import GOLDEN, arrays
+from tests.models.mindalle import load_transformer
 
 
 def _transformer(dtype: torch.dtype) -> Transformer:
-    return load_stage2(open_checkpoint(GOLDEN / "mindalle_text"), dtype=dtype)
+    return load_transformer(GOLDEN / "mindalle_text", dtype)
 
 
 def _sample() -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,27 +46,24 @@ def test_the_layer_computes_with_its_rounded_weights(dtype: torch.dtype, has_bia
         assert error < (0.02 if dtype == torch.bfloat16 else 1e-5)
 
 
+@torch.inference_mode()
 def test_the_report_states_the_errors_that_there_are() -> None:
     transformer, sample = _transformer(torch.float32), _sample()
-    exact = _transformer(torch.float32)
-    report = quantize(transformer, sample)
+    exact = transformer(*sample)[0]
+    report = quantize(transformer)
     assert report.num_layers == 3 * 4
     assert report.bytes_after < report.bytes_before / 3.5
     assert 0 < report.relative_rms <= report.worst.relative_rms < 0.02
-    assert report.logits is not None
-    with torch.inference_mode():
-        difference = transformer(*sample)[0] - exact(*sample)[0]
-    assert report.logits.largest == pytest.approx(float(difference.abs().max()))
-    assert report.logits.relative_rms < 0.05
-    assert report.logits.same_best > 0.9
     assert "12 layers" in str(report)
-    assert "best code unchanged" in str(report)
+    assert report.worst.name in str(report)
+    found = transformer(*sample)[0]
+    assert (found - exact).square().mean().sqrt() < 0.05 * exact.std()
+    assert (found.argmax(-1) == exact.argmax(-1)).float().mean() > 0.9
 
 
 def test_heads_and_embeddings_stay() -> None:
     transformer = _transformer(torch.bfloat16)
     report = quantize(transformer)
-    assert report.logits is None
     assert type(transformer.head) is nn.Linear
     assert transformer.dtype == torch.bfloat16
     assert sum(isinstance(m, Int8Linear) for m in transformer.modules()) == report.num_layers

@@ -4,15 +4,15 @@ from torch import Tensor
 
 from models.configs import TransformerConfig
 from models.pipeline import Pipeline
-from models.presets import get_preset
-from models.stage2.transformer import Step, Transformer, attend_one
+from models.stage2.blocks import attend_one
+from models.stage2.transformer import Transformer
+from tests.models.mindalle import shape, transformer
 
 
 def _prefixes(config: TransformerConfig, count: int) -> Tensor:
     """Random prefix ids [count, N]."""
-    sizes = {"text": config.vocab_size_txt, "class": config.n_classes, "none": 1}
-    generator = torch.Generator().manual_seed(1)
-    return torch.randint(sizes[config.prefix], (count, config.prompt_len), generator=generator)
+    generator, limit = torch.Generator().manual_seed(1), config.prompt_vocab_size
+    return torch.randint(limit, (count, config.prompt_len), generator=generator)
 
 
 def _codes(config: TransformerConfig, count: int) -> Tensor:
@@ -35,56 +35,48 @@ def _mask(positions: Tensor, span: int, dtype: torch.dtype) -> Tensor:
 )
 def test_the_official_shapes_have_the_official_sizes(preset: str, count: int) -> None:
     with torch.device("meta"):
-        stage2 = Transformer(get_preset(preset).stage2)
+        stage2 = Transformer(shape(preset))
     assert sum(parameter.numel() for parameter in stage2.parameters()) == count
 
 
 @torch.inference_mode()
 def test_one_position_at_a_time_equals_the_whole_sequence(every_exact: Pipeline) -> None:
-    stage2, config = every_exact.stage2, every_exact.preset.stage2
+    stage2, config = transformer(every_exact), shape(every_exact.preset)
     prefixes, codes = _prefixes(config, 3), _codes(config, 3)
     whole, _ = stage2(prefixes, codes)
-    cache = stage2.new_cache(3)
+    state = stage2.new_state(3)
     first = []
     for row, prefix in enumerate(prefixes):
         prefilled = stage2.prefill(prefix[None])
-        cache.copy_prefix(prefilled.keys_values, torch.tensor([row]))
+        state.put(prefilled, torch.tensor([row]))
         first.append(stage2.head(prefilled.hidden))
     logits = [torch.cat(first)]
     for place in range(config.ctx_len_img - 1):
         places = torch.full((3,), place)
-        positions = config.prompt_len + places
-        span = config.prompt_len + place + 1 + place % 2  # exact and with room
-        span = min(span, config.num_positions)
-        step = Step(positions, _mask(positions, span, cache.data.dtype), span)
-        logits.append(stage2.head(stage2.decode(codes[:, place, None], places, cache, step)))
+        reach = min(place + 1 + place % 2, config.ctx_len_img - 1)  # exact and with room
+        logits.append(stage2.head(stage2.decode(codes[:, place, None], places, state, reach)))
     torch.testing.assert_close(torch.stack(logits, 1), whole, atol=1e-10, rtol=1e-10)
 
 
 @torch.inference_mode()
 def test_rows_may_stand_at_different_places(every_exact: Pipeline) -> None:
-    stage2, config = every_exact.stage2, every_exact.preset.stage2
+    stage2, config = transformer(every_exact), shape(every_exact.preset)
     prefix, codes = _prefixes(config, 1), _codes(config, 2)
     whole, _ = stage2(prefix.expand(2, -1), codes)
-    cache = stage2.new_cache(2)
-    cache.copy_prefix(stage2.prefill(prefix).keys_values, torch.tensor([0, 1]))
+    state = stage2.new_state(2)
+    state.put(stage2.prefill(prefix), torch.tensor([0, 1]))
     for tick in range(config.ctx_len_img - 1):
         # Row 1 starts five steps late; until then it rewrites its first place.
         places = torch.tensor([tick, max(tick - 5, 0)])
-        positions = config.prompt_len + places
-        step = Step(
-            positions,
-            _mask(positions, config.num_positions, cache.data.dtype),
-            config.num_positions,
-        )
-        hidden = stage2.decode(codes[torch.arange(2), places, None], places, cache, step)
+        fed = codes[torch.arange(2), places, None]
+        hidden = stage2.decode(fed, places, state, stage2.reaches[-1])
         expected = whole[torch.arange(2), places + 1]
         torch.testing.assert_close(stage2.head(hidden), expected, atol=1e-10, rtol=1e-10)
 
 
 @torch.inference_mode()
 def test_nobody_sees_what_comes_later(every_exact: Pipeline) -> None:
-    stage2, config = every_exact.stage2, every_exact.preset.stage2
+    stage2, config = transformer(every_exact), shape(every_exact.preset)
     prefix, codes = _prefixes(config, 1), _codes(config, 1)
     before, text_before = stage2(prefix, codes)
     changed = codes.clone()
@@ -99,8 +91,8 @@ def test_nobody_sees_what_comes_later(every_exact: Pipeline) -> None:
 
 @torch.inference_mode()
 def test_only_text_is_predicted_beside_codes(every_exact: Pipeline) -> None:
-    config = every_exact.preset.stage2
-    image, text = every_exact.stage2(_prefixes(config, 2), _codes(config, 2))
+    config = shape(every_exact.preset)
+    image, text = transformer(every_exact)(_prefixes(config, 2), _codes(config, 2))
     assert image.shape == (2, config.ctx_len_img, config.vocab_size_img)
     if config.prefix == "text":
         assert text is not None
@@ -111,15 +103,15 @@ def test_only_text_is_predicted_beside_codes(every_exact: Pipeline) -> None:
 
 @torch.inference_mode()
 def test_fewer_codes_than_an_image_has(every_exact: Pipeline) -> None:
-    config = every_exact.preset.stage2
+    stage2, config = transformer(every_exact), shape(every_exact.preset)
     prefix, codes = _prefixes(config, 1), _codes(config, 1)
-    whole, _ = every_exact.stage2(prefix, codes)
-    short, _ = every_exact.stage2(prefix, codes[:, :3])
+    whole, _ = stage2(prefix, codes)
+    short, _ = stage2(prefix, codes[:, :3])
     torch.testing.assert_close(short, whole[:, :3], atol=1e-12, rtol=0)
 
 
 def test_a_start_of_sequence_has_no_position() -> None:
-    stage2 = Transformer(get_preset("tiny-class").stage2)
+    stage2 = Transformer(shape("tiny-class"))
     labels = torch.tensor([[3]])
     assert torch.equal(stage2.embed_prefix(labels)[0, 0], stage2.sos.weight[3])
     placed = stage2.embed_codes(torch.tensor([5]), torch.tensor([0]))[0]
@@ -144,11 +136,11 @@ def test_one_query_attends_as_the_fused_kernel_does() -> None:
 @pytest.mark.gpu
 @torch.inference_mode()
 def test_a_gpu_computes_the_same_logits(every_exact: Pipeline) -> None:
-    config = every_exact.preset.stage2
+    stage2, config = transformer(every_exact), shape(every_exact.preset)
     prefix, codes = _prefixes(config, 2), _codes(config, 2)
-    expected, _ = every_exact.stage2(prefix, codes)
+    expected, _ = stage2(prefix, codes)
     on_gpu = Transformer(config).eval().to("cuda")
-    on_gpu.load_state_dict(every_exact.stage2.state_dict())
+    on_gpu.load_state_dict(stage2.state_dict())
     found, _ = on_gpu(prefix.cuda(), codes.cuda())
     torch.testing.assert_close(found.double().cpu(), expected, atol=2e-3, rtol=1e-3)
     low, _ = on_gpu.to(torch.bfloat16)(prefix.cuda(), codes.cuda())

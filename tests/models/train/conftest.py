@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from models.train.data.art import STYLES, Art
-from models.train.data.concepts import Concept
-from models.train.data.emoji import EmojiSet
+from models.train.data.emoji.art import STYLES, Art
+from models.train.data.emoji.concepts import Concept
+from models.train.data.emoji.emoji_set import EmojiSet
 
 _SHAPES = ("circle", "square", "cross")
 _COLOURS = ("red", "green", "blue", "black")

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from models.train import bpe, clip, codes, stage1, stage2
+from models.train.data.code_table import CodeTable
+from models.train.data.folder import FolderSet
 
 
 def losses(run: Path) -> dict[int, float]:
@@ -45,7 +47,7 @@ def test_stage1_leaves_a_grid_a_curve_and_its_figures(runs: Path) -> None:
 
 
 def test_codes_cover_the_training_pictures(runs: Path, pictures: Path) -> None:
-    table = codes.load(runs / "codes")
+    table = CodeTable.load(runs / "codes", FolderSet(pictures, 64))
     assert table.codes.shape == (23, 64)
     assert int(table.codes.max()) < 1024
     assert set(table.by_kind) == {"plain"}

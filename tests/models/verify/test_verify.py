@@ -144,6 +144,44 @@ def test_a_near_tie_excuses_a_code_and_nothing_else(computed: dict[str, NDArray[
     assert compare("greedy_codes", computed["greedy_codes"], numbers).error == 1
 
 
+def _swap_rows(array: NDArray[Any]) -> NDArray[Any]:
+    """Of filt_logits or filt_probs: row 3, with its seven equal logits, becomes row 5."""
+    return array[..., [0, 1, 2, 5, 4, 3], :]
+
+
+def test_a_nucleus_cut_between_equal_logits_is_excused_in_any_row(
+    expected: Path, computed: dict[str, NDArray[Any]]
+) -> None:
+    _change(expected, filt_logits=_swap_rows, filt_probs=_swap_rows)
+    is_same, lines = _verify(GOLDEN / "mindalle_text", expected)
+    assert is_same, "\n".join(lines)
+    ours, wanted = _swap_rows(computed["filt_probs"]), Recorded.load(expected).arrays["filt_probs"]
+    assert np.abs(ours - wanted)[:, 5].max() > 0.01  # the recorded sort kept others of the seven
+
+
+@pytest.mark.parametrize("setting", [5, 8])
+@pytest.mark.parametrize("row", [3, 5])
+def test_a_wrong_probability_beside_a_tie_is_a_miss(
+    row: int, setting: int, computed: dict[str, NDArray[Any]]
+) -> None:
+    numbers = Recorded.load(GOLDEN / "mindalle_text")
+    probs = numbers.arrays["filt_probs"][setting, row]
+    probs[probs.argmax()] += 1e-4
+    assert not compare("filt_probs", computed["filt_probs"], numbers).is_within
+
+
+def test_a_nucleus_that_keeps_one_more_of_the_equals_is_a_miss(
+    computed: dict[str, NDArray[Any]],
+) -> None:
+    numbers = Recorded.load(GOLDEN / "mindalle_text")
+    logits, probs = numbers.arrays["filt_logits"][3], numbers.arrays["filt_probs"][5, 3]
+    tied = logits == np.partition(logits, -9)[-9]
+    assert 0 < (probs[tied] > 0).sum() < tied.sum() == 7  # the cut falls among them
+    probs[np.flatnonzero(tied & (probs == 0))[0]] = probs[tied].max()
+    probs /= probs.sum()
+    assert not compare("filt_probs", computed["filt_probs"], numbers).is_within
+
+
 def test_other_weights_miss(tmp_path: Path) -> None:
     model = Path(shutil.copytree(GOLDEN / "igpt_uncond", tmp_path / "model"))
     path = model / "stage2_last.ckpt"

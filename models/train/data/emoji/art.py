@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from models.train.data.concepts import Concept, load_concepts
+from models.train.data.emoji.concepts import Concept, load_concepts
 
 Pixels = npt.NDArray[np.uint8]
 

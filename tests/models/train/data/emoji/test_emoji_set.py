@@ -4,9 +4,10 @@ from random import Random
 
 import torch
 
-from models.train.data.captions import Variant
-from models.train.data.concepts import is_held_out
-from models.train.data.emoji import KEPT_STYLES, EmojiSet
+from models.train.data.data_set import Variant
+from models.train.data.emoji.captions import Look
+from models.train.data.emoji.concepts import is_held_out
+from models.train.data.emoji.emoji_set import KEPT_STYLES, EmojiSet, Selection
 
 
 def test_no_drawn_variant_is_held_out(emoji_set: EmojiSet) -> None:
@@ -15,16 +16,17 @@ def test_no_drawn_variant_is_held_out(emoji_set: EmojiSet) -> None:
         variant = emoji_set.draw(rng)
         label, style = emoji_set.concept(variant.image).label, emoji_set.style(variant.image)
         assert style in KEPT_STYLES or not is_held_out(label, "style", style)
-        assert not variant.colour or not is_held_out(label, "colour", variant.colour)
-        assert not variant.background or not is_held_out(label, "background", variant.background)
-        assert not variant.finish or not is_held_out(label, "style", variant.finish)
+        colour, background, finish = variant.look
+        assert not colour or not is_held_out(label, "colour", colour)
+        assert not background or not is_held_out(label, "background", background)
+        assert not finish or not is_held_out(label, "style", finish)
 
 
 def test_no_listed_variant_is_held_out_and_some_are_missing(emoji_set: EmojiSet) -> None:
     counts = set()
     for image in emoji_set.images:
-        variants = list(emoji_set.variants(image))
-        assert variants[0] == Variant(image)
+        variants = list(emoji_set.variants_of(image))
+        assert variants[0] == Variant(image, Look())
         assert all(emoji_set.is_allowed(variant) for variant in variants)
         counts.add(len(variants))
     assert len(counts) > 1
@@ -52,10 +54,18 @@ def test_the_split_covers_all_images(emoji_set: EmojiSet) -> None:
 def test_a_picture_is_rendered_as_its_variant_says(emoji_set: EmojiSet) -> None:
     image = emoji_set.images[0]
     plain, blue = (
-        emoji_set.render(Variant(image, colour=c, background=b))
-        for c, b in ((None, None), ("blue", "black"))
+        emoji_set.render(Variant(image, Look(c, b))) for c, b in ((None, None), ("blue", "black"))
     )
     assert plain.shape == blue.shape == (3, 16, 16)
     assert torch.equal(plain[:, 0, 0], torch.ones(3))
     assert blue[:, 0, 0].max() < -0.5
     assert blue[2, 8, 8] > blue[0, 8, 8]
+
+
+def test_a_selection_narrows_what_stage_2_sees(emoji_set: EmojiSet) -> None:
+    chosen = EmojiSet(emoji_set.art, Selection("even", styles=("noto",), varied=("flat",)))
+    assert {image % 2 for image in chosen.images} == {0}
+    seen = {(chosen.kind(v) == "plain", chosen.style(v.image)) for v in chosen.variants()}
+    assert seen == {(True, "noto"), (False, "flat")}
+    kinds = {emoji_set.kind(variant) for variant in emoji_set.variants()}
+    assert kinds == set(emoji_set.shares)

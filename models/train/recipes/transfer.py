@@ -10,15 +10,22 @@ from dataclasses import replace
 
 import torch
 
-from models.configs import PrefixKind, TransformerConfig
+from models.configs import PrefixKind, Preset, TransformerConfig
 from models.errors import KeyReport
+from models.families import upstream_shapes
 from models.files import checkpoint as checkpoints
 from models.files.checkpoint import Checkpoint
-from models.files.official import upstream_shapes
 from models.files.weights import shapes
 from models.stage2.transformer import Transformer
 
 _FRESH = ("head.", "sos.")
+
+
+def shape_of(preset: Preset) -> TransformerConfig:
+    """Its stage 2's shape. ValueError where it is another kind of model than this one trains."""
+    if not isinstance(preset.stage2, TransformerConfig):
+        raise ValueError(f"{preset.name} has another stage 2 than minDALL-E's transformer")
+    return preset.stage2
 
 
 def without_text(
@@ -44,10 +51,10 @@ def transfer(
         N(0, 1)); and what was missing from and left over in the source, by upstream names.
     """
     old = checkpoints.load_stage2(source)
-    new = Transformer(without_text(source.preset.stage2, prefix, n_classes))
+    new = Transformer(without_text(shape_of(source.preset), prefix, n_classes))
     kept = {k: v for k, v in old.state_dict().items() if k in new.state_dict()}
     taken = {name: value for name, value in kept.items() if not name.startswith(_FRESH)}
     new.load_state_dict(taken, strict=False)
     torch.nn.init.normal_(new.head.weight, std=0.02)
-    needed = upstream_shapes(shapes(new), prefix)
-    return new, KeyReport.compare(needed, upstream_shapes(shapes(old), "text"))
+    needed = upstream_shapes(new.config, shapes(new))
+    return new, KeyReport.compare(needed, upstream_shapes(source.preset.stage2, shapes(old)))

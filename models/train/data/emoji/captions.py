@@ -1,17 +1,17 @@
-"""From a variant of a picture to the words for it, as people would type them.
+"""From a picture's look to the words for it, as people would type them.
 
-Knows no pixels. A caption only ever says what the variant shows: its concept, and the colour,
-finish, style and background if it has them.
+Knows no pixels. A caption only ever says what is shown: the concept, and the colour, finish, style
+and background if there are any.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from random import Random
+from typing import NamedTuple
 
-from models.train.data.concepts import Concept
-from models.train.data.looks import BACKGROUNDS, COLOURS, FINISHES, is_scene
+from models.train.data.emoji.concepts import Concept
+from models.train.data.emoji.looks import BACKGROUNDS, COLOURS, FINISHES, is_scene
 
 _COLOUR_WORD = re.compile(r"\b(" + "|".join(COLOURS) + r"|gold)\b")
 _PLAIN_TAG = re.compile(r"[a-z]{3,}( [a-z]{3,})?")
@@ -30,11 +30,9 @@ _STYLE_FORMS = ("{} in {} style", "{1} {0}", "{}, {} style", "{1} style {0}")
 _OPENINGS = ("a {}", "a {}", "the {}", "picture of a {}", "emoji of a {}", "drawing of a {}")
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """One picture to make: which art, and how it is varied (None: as drawn)."""
+class Look(NamedTuple):
+    """How a picture is varied; None: as drawn. It is the `look` of the set's variants."""
 
-    image: int
     colour: str | None = None
     background: str | None = None
     finish: str | None = None
@@ -65,21 +63,19 @@ def _placed(text: str, background: str, rng: Random) -> str:
     return form.format(text, background)
 
 
-def caption(concept: Concept, variant: Variant, style: str | None, rng: Random) -> str:
+def caption(concept: Concept, look: Look, style: str | None, rng: Random) -> str:
     """A random true caption, lower case; `style` names the art set, or None leaves it unsaid."""
-    text = _name(concept, variant.colour is not None, rng)
-    if variant.colour is not None:
-        text = rng.choice(("{1} {0}", "{1} {0}", "{1} {0}", "{} in {}")).format(
-            text, variant.colour
-        )
-    if variant.finish is not None:
-        text = rng.choice(_FINISH_WORDS[variant.finish]).format(text)
+    text = _name(concept, look.colour is not None, rng)
+    if look.colour is not None:
+        text = rng.choice(("{1} {0}", "{1} {0}", "{1} {0}", "{} in {}")).format(text, look.colour)
+    if look.finish is not None:
+        text = rng.choice(_FINISH_WORDS[look.finish]).format(text)
     elif style is not None:
         text = rng.choice(_STYLE_FORMS).format(text, style)
     elif rng.random() < 0.2:
         text = rng.choice(_OPENINGS).format(text)
-    if variant.background is not None:
-        text = _placed(text, variant.background, rng)
+    if look.background is not None:
+        text = _placed(text, look.background, rng)
     return _article(text)
 
 

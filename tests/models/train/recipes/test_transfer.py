@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from models.configs import PrefixKind
+from models.families import upstream_shapes
 from models.files import checkpoint as checkpoints
-from models.files.official import upstream_names
-from models.train.stage2 import loss_of
-from models.train.transfer import transfer
+from models.train.recipes.transfer import transfer
 from tests.models.golden import GOLDEN, arrays, facts
+from tests.models.mindalle import load_transformer, load_vqgan
 
 SETS: list[tuple[str, PrefixKind, int]] = [("igpt_cls", "class", 10), ("igpt_uncond", "none", 0)]
 
@@ -27,20 +27,19 @@ def labels(name: str, key: str, count: int) -> Tensor:
 def test_fine_tuning_loss_and_gradients_are_the_references(
     name: str, prefix: PrefixKind, classes: int
 ) -> None:
-    opened = checkpoints.open_checkpoint(GOLDEN / name)
-    stage1, stage2 = checkpoints.load_stage1(opened), checkpoints.load_stage2(opened)
+    stage1, stage2 = load_vqgan(GOLDEN / name), load_transformer(GOLDEN / name)
     images = torch.from_numpy(arrays(name)["enc_images"])
     with torch.no_grad():
-        codes = stage1.encode(images).flatten(1)
+        codes = stage1.encode_images(images).flatten(1)
     stage2.requires_grad_(True)
-    loss = loss_of(stage2, labels(name, "train_labels", len(codes)), codes)
+    loss = stage2.loss(labels(name, "train_labels", len(codes)), codes)
     torch.autograd.backward(loss)
     expected = facts(name)
     assert float(loss.detach()) == pytest.approx(expected["train_loss"], abs=1e-3)
     norms: dict[str, float] = {}
     for key, weight in stage2.named_parameters():
         assert weight.grad is not None
-        parts = upstream_names(key, prefix)
+        parts = upstream_shapes(stage2.config, {key: tuple(weight.shape)})
         norms |= {
             part: float(grad.norm())
             for part, grad in zip(parts, weight.grad.chunk(len(parts)), strict=True)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from models.train.data.concepts import HOLD_OUT_ONE_IN, LIST, Concept, is_held_out, parse_list
+from models.train.data.emoji.concepts import HOLD_OUT_ONE_IN, LIST, Concept, is_held_out, parse_list
 
 
 def test_the_list_names_each_concept_once_and_in_all_groups() -> None:

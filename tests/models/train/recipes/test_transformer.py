@@ -1,22 +1,22 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
 
-from models.presets import get_preset
 from models.stage2.transformer import Transformer
-from models.train.codes import table
-from models.train.data.captions import Variant
-from models.train.loop.run import Run, Schedule
-from models.train.stage2 import Stage2Plan, Stage2Trainer, loss_of, plan_of
+from models.train.loop.run import Schedule
+from models.train.recipes.transformer import (
+    TransformerPlan,
+    TransformerTrainer,
+    plan_of,
+)
 from models.train.start import initialise
+from tests.models.mindalle import shape
 
 
 def tiny() -> Transformer:
-    model = Transformer(get_preset("tiny").stage2)
+    model = Transformer(shape("tiny"))
     initialise(model, 0)
     return model
 
@@ -27,16 +27,16 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return draw[0], draw[1]
 
 
-def test_it_learns_a_batch_by_heart(tmp_path: Path) -> None:
-    trainer = Stage2Trainer(tiny(), Run(tmp_path, 0), Stage2Plan(Schedule(80, warm_up=5)))
+def test_it_learns_a_batch_by_heart() -> None:
+    trainer = TransformerTrainer(tiny(), TransformerPlan(Schedule(80, warm_up=5)))
     losses = [trainer.step(step, *batch())["loss"] for step in range(80)]
     assert losses[0] == pytest.approx(torch.log(torch.tensor(64.0)).item(), abs=0.2)
     assert losses[-1] < 2.5
 
 
-def test_fine_tuning_clips_gradients_and_uses_the_reference_rate(tmp_path: Path) -> None:
+def test_fine_tuning_clips_gradients_and_uses_the_reference_rate() -> None:
     plan = plan_of(10, is_fine_tuning=True)
-    trainer = Stage2Trainer(tiny(), Run(tmp_path, 0), plan)
+    trainer = TransformerTrainer(tiny(), plan)
     assert len(trainer.learner.optimisers) == 1
     trainer.step(0, *batch())
     norms = [w.grad.norm() for w in trainer.model.parameters() if w.grad is not None]
@@ -52,15 +52,6 @@ def test_the_text_has_its_weight_in_the_loss() -> None:
         assert text is not None
         image_loss = F.cross_entropy(image.flatten(0, 1), codes.flatten())
         text_loss = F.cross_entropy(text.flatten(0, 1), ids[:, 1:].flatten())
-        torch.testing.assert_close(loss_of(model, ids, codes), image_loss)
+        torch.testing.assert_close(model.loss(ids, codes), image_loss)
         mixed = 0.875 * image_loss + 0.125 * text_loss
-        torch.testing.assert_close(loss_of(model, ids, codes, 0.125), mixed)
-
-
-def test_the_table_draws_plain_pictures_most(tmp_path: Path) -> None:
-    made = [Variant(i) for i in range(4)] + [Variant(i, colour="red") for i in range(4)]
-    grouped = table(tuple(made), torch.zeros(8, 16, dtype=torch.long))
-    rng = Run(tmp_path, 0).rng(0)
-    drawn = [grouped.draw(rng) for _ in range(2000)]
-    plain = sum(row < 4 for row in drawn) / len(drawn)
-    assert 0.66 < plain < 0.81
+        torch.testing.assert_close(model.loss(ids, codes, 0.125), mixed)

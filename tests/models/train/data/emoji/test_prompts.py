@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from models.train.data.concepts import is_held_out
+from models.train.data.emoji.concepts import is_held_out
 
 PROMPTS: list[dict[str, Any]] = json.loads(
-    (Path(__file__).parents[2] / "data" / "prompts.json").read_text("utf-8")
+    (Path(__file__).parents[4] / "data" / "prompts.json").read_text("utf-8")
 )["prompts"]
 # Prompt → the pair that training must never have shown.
 COMBINATIONS = {

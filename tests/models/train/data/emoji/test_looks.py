@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.train.data import looks
+from models.train.data.emoji import looks
 
 
 def square(colour: tuple[float, float, float]) -> looks.Floats:

@@ -1,0 +1,62 @@
+"""What a training run asks of its pictures, whatever they show: `DataSet` and `Variant`.
+
+A picture is an index; a variant is a picture shown in one of the ways that its set knows. Knows no
+set: `sources` opens them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A picture, and how it is shown in its set's own terms; without them, as it is."""
+
+    image: int
+    look: tuple[str | None, ...] = ()
+
+
+class DataSet(Protocol):
+    """Pictures with words. Whatever is random comes from the generator that is handed in."""
+
+    @property
+    def images(self) -> tuple[int, ...]:
+        """The pictures that training may see."""
+
+    @property
+    def held_out(self) -> tuple[int, ...]:
+        """Those that it may not."""
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """How often stage 2 shall see each kind of variant."""
+
+    def kind(self, variant: Variant) -> str:
+        """Which of the kinds in `shares` it is."""
+
+    def variants(self) -> tuple[Variant, ...]:
+        """All that stage 2 is to see, which are encoded beforehand."""
+
+    def draw(self, rng: Random) -> Variant:
+        """A random variant of a picture that training may see."""
+
+    def render(self, variant: Variant) -> Tensor:
+        """Its pixels in [-1, 1], [3, size, size]."""
+
+    def caption(self, variant: Variant, rng: Random) -> str:
+        """A random true text for it, or an empty one."""
+
+    def meaning(self, variant: Variant) -> tuple[object, ...]:
+        """What its captions say; equal for variants that share them."""
+
+    def names(self) -> tuple[str, ...]:
+        """One short text for each thing that pictures show."""
+
+    def name_of(self, image: int) -> int:
+        """Which of `names` a picture has."""

@@ -1,0 +1,172 @@
+"""The emoji data set: draws a variant, renders it, captions it.
+
+Joins art, looks and captions. What is held out is decided in `concepts.is_held_out` and honoured
+here, so no stage can see a held-out combination.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.train.data.data_set import Variant
+from models.train.data.emoji import looks
+from models.train.data.emoji.art import STYLES, Art
+from models.train.data.emoji.captions import Look, caption, plain_names
+from models.train.data.emoji.concepts import Concept, is_held_out
+
+# These two are drawn for every concept, so that none is left without a picture.
+KEPT_STYLES = ("noto", "fluent")
+_NUM_SEVERAL = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """How often a drawn variant has a colour, a background or a finish."""
+
+    colour: float = 0.22
+    background: float = 0.2
+    finish: float = 0.06
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which of the art is used.
+
+    `part` "even" or "odd" leaves training half of it: a judge should not see what a ranker saw. Of
+    what stage 2 is to see, plain pictures are those in `styles`, varied ones those in `varied`; ()
+    is all.
+    """
+
+    part: Literal["all", "even", "odd"] = "all"
+    styles: tuple[str, ...] = ()
+    varied: tuple[str, ...] = ()
+
+
+class EmojiSet:
+    """Draws, renders and captions variants of the art; see `DataSet`."""
+
+    def __init__(
+        self, art: Art, selection: Selection | None = None, mix: Mix | None = None
+    ) -> None:
+        self.art = art
+        self.mix = mix or Mix()
+        self.selection = selection or Selection()
+        start, stride = {"all": (0, 1), "even": (0, 2), "odd": (1, 2)}[self.selection.part]
+        indices = range(start, len(art.rgba), stride)
+        self.images = tuple(i for i in indices if not self.is_style_held_out(i))
+        self.held_out = tuple(i for i in range(len(art.rgba)) if self.is_style_held_out(i))
+        self._paintable = frozenset(i for i, c in enumerate(art.concepts) if plain_names(c))
+        self._natural = tuple(looks.main_colour(rgba.astype(np.float32) / 255) for rgba in art.rgba)
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """Plain pictures most, and colours more than their number of variants says."""
+        return {"plain": 0.56, "colour": 0.2, "background": 0.14, "finish": 0.04, "several": 0.06}
+
+    def concept(self, image: int) -> Concept:
+        """Whose picture this is."""
+        return self.art.concepts[int(self.art.concept[image])]
+
+    def style(self, image: int) -> str:
+        """Which art set it comes from."""
+        return STYLES[int(self.art.style[image])]
+
+    def is_style_held_out(self, image: int) -> bool:
+        """Whether this (concept, style) is kept from training altogether."""
+        style = self.style(image)
+        label = self.concept(image).label
+        return style not in KEPT_STYLES and is_held_out(label, "style", style)
+
+    def is_allowed(self, variant: Variant) -> bool:
+        """Whether training may see this variant."""
+        label, look = self.concept(variant.image).label, Look(*variant.look)
+        said = (("colour", look.colour), ("background", look.background), ("style", look.finish))
+        return not any(word and is_held_out(label, kind, word) for kind, word in said)
+
+    def kind(self, variant: Variant) -> str:
+        """What of its look is varied."""
+        said = [name for name, word in Look(*variant.look)._asdict().items() if word]
+        if len(said) > 1:
+            return "several"
+        return said[0] if said else "plain"
+
+    def variants(self) -> tuple[Variant, ...]:
+        """Selected pictures, their allowed variations, and some with several at once."""
+        single = [variant for image in self.images for variant in self.variants_of(image)]
+        rng = Random(0)
+        drawn = (self.draw(rng) for _ in range(40 * _NUM_SEVERAL))
+        several = [v for v in dict.fromkeys(drawn) if self.kind(v) == "several"]
+        return (
+            *filter(self._is_selected, single),
+            *[v for v in several if self._is_selected(v)][:_NUM_SEVERAL],
+        )
+
+    def _is_selected(self, variant: Variant) -> bool:
+        is_plain = self.kind(variant) == "plain"
+        styles = self.selection.styles if is_plain else self.selection.varied
+        return not styles or self.style(variant.image) in styles
+
+    def variants_of(self, image: int) -> Iterator[Variant]:
+        """Every allowed single variation of a picture, the plain one first."""
+        made = [Look(finish=finish) for finish in looks.FINISHES]
+        made += [Look(background=name) for name in looks.BACKGROUNDS]
+        if int(self.art.concept[image]) in self._paintable:
+            made += [Look(colour=colour) for colour in looks.COLOURS]
+        yield Variant(image, Look())
+        yield from filter(self.is_allowed, (Variant(image, look) for look in made))
+
+    def draw(self, rng: Random) -> Variant:
+        """A random allowed variant of a random training picture."""
+        image = rng.choice(self.images)
+        paintable = int(self.art.concept[image]) in self._paintable
+        colour = rng.choice(list(looks.COLOURS)) if rng.random() < self.mix.colour else None
+        behind = rng.choice(looks.BACKGROUNDS) if rng.random() < self.mix.background else None
+        finish = rng.choice(looks.FINISHES) if rng.random() < self.mix.finish else None
+        look = Look(colour if paintable and not finish else None, behind, finish)
+        variant = Variant(image, look)
+        return variant if self.is_allowed(variant) else Variant(image, Look())
+
+    def render(self, variant: Variant) -> Tensor:
+        """A variant's pixels in [-1, 1], [3, size, size]."""
+        rgba, look = self.art.rgba[variant.image].astype(np.float32) / 255, Look(*variant.look)
+        if look.colour is not None:
+            rgba = looks.recolour(rgba, look.colour)
+        if look.finish is not None:
+            rgba = looks.finish(rgba, look.finish)
+        pixels = looks.compose(rgba, looks.background(look.background, rgba.shape[0]))
+        return torch.from_numpy(pixels).permute(2, 0, 1) * 2 - 1
+
+    def caption(self, variant: Variant, rng: Random) -> str:
+        """A random true caption; says the art style at times, the natural colour at times."""
+        concept, look = self.concept(variant.image), Look(*variant.look)
+        is_plain = look.colour is None and look.finish is None
+        style = self.style(variant.image) if is_plain and rng.random() < 0.25 else None
+        if is_plain and style is None and rng.random() < 0.06:
+            look = self._with_natural_colour(variant.image, look)
+        return caption(concept, look, style, rng)
+
+    def meaning(self, variant: Variant) -> tuple[object, ...]:
+        """What a caption of this variant says, the style left aside."""
+        return (self.concept(variant.image).label, *Look(*variant.look))
+
+    def names(self) -> tuple[str, ...]:
+        """Every concept's label."""
+        return tuple(concept.names[0] for concept in self.art.concepts)
+
+    def name_of(self, image: int) -> int:
+        """Which of `names` an image has."""
+        return int(self.art.concept[image])
+
+    def _with_natural_colour(self, image: int, look: Look) -> Look:
+        """A banana as drawn may be called a yellow banana, unless that pair is held out."""
+        colour, concept = self._natural[image], self.concept(image)
+        if not plain_names(concept) or is_held_out(concept.label, "colour", colour):
+            return look
+        return Look(colour=colour, background=look.background)

@@ -1,0 +1,61 @@
+"""The text tokenizer learnt from a data set's own captions, in the official checkpoints' files.
+
+Words outside the captions still split into characters.
+"""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+from tokenizers.implementations.char_level_bpe import CharBPETokenizer
+
+from models.tokenizer import PAD, UNK, Tokenizer
+from models.train.data.data_set import DataSet
+from models.train.data.emoji.captions import vocabulary
+
+CONTEXT_LENGTH = 16
+VOCAB_SIZE = 2560
+NAME = "bpe-16k"  # the official files' name, whatever the size
+_DRAWS = 40_000
+
+
+def learn(texts: Iterator[str], folder: Path, vocab_size: int = VOCAB_SIZE) -> None:
+    """Write vocabulary and merges learnt from `texts` into `folder`."""
+    bpe = CharBPETokenizer(unk_token=UNK, lowercase=True)
+    alphabet = list(string.ascii_lowercase + string.digits + string.punctuation)
+    bpe.train_from_iterator(
+        texts,
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=[PAD, UNK],
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    bpe.save_model(str(folder), NAME)
+
+
+def texts(data: DataSet, seed: int = 0) -> Iterator[str]:
+    """Captions as training draws them, every name, and single characters as words."""
+    rng = Random(seed)
+    for _ in range(_DRAWS):
+        yield data.caption(data.draw(rng), rng)
+    yield from data.names() * 3
+    yield from vocabulary() * 20
+    yield from (" ".join(string.ascii_lowercase + string.digits + string.punctuation),) * 3
+
+
+def load_or_learn(data: DataSet, folder: Path) -> Tokenizer:
+    """The run's tokenizer, learnt at the first call."""
+    if not (folder / f"{NAME}-vocab.json").exists():
+        learn(texts(data), folder)
+    return Tokenizer.load(folder, CONTEXT_LENGTH)
+
+
+def vocab_size(folder: Path) -> int:
+    """How many tokens the vocabulary in `folder` has."""
+    return len(json.loads((folder / f"{NAME}-vocab.json").read_text()))

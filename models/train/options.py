@@ -1,0 +1,41 @@
+"""What every training command has: its options, the process that they ask for, its steps."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from models.train.data import sources
+from models.train.loop.learner import Learner
+from models.train.loop.run import Run
+
+
+def arguments(description: str, folder: str, steps: int) -> argparse.ArgumentParser:
+    """A parser with the common options."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--run", type=Path, default=Path(folder), help="where the run lives")
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--until", type=int, help="stop early; the schedule still spans --steps")
+    parser.add_argument("--save-every", type=int, default=100)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--resume", action="store_true", help="go on from the run's state.pt")
+    sources.add_arguments(parser)
+    parser.add_argument("--checkpoint", type=Path, help="start from this model's weights")
+    return parser
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Set this process up as the options say."""
+    torch.set_num_threads(args.threads)
+    torch.set_flush_denormal(True)
+
+
+def steps_to_do(args: argparse.Namespace, run: Run, learner: Learner) -> range:
+    """The steps of this call, the learner brought to where they begin."""
+    if args.resume and (state := run.load()) is not None:
+        learner.restore(state)
+    return range(learner.next_step, min(args.steps, args.until or args.steps))
