@@ -187,11 +187,11 @@ class ClipConfig:
 
 @dataclass(frozen=True, slots=True)
 class SamplingDefaults:
-    """What a request gets when it names nothing else; a tuple has one value per depth."""
+    """What a request gets when it names nothing else."""
 
     temperature: float = 1.0
-    top_k: int | tuple[int | None, ...] | None = 256
-    top_p: float | tuple[float | None, ...] | None = None
+    top_k: int | None = 256
+    top_p: float | None = None
     num_candidates: int = 16
 
 

@@ -23,8 +23,10 @@ from models.configs import (
 )
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import ConfigError, MissingFileError
+from models.files import rq_folder
 from models.files.config_schema import check
 from models.presets import PRESETS
+from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
 CONFIG_NAME = "config.yaml"
 _CODEC_KEYS = ("embed_dim", "n_embed")
@@ -40,6 +42,8 @@ def read(folder: Path) -> Preset:
         ConfigError: naming the file and the key.
     """
     path = folder / CONFIG_NAME
+    if rq_folder.is_official(folder) and not path.exists():
+        return rq_folder.read_official(folder)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -62,6 +66,8 @@ def parse(document: Any, folder: Path) -> Preset:
     Raises:
         ConfigError: unknown key, wrong type, or values that contradict each other.
     """
+    if rq_folder.is_document(document):
+        return rq_folder.parse(document, folder)
     values = check(document)
     stage1, stage2 = _stage1(values["stage1"]), _stage2(values["stage2"])
     _check_consistency(values, stage1, stage2)
@@ -90,6 +96,8 @@ def document(preset: Preset) -> dict[str, Any]:
     """The preset in the layout of the official files, with our own keys beside theirs."""
     names = {"name": preset.name, "description": preset.description, "licence": preset.licence}
     stage1, stage2 = preset.stage1, preset.stage2
+    if isinstance(stage1, RQVAEConfig) and isinstance(stage2, RQTransformerConfig):
+        return rq_folder.document(preset, stage1, stage2)
     if not (isinstance(stage1, VQGANConfig) and isinstance(stage2, TransformerConfig)):
         raise ConfigError(f"{preset.name}: models of its kind have no config.yaml")
     out: dict[str, Any] = {

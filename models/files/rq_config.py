@@ -19,7 +19,6 @@ from models.rq_configs import RQStackConfig, RQTransformerConfig, RQVAEConfig
 
 _Model = TypeVar("_Model", bound=rq_sections.Section)
 _Number = TypeVar("_Number", int, float)
-_Value = TypeVar("_Value")
 
 
 def parse_stage1(arch: Any) -> RQVAEConfig:
@@ -117,19 +116,16 @@ def check_pair(stage1: RQVAEConfig, stage2: RQTransformerConfig) -> None:
 def parse_sampling(values: Any, stage2: RQTransformerConfig) -> SamplingDefaults:
     """The authors' sampling block, by their rules: no more than the vocabulary, None is 1.0.
 
+    Defaults have one value for all depths; of a list with one per depth that is the widest.
+
     Raises:
         ConfigError: naming the key.
     """
     given = _checked(rq_sections.Sampling, values, "sampling")
-    depth = stage2.depth
-    top_k = _for_each(given.top_k or list(stage2.vocab_sizes), depth, "sampling.top_k")
-    top_p = _for_each(1.0 if given.top_p is None else given.top_p, depth, "sampling.top_p")
-    limits = zip(top_k, stage2.vocab_sizes, strict=True)
-    return SamplingDefaults(
-        temperature=given.temp,
-        top_k=_one(tuple(None if k >= size else k for k, size in limits)),
-        top_p=_one(top_p),
-    )
+    top_k = _for_each(given.top_k or max(stage2.vocab_sizes), stage2.depth, "sampling.top_k")
+    top_p = _for_each(1.0 if given.top_p is None else given.top_p, stage2.depth, "sampling.top_p")
+    is_off = any(k >= size for k, size in zip(top_k, stage2.vocab_sizes, strict=True))
+    return SamplingDefaults(given.temp, None if is_off else max(top_k), max(top_p))
 
 
 def parse_defaults(values: Any, stage2: RQTransformerConfig) -> SamplingDefaults:
@@ -138,19 +134,13 @@ def parse_defaults(values: Any, stage2: RQTransformerConfig) -> SamplingDefaults
     Raises:
         ConfigError: naming the key.
     """
-    given = _mapping(values, "sampling")
-    lists = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in given.items()
-    }
+    given = _checked(rq_sections.Defaults, values, "sampling")
+    row = RowParams(0, 0, given.temperature, given.top_k, given.top_p)
     try:
-        defaults = SamplingDefaults(**{"top_k": None, **lists})
-        row = RowParams(0, 0, defaults.temperature, defaults.top_k, defaults.top_p)
         row.validate(stage2.vocab_sizes)
-    except TypeError as error:
-        raise ConfigError(f"sampling: {error}") from None
     except InvalidSamplingError as error:
         raise ConfigError(f"sampling.{error}") from None
-    return defaults
+    return SamplingDefaults(given.temperature, given.top_k, given.top_p, given.num_candidates)
 
 
 def stage1_document(config: RQVAEConfig) -> dict[str, Any]:
@@ -266,11 +256,6 @@ def _for_each(value: _Number | list[_Number], depth: int, where: str) -> tuple[_
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     return _per_depth(value, depth, where)
-
-
-def _one(values: tuple[_Value, ...]) -> _Value | tuple[_Value, ...]:
-    """One value where all are equal."""
-    return values[0] if len(set(values)) == 1 else values
 
 
 def _plain(value: Any) -> Any:

@@ -200,7 +200,8 @@ class RQTransformer(nn.Module):
     def _own_vector(self, code: Tensor, depth: int) -> Tensor:
         vectors = self.tok_emb.weight
         if not self.config.shared_tok_emb:
-            vectors = vectors.split(self.config.vocab_sizes)[depth]
+            begin = sum(self.vocab_sizes[:depth])
+            vectors = vectors[begin : begin + self.vocab_sizes[depth]]
         return F.embedding(code, vectors)
 
 

@@ -7,22 +7,27 @@ for float32 on a CPU. A near-tie in the recorded margins excuses codes, because 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.families import prior_family
 from models.files.checkpoint import open_checkpoint
+from models.rq_configs import RQTransformerConfig
 from models.verify import recomputed
 from models.verify.recomputed import ARRAYS, Subject
 from models.verify.recorded import AbsentError, Recorded
+from models.verify.rq_recomputed import RQNumbers
 
 _LOGITS = _PIXELS = 2e-4
-_TOLERANCES = {"filt_probs": 1e-5, "train_loss": 1e-3}
+_TOLERANCES = {"filt_probs": 1e-5, "soft_codes_temp05": 1e-5, "train_loss": 1e-3}
+_LOSS = 1e-3
 _GRADIENT = 1e-3  # relative, beside an absolute floor for gradients that are zero but for rounding
 _GRADIENT_FLOOR = 1e-6
 _NEAR_TIE = {"greedy_codes": ("greedy_margin", 2 * _LOGITS), "enc_codes": ("enc_margin", 1e-4)}
@@ -30,7 +35,9 @@ _INPUTS = {
     *("tf_tokens", "tf_codes", "tf_labels", "greedy_prompt_index", "greedy_labels"),
     *("greedy_margin", "enc_margin", "filt_logits", "filt_params", "dec_codes", "enc_images"),
     *("train_labels", "train_images_are_enc_images", "transfer_head_weight", "transfer_sos"),
+    *("tf_cond", "greedy_cond"),
 }
+_WITH_DEPTH = 4  # axes of codes with several depths: row, h, w, depth
 _OPTIONAL = {"seeded_codes": "it ties a model to one torch version's global generator"}
 
 
@@ -64,6 +71,7 @@ def run(checkpoint_dir: Path, expected_dir: Path, file: TextIO | None = None) ->
     numbers = Recorded.load(expected_dir)
     subject = Subject(open_checkpoint(checkpoint_dir), numbers)
     print(f"{'array':<20} {'worst error':>12} {'tolerance':>10}", file=out)
+    known = set(arrays_of(subject))
     results = []
     for result in check_all(subject):
         results.append(result)
@@ -71,33 +79,41 @@ def run(checkpoint_dir: Path, expected_dir: Path, file: TextIO | None = None) ->
         row = f"{result.name:<20} {result.error:>12.3g} {result.tolerance:>10.0e}  {verdict}"
         print(f"{row}  {result.note}".rstrip(), file=out, flush=True)
     checked = {result.name for result in results}
-    for line in _not_checked(subject, checked):
+    for line in _not_checked(subject, known, checked):
         print(line, file=out)
     num_missed = sum(not result.is_within for result in results)
-    num_skipped = len(_skipped(subject.recorded, checked))
+    num_skipped = len(_skipped(subject.recorded, known, checked))
     print(f"{len(results)} arrays checked, {num_missed} missed, {num_skipped} skipped", file=out)
     return bool(results) and num_missed + num_skipped == 0
 
 
 def check_all(subject: Subject) -> Iterator[Result]:
     """Compare every recorded array that can be computed."""
-    for name in ARRAYS:
+    for name, compute in arrays_of(subject).items():
         if name in subject.recorded.arrays:
-            yield from _check(name, subject)
+            yield from _check(name, compute, subject.recorded)
+    yield from _check_losses(subject)
     yield from _check_gradients(subject)
     yield from _check_transfer_keys(subject)
 
 
-def _check(name: str, subject: Subject) -> Iterator[Result]:
-    tolerance = _tolerance(name, subject.recorded)
+def arrays_of(subject: Subject) -> dict[str, Callable[[], Tensor]]:
+    """What computes each array of this kind of model, by the array's name."""
+    if isinstance(subject.checkpoint.preset.stage2, RQTransformerConfig):
+        return RQNumbers(subject).arrays()
+    return {name: partial(compute, subject) for name, compute in ARRAYS.items()}
+
+
+def _check(name: str, compute: Callable[[], Tensor], numbers: Recorded) -> Iterator[Result]:
+    tolerance = _tolerance(name, numbers)
     try:
-        computed = ARRAYS[name](subject).numpy()
+        computed = compute().numpy()
     except AbsentError:
         return
     except (RuntimeError, ValueError, IndexError) as error:  # numbers of another model
         yield Result(name, np.inf, tolerance, f"can't be computed: {error}")
         return
-    yield compare(name, computed, subject.recorded)
+    yield compare(name, computed, numbers)
 
 
 def compare(name: str, computed: NDArray[Any], numbers: Recorded) -> Result:
@@ -121,7 +137,11 @@ def _compare_codes(name: str, computed: NDArray[Any], numbers: Recorded) -> Resu
     if margins is None or margins.shape != differs.shape:
         return Result(name, int(differs.sum()), 0)
     is_tie = margins < least
-    if name == "greedy_codes":  # what follows a near-tie follows from another code
+    # What follows a near-tie follows from another code: of a row, or of a position's depths.
+    if name == "greedy_codes":
+        flat = is_tie.reshape(len(is_tie), -1)
+        is_tie = np.logical_or.accumulate(flat, axis=-1).reshape(is_tie.shape)
+    elif is_tie.ndim == _WITH_DEPTH:
         is_tie = np.logical_or.accumulate(is_tie, axis=-1)
     excused = int((differs & is_tie).sum())
     note = f"{excused} differ after near-ties" if excused else ""
@@ -138,6 +158,23 @@ def _without_order_in_ties(probs: NDArray[Any], numbers: Recorded) -> NDArray[An
     order = np.lexsort((probs, np.broadcast_to(logits, probs.shape)), axis=-1)
     is_cut = (top_p >= 0)[:, None, None]
     return np.where(is_cut, np.take_along_axis(probs, order, -1), probs)
+
+
+def _check_losses(subject: Subject) -> Iterator[Result]:
+    """Of the RQ family expected.json has training losses, some of them one per depth."""
+    wanted = subject.recorded.info.get("loss", {})
+    config = subject.checkpoint.preset.stage2
+    if not wanted or not isinstance(config, RQTransformerConfig):
+        return
+    try:
+        found = RQNumbers(subject).losses()
+    except AbsentError:
+        return
+    for name, value in wanted.items():
+        values = value if isinstance(value, list) else [value]
+        names = [f"{name}.{i}" for i in range(len(values))] if isinstance(value, list) else [name]
+        errors = [abs(found.get(n, np.inf) - v) for n, v in zip(names, values, strict=True)]
+        yield Result(f"loss.{name}", max(errors), _LOSS)
 
 
 def _check_gradients(subject: Subject) -> Iterator[Result]:
@@ -170,24 +207,24 @@ def _check_transfer_keys(subject: Subject) -> Iterator[Result]:
     yield Result("transfer keys", len(wrong), 0, ", ".join(sorted(wrong)))
 
 
-def _skipped(numbers: Recorded, checked: set[str]) -> set[str]:
+def _skipped(numbers: Recorded, known: set[str], checked: set[str]) -> set[str]:
     """Arrays that should have been checked; those of the transfer need another folder beside."""
-    skipped = (numbers.arrays.keys() & ARRAYS.keys()) - checked - _OPTIONAL.keys()
+    skipped = (numbers.arrays.keys() & known) - checked - _OPTIONAL.keys()
     return {name for name in skipped if not name.startswith("transfer_")}
 
 
-def _not_checked(subject: Subject, checked: set[str]) -> Iterator[str]:
+def _not_checked(subject: Subject, known: set[str], checked: set[str]) -> Iterator[str]:
     numbers = subject.recorded
     for name in sorted(numbers.arrays.keys() - checked - _INPUTS):
         reason = "unknown array"
         if name in _OPTIONAL:
             reason = f"optional: {_OPTIONAL[name]}"
-        elif name in ARRAYS:
+        elif name in known:
             reason = "what it is computed from is absent"
         yield f"{name:<20} not checked ({reason})"
     config = subject.checkpoint.preset.stage2
     expected = prior_family(config).recorded(config)
-    for name in ARRAYS:
+    for name in sorted(known):
         if name in expected and name not in numbers.arrays:
             yield f"{name:<20} absent"
 

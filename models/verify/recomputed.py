@@ -102,8 +102,8 @@ class Subject:
         if self.prefix == "text":
             prompts = self.recorded.fact("prompts")
             chosen = self.recorded.tensor("greedy_prompt_index").tolist()
-            return _draw_greedily(self.prior, self.encode([prompts[i] for i in chosen]))
-        return _draw_greedily(self.prior, self.prefixes("greedy_labels"))
+            return draw_greedily(self.prior, self.encode([prompts[i] for i in chosen]))
+        return draw_greedily(self.prior, self.prefixes("greedy_labels"))
 
 
 def token_ids(subject: Subject) -> Tensor:
@@ -129,11 +129,11 @@ def cached_logits(subject: Subject) -> Tensor:
     rows = []
     for row in range(len(recorded)):
         prefix = prefixes[row if len(prefixes) > 1 else 0]
-        rows.append(_through_the_state(subject.prior, prefix, codes[row, :, None]))
+        rows.append(through_the_state(subject.prior, prefix, codes[row, :, None]))
     return torch.stack(rows)[:, : recorded.shape[1]]  # [n, T, V]
 
 
-def _through_the_state(prior: Prior, ids: Tensor, codes: Tensor) -> Tensor:
+def through_the_state(prior: Prior, ids: Tensor, codes: Tensor) -> Tensor:
     """Logits [T·D, V] of one row, step by step as the loop does it, but with given codes [T, D]."""
     prefix, state = prior.prefill(ids[None]), prior.new_state(1)
     state.put(prefix, torch.tensor([0]))
@@ -200,7 +200,7 @@ def enc_recon_raw(subject: Subject) -> Tensor:
 
 @torch.inference_mode()
 def e2e_pixels(subject: Subject) -> Tensor:
-    return subject.codec.pixels(_draw_greedily(subject.prior, _e2e_prefix(subject)))
+    return subject.codec.pixels(draw_greedily(subject.prior, _e2e_prefix(subject)))
 
 
 def train_loss(subject: Subject) -> Tensor:
@@ -279,7 +279,7 @@ def _e2e_prefix(subject: Subject) -> Tensor:
 
 
 @torch.inference_mode()
-def _draw_greedily(prior: Prior, prefixes: Tensor) -> Tensor:
+def draw_greedily(prior: Prior, prefixes: Tensor) -> Tensor:
     """Prefix ids [n, N] → codes [n, T, D], all rows in flight together."""
     batch = Batch(prior, capacity=len(prefixes))
     rows: list[int] = []

@@ -13,8 +13,8 @@ import torch
 import yaml
 from torch import Tensor
 
+from models.files.official import OfficialWeights
 from models.files.rq_config import check_pair, parse_stage1, parse_stage2
-from models.files.rq_official import RQWeights, stage1_unread, stage2_unread
 from models.files.weights import fill, on_meta
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.stage1.rq_vae import RQVAE, ResidualQuantizer
@@ -40,7 +40,7 @@ def stage1_of(name: str) -> RQVAE:
     model = on_meta(lambda: RQVAE(config))
     fill(
         model,
-        RQWeights(GOLDEN / name / "stage1" / "model.pt", stage1_unread(config)),
+        OfficialWeights(GOLDEN / name / "stage1" / "model.pt", "", config),
         "cpu",
         torch.float32,
     )
@@ -51,8 +51,8 @@ def quantizer_of(name: str) -> ResidualQuantizer:
     config = configs(name)[0]
     state = torch.load(GOLDEN / name / "stage1" / "model.pt", weights_only=True)["state_dict"]
     quantizer = ResidualQuantizer(config).requires_grad_(False)
-    for depth, book in enumerate(quantizer.codebooks):
-        book.weight.copy_(state[f"quantizer.codebooks.{depth}.weight"])
+    for depth, book in enumerate(quantizer.codebooks.parameters()):
+        book.copy_(state[f"quantizer.codebooks.{depth}.weight"])
     return quantizer
 
 
@@ -61,7 +61,7 @@ def stage2_of(name: str) -> RQTransformer:
     model = on_meta(lambda: RQTransformer(config))
     fill(
         model,
-        RQWeights(GOLDEN / name / "stage2" / "model.pt", stage2_unread()),
+        OfficialWeights(GOLDEN / name / "stage2" / "model.pt", "", config),
         "cpu",
         torch.float32,
     )

@@ -8,6 +8,7 @@ all depths where it is shared. Perceptual and adversarial losses are left out. K
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -100,6 +101,6 @@ class RQVAETrainer:
     def _update_book(
         self, depth: int, vectors: Tensor, codes: Tensor, rng: torch.Generator
     ) -> None:
-        averages = self.averages[min(depth, len(self.averages) - 1)]
+        averages = cast(list[CodebookAverages], self.averages)[min(depth, len(self.averages) - 1)]
         averages.update(vectors, codes, rng)
         self.model.quantizer.book(depth).copy_(averages.book())

@@ -10,7 +10,6 @@ from models.stage1.rq_vae import RQVAE, ResidualQuantizer
 from tests.models.rq_sets import configs, recorded, stage1_of
 
 NAME = "rq_uncond_variants"  # 2×2 vectors folded into one, a codebook for each depth
-_TOLERANCE = {"atol": 2e-4, "rtol": 0}
 
 
 def _config(**changed: object) -> RQVAEConfig:
@@ -33,7 +32,9 @@ def stage1() -> RQVAE:
 def test_images_become_the_recorded_codes(stage1: RQVAE) -> None:
     wanted = recorded(NAME)
     features = stage1.features(wanted["enc_images"])
-    torch.testing.assert_close(features.permute(0, 2, 3, 1), wanted["enc_prequant"], **_TOLERANCE)
+    torch.testing.assert_close(
+        features.permute(0, 2, 3, 1), wanted["enc_prequant"], atol=2e-4, rtol=0
+    )
     assert torch.equal(stage1.quantizer(stage1.fold(features)), wanted["enc_codes"])
     assert torch.equal(stage1.encode(wanted["enc_images"] * 0.5 + 0.5), wanted["enc_codes"])
 
@@ -50,7 +51,7 @@ def test_codes_become_the_recorded_pixels(stage1: RQVAE) -> None:
         "enc_recon_raw": stage1.decode(wanted["enc_codes"][:1]),
     }
     for name, pixels in made.items():
-        torch.testing.assert_close(pixels, wanted[name], **_TOLERANCE)
+        torch.testing.assert_close(pixels, wanted[name], atol=2e-4, rtol=0)
     coarse = (made["dec_partial_add_1"] * 0.5 + 0.5).clamp(0, 1)
     assert torch.equal(stage1.pixels(codes[:1, :, :2]), coarse)
 
