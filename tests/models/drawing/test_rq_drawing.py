@@ -42,7 +42,7 @@ def alone(request: pytest.FixtureRequest) -> Alone:
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     capacity=st.sampled_from(CAPACITIES),
     ops=_OPS,
@@ -54,18 +54,17 @@ def test_a_row_draws_what_it_draws_alone(
     check(alone, capacity, ops, with_pixels)
 
 
+@pytest.fixture(scope="module", params=["none", "int8"])
+def alone_in_bfloat16(request: pytest.FixtureRequest) -> Alone:
+    options = LoadOptions(dtype=torch.bfloat16, quantization=request.param)
+    return Alone.of(load("tiny-rq", options=options))
+
+
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("quantization", ["none", "int8"])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(capacity=st.sampled_from(CAPACITIES), ops=_OPS)
-def test_so_it_does_in_bfloat16(quantization: str, capacity: int, ops: list[Op]) -> None:
-    if quantization not in _IN_BFLOAT16:
-        options = LoadOptions(dtype=torch.bfloat16, quantization=quantization)  # type: ignore[arg-type]  # one of its words
-        _IN_BFLOAT16[quantization] = Alone.of(load("tiny-rq", options=options))
-    check(_IN_BFLOAT16[quantization], capacity, ops, with_pixels=False)
-
-
-_IN_BFLOAT16: dict[str, Alone] = {}
+def test_so_it_does_in_bfloat16(alone_in_bfloat16: Alone, capacity: int, ops: list[Op]) -> None:
+    check(alone_in_bfloat16, capacity, ops, with_pixels=False)
 
 
 def test_greedy_codes_are_the_best_of_the_whole_sequence(exact: Pipeline) -> None:
