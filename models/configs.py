@@ -7,9 +7,15 @@ the numbers mean is in the model files; fields are named as in the official conf
 from __future__ import annotations
 
 from dataclasses import Field, dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+from annotated_types import Ge, Gt
 
 PrefixKind = Literal["text", "class", "none"]
+# What a number may be is said to whoever checks a document; nothing is checked here.
+Size = Annotated[int, Gt(0)]
+Count = Annotated[int, Ge(0)]
+Share = Annotated[float, Ge(0)]
 Prompt = str | int | None  # text, a class, or nothing: as the model's `prompt_kind` says
 
 
@@ -72,19 +78,19 @@ class VQGANConfig:
     it after the decoder; the official models have 1. `norm_groups` is 32 in all official models.
     """
 
-    embed_dim: int = 256
-    n_embed: int = 16384
-    z_channels: int = 256
-    resolution: int = 256
-    in_channels: int = 3
-    out_ch: int = 3
-    ch: int = 128
-    ch_mult: tuple[int, ...] = (1, 1, 2, 2, 4)
-    num_res_blocks: int = 2
-    attn_resolutions: tuple[int, ...] = (16,)
-    pdrop: float = 0.0
-    patch_size: int = 1
-    norm_groups: int = 32
+    embed_dim: Size = 256
+    n_embed: Size = 16384
+    z_channels: Size = 256
+    resolution: Size = 256
+    in_channels: Size = 3
+    out_ch: Size = 3
+    ch: Size = 128
+    ch_mult: tuple[Size, ...] = (1, 1, 2, 2, 4)
+    num_res_blocks: Size = 2
+    attn_resolutions: tuple[Size, ...] = (16,)
+    pdrop: Share = 0.0
+    patch_size: Size = 1
+    norm_groups: Size = 32
 
     @property
     def grid_size(self) -> int:
@@ -112,20 +118,20 @@ class TransformerConfig:
     """Shape of the transformer over codes; `prefix` says what stands before the first code."""
 
     prefix: PrefixKind = "text"
-    embed_dim: int = 1536
-    n_layers: int = 42
-    n_heads: int = 24
-    vocab_size_img: int = 16384
-    ctx_len_img: int = 256
-    vocab_size_txt: int = 16384
-    ctx_len_txt: int = 64
-    n_classes: int = 0
+    embed_dim: Size = 1536
+    n_layers: Size = 42
+    n_heads: Size = 24
+    vocab_size_img: Size = 16384
+    ctx_len_img: Size = 256
+    vocab_size_txt: Count = 16384
+    ctx_len_txt: Count = 64
+    n_classes: Count = 0
     mlp_bias: bool = True
     attn_bias: bool = True
     gelu_use_approx: bool = False
-    embd_pdrop: float = 0.0
-    resid_pdrop: float = 0.0
-    attn_pdrop: float = 0.0
+    embd_pdrop: Share = 0.0
+    resid_pdrop: Share = 0.0
+    attn_pdrop: Share = 0.0
 
     @property
     def prompt_kind(self) -> PrefixKind:
@@ -190,9 +196,9 @@ class SamplingDefaults:
     """What a request gets when it names nothing else."""
 
     temperature: float = 1.0
-    top_k: int | None = 256
+    top_k: Size | None = 256
     top_p: float | None = None
-    num_candidates: int = 16
+    num_candidates: Size = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ joined in `pipeline`. An upsampler's place is there too, between the loop's code
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -28,6 +28,7 @@ from models.stage2.rq_transformer import RQTransformer
 from models.stage2.transformer import Transformer
 
 _QKV = ("query", "key", "value")
+_Family = TypeVar("_Family", "CodecFamily", "PriorFamily", "CodecFamily | PriorFamily")
 
 
 def _own_names(name: str, shape: Shape, _config: Any) -> dict[str, Shape]:
@@ -109,13 +110,13 @@ def _rq_vae_unread(config: RQVAEConfig) -> str:
 
 
 def _rq_recorded(config: RQTransformerConfig) -> frozenset[str]:
-    names = {"tf_logits", "cached_logits", "greedy_codes", "filt_probs", "e2e_pixels"}
-    names |= {"enc_prequant", "enc_codes", "enc_quant_cumulative", "enc_recon_raw"}
-    names |= {"soft_codes_temp05", "dec_raw", "dec_pixels", "dec_code_embeddings"}
-    names |= {"dec_partial_add_1", "dec_partial_select_1"}
-    return frozenset(
-        names | ({"token_ids", "tf_cond_logits"} if config.prefix == "text" else set())
-    )
+    """`rq/` are checks of the family's own by names that others have, too."""
+    own = {"tf_logits", "cached_logits", "greedy_codes", "e2e_pixels", "enc_prequant", "enc_codes"}
+    own |= {"enc_recon_raw", "dec_raw", "dec_pixels"}
+    names = {"filt_probs", "enc_quant_cumulative", "soft_codes_temp05", "dec_code_embeddings"}
+    names |= {"dec_partial_add_1", "dec_partial_select_1"} | {f"rq/{name}" for name in own}
+    text = {"token_ids", "tf_cond_logits"} if config.prefix == "text" else set()
+    return frozenset(names | text)
 
 
 def _rq_transformer(config: RQTransformerConfig, codec: nn.Module) -> RQTransformer:
@@ -143,15 +144,26 @@ PRIORS: dict[str, PriorFamily] = {
 }
 
 
+def _of_kind(families: Iterable[_Family], config: CodecConfig | PriorConfig) -> _Family:
+    for family in families:
+        if isinstance(config, family.config):
+            return family
+    raise TypeError(f"no family has a {type(config).__name__}")
+
+
+def codec_family(config: CodecConfig) -> CodecFamily:
+    """The family whose shapes are of this kind."""
+    return _of_kind(CODECS.values(), config)
+
+
 def prior_family(config: PriorConfig) -> PriorFamily:
     """The family whose shapes are of this kind."""
-    return next(family for family in PRIORS.values() if isinstance(config, family.config))
+    return _of_kind(PRIORS.values(), config)
 
 
 def build_codec(config: CodecConfig) -> nn.Module:
     """A codec of this shape with fresh weights; see `as_codec`."""
-    family = next(family for family in CODECS.values() if isinstance(config, family.config))
-    return family.build(config)
+    return codec_family(config).build(config)
 
 
 def build_prior(config: PriorConfig, codec: nn.Module) -> nn.Module:
@@ -191,4 +203,4 @@ def unread_keys(config: CodecConfig | PriorConfig) -> str:
 
 def _family(config: CodecConfig | PriorConfig) -> CodecFamily | PriorFamily:
     families: list[CodecFamily | PriorFamily] = [*CODECS.values(), *PRIORS.values()]
-    return next(family for family in families if isinstance(config, family.config))
+    return _of_kind(families, config)

@@ -18,7 +18,7 @@ from typing import Protocol, cast
 import service
 from models.errors import CheckpointError
 from models.presets import UnknownPresetError
-from service.errors import DomainError, StartRefused
+from service.errors import DomainError, InvalidRequest, StartRefused
 
 # name → module, one line of help
 COMMANDS = MappingProxyType(
@@ -87,7 +87,7 @@ def _guarded(arguments: list[str]) -> int:
 def _status(error: Exception) -> int:
     if isinstance(error, CommandError):
         return error.status
-    return 2 if isinstance(error, StartRefused | UnknownPresetError) else 1
+    return 2 if isinstance(error, StartRefused | UnknownPresetError | InvalidRequest) else 1
 
 
 def _explain(error: OSError | ModuleNotFoundError) -> str:

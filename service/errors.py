@@ -10,32 +10,45 @@ from typing import ClassVar
 
 
 class DomainError(Exception):
-    """Base of all below. `message` is public; `retry_after_s` becomes the Retry-After header.
+    """Base of all below, and any fault of ours by itself. `message` is public.
 
-    `should_retry` is for the `x-should-retry` header: False where the same call can't succeed.
+    `retry_after_s` becomes the Retry-After header, `should_retry` the `x-should-retry` one: False
+    where the same call can't succeed.
     """
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: str = "internal_error"
     should_retry: ClassVar[bool | None] = None
+    message: str = "The server made a mistake. Its log has this answer's x-request-id."
+    param: str | None = None
+    retry_after_s: float | None = None
 
     def __init__(
-        self, message: str, *, param: str | None = None, retry_after_s: float | None = None
+        self,
+        message: str | None = None,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
-        self.retry_after_s = retry_after_s
+        """What is not given is the class's own."""
+        self.message = message or self.message
+        self.param = param or self.param
+        self.retry_after_s = retry_after_s or self.retry_after_s
+        super().__init__(self.message)
 
 
-class InvalidRequest(DomainError):
+class _BadCall(DomainError):
+    type = "invalid_request_error"
+    should_retry = False
+
+
+class InvalidRequest(_BadCall):
     """A field is missing, unknown or out of range; `param` names it."""
 
     status = 400
-    type = "invalid_request_error"
     code = "invalid_value"
-    should_retry = False
+    message = "The request is not valid."
 
 
 class Unauthenticated(DomainError):
@@ -45,57 +58,47 @@ class Unauthenticated(DomainError):
     type = "authentication_error"
     code = "invalid_api_key"
     should_retry = False
-
-    def __init__(self, message: str = "A valid API key is required.") -> None:
-        super().__init__(message)
+    message = "A valid API key is required."
 
 
-class NotFound(DomainError):
+class NotFound(_BadCall):
     """Nothing is at this address."""
 
     status = 404
-    type = "invalid_request_error"
     code = "not_found"
-    should_retry = False
+    message = "There is nothing at this address."
 
 
 class JobNotFound(NotFound):
     """No such job, or another key made it, or it is older than its time to live."""
 
     code = "job_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such job.")
+    message = "There is no such job."
 
 
 class ImageNotFound(NotFound):
     """The job has no image of this rank, or has none yet, or the image has expired."""
 
     code = "image_not_found"
-
-    def __init__(self) -> None:
-        super().__init__("There is no such image.")
+    message = "There is no such image."
 
 
 class ModelNotFound(NotFound):
     """No preset of this name."""
 
     code = "model_not_found"
+    param = "model"
 
     def __init__(self, model: str) -> None:
-        super().__init__(f"There is no model {model!r} here.", param="model")
+        super().__init__(f"There is no model {model!r} here.")
 
 
-class MethodNotAllowed(DomainError):
+class MethodNotAllowed(_BadCall):
     """The path exists, the verb does not."""
 
     status = 405
-    type = "invalid_request_error"
     code = "method_not_allowed"
-    should_retry = False
-
-    def __init__(self) -> None:
-        super().__init__("This method is not allowed here.")
+    message = "This method is not allowed here."
 
 
 class BodyTooSlow(DomainError):
@@ -104,33 +107,25 @@ class BodyTooSlow(DomainError):
     status = 408
     type = "invalid_request_error"
     code = "body_timeout"
-
-    def __init__(self) -> None:
-        super().__init__("The body did not arrive in time.")
+    message = "The body did not arrive in time."
 
 
-class BodyTooLarge(DomainError):
+class BodyTooLarge(_BadCall):
     """The body is over the limit."""
 
     status = 413
-    type = "invalid_request_error"
     code = "body_too_large"
-    should_retry = False
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(f"The body may have at most {max_bytes} bytes.")
 
 
-class UnsupportedMediaType(DomainError):
+class UnsupportedMediaType(_BadCall):
     """The body is not JSON."""
 
     status = 415
-    type = "invalid_request_error"
     code = "unsupported_media_type"
-    should_retry = False
-
-    def __init__(self) -> None:
-        super().__init__("Send the body as application/json.")
+    message = "Send the body as application/json."
 
 
 class IdempotencyMismatch(DomainError):
@@ -140,105 +135,92 @@ class IdempotencyMismatch(DomainError):
     type = "idempotency_error"
     code = "idempotency_key_reused"
     should_retry = False
-
-    def __init__(self) -> None:
-        super().__init__("This Idempotency-Key was used with another body.")
+    message = "This Idempotency-Key was used with another body."
 
 
-class QueueFull(DomainError):
+class _TooMuch(DomainError):
+    status = 429
+    type = "rate_limit_error"
+    should_retry = True
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(retry_after_s=retry_after_s)
+
+
+class QueueFull(_TooMuch):
     """As many jobs or candidates as the queue may hold are waiting or running."""
 
-    status = 429
-    type = "rate_limit_error"
     code = "queue_full"
-    should_retry = True
-
-    def __init__(self, retry_after_s: float) -> None:
-        super().__init__("The queue is full.", retry_after_s=retry_after_s)
+    message = "The queue is full."
 
 
-class RateLimited(DomainError):
+class RateLimited(_TooMuch):
     """This key sends faster than its rate."""
 
-    status = 429
-    type = "rate_limit_error"
     code = "rate_limit_exceeded"
-    should_retry = True
-
-    def __init__(self, retry_after_s: float) -> None:
-        super().__init__("This API key is over its rate.", retry_after_s=retry_after_s)
+    message = "This API key is over its rate."
 
 
-class KeyShareExceeded(DomainError):
+class KeyShareExceeded(_TooMuch):
     """This key already holds its share of the candidates that may be in flight."""
 
-    status = 429
-    type = "rate_limit_error"
     code = "key_share_exceeded"
-    should_retry = True
-
-    def __init__(self, retry_after_s: float) -> None:
-        super().__init__(
-            "This API key has its whole share of the queue in flight.", retry_after_s=retry_after_s
-        )
+    message = "This API key has its whole share of the queue in flight."
 
 
 class JobFailed(DomainError):
     """The job ended without a picture; the code is the worker's."""
 
     code = "job_failed"
+    message = "The job failed."
 
-    def __init__(self, message: str, code: str = "job_failed") -> None:
+    def __init__(self, message: str | None = None, code: str = "job_failed") -> None:
         super().__init__(message)
         self.code = code
 
 
-class JobCancelled(DomainError):
+class JobCancelled(_BadCall):
     """Someone cancelled the job while a caller waited for it."""
 
     status = 409
-    type = "invalid_request_error"
     code = "job_cancelled"
-    should_retry = False
-
-    def __init__(self) -> None:
-        super().__init__("The job was cancelled.")
+    message = "The job was cancelled."
 
 
 class Unavailable(DomainError):
     """This server can't take work now."""
 
     status = 503
-    type = "server_error"
     code = "unavailable"
     should_retry = True
+    message = "The server can't take work now."
 
 
 class QueueUnavailable(Unavailable):
     """Redis does not answer, or refuses writes."""
 
     code = "queue_unavailable"
-
-    def __init__(self) -> None:
-        super().__init__("The queue is not reachable.", retry_after_s=2.0)
+    message = "The queue is not reachable."
+    retry_after_s = 2.0
 
 
 class NoWorker(Unavailable):
     """No live worker serves the model."""
 
     code = "no_worker"
+    param = "model"
+    retry_after_s = 5.0
 
     def __init__(self, model: str) -> None:
-        super().__init__(f"No worker serves {model!r} now.", param="model", retry_after_s=5.0)
+        super().__init__(f"No worker serves {model!r} now.")
 
 
 class Draining(Unavailable):
     """This API process is shutting down."""
 
     code = "draining"
-
-    def __init__(self) -> None:
-        super().__init__("The server is shutting down.", retry_after_s=1.0)
+    message = "The server is shutting down."
+    retry_after_s = 1.0
 
 
 class DeadlinePassed(DomainError):
@@ -251,9 +233,7 @@ class DeadlinePassed(DomainError):
     type = "timeout_error"
     code = "deadline_passed"
     should_retry = False
-
-    def __init__(self) -> None:
-        super().__init__("The deadline passed before the picture was ready.")
+    message = "The deadline passed before the picture was ready."
 
 
 class StartRefused(Exception):

@@ -1,4 +1,4 @@
-"""What a job is: one prompt with its candidates, its states, its pictures and its end.
+"""What a job is: a recipe, its states, its phases, its pictures and its end.
 
 Frozen data and its JSON form, shared by the API and the worker process. Knows no Redis, no HTTP, no
 torch, and no clock but the one that makes an id sortable.
@@ -9,16 +9,34 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import IntEnum, StrEnum
+from types import MappingProxyType
 from typing import Any, Literal
+
+MAX_CANDIDATES = 96  # of one job; one that is larger than a worker's rows enters in parts
+MAX_SEED = 2**53  # seeds stay below it: JSON readers that keep numbers as doubles lose nothing
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID_RANDOM_BITS = 80
 _ID_TIME_BITS = 48
-MAX_SEED = 2**53  # seeds stay below it: JSON readers that keep numbers as doubles lose nothing
 
 OutputFormat = Literal["png", "jpeg", "webp"]
+
+# Where a job is. Callers, metrics and traces know the phases by the names of the first release.
+Phase = Literal["waiting", "prefill", "drawing", "pixels", "ranking", "encoding", "commit"]
+STAGE_NAMES: Mapping[Phase, str] = MappingProxyType(
+    {
+        "waiting": "waiting",
+        "prefill": "prefill",
+        "drawing": "decode",
+        "pixels": "pixels",
+        "ranking": "rerank",
+        "encoding": "encode",
+        "commit": "commit",
+    }
+)
 
 
 class JobStatus(StrEnum):
@@ -57,17 +75,19 @@ def new_seed() -> int:
     return secrets.randbelow(MAX_SEED)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One prompt and how to draw it. All `num_candidates` are made, the best `n` are kept.
+def known_fields(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that are fields of the dataclass: another release may have written others."""
+    return {field.name: values[field.name] for field in fields(cls) if field.name in values}
 
-    `prompt` is a text, a class id, or None for an unconditional model. `deadline_s` counts from
-    the moment the queue accepts the job. `prompt_len` positions hold the prompt and `num_steps` are
-    those of one candidate, by the model's card; 0 when nobody has looked. `key_id` names the API
-    key that made it, never the key.
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that makes a picture again. Of `num_candidates` that are drawn, the best `n` are kept.
+
+    `prompt` is a text, a class id, or None for an unconditional model; a cut of None is no cut.
+    The record inside a picture's file has the fields in this order.
     """
 
-    id: str
     model: str
     prompt: str | int | None
     seed: int
@@ -76,6 +96,19 @@ class Job:
     top_k: int | None = None
     top_p: float | None = None
     temperature: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A recipe and what else the service has to know of it.
+
+    `deadline_s` counts from the moment the queue accepts the job. `prompt_len` positions hold the
+    prompt and `num_steps` are those of one candidate, by the model's card; 0 when nobody has
+    looked. `key_id` names the API key that made it, never the key.
+    """
+
+    id: str
+    recipe: Recipe
     priority: Priority = Priority.NORMAL
     output_format: OutputFormat = "png"
     size: str = "auto"
@@ -94,25 +127,35 @@ class Job:
         return self.traceparent.split("-")[1] if self.traceparent else None
 
     def to_json(self) -> str:
-        """Compact ASCII JSON with every field, so that half a surrogate pair survives, too."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        """Compact ASCII JSON with every field, so that half a surrogate pair survives, too.
+
+        Flat, with the recipe's fields among the others, as the first release wrote and reads it.
+        """
+        values = asdict(self)
+        recipe = values.pop("recipe")
+        return json.dumps(values | recipe, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Job:
-        """The job of `to_json`; fields that this version does not know are left out."""
+        """The job of `to_json`, of this release or another one."""
         raw: dict[str, Any] = json.loads(text)
-        known = {field.name for field in fields(cls)}
-        values = {name: value for name, value in raw.items() if name in known}
-        return cls(**values | {"priority": Priority(values.get("priority", Priority.NORMAL))})
+        values = known_fields(cls, raw) | {
+            "recipe": Recipe(**{"prompt": None, "seed": 0} | known_fields(Recipe, raw)),
+            "priority": Priority(raw.get("priority", Priority.NORMAL)),
+        }
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One finished picture: file bytes, its candidate number and its score. Rank 0 is the best."""
+    """One finished picture: file bytes, its candidate number and its score. Rank 0 is the best.
+
+    A score is None where nothing ranked the candidates; 0.0 is a score.
+    """
 
     rank: int
     candidate: int
-    score: float
+    score: float | None
     data: bytes
 
 
@@ -122,17 +165,17 @@ class ImageMeta:
 
     rank: int
     candidate: int
-    score: float
+    score: float | None
     num_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Codes drawn so far of all codes of the job, and the stage it is in."""
+    """Codes drawn so far of all codes of the job, and its phase, as callers know it."""
 
     codes_done: int = 0
     codes_total: int = 0
-    stage: str = "waiting"
+    stage: str = STAGE_NAMES["waiting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +205,6 @@ Outcome = Succeeded | Failed | Expired
 
 
 @dataclass(frozen=True, slots=True)
-class JobError:
-    """Why a job failed, as stored with it."""
-
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
 class JobView:
     """A job as it stands now. Times are Redis server time, milliseconds since 1970.
 
@@ -191,7 +226,7 @@ class JobView:
     size: str | None
     timings_s: dict[str, float]
     prompt_truncated: bool
-    error: JobError | None
+    error: Failed | None
 
     @property
     def is_terminal(self) -> bool:

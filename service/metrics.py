@@ -6,17 +6,50 @@ closed sets (model, stage, state, code, route, reason); never a prompt, an id or
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
-STAGES = ("prefill", "pixels", "rerank", "encode")
-ADMISSION_REASONS = ("queue_full", "rate_limit_exceeded", "key_share_exceeded", "no_worker",
-                     "draining", "queue_unavailable")  # fmt: skip
+from service.jobs import STAGE_NAMES, Phase
+
+_TIMED: tuple[Phase, ...] = ("prefill", "pixels", "ranking", "encoding")
+STAGES = tuple(STAGE_NAMES[phase] for phase in _TIMED)
+ADMISSION_REASONS = (
+    "queue_full",
+    "rate_limit_exceeded",
+    "key_share_exceeded",
+    "no_worker",
+    "draining",
+    "queue_unavailable",
+)
 OUTCOMES = ("succeeded", "failed", "cancelled", "expired")
 
 _JOB_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900)
 _STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _HTTP_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _FILL = tuple(n / 10 for n in range(1, 11))
+_JOBS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """Declares metrics below our prefix. Names of labels have spaces between them."""
+
+    registry: CollectorRegistry
+
+    def counter(self, name: str, about: str, labels: str = "") -> Counter:
+        return Counter(f"mindalle_{name}", about, labels.split(), registry=self.registry)
+
+    def gauge(self, name: str, about: str, labels: str = "") -> Gauge:
+        return Gauge(f"mindalle_{name}", about, labels.split(), registry=self.registry)
+
+    def histogram(self, name: str, about: str, edges: Sequence[float], labels: str) -> Histogram:
+        names = labels.split()
+        return Histogram(f"mindalle_{name}", about, names, buckets=edges, registry=self.registry)
+
+    def info(self, name: str, about: str) -> Info:
+        return Info(f"mindalle_{name}", about, registry=self.registry)
 
 
 class ApiMetrics:
@@ -24,60 +57,42 @@ class ApiMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self.build = Info("mindalle_build", "Version of this server.", registry=registry)
-        self.requests = Counter(
-            "mindalle_http_requests", "HTTP answers by route template and status code.",
-            ["method", "route", "code"], registry=registry,
-        )  # fmt: skip
-        self.request_seconds = Histogram(
-            "mindalle_http_request_seconds", "Time to the end of an HTTP answer.",
-            ["method", "route"], buckets=_HTTP_SECONDS, registry=registry,
-        )  # fmt: skip
-        self.requests_running = Gauge(
-            "mindalle_http_requests_running", "HTTP requests being answered now.", registry=registry
+        new = _New(registry)
+        self.build = new.info("build", "Version of this server.")
+        self.requests = new.counter(
+            "http_requests", "HTTP answers by route template and status code.", "method route code"
         )
-        self.hang_ups = Counter(
-            "mindalle_http_hang_ups", "Clients that left before their answer.", registry=registry
+        self.request_seconds = new.histogram(
+            "http_request_seconds",
+            "Time to the end of an HTTP answer.",
+            _HTTP_SECONDS,
+            "method route",
         )
-        self.admitted = Counter(
-            "mindalle_jobs_admitted", "Jobs accepted.", ["model"], registry=registry
+        self.requests_running = new.gauge(
+            "http_requests_running", "HTTP requests being answered now."
         )
-        self.rejected = Counter(
-            "mindalle_jobs_rejected", "Jobs refused, by reason.",
-            ["model", "reason"], registry=registry,
-        )  # fmt: skip
-        self.cancelled_waiting = Counter(
-            "mindalle_jobs_cancelled_waiting", "Jobs cancelled before a worker had them.",
-            ["model"], registry=registry,
-        )  # fmt: skip
-        self.queue_jobs = Gauge(
-            "mindalle_queue_jobs", "Jobs waiting in the queue.", ["model"], registry=registry
+        self.hang_ups = new.counter("http_hang_ups", "Clients that left before their answer.")
+        self.admitted = new.counter("jobs_admitted", "Jobs accepted.", "model")
+        self.rejected = new.counter("jobs_rejected", "Jobs refused, by reason.", "model reason")
+        self.cancelled_waiting = new.counter(
+            "jobs_cancelled_waiting", "Jobs cancelled before a worker had them.", "model"
         )
-        self.queue_oldest_seconds = Gauge(
-            "mindalle_queue_oldest_age_seconds", "Age of the job that has waited longest.",
-            ["model"], registry=registry,
-        )  # fmt: skip
-        self.running_jobs = Gauge(
-            "mindalle_running_jobs", "Jobs that workers hold.", ["model"], registry=registry
+        self.queue_jobs = new.gauge("queue_jobs", "Jobs waiting in the queue.", "model")
+        self.queue_oldest_seconds = new.gauge(
+            "queue_oldest_age_seconds", "Age of the job that has waited longest.", "model"
         )
-        self.candidates_in_flight = Gauge(
-            "mindalle_candidates_in_flight", "Candidates waiting or running.",
-            ["model"], registry=registry,
-        )  # fmt: skip
-        self.drain_rate = Gauge(
-            "mindalle_drain_candidates_per_second", "Measured rate at which candidates leave.",
-            ["model"], registry=registry,
-        )  # fmt: skip
-        self.workers_live = Gauge(
-            "mindalle_workers_live", "Workers with a fresh heartbeat, by state.",
-            ["model", "state"], registry=registry,
-        )  # fmt: skip
-        self.dead_letters = Gauge(
-            "mindalle_dead_letters", "Jobs in the dead-letter stream.", registry=registry
+        self.running_jobs = new.gauge("running_jobs", "Jobs that workers hold.", "model")
+        self.candidates_in_flight = new.gauge(
+            "candidates_in_flight", "Candidates waiting or running.", "model"
         )
-        self.redis_up = Gauge(
-            "mindalle_redis_up", "1 when Redis answered at the last scrape.", registry=registry
+        self.drain_rate = new.gauge(
+            "drain_candidates_per_second", "Measured rate at which candidates leave.", "model"
         )
+        self.workers_live = new.gauge(
+            "workers_live", "Workers with a fresh heartbeat, by state.", "model state"
+        )
+        self.dead_letters = new.gauge("dead_letters", "Jobs in the dead-letter stream.")
+        self.redis_up = new.gauge("redis_up", "1 when Redis answered at the last scrape.")
         self.sweep = SweepMetrics(registry)
 
     def cancelled(self, model: str, *, was_waiting: bool) -> None:
@@ -92,20 +107,13 @@ class SweepMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.lease_losses = Counter(
-            "mindalle_lease_losses", "Leases that ended unrenewed.", registry=registry
+        new = _New(registry)
+        self.lease_losses = new.counter("lease_losses", "Leases that ended unrenewed.")
+        self.redeliveries = new.counter("redeliveries", "Jobs put back for another attempt.")
+        self.dead_lettered = new.counter(
+            "jobs_dead_lettered", "Jobs given up after their last attempt."
         )
-        self.redeliveries = Counter(
-            "mindalle_redeliveries", "Jobs put back for another attempt.", registry=registry
-        )
-        self.dead_lettered = Counter(
-            "mindalle_jobs_dead_lettered", "Jobs given up after their last attempt.",
-            registry=registry,
-        )  # fmt: skip
-        self.expired = Counter(
-            "mindalle_jobs_swept_expired", "Jobs whose deadline passed in the queue.",
-            registry=registry,
-        )  # fmt: skip
+        self.expired = new.counter("jobs_swept_expired", "Jobs whose deadline passed in the queue.")
 
 
 class WorkerMetrics:
@@ -113,94 +121,65 @@ class WorkerMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self.build = Info("mindalle_build", "Version of this server.", registry=registry)
-        self.model = Info(
-            "mindalle_model", "The model this worker holds: preset, licence, device, number type.",
-            registry=registry,
-        )  # fmt: skip
-        self.up = Gauge("mindalle_worker_up", "1 while it claims jobs.", registry=registry)
-        self.state = Gauge(
-            "mindalle_worker_state", "1 for the state that the worker is in.",
-            ["state"], registry=registry,
-        )  # fmt: skip
-        self.last_step_time = Gauge(
-            "mindalle_worker_last_step_timestamp_seconds", "Wall time of the last step.",
-            registry=registry,
-        )  # fmt: skip
-        self.load_seconds = Gauge(
-            "mindalle_weights_load_seconds", "Time to load the weights.", registry=registry
+        new = _New(registry)
+        self.build = new.info("build", "Version of this server.")
+        self.model = new.info(
+            "model", "The model this worker holds: preset, licence, device, number type."
         )
-        self.warm_up_seconds = Gauge(
-            "mindalle_warm_up_seconds", "Time from loaded to ready.", registry=registry
+        self.up = new.gauge("worker_up", "1 while it claims jobs.")
+        self.state = new.gauge("worker_state", "1 for the state that the worker is in.", "state")
+        self.last_step_time = new.gauge(
+            "worker_last_step_timestamp_seconds", "Wall time of the last step."
         )
-        self._declare_jobs(registry)
-        self._declare_batch(registry)
-        self._declare_faults(registry)
+        self.load_seconds = new.gauge("weights_load_seconds", "Time to load the weights.")
+        self.warm_up_seconds = new.gauge("warm_up_seconds", "Time from loaded to ready.")
+        self._declare_jobs(new)
+        self._declare_batch(new)
         self.sweep = SweepMetrics(registry)
 
-    def _declare_jobs(self, registry: CollectorRegistry) -> None:
-        self.jobs = Counter(
-            "mindalle_jobs", "Jobs that ended here, by outcome.",
-            ["model", "outcome"], registry=registry,
-        )  # fmt: skip
-        self.images = Counter(
-            "mindalle_images", "Pictures committed.", ["model"], registry=registry
+    def _declare_jobs(self, new: _New) -> None:
+        self.jobs = new.counter("jobs", "Jobs that ended here, by outcome.", "model outcome")
+        self.images = new.counter("images", "Pictures committed.", "model")
+        self.end_to_end_seconds = new.histogram(
+            "job_seconds", "From accepted to committed.", _JOB_SECONDS, "model"
         )
-        self.end_to_end_seconds = Histogram(
-            "mindalle_job_seconds", "From accepted to committed.",
-            ["model"], buckets=_JOB_SECONDS, registry=registry,
-        )  # fmt: skip
-        self.queue_wait_seconds = Histogram(
-            "mindalle_queue_wait_seconds", "From accepted to claimed.",
-            ["model"], buckets=_JOB_SECONDS, registry=registry,
-        )  # fmt: skip
-        self.stage_seconds = Histogram(
-            "mindalle_stage_seconds", "Time of one call of a stage other than a step.",
-            ["model", "stage"], buckets=_STAGE_SECONDS, registry=registry,
-        )  # fmt: skip
-
-    def _declare_batch(self, registry: CollectorRegistry) -> None:
-        self.step_seconds = Histogram(
-            "mindalle_step_seconds", "Time of one step of the whole batch.",
-            ["model"], buckets=_STAGE_SECONDS, registry=registry,
-        )  # fmt: skip
-        self.rows_total = Gauge("mindalle_rows", "Rows of the batch.", ["model"], registry=registry)
-        self.rows_busy = Gauge("mindalle_rows_busy", "Rows in use.", ["model"], registry=registry)
-        self.batch_fill = Histogram(
-            "mindalle_batch_fill_ratio", "Busy rows of all rows, per step.",
-            ["model"], buckets=_FILL, registry=registry,
-        )  # fmt: skip
-        self.batch_jobs = Histogram(
-            "mindalle_batch_jobs", "Different jobs in one step.",
-            ["model"], buckets=(1, 2, 4, 8, 16, 32, 64, 128), registry=registry,
-        )  # fmt: skip
-        self.joins = Counter(
-            "mindalle_batch_joins", "Jobs that entered while others were running.",
-            ["model"], registry=registry,
-        )  # fmt: skip
-        self.codes = Counter("mindalle_codes", "Codes drawn.", ["model"], registry=registry)
-        self.finishing_images = Gauge(
-            "mindalle_finishing_candidates", "Candidates between their last code and their file.",
-            ["model"], registry=registry,
-        )  # fmt: skip
-
-    def _declare_faults(self, registry: CollectorRegistry) -> None:
-        self.rows_left_early = Counter(
-            "mindalle_rows_left_early", "Rows freed before their last code, by reason.",
-            ["model", "reason"], registry=registry,
-        )  # fmt: skip
-        self.wasted_codes = Counter(
-            "mindalle_wasted_codes", "Codes drawn for rows that left early.",
-            ["model"], registry=registry,
-        )  # fmt: skip
-        self.leases_lost_here = Counter(
-            "mindalle_worker_leases_lost", "Claims that were gone when renewed or committed.",
-            ["model"], registry=registry,
-        )  # fmt: skip
-        self.batch_crashes = Counter(
-            "mindalle_batch_crashes", "Steps that raised an error.", ["model"], registry=registry
+        self.queue_wait_seconds = new.histogram(
+            "queue_wait_seconds", "From accepted to claimed.", _JOB_SECONDS, "model"
         )
-        self.out_of_memory = Counter(
-            "mindalle_out_of_memory", "Times the device ran out of memory.",
-            ["model"], registry=registry,
-        )  # fmt: skip
+        self.stage_seconds = new.histogram(
+            "stage_seconds",
+            "Time of one call of a stage other than a step.",
+            _STAGE_SECONDS,
+            "model stage",
+        )
+        self.finishing_images = new.gauge(
+            "finishing_candidates", "Candidates between their last code and their file.", "model"
+        )
+        self.leases_lost_here = new.counter(
+            "worker_leases_lost", "Claims that were gone when renewed or committed.", "model"
+        )
+
+    def _declare_batch(self, new: _New) -> None:
+        self.step_seconds = new.histogram(
+            "step_seconds", "Time of one step of the whole batch.", _STAGE_SECONDS, "model"
+        )
+        self.rows_total = new.gauge("rows", "Rows of the batch.", "model")
+        self.rows_busy = new.gauge("rows_busy", "Rows in use.", "model")
+        self.batch_fill = new.histogram(
+            "batch_fill_ratio", "Busy rows of all rows, per step.", _FILL, "model"
+        )
+        self.batch_jobs = new.histogram("batch_jobs", "Different jobs in one step.", _JOBS, "model")
+        self.joins = new.counter(
+            "batch_joins", "Jobs that entered while others were running.", "model"
+        )
+        self.codes = new.counter("codes", "Codes drawn.", "model")
+        self.rows_left_early = new.counter(
+            "rows_left_early", "Rows freed before their last code, by reason.", "model reason"
+        )
+        self.wasted_codes = new.counter(
+            "wasted_codes", "Codes drawn for rows that left early.", "model"
+        )
+        self.batch_crashes = new.counter("batch_crashes", "Steps that raised an error.", "model")
+        self.out_of_memory = new.counter(
+            "out_of_memory", "Times the device ran out of memory.", "model"
+        )

@@ -14,163 +14,20 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.api_keys import ApiKey, read_keys
+from service.config.api_keys import ApiKey, read_keys
+from service.config.groups import (
+    ApiSettings,
+    QueueSettings,
+    RedisSettings,
+    TestingSettings,
+    WorkerSettings,
+)
 from service.errors import StartRefused
 
 _PREFIX = "MINDALLE_"
-_GROUP = ConfigDict(frozen=True, extra="forbid")
-
-
-class RedisSettings(BaseModel):
-    """How to reach Redis or Valkey."""
-
-    model_config = _GROUP
-
-    url: SecretStr = Field(
-        SecretStr("redis://127.0.0.1:6379/0"),
-        description="redis://, rediss:// (TLS) or redis+sentinel://host:port,host:port/service/db; "
-        "user and password as in any URL; Sentinel's own as ?sentinel_username=…"
-        "&sentinel_password=….",
-    )
-    ca_file: Path | None = Field(
-        None, description="CA certificate for TLS, instead of the system's."
-    )
-    connect_timeout_s: float = Field(
-        2.0, gt=0, le=60, description="Limit for one connection attempt."
-    )
-    timeout_s: float = Field(3.0, ge=0.5, le=60, description="Limit for one command.")
-    max_connections: int = Field(64, ge=4, le=10_000, description="Connections per process.")
-
-
-class ApiSettings(BaseModel):
-    """The HTTP process."""
-
-    model_config = _GROUP
-
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    public_url: str | None = Field(
-        None, description="Base of the image URLs in answers, when a proxy is in front."
-    )
-    max_body_bytes: int = Field(65_536, ge=1024, le=10_485_760, description="Largest request body.")
-    default_deadline_s: float = Field(
-        120.0, gt=0, le=86_400, description="Deadline of a job that was sent without one."
-    )
-    max_deadline_s: float = Field(900.0, gt=0, le=86_400, description="Latest deadline to ask for.")
-    heartbeat_s: float = Field(
-        10.0, gt=0, le=300, description="Seconds between comment lines of an event stream."
-    )
-    drain_grace_s: float = Field(
-        30.0, ge=0, le=3600, description="After SIGTERM, time to answer the requests that wait."
-    )
-    on_demand_models: str = Field(
-        "",
-        description="Comma-separated presets whose jobs are taken while no worker serves them: "
-        "for workers that an autoscaler starts when jobs wait.",
-    )
-    playground: bool = Field(True, description="Serve the playground page at /.")
-    cors_origins: str = Field(
-        "", description="Comma-separated origins whose pages may call the API; empty: none."
-    )
-    trust_proxy: bool = Field(
-        False, description="Believe X-Forwarded-* headers, for image URLs and the access log."
-    )
-
-
-class QueueSettings(BaseModel):
-    """Admission, leases and times to live; the API and the workers must agree on them."""
-
-    model_config = _GROUP
-
-    max_depth: int = Field(1000, ge=1, le=1_000_000, description="Jobs that may wait per model.")
-    max_candidates: int = Field(
-        8192, ge=96, le=10_000_000, description="Candidates waiting or running, per model."
-    )
-    key_rate_per_s: float = Field(
-        100.0, gt=0, le=100_000, description="Jobs per second that one API key may send."
-    )
-    key_burst: int = Field(200, ge=1, le=1_000_000, description="Jobs that a key may send at once.")
-    key_share: float = Field(
-        1.0, gt=0, le=1, description="Part of max_candidates that one API key may hold."
-    )
-    lease_s: float = Field(
-        20.0, ge=0.05, le=3600, description="A worker without progress for so long loses its jobs."
-    )
-    max_attempts: int = Field(
-        3,
-        ge=2,
-        le=100,
-        description="Times a job is started before it becomes a dead letter; the last time alone.",
-    )
-    result_ttl_s: float = Field(
-        3600.0, ge=0.05, le=2_592_000, description="How long an ended job and its images are kept."
-    )
-    idempotency_ttl_s: float = Field(
-        86_400.0, ge=0.05, le=2_592_000, description="How long an Idempotency-Key is remembered."
-    )
-    dead_letter_ttl_s: float = Field(
-        2_592_000.0, ge=1, le=31_536_000, description="How long dead letters are kept."
-    )
-    sweep_interval_s: float = Field(
-        1.0, ge=0.01, le=60, description="Seconds between looks for lost leases and late jobs."
-    )
-
-    @property
-    def key_candidates(self) -> int:
-        """Candidates that one API key may have in flight; never less than one largest job."""
-        return max(96, int(self.max_candidates * self.key_share))
-
-
-class WorkerSettings(BaseModel):
-    """The process that holds the model."""
-
-    model_config = _GROUP
-
-    id: str | None = Field(None, description="Name among the workers; host and process when empty.")
-    checkpoint: Path | None = Field(
-        None, description="Folder with the weights; the preset's own place when empty."
-    )
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1.")
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
-        "auto", description="Number type of stage 2."
-    )
-    quantization: Literal["none", "int8"] = Field(
-        "none", description="int8: the transformer's weights in 8 bits; the log tells the error."
-    )
-    rows: int | None = Field(
-        None,
-        ge=1,
-        le=4096,
-        description="Candidates per step; when empty, what a GPU's memory holds, on a CPU 32.",
-    )
-    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads for torch.")
-    compile: bool = Field(True, description="Capture the step as a CUDA graph where possible.")
-    drain_grace_s: float = Field(
-        60.0, ge=0, le=3600, description="After SIGTERM, time to finish what runs."
-    )
-    heartbeat_s: float = Field(1.0, ge=0.05, le=60, description="Seconds between signs of life.")
-    metrics_host: str = Field("127.0.0.1", description="Address of the worker's /metrics.")
-    metrics_port: int = Field(9101, ge=0, le=65535, description="Its port; 0 switches it off.")
-
-
-class TestingSettings(BaseModel):
-    """Faults to inject. For tests only; leave them all empty anywhere else."""
-
-    model_config = _GROUP
-    __test__ = False  # pytest would take the name for a test class
-
-    poison_prompt: str | None = Field(
-        None, description="A step with a job of this prompt raises an error."
-    )
-    hang_prompt: str | None = Field(None, description="A step with this prompt never ends.")
-    kill_prompt: str | None = Field(None, description="A step with this prompt kills the process.")
-    step_delay_s: float = Field(0.0, ge=0, le=10, description="Wait so long in every step.")
-    oom_above_rows: int | None = Field(
-        None, ge=1, description="A step with more rows runs out of memory."
-    )
 
 
 class Settings(BaseSettings):

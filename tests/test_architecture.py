@@ -4,8 +4,10 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -81,3 +83,28 @@ def test_imports_go_the_way_the_map_says() -> None:
     program = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    graph = grimp.build_graph(
+        "service", "models", exclude_type_checking_imports=True, cache_dir=None
+    )
+    imports = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    TopologicalSorter(imports).prepare()  # CycleError shows the circle
+
+
+def test_no_file_is_longer_than_three_hundred_lines() -> None:
+    lengths = {
+        path: len(path.read_text().splitlines()) for path, _ in _sources("service", "models")
+    }
+    assert {path: length for path, length in lengths.items() if length > 300} == {}
+
+
+def test_the_root_of_the_service_holds_at_most_ten_files() -> None:
+    assert len(list((ROOT / "service").glob("*.*"))) <= 10
+
+
+def test_few_files_know_how_a_recipe_is_spelt() -> None:
+    """So that a model family with other parameters is no errand through the whole service."""
+    spelling = [path for path, _ in _sources("service") if "top_p" in path.read_text()]
+    assert len(spelling) <= 7, spelling

@@ -1,37 +1,59 @@
 """config.yaml of a checkpoint folder ↔ `Preset`.
 
-The official files leave most keys out; what is missing takes the official defaults, and a key that
-nobody knows is an error. Our own optional keys are `name`, `description`, `licence`, `clip`,
-`sampling`, and `patch_size` and `norm_groups` in stage1.hparams. Knows no torch.
+The official files leave most keys out; what is missing takes the dataclasses' defaults, which are
+the official ones, and a key that nobody knows is an error. Our own optional keys are `name`,
+`description`, `licence`, `clip`, `sampling`, and what `layouts` says of each stage's section.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from models.configs import (
-    ClipConfig,
-    PrefixKind,
-    Preset,
-    SamplingDefaults,
-    TransformerConfig,
-    VQGANConfig,
-)
+from models.configs import ClipConfig, CodecConfig, Preset, PriorConfig, SamplingDefaults
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import ConfigError, MissingFileError
+from models.families import CODECS, PRIORS, CodecFamily, PriorFamily
 from models.files import rq_folder
-from models.files.config_schema import check
+from models.files.checked import checked
+from models.files.layouts import CODEC_READERS, PRIOR_READERS, Section, written
 from models.presets import PRESETS
-from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
 CONFIG_NAME = "config.yaml"
-_CODEC_KEYS = ("embed_dim", "n_embed")
-_FEATURE_KEYS = ("vocab_size_img", "vocab_size_txt")
-_TYPES: dict[PrefixKind, str] = {"text": "transformer1d", "class": "igpt", "none": "igpt"}
+_OFFICIAL_TYPES = {"stage1": "vqgan", "stage2": "transformer1d"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """The sections, looked into one by one. Any: that is when their types are checked."""
+
+    name: str | None = None
+    description: str | None = None
+    licence: str | None = None
+    dataset: Any = None
+    stage1: dict[str, Any] | None = None
+    stage2: dict[str, Any] | None = None
+    optimizer: Any = None
+    experiment: Any = None
+    clip: Any = None
+    sampling: Any = None
+
+
+# Sections of training, whose values nobody here reads (Any) but for the length of a prompt.
+_TRAINING = {
+    section: make_dataclass(section, [(key, Any, None) for key in keys.split()])
+    for section, keys in {
+        "dataset": "dataset tokenizer_type context_length image_resolution transforms bpe_pdrop",
+        "optimizer": "opt_type base_lr weight_decay betas grad_clip_norm sched_type max_steps"
+        " min_lr",
+        "experiment": "local_batch_size total_batch_size valid_batch_size epochs save_ckpt_freq"
+        " test_freq use_amp",
+    }.items()
+}
 
 
 def read(folder: Path) -> Preset:
@@ -51,11 +73,9 @@ def read(folder: Path) -> Preset:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text: {error}") from error
     try:
-        document = yaml.safe_load(text)
+        return parse(yaml.safe_load(text) or {}, folder)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {error}") from error
-    try:
-        return parse(document or {}, folder)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -66,23 +86,20 @@ def parse(document: Any, folder: Path) -> Preset:
     Raises:
         ConfigError: unknown key, wrong type, or values that contradict each other.
     """
-    if rq_folder.is_document(document):
-        return rq_folder.parse(document, folder)
-    values = check(document)
-    stage1, stage2 = _stage1(values["stage1"]), _stage2(values["stage2"])
-    _check_consistency(values, stage1, stage2)
-    like = _known_preset(stage1, stage2)
-    if like and like.clip and not (folder / like.clip.weights).is_file():
-        like = replace(like, clip=None)
-    clip, sampling = values.get("clip"), values.get("sampling")
+    given = checked(_Document, document)
+    stage1 = _codec(given.stage1 or {})
+    stage2 = _prior(given.stage2 or {}, stage1)
+    _check_training(given, stage2)
+    like = _known_preset(stage1, stage2, folder)
+    clip = checked(ClipConfig, given.clip, "clip") if given.clip is not None else None
     return Preset(
-        name=values.get("name") or (like.name if like else folder.resolve().name),
-        description=values.get("description") or (like.description if like else ""),
-        licence=values.get("licence") or (like.licence if like else "unknown"),
+        name=given.name or (like.name if like else folder.resolve().name),
+        description=given.description or (like.description if like else ""),
+        licence=given.licence or (like.licence if like else "unknown"),
         stage1=stage1,
         stage2=stage2,
-        clip=ClipConfig(**clip) if clip else (like.clip if like else None),
-        sampling=_sampling(sampling, stage2),
+        clip=clip or (like.clip if like else None),
+        sampling=_sampling(given.sampling or {}, stage2),
     )
 
 
@@ -94,106 +111,65 @@ def write(folder: Path, preset: Preset) -> None:
 
 def document(preset: Preset) -> dict[str, Any]:
     """The preset in the layout of the official files, with our own keys beside theirs."""
-    names = {"name": preset.name, "description": preset.description, "licence": preset.licence}
-    stage1, stage2 = preset.stage1, preset.stage2
-    if isinstance(stage1, RQVAEConfig) and isinstance(stage2, RQTransformerConfig):
-        return rq_folder.document(preset, stage1, stage2)
-    if not (isinstance(stage1, VQGANConfig) and isinstance(stage2, TransformerConfig)):
-        raise ConfigError(f"{preset.name}: models of its kind have no config.yaml")
     out: dict[str, Any] = {
-        **names,
-        "dataset": {"image_resolution": stage1.resolution},
-        "stage1": _stage1_document(stage1),
-        "stage2": _stage2_document(stage2),
+        "name": preset.name,
+        "description": preset.description,
+        "licence": preset.licence,
+        "dataset": {"image_resolution": preset.size[0]},
+        "stage1": written(preset.stage1),
+        "stage2": written(preset.stage2),
         "sampling": asdict(preset.sampling),
     }
-    if stage2.prefix == "text":
-        out["dataset"]["context_length"] = stage2.ctx_len_txt
+    if preset.prompt_kind == "text":
+        out["dataset"]["context_length"] = preset.prompt_len
     if preset.clip:
         out["clip"] = asdict(preset.clip)
     return out
 
 
-def _stage1(values: dict[str, Any]) -> VQGANConfig:
-    hparams = dict(values["hparams"])
-    if hparams.pop("double_z"):
-        raise ConfigError("stage1.hparams.double_z: true is not supported")
-    for key in ("ch_mult", "attn_resolutions"):
-        hparams[key] = tuple(hparams[key])
-    return VQGANConfig(**{key: values[key] for key in _CODEC_KEYS}, **hparams)
+def _codec(section: Section) -> CodecConfig:
+    family: CodecFamily = _family(section, CODECS, "stage1")
+    codec: CodecConfig = CODEC_READERS[family.config](section, "stage1")
+    return codec
 
 
-def _stage2(values: dict[str, Any]) -> TransformerConfig:
-    hparams = dict(values["hparams"])
-    n_dense = hparams.pop("n_dense_layers")
-    if n_dense not in (None, hparams["n_layers"]):
-        raise ConfigError("stage2.hparams.n_dense_layers: must equal n_layers")
-    hparams.pop("use_head_txt")
-    n_classes = hparams.pop("n_classes") or 0
-    if values["type"] == "transformer1d":
-        features = {key: values[key] for key in _FEATURE_KEYS}
-        return TransformerConfig(prefix="text", **features, **hparams)
-    has_classes = bool(values["use_cls_cond"])
-    if has_classes and n_classes < 1:
-        raise ConfigError("stage2.hparams.n_classes: needed where use_cls_cond is true")
-    hparams["ctx_len_txt"] = 0
-    return TransformerConfig(
-        prefix="class" if has_classes else "none",
-        n_classes=n_classes if has_classes else 0,
-        vocab_size_img=values["vocab_size_img"],
-        vocab_size_txt=0,
-        **hparams,
-    )
+def _prior(section: Section, codec: CodecConfig) -> PriorConfig:
+    family: PriorFamily = _family(section, PRIORS, "stage2")
+    prior: PriorConfig = PRIOR_READERS[family.config](section, "stage2", codec)
+    return prior
 
 
-def _check_consistency(
-    values: dict[str, Any], stage1: VQGANConfig, stage2: TransformerConfig
-) -> None:
-    context_length = values["dataset"]["context_length"]
-    depth = 2 ** (len(stage1.ch_mult) - 1) * stage1.patch_size
-    rules = (
-        (
-            stage2.prefix != "text" or context_length in (None, stage2.ctx_len_txt),
-            f"dataset.context_length: {context_length} is not ctx_len_txt {stage2.ctx_len_txt}",
-        ),
-        (stage2.embed_dim % stage2.n_heads == 0, "stage2.hparams.n_heads: must divide embed_dim"),
-        (stage1.resolution % depth == 0, f"stage1.hparams.resolution: no multiple of {depth}"),
-        (
-            stage1.grid_size**2 == stage2.ctx_len_img,
-            f"stage2.hparams.ctx_len_img: {stage2.ctx_len_img} codes for a stage 1 that makes"
-            f" {stage1.grid_size}×{stage1.grid_size}",
-        ),
-        (
-            stage1.n_embed >= stage2.vocab_size_img,
-            f"stage2.vocab_size_img: {stage2.vocab_size_img} for a codebook of {stage1.n_embed}",
-        ),
-        (
-            all(stage1.ch * mult % stage1.norm_groups == 0 for mult in (1, *stage1.ch_mult)),
-            f"stage1.hparams.ch: widths must be multiples of {stage1.norm_groups}",
-        ),
-        (
-            "optimizer" not in values or stage2.prefix != "text",
-            "optimizer: only a fine-tuning config (stage2.type igpt) may have it",
-        ),
-        (
-            "experiment" not in values or stage2.prefix != "text",
-            "experiment: only a fine-tuning config (stage2.type igpt) may have it",
-        ),
-    )
-    for is_kept, message in rules:
-        if not is_kept:
-            raise ConfigError(message)
+def _family(section: Section, register: Mapping[str, Any], path: str) -> Any:
+    """What the section's type is registered as; without one it is the official type."""
+    kind = section.get("type", _OFFICIAL_TYPES[path])
+    if not isinstance(kind, str) or kind not in register:
+        known = " or ".join(register)
+        raise ConfigError(f"{path}.type: {kind!r} is not supported, only {known}")
+    return register[kind]
 
 
-def _sampling(values: dict[str, Any] | None, config: TransformerConfig) -> SamplingDefaults:
+def _check_training(given: _Document, stage2: PriorConfig) -> None:
+    """What a document says of training is not used, but it must fit the model."""
+    for name, shape in _TRAINING.items():
+        checked(shape, getattr(given, name) or {}, name)
+    if stage2.prompt_kind != "text":
+        return
+    length, needed = (given.dataset or {}).get("context_length"), stage2.prompt_len
+    if length not in (None, needed):
+        raise ConfigError(f"dataset.context_length: {length}, but stage 2 takes {needed} tokens")
+    for name in ("optimizer", "experiment"):
+        if getattr(given, name) is not None:
+            raise ConfigError(f"{name}: only a fine-tuning config (stage2.type igpt) may have it")
+
+
+def _sampling(values: Any, config: PriorConfig) -> SamplingDefaults:
     """What the document says, else the official defaults.
 
     The official top_k means the whole vocabulary where that is smaller.
     """
-    official, vocab_size = SamplingDefaults(), config.vocab_size_img
-    given = SamplingDefaults(**values) if values else official
+    given, official = checked(SamplingDefaults, values, "sampling"), SamplingDefaults()
     if given.top_k == official.top_k and official.top_k is not None:
-        given = replace(given, top_k=min(official.top_k, vocab_size))
+        given = replace(given, top_k=min(official.top_k, max(config.vocab_sizes)))
     row = RowParams(0, temperature=given.temperature, top_k=given.top_k, top_p=given.top_p)
     try:
         row.validate(config.vocab_sizes)
@@ -202,33 +178,13 @@ def _sampling(values: dict[str, Any] | None, config: TransformerConfig) -> Sampl
     return given
 
 
-def _known_preset(stage1: VQGANConfig, stage2: TransformerConfig) -> Preset | None:
-    """The official preset with these shapes, for what an official config.yaml doesn't say."""
+def _known_preset(stage1: CodecConfig, stage2: PriorConfig, folder: Path) -> Preset | None:
+    """The official preset with these shapes, for what an official config.yaml doesn't say.
+
+    Its CLIP is this model's where the file of it lies in the folder.
+    """
     for preset in PRESETS.values():
         if preset.weights is None and (preset.stage1, preset.stage2) == (stage1, stage2):
-            return preset
+            has_clip = preset.clip is not None and (folder / preset.clip.weights).is_file()
+            return preset if has_clip else replace(preset, clip=None)
     return None
-
-
-def _stage1_document(config: VQGANConfig) -> dict[str, Any]:
-    hparams = {key: value for key, value in asdict(config).items() if key not in _CODEC_KEYS}
-    for key in ("ch_mult", "attn_resolutions"):
-        hparams[key] = list(hparams[key])
-    codec = {key: getattr(config, key) for key in _CODEC_KEYS}
-    return {"type": "vqgan", **codec, "hparams": {"double_z": False, **hparams}}
-
-
-def _stage2_document(config: TransformerConfig) -> dict[str, Any]:
-    hparams = asdict(config)
-    out: dict[str, Any] = {"type": _TYPES[hparams.pop("prefix")]}
-    features = {key: hparams.pop(key) for key in _FEATURE_KEYS}
-    out["vocab_size_img"] = features["vocab_size_img"]
-    if config.prefix == "text":
-        out["vocab_size_txt"] = features["vocab_size_txt"]
-    else:
-        out["use_cls_cond"] = config.prefix == "class"
-        del hparams["ctx_len_txt"]
-    if config.prefix != "class":
-        del hparams["n_classes"]
-    out["hparams"] = {**hparams, "n_dense_layers": config.n_layers}
-    return out

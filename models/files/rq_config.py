@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from models.configs import PrefixKind, SamplingDefaults
-from models.drawing.sampling import InvalidSamplingError, RowParams
+from models.configs import CodecConfig, PrefixKind, SamplingDefaults
 from models.errors import ConfigError
 from models.files import rq_sections
 from models.rq_configs import RQStackConfig, RQTransformerConfig, RQVAEConfig
@@ -21,13 +20,13 @@ _Model = TypeVar("_Model", bound=rq_sections.Section)
 _Number = TypeVar("_Number", int, float)
 
 
-def parse_stage1(arch: Any) -> RQVAEConfig:
+def read_rq_vae(arch: Any, path: str) -> RQVAEConfig:
     """The `arch` section of stage 1.
 
     Raises:
         ConfigError: naming the key.
     """
-    values = _checked(rq_sections.Stage1, arch, "stage1")
+    values = _checked(rq_sections.Stage1, arch, path)
     hparams, ddconfig = values.hparams, values.ddconfig
     depth = hparams.code_shape[2]
     config = RQVAEConfig(
@@ -54,15 +53,13 @@ def parse_stage1(arch: Any) -> RQVAEConfig:
     return config
 
 
-def parse_stage2(arch: Any, vocab_size: Any = None) -> RQTransformerConfig:
-    """The `arch` section of stage 2; `vocab_size` is the data set's, where the arch has none.
+def read_rq_transformer(arch: Any, path: str, codec: CodecConfig) -> RQTransformerConfig:
+    """The `arch` section of stage 2, over the codes of `codec`.
 
     Raises:
         ConfigError: naming the key.
     """
-    values = _checked(
-        rq_sections.Stage2, {"vocab_size": vocab_size, **_mapping(arch, "stage2")}, "stage2"
-    )
+    values = _checked(rq_sections.Stage2, arch, path)
     if values.vocab_size is None:
         raise ConfigError("stage2.vocab_size: must be given")
     if not values.input_embed_dim and (values.input_emb_vqvae or values.head_emb_vqvae):
@@ -88,15 +85,14 @@ def parse_stage2(arch: Any, vocab_size: Any = None) -> RQTransformerConfig:
         head=_stack(values.head, values.embed_dim),
     )
     _check_stage2(config, values)
+    _check_pair(codec, config)
     return config
 
 
-def check_pair(stage1: RQVAEConfig, stage2: RQTransformerConfig) -> None:
-    """Refuse stages that don't belong together.
-
-    Raises:
-        ConfigError: naming what differs.
-    """
+def _check_pair(stage1: CodecConfig, stage2: RQTransformerConfig) -> None:
+    """Refuse stages that don't belong together."""
+    if not isinstance(stage1, RQVAEConfig):
+        raise ConfigError("stage1.type: an RQ-Transformer draws the codes of an RQ-VAE")
     reads_codebook = stage2.input_emb_vqvae or stage2.head_emb_vqvae
     _keep(
         stage1.grid == stage2.block_size,
@@ -128,23 +124,8 @@ def parse_sampling(values: Any, stage2: RQTransformerConfig) -> SamplingDefaults
     return SamplingDefaults(given.temp, None if is_off else max(top_k), max(top_p))
 
 
-def parse_defaults(values: Any, stage2: RQTransformerConfig) -> SamplingDefaults:
-    """Our own sampling block.
-
-    Raises:
-        ConfigError: naming the key.
-    """
-    given = _checked(rq_sections.Defaults, values, "sampling")
-    row = RowParams(0, 0, given.temperature, given.top_k, given.top_p)
-    try:
-        row.validate(stage2.vocab_sizes)
-    except InvalidSamplingError as error:
-        raise ConfigError(f"sampling.{error}") from None
-    return SamplingDefaults(given.temperature, given.top_k, given.top_p, given.num_candidates)
-
-
-def stage1_document(config: RQVAEConfig) -> dict[str, Any]:
-    """An `arch` section that `parse_stage1` turns back into the config."""
+def write_rq_vae(config: RQVAEConfig) -> dict[str, Any]:
+    """An `arch` section that `read_rq_vae` turns back into the config."""
     values = {key: _plain(value) for key, value in asdict(config).items()}
     values["code_shape"] = values.pop("grid")
     hparams = {name: values[name] for name in rq_sections.Bottleneck.model_fields if name in values}
@@ -154,8 +135,8 @@ def stage1_document(config: RQVAEConfig) -> dict[str, Any]:
     return {"type": "rq-vae", "hparams": hparams, "ddconfig": {"double_z": False, **ddconfig}}
 
 
-def stage2_document(config: RQTransformerConfig) -> dict[str, Any]:
-    """An `arch` section that `parse_stage2` turns back into the config."""
+def write_rq_transformer(config: RQTransformerConfig) -> dict[str, Any]:
+    """An `arch` section that `read_rq_transformer` turns back into the config."""
     values = {key: _plain(value) for key, value in asdict(config).items()}
     shape = {name: values[name] for name in rq_sections.Stage2.model_fields if name in values}
     stacks = {name: _stack_document(getattr(config, name)) for name in ("body", "head")}

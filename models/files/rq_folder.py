@@ -1,19 +1,18 @@
-"""The RQ family's checkpoint folders: two official config.yaml files, or ours, ↔ `Preset`.
+"""The RQ family's official folders: stage1/config.yaml and stage2/config.yaml → `Preset`.
 
-Official are stage1/config.yaml and stage2/config.yaml; what training wrote there beside `arch`,
-`dataset` and the sampling is not read. Ours is one file with both `arch` sections. Knows no torch.
+What training wrote there beside `arch`, `dataset` and the sampling is not read. Knows no torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from models.configs import ClipConfig, Preset
+from models.configs import Preset
 from models.errors import ConfigError
 from models.files import rq_config
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
@@ -22,18 +21,11 @@ from models.rq_presets import RQ_PRESETS
 STAGE1_CONFIG = "stage1/config.yaml"
 STAGE2_CONFIG = "stage2/config.yaml"
 _TOKENIZERS = ("bpe16k_huggingface", "bpe30k_huggingface")
-_OURS = {"name", "description", "licence", "stage1", "stage2", "clip", "sampling"}
 
 
 def is_official(folder: Path) -> bool:
     """Whether the folder is laid out as the family's tarballs are."""
     return (folder / STAGE1_CONFIG).is_file() and (folder / STAGE2_CONFIG).is_file()
-
-
-def is_document(document: Any) -> bool:
-    """Whether a parsed config.yaml of ours is of this family."""
-    stage1 = document.get("stage1") if isinstance(document, Mapping) else None
-    return isinstance(stage1, Mapping) and stage1.get("type") == "rq-vae"
 
 
 def read_official(folder: Path) -> Preset:
@@ -45,9 +37,11 @@ def read_official(folder: Path) -> Preset:
     first, second = _load(folder / STAGE1_CONFIG), _load(folder / STAGE2_CONFIG)
     dataset = second.get("dataset") or {}
     try:
-        stage1 = rq_config.parse_stage1(first.get("arch"))
-        stage2 = rq_config.parse_stage2(second.get("arch"), dataset.get("vocab_size"))
-        rq_config.check_pair(stage1, stage2)
+        stage1 = rq_config.read_rq_vae(first.get("arch"), "stage1")
+        arch = second.get("arch")
+        if isinstance(arch, dict):  # training configs leave it to the data set
+            arch = {"vocab_size": dataset.get("vocab_size"), **arch}
+        stage2 = rq_config.read_rq_transformer(arch, "stage2", stage1)
         _check_text(dataset, stage2)
         like = _known_preset(stage1, stage2, dataset)
         preset = like or Preset(folder.resolve().name, "", "unknown", stage1, stage2)
@@ -57,44 +51,6 @@ def read_official(folder: Path) -> Preset:
         return replace(preset, sampling=rq_config.parse_sampling(sampling or {}, stage2))
     except ConfigError as error:
         raise ConfigError(f"{folder}: {error}") from error
-
-
-def parse(document: Mapping[str, Any], folder: Path) -> Preset:
-    """A parsed config.yaml of ours; `folder` names the model where it has no name.
-
-    Raises:
-        ConfigError: naming the key.
-    """
-    if unknown := sorted(map(str, document.keys() - _OURS)):
-        raise ConfigError(f"unknown key: {', '.join(unknown)}")
-    stage1 = rq_config.parse_stage1(document["stage1"])
-    stage2 = rq_config.parse_stage2(document.get("stage2"))
-    rq_config.check_pair(stage1, stage2)
-    clip, sampling = document.get("clip"), document.get("sampling")
-    return Preset(
-        name=document.get("name") or folder.resolve().name,
-        description=document.get("description") or "",
-        licence=document.get("licence") or "unknown",
-        stage1=stage1,
-        stage2=stage2,
-        clip=ClipConfig(**clip) if clip else None,
-        sampling=rq_config.parse_defaults(sampling or {}, stage2),
-    )
-
-
-def document(preset: Preset, stage1: RQVAEConfig, stage2: RQTransformerConfig) -> dict[str, Any]:
-    """A config.yaml of ours that `parse` turns back into the preset."""
-    out: dict[str, Any] = {
-        "name": preset.name,
-        "description": preset.description,
-        "licence": preset.licence,
-        "stage1": rq_config.stage1_document(stage1),
-        "stage2": rq_config.stage2_document(stage2),
-        "sampling": asdict(preset.sampling),
-    }
-    if preset.clip:
-        out["clip"] = asdict(preset.clip)
-    return out
 
 
 def _load(path: Path) -> Mapping[str, Any]:

@@ -115,12 +115,3 @@ class Sampling(Section):
     temp: Annotated[float, Field(gt=0)] = 1.0
     top_k: PositiveInt | list[PositiveInt] | None = None
     top_p: _Share | list[_Share] | None = None
-
-
-class Defaults(Section):
-    """Our own sampling block: what a request gets when it names nothing else."""
-
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
-    num_candidates: PositiveInt = 16

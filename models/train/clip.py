@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from models.train.data.emoji.emoji_set import Selection
 from models.train.data.sources import open_data
 from models.train.data.tokens import load_or_learn, vocab_size
@@ -21,7 +19,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--part", choices=("all", "even", "odd"), default="all")
     args = parser.parse_args(argv)
     prepare(args)
-    torch.manual_seed(args.seed)
     data = open_data(args.data, args.art, selection=Selection(part=args.part))
     tokenizer = load_or_learn(data, args.tokenizer)
     document = clip.description(vocab_size(args.tokenizer))

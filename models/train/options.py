@@ -29,9 +29,10 @@ def arguments(description: str, folder: str, steps: int) -> argparse.ArgumentPar
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Set this process up as the options say."""
+    """Set this process up as the options say; workers that do so begin with the same weights."""
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
+    torch.manual_seed(args.seed)
 
 
 def steps_to_do(args: argparse.Namespace, run: Run, learner: Learner) -> range:

@@ -18,7 +18,6 @@ def main(argv: list[str] | None = None) -> None:
     parser = arguments("Train stage 1 (the VQGAN) on the emoji data set.", "runs/stage1", 4000)
     args = parser.parse_args(argv)
     prepare(args)
-    torch.manual_seed(args.seed)
     model = stage1_of(args.checkpoint)
     data = open_data(args.data, args.art, model.config.resolution)
     run = Run(args.run, args.seed)

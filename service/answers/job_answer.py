@@ -6,12 +6,13 @@ Knows no HTTP: whoever makes the answer says at which address each image is.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
-from service.answers.schemas import PriorityName
-from service.jobs import ImageMeta, JobStatus, JobView, OutputFormat, Priority
+from service.answers.schemas import JobParameters, PriorityName
+from service.jobs import JobStatus, JobView, Priority
 
 _PRIORITY_NAMES: dict[Priority, PriorityName] = {
     Priority.HIGH: "high",
@@ -26,19 +27,8 @@ class JobImage(BaseModel):
     rank: int
     url: str
     candidate: int
-    score: float
+    score: float | None
     num_bytes: int
-
-    @classmethod
-    def of(cls, meta: ImageMeta, url: str) -> Self:
-        """What is known of the image, and where it is."""
-        return cls(
-            rank=meta.rank,
-            url=url,
-            candidate=meta.candidate,
-            score=meta.score,
-            num_bytes=meta.num_bytes,
-        )
 
 
 class JobProgress(BaseModel):
@@ -47,22 +37,6 @@ class JobProgress(BaseModel):
     codes_done: int
     codes_total: int
     stage: str
-
-
-class JobParameters(BaseModel):
-    """All that decides how the images look, with nothing left to a default."""
-
-    prompt: str | int | None
-    n: int
-    num_candidates: int
-    top_k: int | None
-    top_p: float | None
-    temperature: float
-    seed: int
-    output_format: OutputFormat
-    priority: PriorityName
-    partial_images: int
-    deadline_s: float
 
 
 class JobFailure(BaseModel):
@@ -97,29 +71,24 @@ class JobAnswer(BaseModel):
     @classmethod
     def of(cls, view: JobView, image_url: Callable[[int], str]) -> Self:
         """The queue's view in the public form; `image_url` gives the address of a rank."""
-        progress, error = view.progress, view.error
         return cls(
             id=view.job.id,
             status=view.status,
-            model=view.job.model,
+            model=view.job.recipe.model,
             position=view.position,
             eta_s=view.eta_s,
-            progress=JobProgress(
-                codes_done=progress.codes_done,
-                codes_total=progress.codes_total,
-                stage=progress.stage,
-            ),
+            progress=JobProgress(**asdict(view.progress)),
             attempts=view.attempts,
             created_at=view.created_ms / 1000,
             started_at=_seconds(view.started_ms),
             finished_at=_seconds(view.finished_ms),
             expires_at=_seconds(view.expires_ms),
             parameters=_parameters(view),
-            images=[JobImage.of(meta, image_url(meta.rank)) for meta in view.images],
+            images=[JobImage(**asdict(meta), url=image_url(meta.rank)) for meta in view.images],
             size=view.size,
             prompt_truncated=view.prompt_truncated,
             timings_s=view.timings_s,
-            error=error and JobFailure(code=error.code, message=error.message),
+            error=view.error and JobFailure(**asdict(view.error)),
         )
 
 
@@ -130,13 +99,7 @@ def _seconds(milliseconds: int | None) -> float | None:
 def _parameters(view: JobView) -> JobParameters:
     job = view.job
     return JobParameters(
-        prompt=job.prompt,
-        n=job.n,
-        num_candidates=job.num_candidates,
-        top_k=job.top_k,
-        top_p=job.top_p,
-        temperature=job.temperature,
-        seed=job.seed,
+        **asdict(job.recipe),
         output_format=job.output_format,
         priority=_PRIORITY_NAMES[job.priority],
         partial_images=job.partial_images,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
-from service.answers.schemas import MAX_IMAGES, MAX_PARTIAL_IMAGES
+from service.answers.schemas import MAX_IMAGES, MAX_PARTIAL_IMAGES, ModelDefaults
 from service.broker.workers import ModelCard, WorkerInfo, WorkerState
 
 
@@ -17,15 +18,6 @@ class ModelLimits(BaseModel):
     max_candidates: int
     max_top_k: int
     max_partial_images: int = MAX_PARTIAL_IMAGES
-
-
-class ModelDefaults(BaseModel):
-    """What a request gets that names nothing else; null means no cut."""
-
-    num_candidates: int
-    top_k: int | None
-    top_p: float | None
-    temperature: float
 
 
 class ModelAnswer(BaseModel):
@@ -54,12 +46,7 @@ class ModelAnswer(BaseModel):
             prompt_kind=card.prompt_kind,
             num_classes=card.num_classes,
             limits=ModelLimits(max_candidates=card.max_candidates, max_top_k=card.vocab_size),
-            defaults=ModelDefaults(
-                num_candidates=card.default_num_candidates,
-                top_k=card.default_top_k,
-                top_p=card.default_top_p,
-                temperature=card.default_temperature,
-            ),
+            defaults=ModelDefaults(**asdict(card.defaults)),
             weights_digest=card.weights_digest,
             num_workers=num_workers,
         )

@@ -10,27 +10,19 @@ from models.presets import PRESETS
 from service.broker.workers import ModelCard
 from service.errors import StartRefused
 
-_MAX_CANDIDATES = 96  # a job that is larger than a worker's rows enters in parts
-
 
 def preset_card(preset: Preset) -> ModelCard:
     """The card; a checkpoint of the operator's own may differ, and its worker then says so."""
     width, height = preset.size
-    sampling = preset.sampling
     return ModelCard(
         model=preset.name,
         licence=preset.licence,
         size=f"{width}x{height}",
         prompt_len=preset.prompt_len,
         prompt_kind=preset.prompt_kind,
-        max_candidates=_MAX_CANDIDATES,
-        default_num_candidates=sampling.num_candidates,
         vocab_size=max(preset.vocab_sizes),
         num_steps=preset.num_steps,
-        default_top_k=sampling.top_k,
-        default_top_p=sampling.top_p,
-        default_temperature=sampling.temperature,
-        weights_digest="",
+        defaults=preset.sampling,
         num_classes=preset.num_classes,
     )
 

@@ -1,4 +1,4 @@
-"""The body of a request for images: its fields, limits and examples.
+"""The body of a request for images: its fields, limits and examples; what answers repeat of it.
 
 Checks all that can be told without knowing the model; admission.py does the rest. The names are
 OpenAI's where OpenAI has one; the other fields go through an SDK's `extra_body`.
@@ -19,10 +19,9 @@ from pydantic import (
     StrictStr,
 )
 
-from service.jobs import MAX_SEED, OutputFormat
+from service.jobs import MAX_CANDIDATES, MAX_SEED, OutputFormat
 
 MAX_IMAGES = 10
-MAX_CANDIDATES = 96
 MAX_PARTIAL_IMAGES = 3
 # Colder than this, differences between logits overflow float32 and the draw has no meaning.
 MIN_TEMPERATURE = 0.01
@@ -128,3 +127,28 @@ class ImageRequest(BaseModel):
         """
         said = self.model_dump_json(exclude_none=True, exclude_defaults=True)
         return hashlib.sha256(said.encode()).hexdigest()
+
+
+class ModelDefaults(BaseModel):
+    """What a request gets that names nothing else; null means no cut."""
+
+    num_candidates: int
+    top_k: int | None
+    top_p: float | None
+    temperature: float
+
+
+class JobParameters(BaseModel):
+    """All that decides how the images look, with nothing left to a default."""
+
+    prompt: str | int | None
+    n: int
+    num_candidates: int
+    top_k: int | None
+    top_p: float | None
+    temperature: float
+    seed: int
+    output_format: OutputFormat
+    priority: PriorityName
+    partial_images: int
+    deadline_s: float

@@ -1,44 +1,26 @@
 """From a request's body to a job in the queue, or to the reason why not.
 
-`make_job` is pure: body, model card and rules in, job out. `admit` asks the catalog and the queue.
-Knows no HTTP beyond the body's schema.
+`make_job` is pure: body, model card and settings in, job out. `admit` asks the catalog and the
+queue. Knows no HTTP beyond the body's schema.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import asdict, dataclass
 
 from service.answers.schemas import ImageRequest
 from service.api.api_state import ApiState, Origin
 from service.api.http.auth import Caller
-from service.broker.queue import Enqueued, Idempotency, Limits
+from service.broker.admission import Enqueued, Idempotency, Limits
 from service.broker.workers import ModelCard
+from service.config.groups import ApiSettings, QueueSettings
 from service.errors import DomainError, Draining, InvalidRequest
-from service.jobs import Job, Priority, new_job_id, new_seed
+from service.jobs import Job, Priority, Recipe, new_job_id, new_seed
 from service.metrics import ADMISSION_REASONS
-from service.settings import QueueSettings, Settings
+from service.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the operator decides for every job."""
-
-    default_deadline_s: float
-    max_deadline_s: float
-    embed_prompt: bool
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """The part of the settings that ends up in jobs."""
-        return cls(
-            default_deadline_s=settings.api.default_deadline_s,
-            max_deadline_s=settings.api.max_deadline_s,
-            embed_prompt=settings.prompt_in_png,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +70,8 @@ async def admit(
             state.metrics.rejected.labels(state.catalog.label(model), error.code).inc()
         raise
     if known is None and not enqueued.existed:
-        state.metrics.admitted.labels(job.model).inc()
-        logger.info("job accepted", extra={"job_id": job.id, "model": job.model})
+        state.metrics.admitted.labels(job.recipe.model).inc()
+        logger.info("job accepted", extra={"job_id": job.id, "model": job.recipe.model})
     return Admitted(enqueued, limits)
 
 
@@ -103,7 +85,7 @@ async def _known(state: ApiState, origin: Origin, idempotency: Idempotency | Non
 async def _new_job(state: ApiState, body: ImageRequest, origin: Origin, model: str) -> Job:
     if state.is_draining:
         raise Draining
-    return make_job(body, await state.catalog.card(model), Rules.of(state.settings), origin)
+    return make_job(body, await state.catalog.card(model), state.settings, origin)
 
 
 def limits_for(caller: Caller, settings: QueueSettings) -> Limits:
@@ -118,34 +100,40 @@ def limits_for(caller: Caller, settings: QueueSettings) -> Limits:
     )
 
 
-def make_job(body: ImageRequest, card: ModelCard, rules: Rules, origin: Origin) -> Job:
+def make_job(body: ImageRequest, card: ModelCard, settings: Settings, origin: Origin) -> Job:
     """The job that the body asks for, with every default filled in.
 
     Raises:
         InvalidRequest: this model can't do it; `param` names the field.
     """
-    n = body.n or 1
     return Job(
         id=new_job_id(),
-        model=card.model,
-        prompt=_prompt(body.prompt, card),
-        seed=new_seed() if body.seed is None else body.seed,
-        n=n,
-        num_candidates=_num_candidates(body.num_candidates, n, card),
-        top_k=_top_k(body.top_k, card),
-        top_p=card.default_top_p if body.top_p is None else body.top_p,
-        temperature=card.default_temperature if body.temperature is None else body.temperature,
+        recipe=_recipe(body, card),
         priority=Priority[(body.priority or "normal").upper()],
         output_format=body.output_format or "png",
         size=_size(body.size, card),
         partial_images=body.partial_images or 0,
-        deadline_s=_deadline_s(body.deadline_s, rules),
-        embed_prompt=rules.embed_prompt,
+        deadline_s=_deadline_s(body.deadline_s, settings.api),
+        embed_prompt=settings.prompt_in_png,
         prompt_len=card.prompt_len,
         num_steps=card.num_steps,
         key_id=origin.caller.key_id,
         request_id=origin.request_id,
         traceparent=origin.traceparent,
+    )
+
+
+def _recipe(body: ImageRequest, card: ModelCard) -> Recipe:
+    defaults, n = asdict(card.defaults), body.n or 1
+    chosen = defaults | body.model_dump(include=set(defaults), exclude_none=True)
+    chosen["num_candidates"] = _num_candidates(body.num_candidates, n, card)
+    _check_top_k(body.top_k, card)
+    return Recipe(
+        model=card.model,
+        prompt=_prompt(body.prompt, card),
+        seed=new_seed() if body.seed is None else body.seed,
+        n=n,
+        **chosen,
     )
 
 
@@ -180,7 +168,7 @@ def _num_candidates(asked: int | None, n: int, card: ModelCard) -> int:
     if n > most:
         raise InvalidRequest(f"{card.model} makes at most {most} images at once.", param="n")
     if asked is None:
-        return max(n, min(card.default_num_candidates, most))
+        return max(n, min(card.defaults.num_candidates, most))
     if asked < n:
         raise InvalidRequest(f"num_candidates must be at least n, {n}.", param="num_candidates")
     if asked > most:
@@ -190,15 +178,12 @@ def _num_candidates(asked: int | None, n: int, card: ModelCard) -> int:
     return asked
 
 
-def _top_k(asked: int | None, card: ModelCard) -> int | None:
-    if asked is None:
-        return card.default_top_k
-    if asked > card.vocab_size:
+def _check_top_k(asked: int | None, card: ModelCard) -> None:
+    if asked is not None and asked > card.vocab_size:
         raise InvalidRequest(
             f"{card.model} has {card.vocab_size} codes to draw from; top_k can't be more.",
             param="top_k",
         )
-    return asked
 
 
 def _size(asked: str | None, card: ModelCard) -> str:
@@ -207,11 +192,11 @@ def _size(asked: str | None, card: ModelCard) -> str:
     return card.size
 
 
-def _deadline_s(asked: float | None, rules: Rules) -> float:
+def _deadline_s(asked: float | None, settings: ApiSettings) -> float:
     if asked is None:
-        return rules.default_deadline_s
-    if asked > rules.max_deadline_s:
+        return settings.default_deadline_s
+    if asked > settings.max_deadline_s:
         raise InvalidRequest(
-            f"deadline_s can be at most {rules.max_deadline_s:g}.", param="deadline_s"
+            f"deadline_s can be at most {settings.max_deadline_s:g}.", param="deadline_s"
         )
     return asked

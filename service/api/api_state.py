@@ -7,7 +7,7 @@ coroutines throughout: FastAPI would send a plain function to a thread for each 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, cast
@@ -94,18 +94,8 @@ async def origin(request: Request, caller: CallerOfRequest) -> Origin:
 OriginOfRequest = Annotated[Origin, Depends(origin)]
 
 
-@dataclass(frozen=True, slots=True)
-class ImageUrls:
-    """Maps a rank to the address of the image."""
-
-    prefix: str
-
-    def __call__(self, rank: int) -> str:
-        """Where the image of this rank is."""
-        return f"{self.prefix}{rank}"
-
-
-def image_urls(request: Request, state: ApiState, job_id: str) -> ImageUrls:
-    """The addresses of a job's images, as this client can reach them."""
+def image_urls(request: Request, state: ApiState, job_id: str) -> Callable[[int], str]:
+    """Maps a rank of a job's images to the address, as this client can reach it."""
     base = state.settings.api.public_url or str(request.base_url)
-    return ImageUrls(f"{base.rstrip('/')}/v1/jobs/{job_id}/images/")
+    prefix = f"{base.rstrip('/')}/v1/jobs/{job_id}/images/"
+    return lambda rank: f"{prefix}{rank}"

@@ -34,23 +34,21 @@ from service.api.http.middleware import (
 )
 from service.api.http.request_tracing import TraceRequests
 from service.api.routes import generations, health, jobs, models, playground
-from service.broker.leases import LeasePolicy
 from service.broker.queue import Queue
 from service.broker.redis_connection import check_server, connect, disconnect
+from service.broker.stopping import stop
 from service.broker.sweep import Sweeper
 from service.broker.workers import Workers
 from service.errors import QueueUnavailable, StartRefused
 from service.metrics import ApiMetrics
 from service.settings import Settings
-from service.stopping import stop
 from service.tracing import tracing
 
-_EXPOSED_HEADERS = [
-    "x-request-id", "x-should-retry", "retry-after", "location",
-    "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
-    "x-mindalle-job-id", "x-mindalle-model", "x-mindalle-seed", "x-mindalle-score",
-    "x-mindalle-candidate", "x-mindalle-prompt-truncated",
-]  # fmt: skip
+_EXPOSED_HEADERS = (
+    *("x-request-id", "x-should-retry", "retry-after", "location"),
+    *openapi.RATE_HEADERS,
+    *openapi.JOB_HEADERS,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +147,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 async def _keep_house(redis: Redis, state: ApiState) -> None:
     """Sweep again and again, after a look at whether this Redis is fit to hold jobs."""
     is_checked = False
-    sweeper = Sweeper(redis, policy=LeasePolicy.of(state.settings.queue))
+    sweeper = Sweeper(redis, policy=state.settings.queue)
     while True:
         try:
             if not is_checked:

@@ -11,10 +11,10 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from service.answers.image_answers import ErrorAnswer
 from service.api.http.accept import MEDIA_TYPES
-from service.api.http.envelope import InternalError, error_body
+from service.api.http.envelope import error_body
 from service.api.http.sse import ServerEvent
-from service.api.routes.image_answers import ErrorAnswer
 from service.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -64,7 +64,7 @@ _EXAMPLES: tuple[DomainError, ...] = (
     UnsupportedMediaType(),
     IdempotencyMismatch(),
     QueueFull(retry_after_s=3),
-    InternalError(),
+    DomainError(),
     NoWorker("mindalle-1.3b"),
     DeadlinePassed(),
 )

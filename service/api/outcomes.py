@@ -22,7 +22,7 @@ def _error_of(view: JobView) -> DomainError:
     if view.status == JobStatus.EXPIRED:
         return DeadlinePassed()
     if view.error is None:
-        return JobFailed("The job failed.")
+        return JobFailed()
     if view.error.code == InvalidRequest.code:  # the model itself found fault with the request
         return InvalidRequest(view.error.message)
     return JobFailed(view.error.message, view.error.code)

@@ -46,4 +46,4 @@ async def cancel_abandoned(state: ApiState, job: Job) -> None:
     except DomainError as error:
         logger.warning("a job that nobody waits for runs on: %s", error.message)
         return
-    state.metrics.cancelled(job.model, was_waiting=cancelled.was_waiting)
+    state.metrics.cancelled(job.recipe.model, was_waiting=cancelled.was_waiting)

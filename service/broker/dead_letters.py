@@ -13,6 +13,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from service.broker.admission import entry_of
 from service.broker.keys import Key
 from service.broker.redis_connection import translated_errors
 from service.broker.scripts import Scripts
@@ -59,18 +60,7 @@ class DeadLetters:
         """
         letter = await self._get(letter_id)
         job = replace(letter.job, id=new_job_id())
-        arguments = {
-            "letter": letter_id,
-            "id": job.id,
-            "model": job.model,
-            "key_id": job.key_id,
-            "priority": int(job.priority),
-            "cost": job.num_candidates,
-            "weight": 1.0,
-            "deadline_ms": math.ceil(job.deadline_s * 1000),
-            "ttl_ms": self._ttl_ms,
-            "keep_ms": self._ttl_ms,
-        }
+        arguments = entry_of(job, self._ttl_ms) | {"letter": letter_id}
         reply = json.loads(await self._scripts.run("enqueue", arguments, job.to_json()))
         if reply["status"] != "ok":
             raise _no_letter(letter_id)
@@ -100,7 +90,7 @@ def _letter(entry_id: bytes, entry: dict[bytes, bytes]) -> DeadLetter:
     return DeadLetter(
         id=entry_id.decode(),
         job=Job.from_json(entry[b"body"]),
-        error=entry[b"error"].decode(),
-        attempts=int(entry[b"attempts"]),
-        died_ms=int(entry[b"died_ms"]),
+        error=entry.get(b"error", b"").decode(),
+        attempts=int(entry.get(b"attempts", 0)),
+        died_ms=int(entry.get(b"died_ms", 0)),
     )

@@ -14,17 +14,17 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
-from typing import Any, Self
+from typing import Any
 
 from redis.asyncio import Redis
 
 from service.broker.keys import Key
 from service.broker.redis_connection import translated_errors
-from service.broker.results import in_rank_order, metas_to_json
+from service.broker.results import in_rank_order, metas_to_fields
 from service.broker.scripts import Clock, Scripts
 from service.broker.wakeups import messages
+from service.config.groups import QueueSettings
 from service.jobs import Expired, Failed, Job, Outcome, Progress, Succeeded
-from service.settings import QueueSettings
 
 _LONGEST_BLOCK_S = 0.4  # below any time limit for a command
 CRASH_MESSAGE = "The model crashed on this job."  # what its caller may know
@@ -76,24 +76,6 @@ class CrashEnd(IntEnum):
     DEAD_LETTER = 2
 
 
-@dataclass(frozen=True, slots=True)
-class LeasePolicy:
-    """The rules of redelivery; seconds of Redis server time."""
-
-    lease_s: float
-    max_attempts: int
-    dead_letter_ttl_s: float
-
-    @classmethod
-    def of(cls, settings: QueueSettings) -> Self:
-        """The rules that the settings give."""
-        return cls(
-            lease_s=settings.lease_s,
-            max_attempts=settings.max_attempts,
-            dead_letter_ttl_s=settings.dead_letter_ttl_s,
-        )
-
-
 class Leases:
     """Verbs of one worker process for one model. `clock` is for tests only.
 
@@ -108,7 +90,7 @@ class Leases:
         *,
         model: str,
         worker_id: str,
-        policy: LeasePolicy,
+        policy: QueueSettings,
         clock: Clock | None = None,
     ) -> None:
         self._redis = redis
@@ -202,8 +184,8 @@ class Leases:
 
     async def _succeed(self, claim: Claim, outcome: Succeeded) -> bool:
         images = in_rank_order(outcome.images)
-        metas = metas_to_json(images)
-        fields = ["images", metas, "size", outcome.size, "timings", json.dumps(outcome.timings_s)]
+        fields = metas_to_fields(images)
+        fields += ["size", outcome.size, "timings", json.dumps(outcome.timings_s)]
         fields += ["prompt_truncated", str(int(outcome.prompt_truncated))]
         arguments = {"state": "succeeded", "fields": fields}
         data = json.dumps({"num_images": len(images)})

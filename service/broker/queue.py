@@ -7,7 +7,6 @@ keys.py and in the scripts of lua/. Knows no HTTP.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import math
 import re
@@ -18,6 +17,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from service.broker.admission import Enqueued, Idempotency, Limits, entry_of, refusal
 from service.broker.keys import Key
 from service.broker.redis_connection import backoff_s, translated_errors
 from service.broker.results import Results
@@ -26,69 +26,15 @@ from service.broker.views import job_view
 from service.broker.wakeups import Wakeups
 from service.errors import (
     DeadlinePassed,
-    DomainError,
     IdempotencyMismatch,
     InvalidRequest,
     JobNotFound,
-    KeyShareExceeded,
-    QueueFull,
     QueueUnavailable,
-    RateLimited,
 )
 from service.jobs import TERMINAL, Job, JobStatus, JobView
 
 _POLL_S = 1.0  # how often a waiter looks without being woken
-_RETRY_UNKNOWN_S = 10.0  # Retry-After before any rate was measured
-_RETRY_LONGEST_S = 300.0
-_REFUSALS = {
-    "queue_full": QueueFull,
-    "rate_limit_exceeded": RateLimited,
-    "key_share_exceeded": KeyShareExceeded,
-}
 _EVENT_ID = re.compile(r"\d{1,15}(-\d{1,9})?")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What admission allows; all are checked in one step with the enqueueing itself.
-
-    `max_depth` jobs waiting and `max_candidates` in flight per model; one API key may hold
-    `key_candidates` of those, sends `key_rate_per_s` jobs after a burst of `key_burst`, and has
-    `weight` in the fair order.
-    """
-
-    max_depth: int
-    max_candidates: int
-    key_candidates: int
-    key_rate_per_s: float
-    key_burst: int
-    weight: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Idempotency:
-    """The caller's Idempotency-Key and a digest of the body that came with it."""
-
-    key: str
-    digest: str
-
-    @property
-    def key_digest(self) -> str:
-        """Stands for the key in Redis: of one length, whatever the caller sent."""
-        return hashlib.sha256(self.key.encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Enqueued:
-    """The accepted job. `existed`: an earlier call with the same idempotency key made it.
-
-    `remaining`: jobs that this API key may send at once from here on.
-    """
-
-    job: Job
-    position: int
-    existed: bool
-    remaining: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +109,15 @@ class Queue:
         no moment in which an idempotency key is taken but its job is not there. IdempotencyMismatch
         when the key came with another body. Calling it again with the same job id changes nothing.
         """
-        reply = json.loads(
-            await self._scripts.run(
-                "enqueue", self._admission(job, limits, idempotency), job.to_json()
-            )
-        )
+        arguments = entry_of(job, self._result_ttl_ms, limits.weight) | {
+            "limits": limits.arguments()
+        }
+        if idempotency is not None:
+            arguments["keep_ms"] = max(self._result_ttl_ms, self._idempotency_ttl_ms)
+            arguments["idempotency"] = idempotency.arguments(self._idempotency_ttl_ms)
+        reply = json.loads(await self._scripts.run("enqueue", arguments, job.to_json()))
         if reply["status"] != "ok":
-            raise _refusal(reply["status"], reply.get("retry_after_s"))
+            raise refusal(reply["status"], reply.get("retry_after_s"))
         if reply["existed"]:
             job = (await self.get(reply["id"])).job
         return Enqueued(
@@ -191,39 +139,9 @@ class Queue:
             job = (await self.get(job_id.decode())).job
         except JobNotFound:
             return None
-        if digest.decode() != idempotency.digest:
+        if (digest or b"").decode() != idempotency.digest:
             raise IdempotencyMismatch
         return job
-
-    def _admission(
-        self, job: Job, limits: Limits, idempotency: Idempotency | None
-    ) -> dict[str, Any]:
-        arguments: dict[str, Any] = {
-            "id": job.id,
-            "model": job.model,
-            "key_id": job.key_id,
-            "priority": int(job.priority),
-            "cost": job.num_candidates,
-            "weight": limits.weight,
-            "deadline_ms": math.ceil(job.deadline_s * 1000),
-            "ttl_ms": self._result_ttl_ms,
-            "keep_ms": self._result_ttl_ms,
-            "limits": {
-                "max_depth": limits.max_depth,
-                "max_candidates": limits.max_candidates,
-                "key_candidates": limits.key_candidates,
-                "rate_per_s": limits.key_rate_per_s,
-                "burst": limits.key_burst,
-            },
-        }
-        if idempotency is not None:
-            arguments["keep_ms"] = max(self._result_ttl_ms, self._idempotency_ttl_ms)
-            arguments["idempotency"] = {
-                "key": idempotency.key_digest,
-                "digest": idempotency.digest,
-                "ttl_ms": self._idempotency_ttl_ms,
-            }
-        return arguments
 
     async def get(self, job_id: str, key_id: str | None = None) -> JobView:
         """The job as it stands. JobNotFound when it is gone or, with `key_id`, another's."""
@@ -323,17 +241,10 @@ class Queue:
         )
 
 
-def _refusal(status: str, retry_after_s: float | None) -> DomainError:
-    if status == "mismatch":
-        return IdempotencyMismatch()
-    seconds = _RETRY_UNKNOWN_S if retry_after_s is None else retry_after_s
-    return _REFUSALS[status](float(math.ceil(min(max(seconds, 1.0), _RETRY_LONGEST_S))))
-
-
 def _event(entry_id: bytes, entry: dict[bytes, bytes]) -> Event:
     return Event(
         id=entry_id.decode(),
         name=entry[b"name"].decode(),
-        data=json.loads(entry[b"data"]),
+        data=json.loads(entry.get(b"data", b"{}")),
         image=entry.get(b"image"),
     )

@@ -27,8 +27,8 @@ from redis.exceptions import (
     TimeoutError,
 )
 
+from service.config.groups import RedisSettings
 from service.errors import QueueUnavailable, StartRefused
-from service.settings import RedisSettings
 
 _log = logging.getLogger(__name__)
 

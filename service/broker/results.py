@@ -7,7 +7,8 @@ it the bytes and what the job's hash keeps about them.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from redis.asyncio import Redis
@@ -26,14 +27,24 @@ def in_rank_order(images: Sequence[Image]) -> list[Image]:
     return ordered
 
 
-def metas_to_json(images: Sequence[Image]) -> str:
-    """What is kept about the images beside their bytes."""
-    return json.dumps([[i.rank, i.candidate, i.score, len(i.data)] for i in images])
+def metas_to_fields(images: Sequence[Image]) -> list[str]:
+    """Names and values that the job's hash keeps about the images beside their bytes.
+
+    Scores are a field of their own: the first release can't answer with one that is null, so that
+    it gets a 0.0 for it in `images`.
+    """
+    metas = [[i.rank, i.candidate, i.score or 0.0, len(i.data)] for i in images]
+    scores = [image.score for image in images]
+    return ["images", json.dumps(metas), "scores", json.dumps(scores)]
 
 
-def metas_from_json(text: bytes | str) -> tuple[ImageMeta, ...]:
-    """The reverse of `metas_to_json`."""
-    return tuple(ImageMeta(*values) for values in json.loads(text))
+def metas_of(fields: Mapping[str, bytes]) -> tuple[ImageMeta, ...]:
+    """What a job's hash tells about its images; the reverse of `metas_to_fields`."""
+    metas = [ImageMeta(*values[:4]) for values in json.loads(fields.get("images", b"[]"))]
+    if "scores" in fields:
+        scores = json.loads(fields["scores"])
+        metas = [replace(meta, score=score) for meta, score in zip(metas, scores, strict=True)]
+    return tuple(metas)
 
 
 class Results:

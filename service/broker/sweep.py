@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
 
 from service.broker.keys import Key
-from service.broker.leases import LeasePolicy
 from service.broker.redis_connection import translated_errors
 from service.broker.scripts import Clock, Scripts
+from service.config.groups import QueueSettings
 from service.metrics import SweepMetrics
 
 _MESSAGE = "The workers that held this job were lost."  # what its caller may know
@@ -31,14 +32,6 @@ class Swept:
     dead: int = 0
     expired: int = 0
 
-    def __add__(self, other: Swept) -> Swept:
-        return Swept(
-            self.redelivered + other.redelivered,
-            self.isolated + other.isolated,
-            self.dead + other.dead,
-            self.expired + other.expired,
-        )
-
     def count(self, metrics: SweepMetrics) -> None:
         """Add it to what this process has swept."""
         lost = self.redelivered + self.isolated
@@ -51,7 +44,7 @@ class Swept:
 class Sweeper:
     """Sweeps all models that have jobs. `clock` is for tests only."""
 
-    def __init__(self, redis: Redis, *, policy: LeasePolicy, clock: Clock | None = None) -> None:
+    def __init__(self, redis: Redis, *, policy: QueueSettings, clock: Clock | None = None) -> None:
         self._redis = redis
         self._scripts = Scripts(redis, clock)
         self._policy = policy
@@ -60,12 +53,12 @@ class Sweeper:
         """Do it once, for every model; QueueUnavailable when Redis does not answer."""
         async with translated_errors():
             models: Any = await self._redis.smembers(Key.MODELS.of())
-        total = Swept()
+        counts: Counter[str] = Counter()
         for model in sorted(models):
-            total += await self._sweep(model.decode())
-        return total
+            counts.update(await self._sweep(model.decode()))
+        return Swept(**counts)
 
-    async def _sweep(self, model: str) -> Swept:
+    async def _sweep(self, model: str) -> dict[str, int]:
         arguments = {
             "model": model,
             "max_attempts": self._policy.max_attempts,
@@ -73,4 +66,5 @@ class Sweeper:
             "failure": _DETAIL,
             "message": _MESSAGE,
         }
-        return Swept(**json.loads(await self._scripts.run("sweep", arguments)))
+        counts: dict[str, int] = json.loads(await self._scripts.run("sweep", arguments))
+        return counts

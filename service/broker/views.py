@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 
-from service.broker.results import metas_from_json
-from service.jobs import Job, JobError, JobStatus, JobView, Progress
+from service.broker.results import metas_of
+from service.jobs import Failed, Job, JobStatus, JobView, Progress
 
 
 def job_view(reply: list[bytes]) -> JobView:
@@ -24,12 +24,12 @@ def job_view(reply: list[bytes]) -> JobView:
         position=derived.get("position"),
         eta_s=derived.get("eta_s"),
         progress=_progress(fields, job),
-        attempts=int(fields["attempts"]),
-        created_ms=int(fields["created_ms"]),
+        attempts=int(fields.get("attempts", 0)),
+        created_ms=int(fields.get("created_ms", 0)),
         started_ms=_number(fields, "started_ms"),
         finished_ms=finished_ms,
-        expires_ms=None if finished_ms is None else finished_ms + int(fields["ttl_ms"]),
-        images=metas_from_json(fields.get("images", b"[]")),
+        expires_ms=None if finished_ms is None else finished_ms + int(fields.get("ttl_ms", 0)),
+        images=metas_of(fields),
         size=_text(fields, "size"),
         timings_s=json.loads(fields.get("timings", b"{}")),
         prompt_truncated=fields.get("prompt_truncated") == b"1",
@@ -46,14 +46,14 @@ def _text(fields: dict[str, bytes], name: str) -> str | None:
 
 
 def _progress(fields: dict[str, bytes], job: Job) -> Progress:
-    total = int(fields.get("codes_total", job.num_candidates * job.num_steps))
+    total = int(fields.get("codes_total", job.recipe.num_candidates * job.num_steps))
     if fields["state"] == b"succeeded":
         return Progress(total, total, "done")
     stage = "waiting" if fields["state"] == b"queued" else _text(fields, "stage") or "prefill"
     return Progress(int(fields.get("codes_done", b"0")), total, stage)
 
 
-def _error(fields: dict[str, bytes]) -> JobError | None:
+def _error(fields: dict[str, bytes]) -> Failed | None:
     if "error_code" not in fields:
         return None
-    return JobError(fields["error_code"].decode(), fields["error_message"].decode())
+    return Failed(fields["error_code"].decode(), fields.get("error_message", b"").decode())

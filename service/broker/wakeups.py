@@ -15,9 +15,9 @@ from redis.asyncio import Redis
 
 from service.broker.keys import Key
 from service.broker.redis_connection import backoff_s, translated_errors
+from service.broker.stopping import stop
 from service.errors import QueueUnavailable
 from service.jobs import TERMINAL
-from service.stopping import stop
 
 _log = logging.getLogger(__name__)
 

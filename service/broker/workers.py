@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 import logging
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self
 
 from redis.asyncio import Redis
 
+from models.configs import PrefixKind, SamplingDefaults
 from service.broker.keys import GROUP, Key
 from service.broker.redis_connection import translated_errors
+from service.jobs import MAX_CANDIDATES, known_fields
 
 _log = logging.getLogger(__name__)
 
@@ -25,29 +28,45 @@ _LIST_TTL_MS = 600_000  # longer than any worker's own
 WorkerState = Literal["loading", "ready", "draining", "failing"]
 
 
+_DEFAULT = "default_"  # before the names of a card's defaults, in JSON
+
+
 @dataclass(frozen=True, slots=True)
 class ModelCard:
     """What callers may know of the model that a worker holds.
 
     `size` is pixels as "256x256". `prompt_len` positions hold the prompt, padding included; then
-    come `num_steps` steps per candidate, each drawing from `vocab_size` codes. A default of None
-    means no cut.
+    come `num_steps` steps per candidate, each drawing from `vocab_size` codes.
     """
 
     model: str
-    licence: str
-    size: str
-    prompt_len: int
-    prompt_kind: Literal["text", "class", "none"]
-    max_candidates: int
-    default_num_candidates: int
-    vocab_size: int
-    num_steps: int
-    default_top_k: int | None
-    default_top_p: float | None
-    default_temperature: float
-    weights_digest: str
+    licence: str = ""
+    size: str = "auto"
+    prompt_len: int = 0
+    prompt_kind: PrefixKind = "text"
+    max_candidates: int = MAX_CANDIDATES
+    vocab_size: int = 2**31 - 1
+    num_steps: int = 0
+    defaults: SamplingDefaults = field(default_factory=SamplingDefaults)
+    weights_digest: str = ""
     num_classes: int | None = None
+
+    def to_values(self) -> dict[str, Any]:
+        """Flat and JSON-ready."""
+        values = asdict(self)
+        defaults = values.pop("defaults")
+        return values | {_DEFAULT + name: value for name, value in defaults.items()}
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """The card of `to_values`, of this release or another one."""
+        told = {
+            name.removeprefix(_DEFAULT): value
+            for name, value in values.items()
+            if name.startswith(_DEFAULT)
+        }
+        defaults = SamplingDefaults(**known_fields(SamplingDefaults, told))
+        return cls(**known_fields(cls, values) | {"defaults": defaults})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +77,31 @@ class WorkerInfo:
     """
 
     id: str
-    state: WorkerState
     card: ModelCard
-    rows_total: int
-    rows_busy: int
-    candidates_per_s: float
-    num_steps: int
-    is_progressing: bool
-    version: str
+    state: WorkerState = "loading"
+    rows_total: int = 0
+    rows_busy: int = 0
+    candidates_per_s: float = 0.0
+    num_steps: int = 0
+    is_progressing: bool = True
+    version: str = ""
+
+    def to_json(self) -> str:
+        """For Redis. The first release refuses fields that it doesn't know, here and in the card:
+        what is new needs a key of its own.
+        """
+        return json.dumps(asdict(self) | {"card": self.card.to_values()})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """The sign of `to_json`, of this release or another one. ValueError when it is none."""
+        try:
+            values = json.loads(text)
+            return cls(
+                **known_fields(cls, values) | {"card": ModelCard.from_values(values["card"])}
+            )
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError("this is no worker's sign of life") from error
 
     @property
     def is_serving(self) -> bool:
@@ -83,7 +119,7 @@ class Workers:
     async def heartbeat(self, info: WorkerInfo) -> None:
         """Say that this worker lives."""
         async with translated_errors(), self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.set(Key.WORKER.of(info.id), json.dumps(asdict(info)), px=self._ttl_ms)
+            pipeline.set(Key.WORKER.of(info.id), info.to_json(), px=self._ttl_ms)
             pipeline.sadd(Key.WORKERS.of(), info.id)
             pipeline.pexpire(Key.WORKERS.of(), _LIST_TTL_MS)
             await pipeline.execute()
@@ -114,15 +150,14 @@ class Workers:
             gone = [worker for worker, sign in zip(ids, signs, strict=True) if sign is None]
             if gone:
                 await self._redis.srem(Key.WORKERS.of(), *gone)
-        infos = [_info(sign) for sign in signs if sign is not None]
-        return [info for info in infos if info is not None]
+        found = zip(ids, signs, strict=True)
+        return [info for name, sign in found if sign is not None and (info := _info(name, sign))]
 
 
-def _info(sign: bytes) -> WorkerInfo | None:
-    """None for a worker of another version, whose words we do not understand."""
-    values = json.loads(sign)
+def _info(worker_id: str, sign: bytes) -> WorkerInfo | None:
+    """None for what we can't read."""
     try:
-        return WorkerInfo(**values | {"card": ModelCard(**values["card"])})
-    except TypeError:
-        _log.warning("worker %s speaks of other things than we know", values.get("id"))
+        return WorkerInfo.from_json(sign)
+    except ValueError:
+        _log.warning("worker %s speaks of other things than we know", worker_id)
         return None

@@ -1,54 +1,26 @@
-"""A client of this service in Python, synchronous and asynchronous.
+"""The client for code that blocks: the calls of the asynchronous one, made on a thread of its own.
 
-It waits, streams and cancels, and repeats calls when the server's headers say so. Leaving a
-`generate` or a `stream` early cancels the job on the server.
+So there is one client, and it can be used where an event loop runs already, as in a notebook.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-import uuid
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
-from typing import Any, Self, Unpack
-
-import httpx
+import threading
+from collections.abc import AsyncGenerator, Coroutine, Generator
+from typing import Any, Self, TypeVar, Unpack
 
 from service.answers.job_answer import JobAnswer
-from service.answers.model_answers import ModelAnswer, ModelList
-from service.client.protocol import (
-    GENERATIONS,
-    JOBS,
-    MODELS,
-    STREAM_SILENCE_S,
-    ApiError,
-    EventParser,
-    Generated,
-    JobEvent,
-    Parameters,
-    Partial,
-    Retries,
-    body_of,
-    generated,
-    headers_of,
-    picture,
-    resume_from,
-)
+from service.answers.model_answers import ModelAnswer
+from service.client.async_client import LOCAL, AsyncClient
+from service.client.protocol import Generated, JobEvent, Parameters, Partial
 from service.jobs import Image
 
-__all__ = ["ApiError", "AsyncClient", "Client", "Generated", "JobEvent", "Partial"]
-
-LOCAL = "http://127.0.0.1:8000"
-_STREAM_TIMEOUT = httpx.Timeout(10.0, read=STREAM_SILENCE_S)
+_T = TypeVar("_T")
 
 
 class Client:
-    """Calls that block. Close it, or use it in a `with` block.
-
-    Every method raises ApiError for an error that the server sent, and httpx.TransportError when
-    there is no server to talk to, both after `max_retries` repetitions where these make sense.
-    """
+    """Calls that block, and raise as AsyncClient's do. Close it, or use it in a `with` block."""
 
     def __init__(
         self,
@@ -58,9 +30,12 @@ class Client:
         max_retries: int = 3,
         timeout_s: float = 600.0,
     ) -> None:
-        timeout = httpx.Timeout(timeout_s, connect=10.0)
-        self._http = httpx.Client(base_url=url, headers=headers_of(api_key), timeout=timeout)
-        self._max_retries = max_retries
+        self._calls = AsyncClient(url, api_key, max_retries=max_retries, timeout_s=timeout_s)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="mindalle client", daemon=True
+        )
+        self._thread.start()
 
     def __enter__(self) -> Self:
         return self
@@ -70,32 +45,25 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        if self._loop.is_closed():
+            return
+        self._run(self._calls.aclose())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def generate(self, prompt: str | int | None, **parameters: Unpack[Parameters]) -> Generated:
         """Images for a prompt, when they are ready."""
-        body = body_of(prompt, parameters, response_format="b64_json")
-        return generated(self._call("POST", GENERATIONS, json=body).json())
+        return self._run(self._calls.generate(prompt, **parameters))
 
     def stream(
         self, prompt: str | int | None, **parameters: Unpack[Parameters]
-    ) -> Iterator[Partial | Image]:
+    ) -> Generator[Partial | Image, None, None]:
         """Unfinished pictures as they grow (`partial_images` of them), then the images.
 
         A connection that is lost after the first of them is not tried again.
         """
-        body = body_of(prompt, parameters, stream=True)
-        retries, has_begun = Retries(self._max_retries), False
-        while True:
-            try:
-                for event in self._events("POST", GENERATIONS, json=body):
-                    has_begun = True
-                    yield picture(event)
-                return
-            except httpx.TransportError as error:
-                if has_begun:
-                    raise
-                time.sleep(retries.delay_after(error))
+        return self._each(self._calls.stream(prompt, **parameters))
 
     def submit(
         self,
@@ -105,207 +73,46 @@ class Client:
         **parameters: Unpack[Parameters],
     ) -> JobAnswer:
         """Queue a job and return at once. With the same key twice, the same job."""
-        headers = {"idempotency-key": idempotency_key or uuid.uuid4().hex}
-        answer = self._call("POST", JOBS, json=body_of(prompt, parameters), headers=headers)
-        return JobAnswer.model_validate_json(answer.content)
+        return self._run(self._calls.submit(prompt, idempotency_key=idempotency_key, **parameters))
 
     def job(self, job_id: str) -> JobAnswer:
         """The job as it stands."""
-        return JobAnswer.model_validate_json(self._call("GET", f"{JOBS}/{job_id}").content)
+        return self._run(self._calls.job(job_id))
 
     def cancel(self, job_id: str) -> JobAnswer:
         """Cancel the job; one that has ended stays as it is."""
-        return JobAnswer.model_validate_json(self._call("DELETE", f"{JOBS}/{job_id}").content)
+        return self._run(self._calls.cancel(job_id))
 
     def image(self, job_id: str, rank: int = 0) -> bytes:
         """File bytes of an image of a job that has succeeded."""
-        return self._call("GET", f"{JOBS}/{job_id}/images/{rank}").content
+        return self._run(self._calls.image(job_id, rank))
 
     def models(self) -> list[ModelAnswer]:
         """What the server can draw with now."""
-        return ModelList.model_validate_json(self._call("GET", MODELS).content).data
+        return self._run(self._calls.models())
 
-    def follow(self, job_id: str) -> Iterator[JobEvent]:
+    def follow(self, job_id: str) -> Generator[JobEvent, None, None]:
         """The job's events to its end, each once, also over lost connections."""
-        retries, last_id = Retries(self._max_retries), None
-        while True:
-            try:
-                path, headers = f"{JOBS}/{job_id}/events", resume_from(last_id)
-                for event in self._events("GET", path, headers=headers):
-                    retries.reset()
-                    last_id = event.id
-                    yield event
-                return
-            except httpx.TransportError as error:
-                time.sleep(retries.delay_after(error))
+        return self._each(self._calls.follow(job_id))
 
     def wait(self, job_id: str) -> JobAnswer:
         """The job when it has ended, however it ended: look at `status`."""
-        last = None
-        for event in self.follow(job_id):
-            last = event
-        if last is not None and last.is_last:
-            return JobAnswer.model_validate(last.data)
-        return self.job(job_id)
+        return self._run(self._calls.wait(job_id))
 
-    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        retries = Retries(self._max_retries)
-        while True:
-            failure: httpx.Response | httpx.TransportError
-            try:
-                failure = self._http.request(method, path, **options)
-                if failure.is_success:
-                    return failure
-            except httpx.TransportError as error:
-                failure = error
-            time.sleep(retries.delay_after(failure))
+    def _run(self, call: Coroutine[Any, Any, _T]) -> _T:
+        running = asyncio.run_coroutine_threadsafe(call, self._loop)
+        try:
+            return running.result()
+        finally:
+            running.cancel()  # where Ctrl-C ended the wait: so the server learns of it
 
-    def _events(self, method: str, path: str, **options: Any) -> Iterator[JobEvent]:
-        retries, parser = Retries(self._max_retries), EventParser()
-        while True:
-            with self._http.stream(method, path, timeout=_STREAM_TIMEOUT, **options) as answer:
-                if answer.is_success:
-                    yield from filter(None, map(parser.feed, answer.iter_lines()))
-                    return
-                answer.read()
-            time.sleep(retries.delay_after(answer))
+    def _each(self, items: AsyncGenerator[_T, None]) -> Generator[_T, None, None]:
+        try:
+            while (item := self._run(_next(items))) is not None:
+                yield item
+        finally:
+            self._run(items.aclose())
 
 
-class AsyncClient:
-    """The same calls for asyncio. Close it, or use it in an `async with` block.
-
-    To leave a `stream` early, close the generator (`contextlib.aclosing`).
-    """
-
-    def __init__(
-        self,
-        url: str = LOCAL,
-        api_key: str | None = None,
-        *,
-        max_retries: int = 3,
-        timeout_s: float = 600.0,
-    ) -> None:
-        timeout = httpx.Timeout(timeout_s, connect=10.0)
-        self._http = httpx.AsyncClient(base_url=url, headers=headers_of(api_key), timeout=timeout)
-        self._max_retries = max_retries
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
-
-    async def generate(
-        self, prompt: str | int | None, **parameters: Unpack[Parameters]
-    ) -> Generated:
-        """Images for a prompt, when they are ready."""
-        body = body_of(prompt, parameters, response_format="b64_json")
-        return generated((await self._call("POST", GENERATIONS, json=body)).json())
-
-    async def stream(
-        self, prompt: str | int | None, **parameters: Unpack[Parameters]
-    ) -> AsyncGenerator[Partial | Image, None]:
-        """Unfinished pictures as they grow (`partial_images` of them), then the images.
-
-        A connection that is lost after the first of them is not tried again.
-        """
-        body = body_of(prompt, parameters, stream=True)
-        retries, has_begun = Retries(self._max_retries), False
-        while True:
-            try:
-                async with aclosing(self._events("POST", GENERATIONS, json=body)) as events:
-                    async for event in events:
-                        has_begun = True
-                        yield picture(event)
-                return
-            except httpx.TransportError as error:
-                if has_begun:
-                    raise
-                await asyncio.sleep(retries.delay_after(error))
-
-    async def submit(
-        self,
-        prompt: str | int | None,
-        *,
-        idempotency_key: str | None = None,
-        **parameters: Unpack[Parameters],
-    ) -> JobAnswer:
-        """Queue a job and return at once. With the same key twice, the same job."""
-        headers = {"idempotency-key": idempotency_key or uuid.uuid4().hex}
-        answer = await self._call("POST", JOBS, json=body_of(prompt, parameters), headers=headers)
-        return JobAnswer.model_validate_json(answer.content)
-
-    async def job(self, job_id: str) -> JobAnswer:
-        """The job as it stands."""
-        answer = await self._call("GET", f"{JOBS}/{job_id}")
-        return JobAnswer.model_validate_json(answer.content)
-
-    async def cancel(self, job_id: str) -> JobAnswer:
-        """Cancel the job; one that has ended stays as it is."""
-        answer = await self._call("DELETE", f"{JOBS}/{job_id}")
-        return JobAnswer.model_validate_json(answer.content)
-
-    async def image(self, job_id: str, rank: int = 0) -> bytes:
-        """File bytes of an image of a job that has succeeded."""
-        return (await self._call("GET", f"{JOBS}/{job_id}/images/{rank}")).content
-
-    async def models(self) -> list[ModelAnswer]:
-        """What the server can draw with now."""
-        return ModelList.model_validate_json((await self._call("GET", MODELS)).content).data
-
-    async def follow(self, job_id: str) -> AsyncGenerator[JobEvent, None]:
-        """The job's events to its end, each once, also over lost connections."""
-        retries, last_id = Retries(self._max_retries), None
-        while True:
-            try:
-                path, headers = f"{JOBS}/{job_id}/events", resume_from(last_id)
-                async with aclosing(self._events("GET", path, headers=headers)) as events:
-                    async for event in events:
-                        retries.reset()
-                        last_id = event.id
-                        yield event
-                return
-            except httpx.TransportError as error:
-                await asyncio.sleep(retries.delay_after(error))
-
-    async def wait(self, job_id: str) -> JobAnswer:
-        """The job when it has ended, however it ended: look at `status`."""
-        last = None
-        async for event in self.follow(job_id):
-            last = event
-        if last is not None and last.is_last:
-            return JobAnswer.model_validate(last.data)
-        return await self.job(job_id)
-
-    async def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        retries = Retries(self._max_retries)
-        while True:
-            failure: httpx.Response | httpx.TransportError
-            try:
-                failure = await self._http.request(method, path, **options)
-                if failure.is_success:
-                    return failure
-            except httpx.TransportError as error:
-                failure = error
-            await asyncio.sleep(retries.delay_after(failure))
-
-    async def _events(
-        self, method: str, path: str, **options: Any
-    ) -> AsyncGenerator[JobEvent, None]:
-        retries, parser = Retries(self._max_retries), EventParser()
-        while True:
-            async with self._http.stream(
-                method, path, timeout=_STREAM_TIMEOUT, **options
-            ) as answer:
-                if answer.is_success:
-                    async for line in answer.aiter_lines():
-                        event = parser.feed(line)
-                        if event is not None:
-                            yield event
-                    return
-                await answer.aread()
-            await asyncio.sleep(retries.delay_after(answer))
+async def _next(items: AsyncGenerator[_T, None]) -> _T | None:
+    return await anext(items, None)

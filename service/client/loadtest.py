@@ -19,11 +19,12 @@ from dataclasses import dataclass
 import httpx
 
 from service.cli import CommandError
+from service.client.async_client import LOCAL, AsyncClient
+from service.client.protocol import ApiError, Parameters
+from service.jobs import MAX_CANDIDATES
 
-_PATH = "/v1/images/generations"
 _WORDS = ["red", "green", "blue", "golden", "tiny", "huge", "happy", "sleepy"]
 _THINGS = ["heart", "apple", "owl", "star", "cat", "house", "boat", "tree"]
-_LOOK_UP_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,29 +32,28 @@ class Shot:
     """One request: when it is sent, counted from the start, and what it says."""
 
     at_s: float
-    body: dict[str, object]
-
-    @property
-    def num_candidates(self) -> int:
-        """Pictures that the server must draw for it."""
-        return int(str(self.body["num_candidates"]))
+    prompt: str
+    parameters: Parameters
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a request. `code` is the error's, or `ok`; `late_s`: sent after its time."""
+    """What came of a request. `code` is the error's, or `ok`; `late_s`: sent after its time.
+
+    `queue_wait_s` is from accepted to claimed, by the server's clock.
+    """
 
     shot: Shot
     code: str
     seconds: float
     ended_at_s: float
     late_s: float
-    job_id: str | None = None
+    queue_wait_s: float | None = None
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Against what, how many, how fast, and which mixture."""
-    parser.add_argument("--url", default="http://127.0.0.1:8000")
+    parser.add_argument("--url", default=LOCAL)
     parser.add_argument("--api-key")
     parser.add_argument("--rate", type=_positive, default=2.0, help="requests per second")
     parser.add_argument("--duration", type=_positive, default=20.0, help="seconds of arrivals")
@@ -78,13 +78,17 @@ def _positive(text: str) -> float:
 
 def _sizes(text: str) -> tuple[int, ...]:
     parts = text.split(",")
-    if not all(part.strip().isdecimal() and 1 <= int(part) <= 96 for part in parts):
-        raise ArgumentTypeError("must be numbers in 1..96, with commas between them")
+    if not all(part.strip().isdecimal() and 1 <= int(part) <= MAX_CANDIDATES for part in parts):
+        raise ArgumentTypeError(f"must be numbers in 1..{MAX_CANDIDATES}, with commas between them")
     return tuple(int(part) for part in parts)
 
 
 def run(args: Namespace) -> int:
     """Fire, wait for the answers, print the report; 1 when nothing succeeded."""
+    try:
+        httpx.get(f"{args.url}/readyz").raise_for_status()
+    except httpx.HTTPError as error:
+        raise CommandError(f"{args.url} is not ready: {error or type(error).__name__}") from None
     shots = list(make_shots(args))
     report = asyncio.run(_run(args, shots))
     print_report(report)
@@ -96,87 +100,50 @@ def make_shots(args: Namespace) -> Iterator[Shot]:
     chance = random.Random(args.seed)
     at_s = 0.0
     while (at_s := at_s + chance.expovariate(args.rate)) < args.duration:
-        body: dict[str, object] = {
-            "prompt": f"a {chance.choice(_WORDS)} {chance.choice(_THINGS)}",
+        prompt = f"a {chance.choice(_WORDS)} {chance.choice(_THINGS)}"
+        parameters: Parameters = {
             "num_candidates": chance.choice(args.num_candidates),
             "seed": chance.randrange(2**32),
             "deadline_s": args.deadline,
         }
         if args.model:
-            body["model"] = args.model
+            parameters["model"] = args.model
         if not args.same_parameters:
-            body["temperature"] = chance.choice([0.7, 1.0, 1.3])
-            body["top_k"] = chance.choice([8, 16, 32])
-            body["top_p"] = chance.choice([0.8, 0.95, 1.0])
-        yield Shot(at_s, body)
+            parameters["temperature"] = chance.choice([0.7, 1.0, 1.3])
+            parameters["top_k"] = chance.choice([8, 16, 32])
+            parameters["top_p"] = chance.choice([0.8, 0.95, 1.0])
+        yield Shot(at_s, prompt, parameters)
 
 
 async def _run(args: Namespace, shots: Sequence[Shot]) -> dict[str, object]:
-    headers = {"authorization": f"Bearer {args.api_key}"} if args.api_key else {}
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-    async with httpx.AsyncClient(
-        base_url=args.url,
-        headers=headers,
-        limits=limits,
-        timeout=httpx.Timeout(args.deadline + 30, connect=10),
-    ) as client:
-        try:
-            (await client.get("/readyz")).raise_for_status()
-        except httpx.HTTPError as error:
-            raise CommandError(
-                f"{args.url} is not ready: {error or type(error).__name__}"
-            ) from None
+    timeout_s = args.deadline + 30
+    async with AsyncClient(args.url, args.api_key, max_retries=0, timeout_s=timeout_s) as client:
         began = time.monotonic()
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_fire(client, shot, began)) for shot in shots]
-        answers = [task.result() for task in tasks]
-        waits = await _queue_waits(client, answers)
-    return summarise(answers, waits)
+    return summarise([task.result() for task in tasks])
 
 
-async def _fire(client: httpx.AsyncClient, shot: Shot, began: float) -> Answer:
+async def _fire(client: AsyncClient, shot: Shot, began: float) -> Answer:
     await asyncio.sleep(max(0.0, began + shot.at_s - time.monotonic()))
-    sent = time.monotonic()
-    job_id = None
+    sent, waited_s = time.monotonic(), None
     try:
-        response = await client.post(_PATH, json=shot.body)
-        code = "ok" if response.is_success else _error_code(response)
-        job_id = response.headers.get("x-mindalle-job-id")
+        made = await client.generate(shot.prompt, **shot.parameters)
+        code, waited_s = "ok", made.timings_s.get("queue_wait")
+    except ApiError as error:
+        code = f"{error.status} {error.code}" if error.code else str(error.status)
     except httpx.HTTPError as error:
         code = type(error).__name__
     now = time.monotonic()
-    return Answer(shot, code, now - sent, now - began, sent - began - shot.at_s, job_id)
+    return Answer(shot, code, now - sent, now - began, sent - began - shot.at_s, waited_s)
 
 
-def _error_code(response: httpx.Response) -> str:
-    try:
-        return f"{response.status_code} {response.json()['error']['code']}"
-    except (ValueError, KeyError, TypeError):
-        return str(response.status_code)
-
-
-async def _queue_waits(client: httpx.AsyncClient, answers: Sequence[Answer]) -> list[float]:
-    """Seconds from accepted to claimed, by the server's clock, of the jobs that succeeded."""
-    gate = asyncio.Semaphore(_LOOK_UP_AT_ONCE)
-
-    async def look_up(job_id: str) -> float | None:
-        async with gate:
-            response = await client.get(f"/v1/jobs/{job_id}")
-        if not response.is_success:
-            return None
-        job = response.json()
-        return None if job["started_at"] is None else job["started_at"] - job["created_at"]
-
-    ids = [answer.job_id for answer in answers if answer.code == "ok" and answer.job_id]
-    found = await asyncio.gather(*(look_up(job_id) for job_id in ids))
-    return [wait for wait in found if wait is not None]
-
-
-def summarise(answers: Sequence[Answer], queue_waits: Sequence[float]) -> dict[str, object]:
+def summarise(answers: Sequence[Answer]) -> dict[str, object]:
     """The numbers of the report. Rates are over the time from the start to the last answer."""
     good = [answer for answer in answers if answer.code == "ok"]
     elapsed = max((answer.ended_at_s for answer in answers), default=0.0)
     refused = [answer for answer in answers if answer.code.startswith("429")]
+    waits = [answer.queue_wait_s for answer in good if answer.queue_wait_s is not None]
 
     def per_s(count: float) -> float:
         return round(count / elapsed, 3) if elapsed else 0.0
@@ -187,9 +154,9 @@ def summarise(answers: Sequence[Answer], queue_waits: Sequence[float]) -> dict[s
         "codes": dict(sorted(Counter(answer.code for answer in answers).items())),
         "elapsed_s": round(elapsed, 3),
         "goodput_jobs_per_s": per_s(len(good)),
-        "images_per_s": per_s(sum(answer.shot.num_candidates for answer in good)),
+        "images_per_s": per_s(sum(answer.shot.parameters["num_candidates"] for answer in good)),
         "end_to_end_s": percentiles([answer.seconds for answer in good]),
-        "queue_wait_s": percentiles(queue_waits),
+        "queue_wait_s": percentiles(waits),
         "refusal_s": percentiles([answer.seconds for answer in refused]),
         "sent_late_s": percentiles([answer.late_s for answer in answers]),
     }

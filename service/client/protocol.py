@@ -200,7 +200,7 @@ def generated(answer: Mapping[str, Any]) -> Generated:
 
 def _image(item: Mapping[str, Any]) -> Image:
     data = base64.b64decode(item["b64_json"])
-    return Image(item["rank"], item["candidate"], item["score"], data)
+    return Image(item["rank"], item["candidate"], item.get("score"), data)
 
 
 def picture(event: JobEvent) -> Partial | Image:

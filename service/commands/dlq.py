@@ -55,8 +55,8 @@ def _say(line: str) -> None:
 def _as_line(letter: DeadLetter) -> str:
     """Without the prompt: a terminal is no place for what callers wrote."""
     died = datetime.fromtimestamp(letter.died_ms / 1000, UTC).isoformat(timespec="seconds")
-    job = letter.job
-    return f"{letter.id}  {died}  {job.id}  {job.model}  attempts={letter.attempts}  {letter.error}"
+    about = (letter.id, died, letter.job.id, letter.job.recipe.model, f"attempts={letter.attempts}")
+    return "  ".join((*about, letter.error))
 
 
 def _as_json(letter: DeadLetter) -> str:

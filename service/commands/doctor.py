@@ -9,7 +9,8 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 
 from service import settings
-from service.doctor.checks import Finding, examine
+from service.doctor.checks import examine
+from service.doctor.finding import Finding
 
 _SIGNS = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM", "skipped": "skipped"}
 

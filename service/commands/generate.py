@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import Any, NoReturn
 
 import httpx
 import numpy as np
@@ -19,7 +20,7 @@ from models.presets import get_preset
 from service import settings
 from service.cli import CommandError
 from service.client import ApiError, Client
-from service.jobs import MAX_SEED, Job, OutputFormat, new_seed
+from service.jobs import MAX_SEED, OutputFormat, Recipe, new_seed
 from service.settings import Settings
 from service.worker import offline
 from service.worker.model_host import load_model
@@ -31,6 +32,7 @@ _FORMATS: dict[str, OutputFormat] = {
     ".webp": "webp",
 }
 _MOST_SHOWN = 16
+_KNOBS = tuple(field.name for field in fields(Recipe) if field.name not in ("model", "prompt"))
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -72,25 +74,25 @@ def _draw_here(args: Namespace) -> None:
     loaded = settings.load(**given)
     name = args.preset or loaded.model
     preset = _preset(name, loaded)
-    job = _job(args, name, preset, loaded)
-    offline.check(job, preset)
+    recipe = _recipe(args, name, preset)
+    offline.check(recipe, preset)
     model = load_model(name, loaded.worker)
-    total = job.num_candidates * preset.codes_per_image
+    total = recipe.num_candidates * preset.codes_per_image
     with tqdm(total=total, unit="code", file=sys.stderr, leave=False) as bar:
         pictures = offline.draw(
             model.pipeline,
-            job,
-            range(job.num_candidates),
+            recipe,
+            range(recipe.num_candidates),
             num_rows=model.num_rows,
             on_step=lambda num_codes: _advance(bar, num_codes),
         )
-    best = pictures[: job.n]
-    _print_scores(job.seed, [(p.candidate, p.score) for p in pictures])
-    if len(best) == 1:
-        data = offline.one_picture(job, best[0], job.output_format)
-    else:
-        data = offline.sheet(job, [offline.pixels_of(p) for p in best], job.output_format)
-    _write(args.output, data)
+    _print_scores(recipe.seed, [(p.candidate, p.score) for p in pictures])
+    output_format = _FORMATS[args.output.suffix.lower()]
+    best = pictures[: recipe.n]
+    _write(
+        args.output,
+        offline.encode(recipe, best, output_format, has_prompt=loaded.prompt_in_png),
+    )
 
 
 def _advance(bar: tqdm[NoReturn], num_codes: int) -> None:
@@ -107,25 +109,16 @@ def _preset(name: str, loaded: Settings) -> Preset:
     return open_checkpoint(folder).preset
 
 
-def _job(args: Namespace, name: str, preset: Preset, loaded: Settings) -> Job:
-    def or_default(given: object, default: object) -> object:
-        return default if given is None else given
+def _given(args: Namespace) -> dict[str, Any]:
+    """What the command line says of a recipe, besides its prompt and model."""
+    return {name: value for name in _KNOBS if (value := getattr(args, name)) is not None}
 
-    sampling = preset.sampling
-    num_candidates = cast(int, or_default(args.num_candidates, sampling.num_candidates))
-    return Job(
-        id="local",
-        model=name,
-        prompt=_prompt(args.prompt, preset.prompt_kind),
-        seed=new_seed() if args.seed is None else args.seed,
-        n=cast(int, or_default(args.n, min(num_candidates, _MOST_SHOWN))),
-        num_candidates=num_candidates,
-        top_k=cast("int | None", or_default(args.top_k, sampling.top_k)),
-        top_p=cast("float | None", or_default(args.top_p, sampling.top_p)),
-        temperature=cast(float, or_default(args.temperature, sampling.temperature)),
-        output_format=_FORMATS[args.output.suffix.lower()],
-        embed_prompt=loaded.prompt_in_png,
-    )
+
+def _recipe(args: Namespace, name: str, preset: Preset) -> Recipe:
+    chosen = {"seed": new_seed()} | asdict(preset.sampling) | _given(args)
+    most = min(chosen["num_candidates"], _MOST_SHOWN)
+    prompt = _prompt(args.prompt, preset.prompt_kind)
+    return Recipe(model=name, prompt=prompt, **{"n": most} | chosen)
 
 
 def _prompt(text: str | None, kind: PrefixKind) -> str | int | None:
@@ -140,8 +133,7 @@ def _prompt(text: str | None, kind: PrefixKind) -> str | int | None:
 
 
 def _draw_there(args: Namespace) -> None:
-    names = ("num_candidates", "top_k", "top_p", "temperature", "seed", "n")
-    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    given = _given(args)
     if args.preset:
         given["model"] = args.preset
     output_format = _FORMATS[args.output.suffix.lower()]
@@ -156,17 +148,16 @@ def _draw_there(args: Namespace) -> None:
     if len(made.images) == 1:
         _write(args.output, made.images[0].data)
         return
-    job = Job(
-        id=made.job_id,
+    recipe = Recipe(
         model=args.preset or made.model,
         prompt=args.prompt,
         seed=made.seed,
         n=len(made.images),
         num_candidates=given.get("num_candidates", len(made.images)),
-        embed_prompt=False,  # a sheet of a service's pictures can't be made again by this record
     )
     pictures = [_decoded(image.data) for image in made.images]
-    _write(args.output, offline.sheet(job, pictures, output_format))
+    # A sheet of a service's pictures can't be made again by this record.
+    _write(args.output, offline.sheet(recipe, pictures, output_format, has_prompt=False))
 
 
 def _decoded(data: bytes) -> NDArray[np.uint8]:

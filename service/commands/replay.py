@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,9 @@ from PIL import Image as Pillow
 
 from service import settings
 from service.cli import CommandError
-from service.jobs import Job, OutputFormat
+from service.jobs import OutputFormat, Recipe
 from service.worker import offline
-from service.worker.model_host import HostedModel, load_model
+from service.worker.model_host import load_model
 from service.worker.pictures import png
 from service.worker.pictures.png import Record
 
@@ -36,10 +37,15 @@ def run(args: Namespace) -> int:
         raise CommandError(str(error)) from None
     with Pillow.open(args.file) as image:
         output_format = _FORMATS[image.format]
-    job = _job(record, args.prompt, output_format)
+    recipe = _recipe(record, args.prompt)
     given = {} if args.checkpoint is None else {"worker": {"checkpoint": args.checkpoint}}
-    model = load_model(record.model, settings.load(**given).worker)
-    data = _make(job, record, model)
+    model = load_model(recipe.model, settings.load(**given).worker)
+    offline.check(recipe, model.pipeline.preset)
+    one = record.candidate  # None for a sheet
+    candidates = range(recipe.num_candidates) if one is None else [one]
+    pictures = offline.draw(model.pipeline, recipe, candidates, num_rows=model.num_rows)
+    best = pictures[: recipe.n]
+    data = offline.encode(recipe, best, output_format, has_prompt=record.has_prompt)
     output: Path = args.output or args.file.with_stem(f"{args.file.stem}-replay")
     output.write_bytes(data)
     verdict = _compare(args.file, output)
@@ -47,33 +53,12 @@ def run(args: Namespace) -> int:
     return 1 if verdict == "differs" else 0
 
 
-def _job(record: Record, prompt: str | None, output_format: OutputFormat) -> Job:
-    if not record.has_prompt and prompt is None:
+def _recipe(record: Record, prompt: str | None) -> Recipe:
+    if prompt is not None:
+        return replace(record.recipe, prompt=prompt)
+    if not record.has_prompt:
         raise CommandError("the file does not hold its prompt: give it with --prompt", 2)
-    return Job(
-        id="replay",
-        model=record.model,
-        prompt=record.prompt if prompt is None else prompt,
-        seed=record.seed,
-        n=record.n,
-        num_candidates=record.num_candidates,
-        top_k=record.top_k,
-        top_p=record.top_p,
-        temperature=record.temperature,
-        output_format=output_format,
-        embed_prompt=record.has_prompt,
-    )
-
-
-def _make(job: Job, record: Record, model: HostedModel) -> bytes:
-    offline.check(job, model.pipeline.preset)
-    if record.candidate is not None:
-        (picture,) = offline.draw(model.pipeline, job, [record.candidate], num_rows=model.num_rows)
-        return offline.one_picture(job, picture, job.output_format)
-    candidates = range(job.num_candidates)
-    pictures = offline.draw(model.pipeline, job, candidates, num_rows=model.num_rows)
-    best = [offline.pixels_of(picture) for picture in pictures[: job.n]]
-    return offline.sheet(job, best, job.output_format)
+    return record.recipe
 
 
 def _compare(first: Path, second: Path) -> str:

@@ -1,38 +1,26 @@
 """Looks at what a start needs and says what to do where something is missing: `mindalle doctor`.
 
-Changes nothing. Redis, ports and API keys are looked at here; weights and the device in
-doctor_model.py, which needs torch.
+Changes nothing. Redis, ports and API keys are looked at here; weights and the device in model.py,
+which needs torch.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import socket
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from service.broker.redis_connection import check_server, connect, disconnect, translated_errors
+from service.doctor.finding import Finding
 from service.errors import QueueUnavailable, StartRefused
+from service.local.ports import probe, url_of
 from service.settings import Settings, is_loopback
 
-Verdict = Literal["ok", "warning", "problem", "skipped"]
-
 _FULL = 0.8  # of Redis's memory limit
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at. `advice` says what to do; empty when there is nothing to."""
-
-    about: str
-    verdict: Verdict
-    found: str
-    advice: str = ""
 
 
 async def examine(settings: Settings) -> list[Finding]:
@@ -79,11 +67,8 @@ def ports(settings: Settings) -> Iterator[Finding]:
 
 
 def _port(about: str, variable: str, host: str, port: int) -> Finding:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
+        probe(host, port)
     except OSError as error:
         if _is_ours(host, port):
             return Finding(about, "ok", f"{host}:{port} answers: it runs already")
@@ -97,10 +82,8 @@ def _port(about: str, variable: str, host: str, port: int) -> Finding:
 
 
 def _is_ours(host: str, port: int) -> bool:
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    address = f"[{reachable}]" if ":" in reachable else reachable
     try:
-        answer = httpx.get(f"http://{address}:{port}/metrics", timeout=3, trust_env=False)
+        answer = httpx.get(f"{url_of(host, port)}/metrics", timeout=3, trust_env=False)
     except (httpx.HTTPError, httpx.InvalidURL):
         return False
     return "mindalle_build_info" in answer.text

@@ -14,7 +14,7 @@ from models.configs import Preset
 from models.errors import CheckpointError
 from models.pipeline import WEIGHTS_FOLDER, LoadOptions, num_weights, open_checkpoint
 from models.presets import UnknownPresetError, get_preset
-from service.doctor.checks import Finding
+from service.doctor.finding import Finding
 from service.errors import StartRefused
 from service.settings import Settings
 from service.worker.model_host import default_rows, load_options

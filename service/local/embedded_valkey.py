@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import secrets
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from service.errors import StartRefused
+from service.local import ports
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def prepare(data_dir: Path) -> EmbeddedValkey:
         program=Path(_binary.get_binary_path()),
         folder=folder,
         lock=_lock(folder),
-        port=_free_port(),
+        port=ports.probe("127.0.0.1", 0),
         password=secrets.token_urlsafe(24),
     )
 
@@ -91,10 +91,3 @@ def _lock(folder: Path) -> IO[bytes]:
             f"MINDALLE_DATA_DIR: {folder} is in use by another `mindalle serve`"
         ) from None
     return lock
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -18,12 +17,12 @@ from dataclasses import dataclass
 
 import httpx
 
+from service.broker.stopping import stop
 from service.errors import StartRefused
-from service.local import welcome
+from service.local import ports, welcome
 from service.local.child import Child, Program, describe, python
 from service.local.embedded_valkey import EmbeddedValkey, prepare
 from service.settings import Settings, environment_with
-from service.stopping import stop
 
 _MAX_DEATHS = 5  # within the window; then there is no point in going on
 _WINDOW_S = 120.0
@@ -70,27 +69,17 @@ def plan(settings: Settings) -> Plan:
         )
     environment = environment_with(changes)
     programs += [Program(name, python(name), environment) for name in ("api", "worker")]
-    return Plan(tuple(programs), f"http://{_reachable(settings.api.host)}:{port}", valkey)
+    return Plan(tuple(programs), ports.url_of(settings.api.host, port), valkey)
 
 
 def _api_port(settings: Settings) -> int:
     host, port = settings.api.host, settings.api.port
     try:
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-            return int(probe.getsockname()[1])
+        return ports.probe(host, port)
     except OSError as error:
         raise StartRefused(
             f"MINDALLE_API__PORT: can't listen on {host}:{port}: {error.strerror}"
         ) from None
-
-
-def _reachable(host: str) -> str:
-    """An address that a browser on this machine can open."""
-    if host in ("0.0.0.0", "::"):
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host
 
 
 class Supervisor:

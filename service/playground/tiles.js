@@ -10,13 +10,14 @@ export const sideOf = (size) => Number(/^\d+/.exec(size ?? "")?.[0]) || null;
 
 export const isSmall = (size) => (sideOf(size) ?? 256) <= SMALL;
 
-/** A model without a CLIP scores 0 throughout; then scores say nothing. */
-export const hasScores = (job) => job.images.some(({ score }) => score !== 0);
+/** "0.314", or nothing where nothing ranked the pictures. */
+export const scoreOf = ({ score }, digits) => score?.toFixed(digits) ?? "";
 
 export function altOf(job, image) {
   const what = titleOf(job.parameters.prompt);
   const place = job.images.length > 1 ? `Picture ${image.rank + 1} of ${job.images.length}: ` : "";
-  return place + what + (hasScores(job) ? `, score ${image.score.toFixed(3)}` : "");
+  const score = scoreOf(image, 3);
+  return place + what + (score && `, score ${score}`);
 }
 
 export const titleOf = (prompt) =>
@@ -27,7 +28,8 @@ export const titleOf = (prompt) =>
 export function pictureTile(job, image, onOpen) {
   const img = el("img", { alt: altOf(job, image), decoding: "async" });
   const tile = el("button", { type: "button", className: "tile", onclick: () => onOpen(job, image) }, img);
-  if (hasScores(job)) tile.append(el("span", { className: "score", aria: { hidden: true } }, image.score.toFixed(3)));
+  const score = scoreOf(image, 3);
+  if (score) tile.append(el("span", { className: "score", aria: { hidden: true } }, score));
   img.classList.toggle("pixels", isSmall(job.size));
   showPicture(img, job, image.rank, () => {
     tile.replaceWith(el("div", { className: "tile gone" }, "no longer kept"));

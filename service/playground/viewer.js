@@ -3,7 +3,7 @@
 import { $, announce, button, el } from "./dom.js";
 import { showPicture } from "./pictures.js";
 import { copy, curl, link, python, settingsOf } from "./recipe.js";
-import { altOf, hasScores, isSmall, titleOf } from "./tiles.js";
+import { altOf, isSmall, scoreOf, titleOf } from "./tiles.js";
 
 const NAMES = { model: "Model", num_candidates: "Candidates", temperature: "Temperature", top_k: "Top-k",
   top_p: "Top-p", seed: "Seed" };
@@ -86,7 +86,8 @@ function iconButton(text, label, onclick, className = "icon") {
 
 function factsOf(job, image, settings) {
   const rows = Object.keys(NAMES).filter((name) => name in settings).map((name) => [NAMES[name], settings[name]]);
-  if (hasScores(job)) rows.unshift(["CLIP score", image.score.toFixed(4)]);
+  const score = scoreOf(image, 4);
+  if (score) rows.unshift(["CLIP score", score]);
   rows.push(["Candidate", `no. ${image.candidate + 1}`], ["Size", job.size?.replace("x", " × ") ?? ""]);
   return el("dl", {}, ...rows.flatMap(([label, value]) => [el("dt", {}, label), el("dd", {}, String(value))]));
 }

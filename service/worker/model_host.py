@@ -18,10 +18,10 @@ from models.pipeline import WEIGHTS_FOLDER, LoadOptions, Pipeline, load
 from models.presets import get_preset
 from service.answers.preset_cards import preset_card
 from service.broker.workers import ModelCard
+from service.config.groups import WorkerSettings
 from service.errors import StartRefused
-from service.settings import WorkerSettings
-from service.worker.drawing.cpu_share import CpuShare
-from service.worker.drawing.device_memory import rows_that_fit
+from service.worker.cpu_share import CpuShare
+from service.worker.device_memory import rows_that_fit
 from service.worker.drawing.engine import Engine
 
 _log = logging.getLogger(__name__)

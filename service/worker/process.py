@@ -14,16 +14,16 @@ from redis.asyncio import Redis
 
 import service
 from service.broker.redis_connection import backoff_s, check_server, connect, disconnect
+from service.broker.stopping import stop
 from service.broker.workers import Workers
 from service.errors import QueueUnavailable
 from service.metrics import WorkerMetrics
 from service.settings import Settings
-from service.stopping import stop
 from service.tracing import tracing
-from service.worker.drawing.cpu_share import on_own_thread
 from service.worker.model_host import Machinery, loading_card
 from service.worker.signs.heartbeat import Heartbeat
 from service.worker.signs.metrics_server import MetricsServer
+from service.worker.threads import on_own_thread
 from service.worker.worker import Worker, worker_id
 
 _log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
-"""What a worker does while it lives: claim, draw, renew, deliver; and how it comes to an end.
+"""What a worker does while it lives, and how it comes to an end.
 
-The event loop speaks with Redis; one thread steps, one makes pictures. What each part does is in
-its file; here they are put together, and taken apart again at SIGTERM.
+The event loop speaks with Redis; one thread steps, one makes pictures. What each station does is in
+its folder; here they are joined, and taken apart again at SIGTERM.
 """
 
 from __future__ import annotations
@@ -17,28 +17,32 @@ from contextlib import suppress
 from redis.asyncio import Redis
 
 import service
-from service.broker.leases import LeasePolicy, Leases
+from service.broker.leases import Leases
+from service.broker.stopping import stop
 from service.broker.sweep import Sweeper
-from service.broker.workers import WorkerState
+from service.broker.workers import WorkerInfo, WorkerState
 from service.errors import QueueUnavailable
 from service.settings import Settings
-from service.stopping import stop
 from service.tracing.tracing import Tracing
 from service.worker.claims.claimer import Claimer
-from service.worker.claims.holdings import Holdings
 from service.worker.claims.lease_keeper import LeaseKeeper
-from service.worker.delivery.delivery import Delivery
+from service.worker.claims.leased import Leased
+from service.worker.delivery.station import Delivery
 from service.worker.drawing.faults import Faults
+from service.worker.drawing.station import Drawing
 from service.worker.model_host import Machinery
-from service.worker.signs.heartbeat import Heartbeat, VitalSigns
-from service.worker.signs.job_traces import JobTraces
+from service.worker.pictures.station import Pictures
+from service.worker.run import DRAWING_PHASES, TakenOut
+from service.worker.signs.heartbeat import Heartbeat
+from service.worker.signs.journal import Journal
 from service.worker.signs.meter import Meter
-from service.worker.switchboard import Switchboard
 
 _RENEW_S = 0.5  # longest pause between renewals: callers see progress by them
 _LAST_WORDS_S = 5.0  # for what must still reach Redis after the grace time
 
 _HUNG_LEASES = 3  # without progress for so many leases, the process is beyond help
+
+_Task = asyncio.Task[None]
 
 _log = logging.getLogger(__name__)
 
@@ -68,38 +72,47 @@ class Worker:
         tracing: Tracing,
     ) -> None:
         self._settings = settings
-        model = machinery.model
         self._machinery = machinery
         self._heartbeat = heartbeat
-        self._holdings = Holdings()
         self._meter = Meter(heartbeat.metrics, settings.model)
-        policy = LeasePolicy.of(settings.queue)
-        name = worker_id(settings)
-        self._leases = Leases(redis, model=settings.model, worker_id=name, policy=policy)
-        self._sweeper = Sweeper(redis, policy=policy)
-        traces = JobTraces(tracing)
-        self._delivery = Delivery(self._leases, self._holdings, self._meter, traces)
-        self._board = Switchboard(
-            machinery, self._holdings, self._delivery, self._meter, traces, self._die
+        self._leases = Leases(
+            redis, model=settings.model, worker_id=heartbeat.worker_id, policy=settings.queue
         )
-        self._claimer = Claimer(
-            self._leases,
-            self._holdings,
-            self._meter,
-            start=self._board.start_run,
-            num_rows=self._num_usable_rows,
-            num_steps=model.card.num_steps,
-        )
+        self._sweeper = Sweeper(redis, policy=settings.queue)
         self.on_hang = exit_hung
         self._num_signals = 0
         self._ending = asyncio.Event()
         self._death: str | None = None
-        self._moved = (0, time.monotonic())  # the engine's counter, and when it last changed
+        self._moved = ((0, 0), time.monotonic())  # `_moves`, and when they last changed
+        self._join_stations(Journal(self._meter, tracing))
+
+    def _join_stations(self, journal: Journal) -> None:
+        """claims → drawing → pictures → delivery: each is given the inbox of the next one. From
+        delivery a run comes home to the leased ones, which let it go."""
+        leases, meter, machinery = self._leases, self._meter, self._machinery
+        model, engine, share = machinery.model, machinery.engine, machinery.share
+        self._leased = Leased(journal, codes_per_candidate=model.card.num_steps)
+        self._delivery = Delivery(leases, meter, self._leased.let_go)
+        self._pictures = Pictures(model.pipeline, share, meter, self._delivery.put)
+        self._drawing = Drawing(
+            engine,
+            share,
+            journal,
+            pictures=self._pictures.put,
+            delivery=self._delivery.put,
+            ring=self._leased.ring,
+        )
+        self._claimer = Claimer(
+            leases, self._leased, meter, put=self._drawing.put, num_rows=self._num_usable_rows
+        )
+        self._keeper = LeaseKeeper(leases, self._leased, meter, self._moves)
+        meter.watch(lambda: engine.num_busy, lambda: self._pictures.num_waiting)
 
     def warm_up(self) -> None:
         """Run every kernel once. Blocks."""
         began = time.monotonic()
-        model, engine, metrics = self._machinery.model, self._board.engine, self._heartbeat.metrics
+        model, engine = self._machinery.model, self._machinery.engine
+        metrics = self._heartbeat.metrics
         self._machinery.warm_up()
         engine.faults = Faults.of(self._settings.testing)
         metrics.load_seconds.set(model.load_s)
@@ -113,78 +126,76 @@ class Worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
-        self._board.start()
         model = self._machinery.model
-        self._heartbeat.attach(self._vital_signs, model.card)
+        self._heartbeat.attach(self._vital_signs)
         with suppress(QueueUnavailable):
             await self._heartbeat.beat()
-        _log.info("ready", extra=model.description() | {"rows": self._board.engine.num_rows})
-        claiming = asyncio.create_task(self._claimer.run())
-        background = [
-            asyncio.create_task(part)
-            for part in (self._keep_leases(), self._cancel(), self._sweep(), self._delivery.run())
-        ]
-        await self._until_end([claiming, *background])
-        await self._drain(claiming)
-        await stop(claiming, *background)
+        _log.info("ready", extra=model.description() | {"rows": self._machinery.engine.num_rows})
+        parts = self._start()
+        await self._ending.wait()
+        await self._drain(*parts[:3])
+        await stop(*parts)
         return 0 if self._death is None else 1
 
-    async def _until_end(self, tasks: list[asyncio.Task[None]]) -> None:
-        """Until a signal comes, or a part fails, which only a bug makes happen."""
-        ending = asyncio.create_task(self._ending.wait())
-        done, _ = await asyncio.wait({ending, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-        for task in done - {ending}:
-            _log.critical("a part of the worker failed", exc_info=task.exception())
-            self._die(repr(task.exception()))
+    def _start(self) -> list[_Task]:
+        renew_s = min(self._settings.queue.lease_s / 4, _RENEW_S)
+        parts = [
+            asyncio.create_task(part)
+            for part in (
+                self._claimer.run(),
+                self._drawing.run(),
+                self._pictures.run(),
+                self._delivery.run(),
+                self._keeper.run(renew_s),
+                self._keeper.watch_cancellations(),
+                self._sweep(),
+            )
+        ]
+        for part in parts:
+            part.add_done_callback(self._on_end_of)
+        return parts
+
+    def _on_end_of(self, part: _Task) -> None:
+        """One that fails, which only a bug makes happen, is the end of all."""
+        error = None if part.cancelled() else part.exception()
+        if error is not None:
+            _log.critical("a part of the worker failed", exc_info=error)
+            self._death = f"{type(error).__name__}: {error}"
+            self._ending.set()
+            self._leased.ring()
 
     def _on_signal(self) -> None:
         self._num_signals += 1
         self._ending.set()
-        self._holdings.changed.set()
+        self._leased.ring()
 
-    def _die(self, failure: str) -> None:
-        self._death = failure
-        self._ending.set()
-
-    async def _drain(self, claiming: asyncio.Task[None]) -> None:
+    async def _drain(self, claiming: _Task, drawing: _Task, pictures: _Task) -> None:
         """Take no more, finish what runs within the grace time, hand the rest back."""
-        _log.info("draining", extra={"num_jobs": len(self._holdings)})
+        _log.info("draining", extra={"num_jobs": len(self._leased)})
         self._claimer.is_draining = True
-        self._holdings.changed.set()
+        self._leased.ring()
         with suppress(QueueUnavailable):
             await self._heartbeat.beat()
         await asyncio.wait({claiming}, timeout=_LAST_WORDS_S)
-        if self._death is None:
-            grace_s = self._settings.worker.drain_grace_s
-            await self._holdings.wait_empty(grace_s, until=lambda: self._num_signals > 1)
+        await self._leased.wait_empty(
+            self._settings.worker.drain_grace_s,
+            until=lambda: self._num_signals > 1 or self._death is not None,
+        )
         self._hand_back()
-        await self._holdings.wait_empty(_LAST_WORDS_S)
-        await self._board.stop(_LAST_WORDS_S)
-        _log.info("ended", extra={"num_jobs_left": len(self._holdings)})
+        await self._leased.wait_empty(_LAST_WORDS_S)
+        self._drawing.stop()
+        self._pictures.stop()
+        await asyncio.wait({drawing, pictures}, timeout=_LAST_WORDS_S)
+        _log.info("ended", extra={"num_jobs_left": len(self._leased)})
 
     def _hand_back(self) -> None:
         """What an engine that died was drawing may be what killed it."""
-        for run_id, held in self._holdings.all().items():
-            if self._death is not None and held.stage == "decode":
-                self._delivery.crash(run_id, self._death)
-            elif held.stage != "commit":
-                self._board.steps.remove(run_id, "drained")
-                self._delivery.release(run_id)
-
-    async def _keep_leases(self) -> None:
-        board = self._board
-        keeper = LeaseKeeper(
-            self._leases,
-            self._holdings,
-            counters=lambda: (board.engine.num_moves, board.finishing.num_moves),
-            progress=lambda: board.steps.progress,
-            remove=board.claim_gone,
-        )
-        await keeper.run(min(self._settings.queue.lease_s / 4, _RENEW_S))
-
-    async def _cancel(self) -> None:
-        async for job_id in self._leases.cancellations():
-            self._board.cancelled(job_id)
+        for run in self._leased:
+            end = TakenOut("drained")
+            if self._death is not None and run.phase in DRAWING_PHASES:
+                end = TakenOut("crashed", self._death)
+            if run.close(end):
+                self._delivery.put(run)
 
     async def _sweep(self) -> None:
         while True:
@@ -199,27 +210,34 @@ class Worker:
         """
         is_stuck = self._stuck_s() > self._settings.queue.lease_s / 2
         is_unfit = is_stuck or self._meter.runs_out_of_memory
-        return 0 if is_unfit else self._board.engine.num_rows
+        return 0 if is_unfit else self._machinery.engine.num_rows
+
+    def _moves(self) -> tuple[int, int]:
+        """Signs of progress of drawing and of pictures."""
+        return self._machinery.engine.num_moves, self._pictures.num_moves
 
     def _stuck_s(self) -> float:
         """Seconds without progress, though there is work."""
-        now, moves = time.monotonic(), self._board.num_moves
-        if moves != self._moved[0] or not self._holdings.is_working:
+        now, moves = time.monotonic(), self._moves()
+        if moves != self._moved[0] or not self._leased.is_working:
             self._moved = (moves, now)
         return now - self._moved[1]
 
-    def _vital_signs(self) -> VitalSigns:
-        engine, lease_s = self._board.engine, self._settings.queue.lease_s
+    def _vital_signs(self) -> WorkerInfo:
+        engine, lease_s = self._machinery.engine, self._settings.queue.lease_s
         stuck_s = self._stuck_s()
         if stuck_s > _HUNG_LEASES * lease_s:
             self.on_hang()
-        return VitalSigns(
+        return WorkerInfo(
+            self._heartbeat.worker_id,
+            self._machinery.model.card,
             state=self._state(),
             rows_total=engine.num_rows,
-            rows_busy=min(engine.num_rows, self._holdings.num_undrawn),
-            candidates_per_s=self._meter.candidates_per_s(self._holdings.is_working),
+            rows_busy=min(engine.num_rows, self._leased.num_undrawn),
+            candidates_per_s=self._meter.candidates_per_s(self._leased.is_working),
             num_steps=engine.num_steps,
             is_progressing=stuck_s < lease_s,
+            version=service.__version__,
         )
 
     def _state(self) -> WorkerState:

@@ -7,14 +7,12 @@ import importlib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from deploy.scaling import Machine, Rule
 from service.cli import COMMANDS
 from service.metrics import WorkerMetrics
 from service.settings import Settings, describe
@@ -148,13 +146,13 @@ def _help_of(command: str) -> str:
     return parser.format_help()
 
 
-def test_flags_of_the_simulation_exist() -> None:
-    named = set(re.findall(r"(--[a-z-]+) (?:FILE|[\d.]+)", TEXTS["deploy/README.md"]))
+def test_the_runbook_explains_the_charts_own_autoscaling() -> None:
+    values = yaml.safe_load((ROOT / "deploy/helm/mindalle/values.yaml").read_text())
+    chart = values["workerDefaults"]["autoscaling"]
+    explained = dict(re.findall(r"^- `(\w+): (\d+)`", TEXTS["deploy/README.md"], re.M))
 
-    assert named
-    assert named <= set(re.findall(r"--[a-z-]+", (ROOT / "deploy/scaling.py").read_text())) | {
-        "--" + each.name.replace("_", "-") for kind in (Rule, Machine) for each in fields(kind)
-    }
+    assert len(explained) == 5
+    assert {name: str(chart[name]) for name in explained} == explained
 
 
 def test_ports_are_the_settings_own() -> None:

@@ -19,8 +19,8 @@ from playwright.async_api import Error as PlaywrightError
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
+from service.broker.stopping import stop
 from service.broker.workers import ModelCard
-from service.stopping import stop
 from service.worker.pictures.png import KEYWORD
 from tests.e2e.browser import chromium, serious_axe_violations, watched_page
 from tests.servers import RedisServer
@@ -347,7 +347,7 @@ async def test_a_class_model_asks_for_a_class(
         await page.click("#draw")
         await expect(page.locator("button.tile")).to_have_count(4)
         await expect(page.locator(".run h2")).to_have_text("class 7")
-        assert at_work.started[0].prompt == 7
+        assert at_work.started[0].recipe.prompt == 7
         assert await serious_axe_violations(page) == []
 
 
@@ -359,7 +359,10 @@ async def test_an_unconditional_model_asks_for_nothing(
         await expect(page.locator("#prompt")).to_be_hidden()
         await page.click("#draw")
         await expect(page.locator("button.tile")).to_have_count(4)
-        assert at_work.started[0].prompt is None
+        assert at_work.started[0].recipe.prompt is None
+        await expect(page.locator(".score")).to_have_count(0)
+        await page.locator("button.tile").first.click()
+        await expect(page.locator("#viewer dl")).not_to_contain_text("score")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

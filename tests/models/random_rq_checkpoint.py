@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from models.configs import Preset
 from models.errors import Shape
 from models.families import build_codec, build_prior, upstream_shapes
-from models.files.rq_config import stage1_document, stage2_document
+from models.files.rq_config import write_rq_transformer, write_rq_vae
 from models.files.weights import on_meta, shapes
 from models.presets import get_preset
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
@@ -54,13 +54,13 @@ def write_random_rq_checkpoint(
         state2["tok_emb.offsets"] = begins
     text = {"txt_tok_name": "bpe16k_huggingface", "context_length": config2.block_size_cond}
     dataset = {"vocab_size": 1, **(text if config2.prefix == "text" else {})}
-    _write(folder / "stage1", {"arch": stage1_document(config1)}, {"state_dict": state1})
+    _write(folder / "stage1", {"arch": write_rq_vae(config1)}, {"state_dict": state1})
     content: dict[str, Any] = {"state_dict": state2, "epoch": 3, "optimizer": {"state": {}}}
     if averaged:
         content["state_dict_ema"] = {name: 2 * tensor for name, tensor in state2.items()}
     second = {
         "dataset": dataset,
-        "arch": stage2_document(config2),
+        "arch": write_rq_transformer(config2),
         "loss": {"temp": 0.5},
         "seed": 0,
     }

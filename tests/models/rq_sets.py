@@ -14,7 +14,7 @@ import yaml
 from torch import Tensor
 
 from models.files.official import OfficialWeights
-from models.files.rq_config import check_pair, parse_stage1, parse_stage2
+from models.files.rq_config import read_rq_transformer, read_rq_vae
 from models.files.weights import fill, on_meta
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.stage1.rq_vae import RQVAE, ResidualQuantizer
@@ -26,9 +26,8 @@ RQ_SETS = ("rq_text", "rq_uncond_variants")
 
 def configs(name: str) -> tuple[RQVAEConfig, RQTransformerConfig]:
     first, second = (_document(GOLDEN / name / stage) for stage in ("stage1", "stage2"))
-    stage1, stage2 = parse_stage1(first["arch"]), parse_stage2(second["arch"])
-    check_pair(stage1, stage2)
-    return stage1, stage2
+    stage1 = read_rq_vae(first["arch"], "stage1")
+    return stage1, read_rq_transformer(second["arch"], "stage2", stage1)
 
 
 def _document(folder: Path) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 
 import torch
 
@@ -11,11 +11,11 @@ from models.drawing.generate import run_to_end
 from models.pipeline import Pipeline
 from service.jobs import Job
 from service.worker.drawing.engine import Engine, row_params
-from service.worker.drawing.engine_events import Drawn, Event
 from service.worker.drawing.faults import Faults
+from service.worker.handover import Drawn, Glimpse, Left, StepReport
+from service.worker.run import Run
 
 ROWS = 8
-NEVER = math.inf
 
 
 def engine_on(pipeline: Pipeline, **faults: object) -> Engine:
@@ -23,22 +23,47 @@ def engine_on(pipeline: Pipeline, **faults: object) -> Engine:
     return Engine(pipeline, ROWS, faults=Faults(**faults))  # type: ignore[arg-type]  # its fields
 
 
-def run(engine: Engine, until: Callable[[], bool] | None = None) -> list[Event]:
-    """Step until idle, or until `until`; returns all events."""
-    events: list[Event] = []
+def run(engine: Engine, until: Callable[[], bool] | None = None) -> list[StepReport]:
+    """Step until idle, or until `until`; returns all reports."""
+    reports: list[StepReport] = []
     for _ in range(1000):
         if engine.is_idle or (until is not None and until()):
-            return events
-        events += engine.step().events
+            return reports
+        reports.append(engine.step())
     raise AssertionError("the engine does not come to an end")
 
 
-def codes_of(events: list[Event], run_id: str) -> dict[int, list[int]]:
+def drawn(reports: Iterable[StepReport]) -> list[Drawn]:
+    """What got all its codes, in order."""
+    return [item for report in reports for item in report.made if isinstance(item, Drawn)]
+
+
+def glimpses(reports: Iterable[StepReport]) -> list[Glimpse]:
+    """Codes for partial pictures, in order."""
+    return [item for report in reports for item in report.made if isinstance(item, Glimpse)]
+
+
+def left(reports: Iterable[StepReport]) -> list[Left]:
+    """Who was taken out early."""
+    return list(chain.from_iterable(report.left for report in reports))
+
+
+def ended(reports: Iterable[StepReport]) -> list[Run]:
+    """Whose end the engine decided."""
+    return list(chain.from_iterable(report.ended for report in reports))
+
+
+def shrunk(reports: Iterable[StepReport]) -> list[int]:
+    """The row count after each time that memory ran out."""
+    return list(chain.from_iterable(report.shrunk for report in reports))
+
+
+def codes_of(reports: Iterable[StepReport], run: Run) -> dict[int, list[int]]:
     """Candidate → its codes."""
     found: dict[int, list[int]] = {}
-    for event in events:
-        if isinstance(event, Drawn) and event.run_id == run_id:
-            for candidate, codes in zip(event.candidates, event.codes, strict=True):
+    for item in drawn(reports):
+        if item.run is run:
+            for candidate, codes in zip(item.candidates, item.codes, strict=True):
                 assert candidate not in found
                 found[candidate] = codes.flatten().tolist()
     return found
@@ -46,8 +71,9 @@ def codes_of(events: list[Event], run_id: str) -> dict[int, list[int]]:
 
 def alone(pipeline: Pipeline, job: Job) -> dict[int, list[int]]:
     """What each candidate's codes must be: the job alone on a batch of the same size."""
-    params = [row_params(job, candidate) for candidate in range(job.num_candidates)]
-    prefix = pipeline.prefix(pipeline.encode(job.prompt))
+    recipe = job.recipe
+    params = [row_params(recipe, candidate) for candidate in range(recipe.num_candidates)]
+    prefix = pipeline.prefix(pipeline.encode(recipe.prompt))
     codes = run_to_end(pipeline.batch(ROWS), prefix, params)
     return {candidate: row.flatten().tolist() for candidate, row in enumerate(codes)}
 

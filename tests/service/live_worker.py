@@ -13,11 +13,11 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
+from service.broker.stopping import stop
 from service.broker.workers import Workers
 from service.metrics import WorkerMetrics
 from service.settings import Settings
-from service.stopping import stop
-from service.tracing.tracing import NoTracing
+from service.tracing import tracing
 from service.worker.model_host import Machinery
 from service.worker.signs.heartbeat import Heartbeat
 from service.worker.worker import Worker
@@ -57,7 +57,7 @@ async def working(settings: Settings, redis: Redis) -> AsyncIterator[LiveWorker]
     registry = CollectorRegistry()
     heartbeat = Heartbeat(Workers(redis), "w1", WorkerMetrics(registry), None)
     machinery = await asyncio.to_thread(Machinery.load, settings.model, settings.worker)
-    worker = Worker(settings, redis, machinery, heartbeat, NoTracing())
+    worker = Worker(settings, redis, machinery, heartbeat, tracing.start("worker", "0"))
     await asyncio.to_thread(worker.warm_up)
     running = asyncio.create_task(worker.run())
     beating = asyncio.create_task(heartbeat.run(0.05))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from redis.asyncio import Redis
 
-from service.broker.leases import Claim, LeasePolicy, Leases
-from service.broker.queue import Limits, Queue
+from service.broker.admission import Limits
+from service.broker.leases import Claim, Leases
+from service.broker.queue import Queue
 from service.broker.sweep import Sweeper
-from service.jobs import Image, Job, Succeeded, new_job_id
+from service.config.groups import QueueSettings
+from service.jobs import Image, Job, Recipe, Succeeded, new_job_id
 from tests.conftest import Clock
 
 MODEL = "tiny"
 LEASE_S = 10.0
-POLICY = LeasePolicy(lease_s=LEASE_S, max_attempts=3, dead_letter_ttl_s=1000.0)
+_RECIPE = {field.name for field in fields(Recipe)}
+POLICY = QueueSettings(lease_s=LEASE_S, max_attempts=3, dead_letter_ttl_s=1000.0)
 ROOMY = Limits(
     max_depth=10_000,
     max_candidates=100_000,
@@ -25,9 +28,16 @@ ROOMY = Limits(
 
 
 def make_job(**changes: object) -> Job:
-    """A job on MODEL with one candidate, but for `changes`."""
-    job = Job(id=new_job_id(), model=MODEL, prompt="a red cube", seed=7, deadline_s=300.0)
+    """A job on MODEL with one candidate, but for `changes` of the job and of its recipe."""
+    recipe = make_recipe(**{name: changes.pop(name) for name in _RECIPE & changes.keys()})
+    job = Job(id=new_job_id(), recipe=recipe, deadline_s=300.0)
     return replace(job, **changes)  # type: ignore[arg-type]  # each test passes fields of Job
+
+
+def make_recipe(**changes: object) -> Recipe:
+    """A recipe on MODEL for one candidate, but for `changes`."""
+    recipe = Recipe(model=MODEL, prompt="a red cube", seed=7)
+    return replace(recipe, **changes)  # type: ignore[arg-type]  # each test passes its fields
 
 
 def make_queue(redis: Redis, clock: Clock | None = None, **changes: float) -> Queue:

@@ -16,15 +16,17 @@ from dataclasses import replace
 from PIL import Image as Pillow
 from redis.asyncio import Redis
 
-from service.broker.leases import Claim, LeasePolicy, Leases, LeaseState
+from models.configs import SamplingDefaults
+from service.broker.leases import Claim, Leases, LeaseState
+from service.broker.stopping import stop
 from service.broker.workers import ModelCard, WorkerInfo, Workers
+from service.config.groups import QueueSettings
 from service.jobs import Failed, Image, Job, Outcome, Progress, Succeeded
-from service.stopping import stop
 
 NUM_STEPS = 16
 FAILING_PROMPT = "please fail"
 LONG_PROMPT = 64  # a longer prompt is cut, the painter says
-POLICY = LeasePolicy(lease_s=10.0, max_attempts=3, dead_letter_ttl_s=60.0)
+POLICY = QueueSettings(lease_s=10.0, max_attempts=3, dead_letter_ttl_s=60.0)
 
 TEXT_CARD = ModelCard(
     model="tiny",
@@ -33,12 +35,9 @@ TEXT_CARD = ModelCard(
     prompt_len=8,
     prompt_kind="text",
     max_candidates=96,
-    default_num_candidates=4,
     vocab_size=64,
     num_steps=NUM_STEPS,
-    default_top_k=32,
-    default_top_p=None,
-    default_temperature=1.0,
+    defaults=SamplingDefaults(top_k=32, num_candidates=4),
     weights_digest="0" * 64,
 )
 CLASS_CARD = replace(TEXT_CARD, model="tiny-class", prompt_kind="class", num_classes=10)
@@ -47,7 +46,8 @@ UNCOND_CARD = replace(TEXT_CARD, model="tiny-uncond", prompt_kind="none", prompt
 
 def paint(job: Job, candidate: int) -> bytes:
     """The file of a square in a colour that job and candidate decide."""
-    digest = hashlib.sha256(f"{job.prompt}|{job.seed}|{candidate}".encode()).digest()
+    recipe = job.recipe
+    digest = hashlib.sha256(f"{recipe.prompt}|{recipe.seed}|{candidate}".encode()).digest()
     file = io.BytesIO()
     Pillow.new("RGB", (32, 32), tuple(digest[:3])).save(file, job.output_format)
     return file.getvalue()
@@ -119,7 +119,7 @@ class Painter:
             await self._leases.publish(claim, "partial_image", data, paint(claim.job, -index))
 
     async def _pass_gate(self, claim: Claim) -> bool:
-        total = claim.job.num_candidates * NUM_STEPS
+        total = claim.job.recipe.num_candidates * NUM_STEPS
         while not self.gate.is_set():
             progress = {claim.job.id: Progress(total // 2, total, "decode")}
             state = (await self._leases.renew([claim], progress))[claim.job.id]
@@ -130,14 +130,18 @@ class Painter:
         return True
 
     def _outcome(self, job: Job) -> Outcome:
-        if job.prompt == FAILING_PROMPT:
+        prompt = job.recipe.prompt
+        if prompt == FAILING_PROMPT:
             return Failed("model_error", "The model could not draw this.")
+        is_ranked = self._card.prompt_kind == "text"
         images = tuple(
-            Image(candidate, candidate, 0.5 - candidate / 100, paint(job, candidate))
-            for candidate in range(job.n)
+            Image(rank, rank, 0.5 - rank / 100 if is_ranked else None, paint(job, rank))
+            for rank in range(job.recipe.n)
         )
-        is_cut = isinstance(job.prompt, str) and len(job.prompt) > LONG_PROMPT
-        return Succeeded(images, self._card.size, {"decode": 0.01}, prompt_truncated=is_cut)
+        is_cut = isinstance(prompt, str) and len(prompt) > LONG_PROMPT
+        return Succeeded(
+            images, self._card.size, {"queue_wait": 0.0, "decode": 0.01}, prompt_truncated=is_cut
+        )
 
 
 @asynccontextmanager

@@ -6,22 +6,23 @@ from typing import Any
 import pytest
 
 from service.answers.schemas import ImageRequest
-from service.api.admission import Rules, make_job
+from service.api.admission import make_job
 from service.api.api_state import Origin
 from service.api.http.auth import Caller
 from service.broker.workers import ModelCard
 from service.errors import InvalidRequest
-from service.jobs import MAX_SEED, Job, Priority
+from service.jobs import MAX_SEED, Job, Priority, Recipe
+from service.settings import Settings
 from tests.service.painter import CLASS_CARD, TEXT_CARD, UNCOND_CARD
 
-RULES = Rules(default_deadline_s=60.0, max_deadline_s=600.0, embed_prompt=True)
+SETTINGS = Settings.model_validate({"api": {"default_deadline_s": 60.0, "max_deadline_s": 600.0}})
 ORIGIN = Origin(Caller("k1", 2.0), request_id="r1", traceparent="t1")
 
 
 def _job(card: ModelCard = TEXT_CARD, **body: Any) -> Job:
     if card is TEXT_CARD:
         body.setdefault("prompt", "a cat")
-    return make_job(ImageRequest(**body), card, RULES, ORIGIN)
+    return make_job(ImageRequest(**body), card, SETTINGS, ORIGIN)
 
 
 def _refused(card: ModelCard = TEXT_CARD, **body: Any) -> str | None:
@@ -32,8 +33,8 @@ def _refused(card: ModelCard = TEXT_CARD, **body: Any) -> str | None:
 
 def test_defaults_come_from_the_card_and_the_rules() -> None:
     job = _job()
-    assert (job.n, job.num_candidates, job.top_k, job.top_p) == (1, 4, 32, None)
-    assert (job.temperature, job.size, job.output_format) == (1.0, "32x32", "png")
+    assert job.recipe == Recipe("tiny", "a cat", job.recipe.seed, 1, 4, 32, None, 1.0)
+    assert (job.size, job.output_format) == ("32x32", "png")
     assert (job.priority, job.deadline_s, job.embed_prompt) == (Priority.NORMAL, 60.0, True)
     assert (job.key_id, job.request_id, job.traceparent) == ("k1", "r1", "t1")
 
@@ -41,20 +42,20 @@ def test_defaults_come_from_the_card_and_the_rules() -> None:
 def test_what_the_body_names_wins() -> None:
     job = _job(n=2, num_candidates=8, top_k=64, top_p=0.5, temperature=0.7, seed=0,
                priority="high", deadline_s=5, output_format="webp", partial_images=3)  # fmt: skip
-    assert (job.n, job.num_candidates, job.top_k, job.top_p) == (2, 8, 64, 0.5)
-    assert (job.temperature, job.seed, job.priority) == (0.7, 0, Priority.HIGH)
+    assert job.recipe == Recipe("tiny", "a cat", 0, 2, 8, 64, 0.5, 0.7)
+    assert job.priority == Priority.HIGH
     assert (job.deadline_s, job.output_format, job.partial_images) == (5, "webp", 3)
 
 
 def test_a_seed_is_drawn_when_none_is_given() -> None:
-    seeds = {_job().seed for _ in range(20)}
+    seeds = {_job().recipe.seed for _ in range(20)}
     assert len(seeds) == 20
     assert all(0 <= seed < MAX_SEED for seed in seeds)
 
 
 def test_more_images_than_the_default_candidates_raise_the_candidates() -> None:
-    assert _job(n=6).num_candidates == 6
-    assert _job(replace(TEXT_CARD, max_candidates=3), prompt="a").num_candidates == 3
+    assert _job(n=6).recipe.num_candidates == 6
+    assert _job(replace(TEXT_CARD, max_candidates=3), prompt="a").recipe.num_candidates == 3
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_a_size_that_the_model_makes_is_fine(size: str | None) -> None:
 
 @pytest.mark.parametrize("prompt", [0, 9, "0", "9", " 7 "])
 def test_a_class_model_takes_a_class_id(prompt: str | int) -> None:
-    assert _job(CLASS_CARD, prompt=prompt).prompt == int(prompt)
+    assert _job(CLASS_CARD, prompt=prompt).recipe.prompt == int(prompt)
 
 
 @pytest.mark.parametrize("prompt", [-1, 10, "10", "cat", "", None, "-1", "1.0", "٣", "9" * 5000])
@@ -96,7 +97,7 @@ def test_a_class_model_takes_nothing_else(prompt: str | int | None) -> None:
 
 @pytest.mark.parametrize("prompt", ["", None])
 def test_an_unconditional_model_takes_no_prompt(prompt: str | None) -> None:
-    assert _job(UNCOND_CARD, prompt=prompt).prompt is None
+    assert _job(UNCOND_CARD, prompt=prompt).recipe.prompt is None
 
 
 @pytest.mark.parametrize("prompt", ["cat", 0, " "])

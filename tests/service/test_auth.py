@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from service.api.http.auth import ANONYMOUS, KeyRing
-from service.api_keys import ApiKey
+from service.config.api_keys import ApiKey
 from service.errors import Unauthenticated
 
 KEYS = (ApiKey.parse("alice:s3cret:3"), ApiKey.parse("plain"))

@@ -14,8 +14,8 @@ from service.answers.preset_cards import preset_card
 from service.api.catalog import Catalog
 from service.broker.redis_connection import connect
 from service.broker.workers import WorkerInfo, Workers
+from service.config.groups import RedisSettings
 from service.errors import ModelNotFound, NoWorker, QueueUnavailable
-from service.settings import RedisSettings
 from tests.servers import RedisServer
 from tests.service.painter import CLASS_CARD, TEXT_CARD
 

@@ -2,34 +2,36 @@ from __future__ import annotations
 
 import asyncio
 
-from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from service.metrics import WorkerMetrics
-from service.worker.claims.claimer import Claimer
-from service.worker.claims.holdings import Holdings
-from service.worker.signs.meter import Meter
 from tests.conftest import Clock
 from tests.service.live_worker import until
-from tests.service.makers import MODEL, make_leases, make_queue, put
+from tests.service.makers import make_queue, put
+from tests.service.stations import Stations
 
 
 async def test_jobs_that_are_late_at_the_claim_are_counted(redis: Redis, clock: Clock) -> None:
-    queue, registry, holdings = make_queue(redis, clock), CollectorRegistry(), Holdings()
-    started: list[str] = []
-    claimer = Claimer(
-        make_leases(redis, clock),
-        holdings,
-        Meter(WorkerMetrics(registry), MODEL),
-        start=lambda run_id, _claim, _deadline: started.append(run_id),
-        num_rows=lambda: 8,
-        num_steps=16,
-    )
+    queue, stations = make_queue(redis, clock), Stations(redis, clock)
     for deadline_s in (1.0, 1.0, 60.0):
         await put(queue, deadline_s=deadline_s)
     clock.advance(2)
-    claiming = asyncio.create_task(claimer.run())
-    await until(lambda: bool(started))
-    claimer.is_draining = True
+    claiming = asyncio.create_task(stations.claimer.run())
+    await until(lambda: bool(stations.drawing))
+    stations.claimer.is_draining = True
     await claiming
-    assert registry.get_sample_value("mindalle_jobs_swept_expired_total") == 2
+    assert stations.metric("mindalle_jobs_swept_expired_total") == 2
+
+
+async def test_what_is_claimed_goes_on_as_a_run_of_all_candidates(redis: Redis) -> None:
+    stations = Stations(redis)
+    job = await put(make_queue(redis), num_candidates=3)
+    claiming = asyncio.create_task(stations.claimer.run())
+    await until(lambda: bool(stations.drawing))
+    stations.claimer.is_draining = True
+    await claiming
+    (run,) = stations.drawing
+    assert list(stations.leased) == [run]
+    assert (run.job, run.candidates, run.phase) == (job, range(3), "waiting")
+    assert run.codes_total == 3 * 16
+    assert run.is_leased
+    assert 299 < run.deadline - run.claimed_at <= 300

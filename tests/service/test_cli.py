@@ -115,8 +115,8 @@ def test_a_picture_can_be_made_again_from_its_file(
 ) -> None:
     flags = ["--num-candidates", "3", "--seed", "7", "--top-k", "20"]
     assert call("generate", "a red heart", *flags, "-n", "1", "-o", "one.png") == 0
-    record = png.read(tmp_path / "one.png")
-    assert (record.prompt, record.seed, record.top_k) == ("a red heart", 7, 20)
+    recipe = png.read(tmp_path / "one.png").recipe
+    assert (recipe.prompt, recipe.seed, recipe.top_k) == ("a red heart", 7, 20)
     assert "seed 7" in capsys.readouterr().out
     assert call("replay", "one.png") == 0
     assert "the same bytes" in capsys.readouterr().out

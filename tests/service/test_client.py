@@ -67,6 +67,25 @@ async def test_a_stream_that_is_left_cancels_its_job(client: AsyncClient, painte
     await _until(lambda: painter.evicted)
 
 
+async def test_a_blocking_stream_that_is_left_cancels_its_job(
+    api: LiveApi, painter: Painter
+) -> None:
+    painter.gate.clear()
+
+    def look(blocking: Client) -> None:
+        pictures = blocking.stream("a cat", partial_images=1)
+        assert isinstance(next(pictures), Partial)
+        pictures.close()  # as leaving a loop does
+
+    await _blocking(api.url, look)
+    await _until(lambda: painter.evicted)
+
+
+async def test_the_blocking_client_works_where_a_loop_runs() -> None:
+    with Client("http://127.0.0.1:1", max_retries=0) as client, pytest.raises(httpx.ConnectError):
+        client.models()
+
+
 PARTIAL = (
     b"event: image_generation.partial_image\n"
     b'data: {"b64_json": "", "partial_image_index": 0, "candidate": 0}\n\n'

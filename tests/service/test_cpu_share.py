@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +9,7 @@ import pytest
 import torch
 
 from models.pipeline import load
-from service.worker.drawing.cpu_share import CpuShare, on_own_thread, use_threads
+from service.worker.cpu_share import CpuShare, use_threads
 
 
 @pytest.fixture(autouse=True)
@@ -95,23 +93,3 @@ def test_a_model_on_this_cpu_has_all_its_threads() -> None:
         share = executor.submit(CpuShare.of, pipeline, shapes).result()
         assert executor.submit(torch.get_num_threads).result() == 2
     assert share.total == 2
-
-
-async def test_work_on_its_own_thread_leaves_none_behind() -> None:
-    seen: list[threading.Thread] = []
-
-    def work() -> int:
-        seen.append(threading.current_thread())
-        return 7
-
-    assert await on_own_thread(work) == 7
-    await asyncio.to_thread(seen[0].join, 5)
-    assert not seen[0].is_alive()
-
-
-async def test_its_error_arrives() -> None:
-    def work() -> None:
-        raise ValueError("it failed")
-
-    with pytest.raises(ValueError, match="it failed"):
-        await on_own_thread(work)

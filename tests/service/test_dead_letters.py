@@ -39,7 +39,7 @@ async def test_retry_queues_it_again(redis: Redis) -> None:
     assert await letters.list() == []
     view = await queue.get(new_id)
     assert (view.status, view.attempts) == (JobStatus.QUEUED, 0)
-    assert (view.job.prompt, view.job.seed) == (old.prompt, old.seed)
+    assert view.job.recipe == old.recipe
     claim = await claim_one(make_leases(redis))
     assert (claim.job.id, claim.is_isolated) == (new_id, False)
     with pytest.raises(NotFound):

@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 
 from models.pipeline import WEIGHTS_FOLDER
 from service import cli
-from service.doctor.checks import Finding, access, examine, model, ports, redis_server
+from service.doctor.checks import access, examine, model, ports, redis_server
+from service.doctor.finding import Finding
 from service.settings import Settings
 from tests.servers import RedisServer, free_port
 

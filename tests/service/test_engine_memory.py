@@ -8,11 +8,22 @@ import torch
 
 from models.drawing.generate import Batch
 from models.pipeline import Pipeline, load
-from service.worker.drawing.device_memory import is_out_of_memory
+from service.worker.device_memory import is_out_of_memory
 from service.worker.drawing.engine import Engine
-from service.worker.drawing.engine_events import Crashed, OutOfMemory
-from tests.service.engine_runs import NEVER, ROWS, BrokenOn, alone, codes_of, engine_on, run
-from tests.service.makers import make_job
+from service.worker.handover import Left
+from service.worker.run import TakenOut
+from tests.service.engine_runs import (
+    ROWS,
+    BrokenOn,
+    alone,
+    codes_of,
+    ended,
+    engine_on,
+    left,
+    run,
+    shrunk,
+)
+from tests.service.runs import make_run
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +32,13 @@ def pipeline() -> Pipeline:
 
 
 def test_out_of_memory_halves_the_rows_and_repeats(pipeline: Pipeline) -> None:
-    job = make_job(num_candidates=ROWS, partial_images=2)
+    full = make_run(num_candidates=ROWS, partial_images=2)
     engine = engine_on(pipeline, oom_above_rows=3)
-    engine.add("a", job, NEVER)
-    events = run(engine)
-    shrunk = [event.num_rows for event in events if isinstance(event, OutOfMemory)]
-    assert shrunk == [4, 2]
+    engine.add(full)
+    reports = run(engine)
+    assert shrunk(reports) == [4, 2]
     assert engine.num_rows == 2
-    assert codes_of(events, "a") == alone(pipeline, job)
+    assert codes_of(reports, full) == alone(pipeline, full.job)
 
 
 def test_out_of_memory_with_one_row_is_a_crash(
@@ -38,13 +48,13 @@ def test_out_of_memory_with_one_row_is_a_crash(
     broken = BrokenOn(pipeline, ids, torch.OutOfMemoryError("no memory"))
     monkeypatch.setattr(pipeline.stage2, "prefill", broken)
     engine = Engine(pipeline, 2)
-    engine.add("huge", make_job(prompt="huge"), NEVER)
-    events = run(engine)
-    assert events == [
-        OutOfMemory(1),
-        Crashed(("huge",), "OutOfMemoryError: no memory", 0, 0),
-        OutOfMemory(1),
-    ]
+    huge = make_run(prompt="huge")
+    engine.add(huge)
+    reports = run(engine)
+    assert shrunk(reports) == [1, 1]
+    assert ended(reports) == [huge]
+    assert huge.end == TakenOut("crashed", "OutOfMemoryError: no memory")
+    assert left(reports) == [Left(huge, 0, 0)]
     assert engine.is_idle
 
 
@@ -72,14 +82,14 @@ def make_scarce(pipeline: Pipeline, num_rows: int, monkeypatch: pytest.MonkeyPat
 def test_rows_that_do_not_fit_at_the_start_are_halved(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = make_job(num_candidates=5)
-    expected = alone(pipeline, job)
+    five = make_run(num_candidates=5)
+    expected = alone(pipeline, five.job)
     make_scarce(pipeline, 3, monkeypatch)
     engine = engine_on(pipeline)
     assert engine.num_rows == 2
-    assert run(engine) == [OutOfMemory(2)]
-    engine.add("a", job, NEVER)
-    assert codes_of(run(engine), "a") == expected
+    assert shrunk(run(engine)) == [2]
+    engine.add(five)
+    assert codes_of(run(engine), five) == expected
 
 
 def test_pictures_that_do_not_fit_at_the_start_halve_the_rows(
@@ -95,15 +105,15 @@ def test_pictures_that_do_not_fit_at_the_start_halve_the_rows(
 
     engine.warm_up(use_codes)
     assert engine.num_rows == 2
-    assert run(engine) == [OutOfMemory(2)]
+    assert shrunk(run(engine)) == [2]
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("no memory"), RuntimeError("oh")])
 def test_the_old_batch_is_gone_before_a_new_one_is_made(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    waits = make_job(num_candidates=4)
-    expected = alone(pipeline, waits)
+    waits = make_run(num_candidates=4)
+    expected = alone(pipeline, waits.job)
     errors, decode = [error], pipeline.stage2.decode
 
     def fails_once(*arguments: Any) -> torch.Tensor:
@@ -114,23 +124,23 @@ def test_the_old_batch_is_gone_before_a_new_one_is_made(
     monkeypatch.setattr(pipeline.stage2, "decode", fails_once)
     make_scarce(pipeline, ROWS, monkeypatch)
     engine = engine_on(pipeline)
-    engine.add("full", make_job(num_candidates=ROWS), NEVER)
-    engine.add("waits", waits, NEVER)
-    events = run(engine)
+    engine.add(make_run(num_candidates=ROWS))
+    engine.add(waits)
+    reports = run(engine)
     assert engine.num_rows == (4 if is_out_of_memory(error) else ROWS)
-    assert codes_of(events, "waits") == expected
+    assert codes_of(reports, waits) == expected
 
 
 @pytest.mark.parametrize("faults", [{"oom_above_rows": 4}, {"poison_prompt": "poison"}])
 def test_out_of_memory_while_a_new_batch_is_made_is_told_too(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, faults: dict[str, object]
 ) -> None:
-    waits = make_job(num_candidates=4)
-    expected = alone(pipeline, waits)
+    waits = make_run(num_candidates=4)
+    expected = alone(pipeline, waits.job)
     engine = engine_on(pipeline, **faults)
     make_scarce(pipeline, 2, monkeypatch)
-    engine.add("poison", make_job(prompt="poison", num_candidates=ROWS), NEVER)
-    engine.add("waits", waits, NEVER)
-    events = run(engine)
-    assert [event.num_rows for event in events if isinstance(event, OutOfMemory)] == [2]
-    assert codes_of(events, "waits") == expected
+    engine.add(make_run(prompt="poison", num_candidates=ROWS))
+    engine.add(waits)
+    reports = run(engine)
+    assert shrunk(reports) == [2]
+    assert codes_of(reports, waits) == expected

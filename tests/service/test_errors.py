@@ -9,8 +9,8 @@ from service.errors import DomainError
 
 CLASSES = [
     value
-    for value in vars(errors).values()
-    if inspect.isclass(value) and issubclass(value, DomainError)
+    for name, value in vars(errors).items()
+    if not name.startswith("_") and inspect.isclass(value) and issubclass(value, DomainError)
 ]
 ARGUMENTS = {"retry_after_s": 3.0, "model": "tiny", "max_bytes": 9, "message": "Text."}
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 
+from service.broker.admission import Limits
 from service.broker.keys import Key
-from service.broker.queue import Limits
 from service.jobs import Priority
 from tests.conftest import Clock
 from tests.service.makers import (

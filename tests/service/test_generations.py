@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 from redis.asyncio import Redis
 
 from service.broker.queue import Queue
+from service.client import AsyncClient
 from tests.service.live_api import LiveApi
 from tests.service.painter import (
     CLASS_CARD,
@@ -152,8 +153,26 @@ async def test_class_and_unconditional_models(http: httpx.AsyncClient, redis: Re
         for body in ({"model": "tiny-class", "prompt": "3"}, {"model": "tiny-uncond"}):
             answer = await http.post(PATH, json=body)
             assert answer.status_code == 200, answer.text
-        assert by_class.started[0].prompt == 3
-        assert by_nothing.started[0].prompt is None
+        assert by_class.started[0].recipe.prompt == 3
+        assert by_nothing.started[0].recipe.prompt is None
+
+
+async def test_where_nothing_ranks_there_is_no_score(
+    http: httpx.AsyncClient, api: LiveApi, redis: Redis
+) -> None:
+    body = {"model": "tiny-uncond"}
+    async with painting(redis, UNCOND_CARD):
+        answer = (await http.post(PATH, json=body)).json()
+        assert [image["score"] for image in answer["data"]] == [None]
+        picture = await http.post(PATH, json=body, headers={"accept": "image/png"})
+        assert "x-mindalle-score" not in picture.headers
+        ((_, completed),) = _events((await http.post(PATH, json=body | {"stream": True})).text)
+        assert completed["score"] is None
+        async with AsyncClient(api.url) as client:
+            made = await client.generate(None, model="tiny-uncond")
+            job = await client.job(made.job_id)
+        assert made.images[0].score is None
+        assert job.images[0].score is None
 
 
 async def test_unknown_and_unserved_models(http: httpx.AsyncClient, painter: Painter) -> None:

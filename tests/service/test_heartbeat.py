@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from service.broker.keys import Key
+from service.broker.stopping import stop
 from service.broker.workers import Workers
 from service.metrics import WorkerMetrics
-from service.stopping import stop
 from service.worker.signs.heartbeat import Heartbeat
 from tests.servers import RedisServer
 

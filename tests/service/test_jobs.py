@@ -3,16 +3,28 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import fields
+from typing import get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.jobs import MAX_SEED, TERMINAL, Job, JobStatus, Priority, new_job_id, new_seed
+from service.jobs import (
+    MAX_SEED,
+    STAGE_NAMES,
+    TERMINAL,
+    Job,
+    JobStatus,
+    Phase,
+    Priority,
+    Recipe,
+    new_job_id,
+    new_seed,
+)
+from tests.service.makers import make_job
 
 PROMPTS = st.one_of(st.none(), st.integers(0, 999), st.text(), st.just("\ud800"))
-JOBS = st.builds(
-    Job,
-    id=st.just("job_1"),
+RECIPES = st.builds(
+    Recipe,
     model=st.text(min_size=1),
     prompt=PROMPTS,
     seed=st.integers(0, MAX_SEED - 1),
@@ -21,6 +33,11 @@ JOBS = st.builds(
     top_k=st.none() | st.integers(1, 16384),
     top_p=st.none() | st.floats(0.01, 1),
     temperature=st.floats(0.01, 10),
+)
+JOBS = st.builds(
+    Job,
+    id=st.just("job_1"),
+    recipe=RECIPES,
     priority=st.sampled_from(Priority),
     embed_prompt=st.booleans(),
     request_id=st.none() | st.text(),
@@ -33,13 +50,22 @@ def test_a_job_survives_json(job: Job) -> None:
     assert Job.from_json(text) == job
     assert Job.from_json(text.encode()) == job
     assert isinstance(Job.from_json(text).priority, Priority)
-    assert set(json.loads(text)) == {field.name for field in fields(Job)}
+    names = {field.name for field in (*fields(Job), *fields(Recipe))}
+    assert set(json.loads(text)) == names - {"recipe"}
 
 
-def test_a_job_of_a_newer_version_can_be_read() -> None:
-    job = Job(id="job_1", model="tiny", prompt=None, seed=1)
-    text = json.dumps(json.loads(job.to_json()) | {"wings": 2})
-    assert Job.from_json(text) == job
+def test_a_job_of_another_release_can_be_read() -> None:
+    job = make_job(prompt=None)
+    values = json.loads(job.to_json())
+    assert Job.from_json(json.dumps(values | {"wings": 2, "recipe": "soup"})) == job
+    for name in values.keys() - {"id", "model"}:
+        fewer = {other: value for other, value in values.items() if other != name}
+        assert Job.from_json(json.dumps(fewer)).id == job.id
+
+
+def test_every_phase_has_a_name_of_its_own() -> None:
+    assert set(STAGE_NAMES) == set(get_args(Phase))
+    assert len(set(STAGE_NAMES.values())) == len(STAGE_NAMES)
 
 
 def test_ids_are_many_and_sort_by_age() -> None:

@@ -5,10 +5,11 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from service.broker.admission import Idempotency, Limits
 from service.broker.dead_letters import DeadLetters
 from service.broker.keys import GROUP, ROUTE, Key
 from service.broker.leases import Leases
-from service.broker.queue import Idempotency, Limits, Queue
+from service.broker.queue import Queue
 from service.jobs import Expired, Failed, Outcome, Priority
 from tests.service.makers import (
     MODEL,

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -241,7 +240,7 @@ async def test_an_idle_worker_runs_an_isolated_job_at_once(redis: Redis) -> None
 async def test_a_neighbour_of_poison_gets_a_try_alone_whatever_the_limit(
     redis: Redis, clock: Clock
 ) -> None:
-    once = replace(POLICY, max_attempts=1)
+    once = POLICY.model_copy(update={"max_attempts": 1})
     queue = make_queue(redis, clock)
     leases = Leases(redis, model=MODEL, worker_id="w1", policy=once, clock=clock)
     sweeper = Sweeper(redis, policy=once, clock=clock)
@@ -263,7 +262,7 @@ async def test_a_neighbour_of_poison_gets_a_try_alone_whatever_the_limit(
 async def test_a_job_that_kills_its_workers_is_started_so_often_and_last_alone(
     redis: Redis, clock: Clock, max_attempts: int
 ) -> None:
-    policy = replace(POLICY, max_attempts=max_attempts)
+    policy = POLICY.model_copy(update={"max_attempts": max_attempts})
     queue = make_queue(redis, clock)
     leases = Leases(redis, model=MODEL, worker_id="w1", policy=policy, clock=clock)
     sweeper = Sweeper(redis, policy=policy, clock=clock)

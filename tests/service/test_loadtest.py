@@ -20,7 +20,7 @@ def arguments(*given: str) -> Namespace:
 
 
 def shot(at_s: float = 0.0, num_candidates: int = 4) -> Shot:
-    return Shot(at_s, {"num_candidates": num_candidates})
+    return Shot(at_s, "a red heart", {"num_candidates": num_candidates})
 
 
 def test_arrivals_are_the_same_for_a_seed_and_near_the_rate() -> None:
@@ -28,7 +28,7 @@ def test_arrivals_are_the_same_for_a_seed_and_near_the_rate() -> None:
     shots = list(loadtest.make_shots(args))
     assert shots == list(loadtest.make_shots(args))
     assert 1800 < len(shots) < 2200
-    assert {one.num_candidates for one in shots} == {1, 4, 16}
+    assert {one.parameters["num_candidates"] for one in shots} == {1, 4, 16}
     times = [one.at_s for one in shots]
     assert times == sorted(times)
     assert times[-1] < 40
@@ -63,14 +63,15 @@ def test_percentiles_are_values_that_occurred() -> None:
 
 def test_the_summary_counts_only_what_succeeded_as_goodput() -> None:
     answers = [
-        Answer(shot(num_candidates=16), "ok", 1.0, 2.0, 0.0, "job_a"),
-        Answer(shot(), "ok", 3.0, 4.0, 0.0, "job_b"),
+        Answer(shot(num_candidates=16), "ok", 1.0, 2.0, 0.0, 0.5),
+        Answer(shot(), "ok", 3.0, 4.0, 0.0),
         Answer(shot(), "429 queue_full", 0.01, 1.0, 0.0),
         Answer(shot(), "ConnectError", 0.0, 1.0, 0.0),
     ]
-    report = loadtest.summarise(answers, [0.5])
+    report = loadtest.summarise(answers)
     assert report["codes"] == {"429 queue_full": 1, "ConnectError": 1, "ok": 2}
     assert report["goodput_jobs_per_s"] == 0.5
+    assert report["queue_wait_s"] == {"p50": 0.5, "p95": 0.5, "p99": 0.5}
     assert report["images_per_s"] == 5.0
     assert report["refusal_s"] == {"p50": 0.01, "p95": 0.01, "p99": 0.01}
 

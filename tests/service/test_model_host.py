@@ -5,10 +5,10 @@ import logging
 import pytest
 import torch
 
+from service.config.groups import WorkerSettings
 from service.errors import StartRefused
-from service.settings import WorkerSettings
-from service.worker.drawing.cpu_share import on_own_thread
 from service.worker.model_host import Machinery, load_model, load_options
+from service.worker.threads import on_own_thread
 
 
 @pytest.mark.parametrize(

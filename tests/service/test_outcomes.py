@@ -12,15 +12,16 @@ from service.errors import (
     JobCancelled,
     JobFailed,
 )
-from service.jobs import Job, JobError, JobStatus, JobView, Progress, new_job_id
+from service.jobs import Failed, JobStatus, JobView, Progress
+from tests.service.makers import make_job
 
 
-def _view(status: JobStatus, error: JobError | None = None) -> JobView:
+def _view(status: JobStatus, error: Failed | None = None) -> JobView:
     empty: dict[str, Any] = dict.fromkeys(
         ("position", "eta_s", "started_ms", "finished_ms", "expires_ms", "size")
     )
     return JobView(
-        job=Job(id=new_job_id(), model="tiny", prompt="a", seed=1),
+        job=make_job(),
         status=status,
         progress=Progress(),
         attempts=1,
@@ -43,8 +44,8 @@ def test_a_job_with_images_raises_nothing() -> None:
         (_view(JobStatus.CANCELLED), JobCancelled, 409, "job_cancelled"),
         (_view(JobStatus.EXPIRED), DeadlinePassed, 504, "deadline_passed"),
         (_view(JobStatus.FAILED), JobFailed, 500, "job_failed"),
-        (_view(JobStatus.FAILED, JobError("crashed", "m")), JobFailed, 500, "crashed"),
-        (_view(JobStatus.FAILED, JobError("invalid_value", "m")), InvalidRequest, 400,
+        (_view(JobStatus.FAILED, Failed("crashed", "m")), JobFailed, 500, "crashed"),
+        (_view(JobStatus.FAILED, Failed("invalid_value", "m")), InvalidRequest, 400,
          "invalid_value"),
     ],
 )  # fmt: skip

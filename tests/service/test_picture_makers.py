@@ -9,9 +9,9 @@ import torch
 from models.pipeline import Pipeline, load
 from models.rerank.clip import CHUNK
 from service.worker import offline
-from service.worker.drawing.cpu_share import CpuShare, use_threads
+from service.worker.cpu_share import CpuShare, use_threads
 from service.worker.pictures.picture_makers import PictureMakers
-from tests.service.makers import make_job
+from tests.service.makers import make_recipe
 
 
 @pytest.fixture(scope="module")
@@ -95,12 +95,12 @@ def test_every_few_pictures_are_told(
 
 
 def test_a_picture_drawn_here_is_the_workers_to_the_byte(pipeline: Pipeline) -> None:
-    job = make_job(prompt="a red heart", num_candidates=4, n=4, temperature=0.6)
+    recipe = make_recipe(prompt="a red heart", num_candidates=4, n=4, temperature=0.6)
 
     def draw(num_threads: int) -> list[bytes]:
         use_threads(num_threads)
-        pictures = offline.draw(pipeline, job, range(4), num_rows=8)
-        return [offline.one_picture(job, picture, "png") for picture in pictures]
+        pictures = offline.draw(pipeline, recipe, range(4), num_rows=8)
+        return [offline.encode(recipe, [p], "png", has_prompt=True) for p in pictures]
 
     files = []
     for num_threads in (1, 2, 3):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image as Pillow
 from service.jobs import OutputFormat
 from service.worker.pictures import png
 from service.worker.pictures.png import NoRecordError, Record
-from tests.service.makers import make_job
+from tests.service.makers import make_recipe
 
 FORMATS: list[OutputFormat] = ["png", "jpeg", "webp"]
 
@@ -22,7 +23,7 @@ def pixels(seed: int = 0) -> NDArray[np.uint8]:
 
 
 def record(**changes: object) -> Record:
-    return Record.of(make_job(**changes), candidate=3, score=0.25)
+    return Record.of(make_recipe(**changes), candidate=3, score=0.25, has_prompt=True)
 
 
 def test_a_png_keeps_every_pixel() -> None:
@@ -50,7 +51,7 @@ def test_bytes_are_the_same_every_time(output_format: OutputFormat) -> None:
 
 def test_the_prompt_can_be_left_out(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
-    path.write_bytes(png.encode(pixels(), "png", record(prompt="secret", embed_prompt=False)))
+    path.write_bytes(png.encode(pixels(), "png", record(prompt="secret").without_prompt()))
     assert b"secret" not in path.read_bytes()
     assert not png.read(path).has_prompt
 
@@ -60,7 +61,7 @@ def test_a_prompt_too_long_for_exif_is_left_out(tmp_path: Path) -> None:
     path.write_bytes(png.encode(pixels(), "jpeg", record(prompt="x" * 65_000)))
     assert not png.read(path).has_prompt
     path.write_bytes(png.encode(pixels(), "png", record(prompt="x" * 65_000)))
-    assert png.read(path).prompt == "x" * 65_000
+    assert png.read(path).recipe.prompt == "x" * 65_000
 
 
 @pytest.mark.parametrize(
@@ -79,6 +80,19 @@ def test_files_without_a_record_are_refused(content: bytes, tmp_path: Path) -> N
 def test_damaged_records_are_refused(text: str) -> None:
     with pytest.raises(NoRecordError):
         Record.from_json(text)
+
+
+def test_a_record_of_another_release_can_be_read() -> None:
+    made = record(top_k=7)
+    values = json.loads(made.to_json())
+    assert Record.from_json(json.dumps(values | {"wings": 2, "recipe": "soup"})) == made
+    for name in values.keys() - {"model", "seed"}:  # without these nobody could make it again
+        fewer = {other: value for other, value in values.items() if other != name}
+        assert Record.from_json(json.dumps(fewer)).recipe.seed == made.recipe.seed
+
+
+def test_a_record_that_tells_no_prompt_has_none() -> None:
+    assert not Record.from_json('{"model": "tiny", "seed": 1}').has_prompt
 
 
 def test_a_sheet_holds_the_pictures_in_order() -> None:

@@ -18,7 +18,7 @@ def test_every_preset_has_a_card(name: str) -> None:
     assert card.model == name
     assert card.prompt_kind == PRESETS[name].prompt_kind
     assert (card.num_classes is not None) == (card.prompt_kind == "class")
-    assert 1 <= card.default_num_candidates <= card.max_candidates
+    assert 1 <= card.defaults.num_candidates <= card.max_candidates
 
 
 def test_names_are_separated_by_commas() -> None:

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
+from service.broker.admission import Idempotency, Limits
 from service.broker.keys import Key
-from service.broker.queue import Idempotency, Limits
 from service.errors import (
     IdempotencyMismatch,
     KeyShareExceeded,

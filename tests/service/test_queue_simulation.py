@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 import pytest
 from redis.asyncio import Redis
 
+from service.broker.admission import Limits
 from service.broker.dead_letters import DeadLetters
 from service.broker.keys import GROUP, Key
-from service.broker.leases import Claim, LeasePolicy, Leases, LeaseState
-from service.broker.queue import Limits
+from service.broker.leases import Claim, Leases, LeaseState
 from service.broker.sweep import Sweeper
+from service.config.groups import QueueSettings
 from service.errors import KeyShareExceeded, QueueFull, RateLimited
 from service.jobs import TERMINAL, Expired, Failed, Job, JobStatus, JobView, Outcome, Priority
 from tests.conftest import Clock
@@ -151,7 +152,7 @@ class Simulation:
         depth = await self.queue.depth(MODEL)
         assert depth.waiting == len(waiting)
         assert depth.running == len(live) - len(waiting)
-        assert depth.candidates == sum(view.job.num_candidates for view in live)
+        assert depth.candidates == sum(view.job.recipe.num_candidates for view in live)
         assert depth.candidates <= LIMITS.max_candidates
         await self.check_counters(live, waiting)
         await self.check_positions(waiting)
@@ -159,11 +160,11 @@ class Simulation:
     async def check_counters(self, live: list[JobView], waiting: list[JobView]) -> None:
         shares = Counter[bytes]()
         for view in live:
-            shares[view.job.key_id.encode()] += view.job.num_candidates
+            shares[view.job.key_id.encode()] += view.job.recipe.num_candidates
         raw = await self.redis.hgetall(Key.SHARES.of(MODEL))
         assert {key: int(value) for key, value in raw.items()} == dict(shares)
         load = await self.redis.hgetall(Key.LOAD.of(MODEL))
-        assert int(load.get(b"waiting", 0)) == sum(v.job.num_candidates for v in waiting)
+        assert int(load.get(b"waiting", 0)) == sum(v.job.recipe.num_candidates for v in waiting)
         if await self.redis.exists(Key.TICKETS.of(MODEL)):
             (group,) = await self.redis.xinfo_groups(Key.TICKETS.of(MODEL))
             assert group["name"] == GROUP.encode()
@@ -220,7 +221,7 @@ async def test_random_orders_on_the_other_server(every_redis: Redis) -> None:
 async def test_workers_that_die_and_freeze_in_real_time(every_redis: Redis) -> None:
     """Short leases, server time, eight workers at once: each job ends once, with its own bytes."""
     rng = random.Random(5)
-    policy = LeasePolicy(lease_s=0.1, max_attempts=1000, dead_letter_ttl_s=60)
+    policy = QueueSettings(lease_s=0.1, max_attempts=100, dead_letter_ttl_s=60)
     queue, sweeper = make_queue(every_redis), Sweeper(every_redis, policy=policy)
     jobs = [make_job(seed=seed) for seed in range(80)]
     for job in jobs:
@@ -235,7 +236,7 @@ async def test_workers_that_die_and_freeze_in_real_time(every_redis: Redis) -> N
                     continue  # dies: nobody renews
                 if rng.random() < 0.1:
                     await asyncio.sleep(0.25)  # freezes past its lease, then goes on
-                await leases.finish(claim, success(b"%d-" % claim.job.seed))
+                await leases.finish(claim, success(b"%d-" % claim.job.recipe.seed))
             await sweeper.sweep()
 
     await asyncio.gather(*(work(number) for number in range(8)))
@@ -244,5 +245,5 @@ async def test_workers_that_die_and_freeze_in_real_time(every_redis: Redis) -> N
         names = [event.name async for event in queue.events(job.id)]
         assert view.status is JobStatus.SUCCEEDED
         assert names.count("succeeded") == 1
-        assert await queue.image(job.id, 0) == b"%d-0" % job.seed
+        assert await queue.image(job.id, 0) == b"%d-0" % job.recipe.seed
     assert any([(await queue.get(job.id)).attempts > 1 for job in jobs])

@@ -13,9 +13,9 @@ from redis.asyncio import Redis, SSLConnection
 from redis.asyncio.sentinel import SentinelConnectionPool
 
 from service.broker.redis_connection import backoff_s, check_server, connect, disconnect
+from service.config.groups import RedisSettings
 from service.errors import QueueUnavailable, StartRefused
 from service.jobs import JobStatus
-from service.settings import RedisSettings
 from tests.servers import RedisServer, binary, free_port
 from tests.service.makers import claim_one, make_leases, make_queue, make_sweeper, put, success
 

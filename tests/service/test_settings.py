@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.api_keys import ApiKey
+from service.config.api_keys import ApiKey
 from service.errors import StartRefused
 from service.settings import describe, is_loopback, load, show
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from service.stopping import stop
+from service.broker.stopping import stop
 
 
 async def test_a_task_that_misses_its_cancellation_is_asked_again() -> None:

@@ -12,11 +12,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from service.api.http.request_tracing import TraceRequests
-from service.jobs import Job, new_job_id
-from service.tracing import otel, tracing
-from service.tracing.otel import OtelTracing
-from service.tracing.tracing import NoTracing, Tracing
+from service.jobs import Job
+from service.tracing import tracing
+from service.tracing.tracing import Tracing
 from tests.otlp import receiving
+from tests.service.makers import make_job
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -28,21 +28,14 @@ def exporter() -> InMemorySpanExporter:
 
 
 @pytest.fixture
-def traced(exporter: InMemorySpanExporter) -> OtelTracing:
+def traced(exporter: InMemorySpanExporter) -> Tracing:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    return OtelTracing(provider, "0")
+    return Tracing(provider, "0")
 
 
 def job(traceparent: str | None = None) -> Job:
-    return Job(
-        id=new_job_id(),
-        model="tiny",
-        prompt="a red heart",
-        seed=1,
-        num_candidates=4,
-        traceparent=traceparent,
-    )
+    return make_job(prompt="a red heart", num_candidates=4, traceparent=traceparent)
 
 
 def by_name(spans: Sequence[ReadableSpan]) -> dict[str, ReadableSpan]:
@@ -79,7 +72,7 @@ def client(traced: Tracing) -> httpx.AsyncClient:
 
 
 async def test_a_request_continues_its_callers_trace_and_hands_it_on(
-    traced: OtelTracing, exporter: InMemorySpanExporter
+    traced: Tracing, exporter: InMemorySpanExporter
 ) -> None:
     async with client(traced) as caller:
         answer = await caller.get("/v1/jobs/a", headers={"traceparent": PARENT})
@@ -94,7 +87,7 @@ async def test_a_request_continues_its_callers_trace_and_hands_it_on(
 
 
 async def test_only_server_errors_are_errors(
-    traced: OtelTracing, exporter: InMemorySpanExporter
+    traced: Tracing, exporter: InMemorySpanExporter
 ) -> None:
     async with client(traced) as caller:
         await caller.get("/v1/jobs/missing")
@@ -106,7 +99,7 @@ async def test_only_server_errors_are_errors(
     assert spans[2].name == "GET unmatched"
 
 
-async def test_probes_leave_no_spans(traced: OtelTracing, exporter: InMemorySpanExporter) -> None:
+async def test_probes_leave_no_spans(traced: Tracing, exporter: InMemorySpanExporter) -> None:
     async with client(traced) as caller:
         await caller.get("/livez")
 
@@ -114,14 +107,14 @@ async def test_probes_leave_no_spans(traced: OtelTracing, exporter: InMemorySpan
 
 
 async def test_untraced_requests_keep_their_header() -> None:
-    async with client(NoTracing()) as caller:
+    async with client(tracing.start("api", "0")) as caller:
         answer = await caller.get("/v1/jobs/a", headers={"traceparent": PARENT})
 
     assert answer.json()["traceparent"] == PARENT
 
 
 def test_a_job_and_its_stages_are_in_the_trace_of_its_request(
-    traced: OtelTracing, exporter: InMemorySpanExporter
+    traced: Tracing, exporter: InMemorySpanExporter
 ) -> None:
     span = traced.job(job(PARENT), attempt=2, waited_s=1.5)
     span.stage("prefill", 0.25)
@@ -145,7 +138,7 @@ def test_a_job_and_its_stages_are_in_the_trace_of_its_request(
         assert (end - start) / 1e9 == pytest.approx(seconds)
 
 
-def test_a_span_never_holds_the_prompt(traced: OtelTracing, exporter: InMemorySpanExporter) -> None:
+def test_a_span_never_holds_the_prompt(traced: Tracing, exporter: InMemorySpanExporter) -> None:
     traced.job(job(), attempt=1, waited_s=0).end("failed")
 
     for span in exporter.get_finished_spans():
@@ -153,7 +146,7 @@ def test_a_span_never_holds_the_prompt(traced: OtelTracing, exporter: InMemorySp
 
 
 def test_jobs_that_shared_a_batch_link_to_it(
-    traced: OtelTracing, exporter: InMemorySpanExporter
+    traced: Tracing, exporter: InMemorySpanExporter
 ) -> None:
     first, second = (traced.job(job(), attempt=1, waited_s=0) for _ in range(2))
     traced.step(4, 1)
@@ -180,9 +173,9 @@ def test_jobs_that_shared_a_batch_link_to_it(
 
 
 def test_a_batch_that_never_rests_is_cut_into_spans(
-    traced: OtelTracing, exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+    traced: Tracing, exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(otel, "_BATCH_S", -1.0)
+    monkeypatch.setattr(tracing, "_BATCH_S", -1.0)
     span = traced.job(job(), attempt=1, waited_s=0)
     for _ in range(3):
         traced.step(1, 1)
@@ -210,17 +203,21 @@ def test_nothing_is_traced_unless_asked_for(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
-    assert isinstance(tracing.start("api", "0"), NoTracing)
+    silent = tracing.start("api", "0")
+    assert silent.request("GET", "/", None).traceparent is None
+    assert silent.job(job(), attempt=1, waited_s=0).trace_id is None
+    assert silent.request("GET", "/", PARENT).traceparent == PARENT
+    silent.close()
 
 
 def test_without_the_extra_it_says_so_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
-    monkeypatch.setitem(sys.modules, "service.tracing.otel", None)
+    monkeypatch.setitem(sys.modules, "service.tracing.exporting", None)
 
     with caplog.at_level(logging.WARNING):
-        assert isinstance(tracing.start("api", "0"), NoTracing)
+        assert tracing.start("api", "0").request("GET", "/", None).traceparent is None
     assert "otel extra" in caplog.text
 
 

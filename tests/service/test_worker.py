@@ -49,7 +49,7 @@ async def test_a_job_becomes_ranked_files_that_say_how_they_were_made(
             path = tmp_path / f"{meta.rank}.webp"
             path.write_bytes(await queue.image(job.id, meta.rank))
             record = png.read(path)
-            assert (record.prompt, record.seed) == (job.prompt, job.seed)
+            assert record.recipe == job.recipe
             assert record.candidate == meta.candidate
         events = [event async for event in queue.events(job.id)]
         partial = [event for event in events if event.name == "partial_image"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis
 
+from models.configs import SamplingDefaults
 from service.broker.keys import GROUP, Key
 from service.broker.workers import ModelCard, WorkerInfo, Workers
 from tests.service.makers import MODEL, claim_one, make_leases, make_queue, put, success
@@ -17,12 +18,9 @@ CARD = ModelCard(
     prompt_kind="text",
     max_candidates=96,
     num_steps=16,
-    default_top_k=None,
-    default_top_p=None,
-    default_temperature=1.0,
+    defaults=SamplingDefaults(num_candidates=4),
     weights_digest="0" * 64,
     prompt_len=8,
-    default_num_candidates=4,
     vocab_size=64,
 )
 INFO = WorkerInfo(
@@ -67,13 +65,28 @@ async def test_only_a_ready_progressing_worker_serves() -> None:
         assert not replace(INFO, state=state).is_serving
 
 
-async def test_a_worker_of_another_version_is_passed_over(redis: Redis) -> None:
+@pytest.mark.parametrize("sign", ["", "[]", "7", "{}", '{"id": "w2"}', '{"id": "w2", "card": 7}'])
+async def test_what_is_no_sign_of_life_is_passed_over(redis: Redis, sign: str) -> None:
     workers = Workers(redis)
     await workers.heartbeat(INFO)
     await workers.heartbeat(replace(INFO, id="w2"))
-    sign = json.loads(await redis.get(Key.WORKER.of("w2")) or b"")
-    await redis.set(Key.WORKER.of("w2"), json.dumps(sign | {"wings": 2}), px=10_000)
+    await redis.set(Key.WORKER.of("w2"), sign, px=10_000)
     assert await workers.list() == [INFO]
+
+
+def test_a_worker_of_another_release_is_understood() -> None:
+    values = json.loads(INFO.to_json())
+    more = values | {"wings": 2, "card": values["card"] | {"wings": 2, "default_wings": 2}}
+    assert WorkerInfo.from_json(json.dumps(more)) == INFO
+    for name in values.keys() - {"id", "card"}:
+        assert WorkerInfo.from_json(json.dumps(_without(values, name))).card == CARD
+    for name in values["card"].keys() - {"model"}:
+        fewer = values | {"card": _without(values["card"], name)}
+        assert WorkerInfo.from_json(json.dumps(fewer)).card.model == MODEL
+
+
+def _without(values: dict[str, object], name: str) -> dict[str, object]:
+    return {other: value for other, value in values.items() if other != name}
 
 
 async def test_a_removed_worker_leaves_the_group_unless_it_holds_jobs(redis: Redis) -> None:

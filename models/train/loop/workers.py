@@ -33,7 +33,10 @@ def _joined(worker: int, work: Work, args: Namespace, store: str) -> None:
     dist.init_process_group(
         "gloo", init_method=f"file://{store}", rank=worker, world_size=args.workers
     )
-    work(worker, args)
+    try:
+        work(worker, args)
+    finally:
+        dist.destroy_process_group()  # its threads must not outlive the process
 
 
 def place() -> tuple[int, int]:

@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.api_keys import ApiKey
+from service.config.api_keys import ApiKey
 from service.errors import Unauthenticated
 
 

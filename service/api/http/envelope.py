@@ -13,19 +13,13 @@ from collections.abc import Mapping
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.http.asgi import http_only
 from service.api.http.hangup import ClientGoneError
 from service.errors import DomainError, RateLimited, Unauthenticated
 
 CLIENT_GONE_STATUS = 499  # nobody reads it; it marks the request in the log and in the metrics
 
 logger = logging.getLogger(__name__)
-
-
-class InternalError(DomainError):
-    """Stands for any error that is a fault of ours."""
-
-    def __init__(self) -> None:
-        super().__init__("The server made a mistake. Its log has this answer's x-request-id.")
 
 
 def error_body(error: DomainError) -> dict[str, dict[str, str | None]]:
@@ -72,11 +66,9 @@ class ErrorEnvelope:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
+    @http_only
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer for the inner application when it raises before its answer has begun."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         has_begun = False
 
         async def watched(message: Message) -> None:
@@ -98,4 +90,4 @@ def _answer_for(error: Exception) -> Response:
     if isinstance(error, DomainError):
         return error_response(error)
     logger.error("request failed", exc_info=error)
-    return error_response(InternalError())
+    return error_response(DomainError())

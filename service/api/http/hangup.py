@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from starlette.types import Receive
 
-from service.stopping import stop
+from service.broker.stopping import stop
 
 Result = TypeVar("Result")
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.http.asgi import http_only, with_start
 from service.api.http.hangup import ClientGoneError
 from service.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType
 from service.logs import bound
@@ -36,11 +37,9 @@ class RequestId:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
+    @http_only
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Put the id into `scope["state"]`, the log lines and the answer's headers."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         with bound(request_id=request_id, trace_id=_trace_id(scope)):
@@ -80,25 +79,21 @@ class SecurityHeaders:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
+    @http_only
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Add the headers to whatever is answered."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         policy = self._DOCS_POLICY if scope["path"] == _DOCS_PATH else self._POLICY
         headers = [*self._COMMON, ("content-security-policy", policy)]
         await self.app(scope, receive, _adding(send, headers))
 
 
 def _adding(send: Send, headers: Iterable[tuple[str, str]]) -> Send:
-    async def adding(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            into = MutableHeaders(scope=message)
-            for name, value in headers:
-                into.setdefault(name, value)
-        await send(message)
+    def add(message: Message) -> None:
+        into = MutableHeaders(scope=message)
+        for name, value in headers:
+            into.setdefault(name, value)
 
-    return adding
+    return with_start(send, add)
 
 
 class CloseWhileDraining:
@@ -111,18 +106,15 @@ class CloseWhileDraining:
         self.app = app
         self.is_draining = is_draining
 
+    @http_only
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Add `connection: close` to what is answered from now on."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
 
-        async def closing(message: Message) -> None:
-            if message["type"] == "http.response.start" and self.is_draining():
+        def close(message: Message) -> None:
+            if self.is_draining():
                 MutableHeaders(scope=message)["connection"] = "close"
-            await send(message)
 
-        await self.app(scope, receive, closing)
+        await self.app(scope, receive, with_start(send, close))
 
 
 class Observe:
@@ -132,23 +124,19 @@ class Observe:
         self.app = app
         self.metrics = metrics
 
+    @http_only
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Measure from the first byte of the request to the last of the answer."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         status = 500
 
-        async def watched(message: Message) -> None:
+        def note(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
+            status = message["status"]
 
         start = time.monotonic()
         with self.metrics.requests_running.track_inprogress():
             try:
-                await self.app(scope, receive, watched)
+                await self.app(scope, receive, with_start(send, note))
             finally:
                 self._record(scope, status, time.monotonic() - start)
 
@@ -182,9 +170,10 @@ class BodyLimit:
         self.max_bytes = max_bytes
         self.timeout_s = timeout_s
 
+    @http_only
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raise BodyTooLarge, BodyTooSlow or UnsupportedMediaType, or pass the body on."""
-        if scope["type"] != "http" or not _has_body(Headers(scope=scope)):
+        if not _has_body(Headers(scope=scope)):
             await self.app(scope, receive, send)
             return
         body = await self._read(Headers(scope=scope), receive)

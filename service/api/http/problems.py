@@ -57,7 +57,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 def _domain_error(error: HTTPException) -> DomainError:
     if error.status_code == 404:
-        return NotFound("There is nothing at this address.")
+        return NotFound()
     if error.status_code == 405:
         return MethodNotAllowed()
     if error.status_code < 500:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.http.asgi import http_only, with_start
 from service.api.http.middleware import QUIET_PATHS
 from service.logs import bound
 from service.tracing.tracing import Tracing
@@ -20,9 +21,10 @@ class TraceRequests:
         self.app = app
         self.tracing = tracing
 
+    @http_only
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Trace requests but those of probes and scrapers."""
-        if scope["type"] != "http" or scope["path"] in QUIET_PATHS:
+        if scope["path"] in QUIET_PATHS:
             await self.app(scope, receive, send)
             return
         headers = MutableHeaders(scope=scope)
@@ -31,15 +33,13 @@ class TraceRequests:
             headers["traceparent"] = span.traceparent
         status = 500
 
-        async def watched(message: Message) -> None:
+        def note(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
+            status = message["status"]
 
         try:
             with bound(trace_id=span.trace_id):
-                await self.app(scope, receive, watched)
+                await self.app(scope, receive, with_start(send, note))
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             span.end(route, status)

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.api.http.hangup import ClientGoneError, unless_hung_up
-from service.stopping import stop
+from service.broker.stopping import stop
 
 HEARTBEAT_S = 10.0
 _HEARTBEAT = b": still here\n\n"

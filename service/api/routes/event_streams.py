@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+from service.answers.image_answers import CompletedEvent, PartialImageEvent, Usage
 from service.answers.job_answer import JobAnswer
 from service.api.admission import Admitted
-from service.api.api_state import ApiState, ImageUrls
+from service.api.api_state import ApiState
 from service.api.http.envelope import error_body
 from service.api.http.sse import ServerEvent
 from service.api.outcomes import as_base64, check_succeeded, images_as_base64
-from service.api.routes.image_answers import CompletedEvent, PartialImageEvent, Usage
 from service.api.waiting import DEADLINE_SLACK_S, unless_closing
 from service.broker.queue import Event, Queue
 from service.broker.redis_connection import backoff_s
@@ -87,8 +87,8 @@ def _partial(job: Job, event: Event) -> ServerEvent:
         size=job.size,
         output_format=job.output_format,
         job_id=job.id,
-        candidate=_integer(event.data["candidate"]),
-        partial_image_index=_integer(event.data["index"]),
+        candidate=_integer(event.data.get("candidate", 0)),
+        partial_image_index=_integer(event.data.get("index", 0)),
     )
     return ServerEvent(data.type, data.model_dump())
 
@@ -111,7 +111,7 @@ async def _completed(state: ApiState, view: JobView) -> list[ServerEvent]:
             candidate=meta.candidate,
             rank=meta.rank,
             score=meta.score,
-            seed=view.job.seed,
+            seed=view.job.recipe.seed,
             prompt_truncated=view.prompt_truncated,
             usage=Usage.of(view.job),
         )
@@ -126,7 +126,7 @@ def error_event(error: DomainError) -> ServerEvent:
 
 
 async def job_events(
-    state: ApiState, job_id: str, after: str, image_url: ImageUrls
+    state: ApiState, job_id: str, after: str, image_url: Callable[[int], str]
 ) -> AsyncGenerator[ServerEvent, None]:
     """Everything behind the event `after`; the last event holds the whole job as it ended."""
     try:
@@ -137,7 +137,7 @@ async def job_events(
 
 
 async def _job_event(
-    state: ApiState, job_id: str, event: Event, image_url: ImageUrls
+    state: ApiState, job_id: str, event: Event, image_url: Callable[[int], str]
 ) -> ServerEvent:
     if event.name in TERMINAL:
         view = await state.queue.get(job_id)

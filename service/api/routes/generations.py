@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from service.answers.image_answers import ImageData, ImagesAnswer
 from service.answers.schemas import ImageRequest
 from service.api.admission import Admitted, admit
 from service.api.api_state import ApiState, OriginOfRequest, State, image_urls
@@ -23,7 +24,6 @@ from service.api.openapi import (
 )
 from service.api.outcomes import check_succeeded, images_as_base64
 from service.api.routes.event_streams import image_events
-from service.api.routes.image_answers import ImageData, ImagesAnswer
 from service.api.waiting import DEADLINE_SLACK_S, cancel_abandoned, unless_closing
 from service.errors import InvalidRequest
 from service.jobs import Job, JobView
@@ -69,7 +69,8 @@ async def generate_images(
     if wish.is_picture:
         return _picture(admitted, view, await state.queue.image(view.job.id, 0))
     data = await _data(request, state, body, view)
-    answer = ImagesAnswer.of(view, data).model_dump_json(exclude_none=True)
+    unused = "url" if body.response_format == "b64_json" else "b64_json"
+    answer = ImagesAnswer.of(view, data).model_dump_json(exclude={"data": {"__all__": {unused}}})
     return Response(answer, media_type="application/json", headers=_headers(admitted))
 
 
@@ -121,8 +122,8 @@ def _headers(admitted: Admitted) -> dict[str, str]:
     job = admitted.job
     return admitted.rate_headers() | {
         "x-mindalle-job-id": job.id,
-        "x-mindalle-model": job.model,
-        "x-mindalle-seed": str(job.seed),
+        "x-mindalle-model": job.recipe.model,
+        "x-mindalle-seed": str(job.recipe.seed),
     }
 
 
@@ -130,9 +131,10 @@ def _picture(admitted: Admitted, view: JobView, image: bytes) -> Response:
     best = view.images[0]
     headers = _headers(admitted) | {
         "x-mindalle-candidate": str(best.candidate),
-        "x-mindalle-score": f"{best.score:.6g}",
         "x-mindalle-prompt-truncated": str(view.prompt_truncated).lower(),
     }
+    if best.score is not None:
+        headers["x-mindalle-score"] = f"{best.score:.6g}"
     return Response(image, media_type=MEDIA_TYPES[view.job.output_format], headers=headers)
 
 

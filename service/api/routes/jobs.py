@@ -21,7 +21,7 @@ from service.api.http.accept import MEDIA_TYPES
 from service.api.http.sse import EventStream, ServerEvent
 from service.api.openapi import BODY_ERRORS, PICTURE_CONTENT, RATE_HEADERS, errors, stream_content
 from service.api.routes.event_streams import job_events
-from service.broker.queue import Idempotency
+from service.broker.admission import Idempotency
 from service.errors import JobNotFound
 from service.jobs import JobView
 
@@ -92,7 +92,7 @@ async def cancel_job(
 ) -> JobAnswer:
     """Cancel the job; one that has ended stays as it is."""
     cancelled = await state.queue.cancel(job_id, caller.key_id)
-    state.metrics.cancelled(cancelled.view.job.model, was_waiting=cancelled.was_waiting)
+    state.metrics.cancelled(cancelled.view.job.recipe.model, was_waiting=cancelled.was_waiting)
     return JobAnswer.of(cancelled.view, image_urls(request, state, job_id))
 
 

@@ -93,7 +93,7 @@ def make_router(assets: Mapping[str, Asset]) -> APIRouter:
     @router.api_route("/playground/{name}", methods=["GET", "HEAD"])
     async def asset(name: str, request: Request) -> Response:
         if name not in assets or name == _INDEX:
-            raise NotFound("There is nothing at this address.")
+            raise NotFound
         return assets[name].answer(request)
 
     return router

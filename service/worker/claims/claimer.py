@@ -1,4 +1,4 @@
-"""Claims jobs as rows become free and hands them to the engine.
+"""The first station: claims jobs as rows become free and hands them to drawing.
 
 Takes as many as the free rows hold, nothing beside an isolated job, and nothing more while pictures
 pile up unfinished. Knows no model.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 
 from service.broker.leases import Claim, Leases
 from service.broker.redis_connection import backoff_s
 from service.errors import QueueUnavailable
-from service.worker.claims.holdings import Holdings
+from service.worker.claims.leased import Leased
+from service.worker.run import Run
 from service.worker.signs.meter import Meter
 
 _BLOCK_S = 0.5  # how long one call waits for a job
@@ -23,29 +23,28 @@ _UNFINISHED = 3  # batches' worth of candidates that may be held, pictures in th
 
 _log = logging.getLogger(__name__)
 
-Start = Callable[[str, Claim, float], None]  # run id, claim, deadline on the monotonic clock
-
 
 class Claimer:
-    """Set `is_draining` to end it: it then gives back what a call still brings."""
+    """Set `is_draining` to end it: it then gives back what a call still brings.
+
+    `put` is drawing's inbox; `num_rows` says how many rows it has to fill.
+    """
 
     def __init__(
         self,
         leases: Leases,
-        holdings: Holdings,
+        leased: Leased,
         meter: Meter,
         *,
-        start: Start,
+        put: Callable[[Run], None],
         num_rows: Callable[[], int],
-        num_steps: int,
     ) -> None:
         self.is_draining = False
         self._leases = leases
-        self._holdings = holdings
+        self._leased = leased
         self._meter = meter
-        self._start = start
+        self._put = put
         self._num_rows = num_rows
-        self._num_steps = num_steps
 
     async def run(self) -> None:
         """Claim until `is_draining`."""
@@ -53,7 +52,7 @@ class Claimer:
         while not self.is_draining:
             room = self._room()
             if room <= 0:
-                await self._holdings.wait(_LOOK_S)
+                await self._leased.wait(_LOOK_S)
                 continue
             try:
                 await self._claim(room)
@@ -66,17 +65,17 @@ class Claimer:
 
     def _room(self) -> int:
         """Candidates that may come now."""
-        if self._holdings.has_isolated:
+        if self._leased.has_isolated:
             return 0
         num_rows = self._num_rows()
-        unfinished = _UNFINISHED * num_rows - self._holdings.num_candidates
-        if len(self._holdings) == 0:
+        unfinished = _UNFINISHED * num_rows - self._leased.num_candidates
+        if len(self._leased) == 0:
             return num_rows
-        return min(num_rows - self._holdings.num_undrawn, unfinished)
+        return min(num_rows - self._leased.num_undrawn, unfinished)
 
     async def _claim(self, room: int) -> None:
         claimed = await self._leases.claim(
-            free_rows=room, num_running=len(self._holdings), block_s=_BLOCK_S
+            free_rows=room, num_running=len(self._leased), block_s=_BLOCK_S
         )
         self._meter.late(claimed.num_expired)
         for claim in claimed.claims:
@@ -85,21 +84,10 @@ class Claimer:
             else:
                 self._take(claim)
         if claimed.must_drain:
-            await self._holdings.wait(_LOOK_S)
+            await self._leased.wait(_LOOK_S)
 
     def _take(self, claim: Claim) -> None:
-        now = time.monotonic()
-        run_id = self._holdings.add(claim, num_steps=self._num_steps, now=now)
-        self._meter.claimed(claim.waited_s)
-        self._start(run_id, claim, now + claim.remaining_s)
-        _log.info(
-            "job claimed",
-            extra={
-                "job_id": claim.job.id,
-                "request_id": claim.job.request_id,
-                "trace_id": claim.job.trace_id,
-                "attempt": claim.attempt,
-                "num_candidates": claim.job.num_candidates,
-                "is_isolated": claim.is_isolated,
-            },
-        )
+        run = self._leased.add(claim)
+        self._put(run)
+        facts = {"num_candidates": len(run.candidates), "is_isolated": claim.is_isolated}
+        _log.info("job claimed", extra=run.about() | facts)

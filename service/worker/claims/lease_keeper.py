@@ -8,40 +8,40 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from service.broker.leases import Leases, LeaseState
 from service.errors import QueueUnavailable
-from service.jobs import Progress
-from service.worker.claims.holdings import Held, Holdings
+from service.jobs import STAGE_NAMES, Phase, Progress
+from service.worker.claims.leased import Leased
+from service.worker.run import DRAWING_PHASES, LeaveReason, Run, TakenOut
+from service.worker.signs.meter import Meter
 
 _PARTS = 20  # progress events of one job at most
+_REASONS: dict[LeaseState, LeaveReason] = {
+    LeaseState.CANCELLED: "cancelled",
+    LeaseState.EXPIRED: "expired",
+    LeaseState.LOST: "lost",
+}
 
 _log = logging.getLogger(__name__)
 
-Counters = Callable[[], tuple[int, int]]  # moves of the engine, moves of the finishing thread
-Remove = Callable[[str, LeaseState], None]
-
 
 class LeaseKeeper:
-    """Asks `counters` and `progress` (codes drawn by run); `remove` takes a run out."""
+    """Keeps what is `leased`. `moves` counts the signs of progress of drawing and of pictures."""
 
     def __init__(
         self,
         leases: Leases,
-        holdings: Holdings,
-        *,
-        counters: Counters,
-        progress: Callable[[], Mapping[str, int]],
-        remove: Remove,
+        leased: Leased,
+        meter: Meter,
+        moves: Callable[[], tuple[int, int]],
     ) -> None:
         self._leases = leases
-        self._holdings = holdings
-        self._counters = counters
-        self._progress = progress
-        self._remove = remove
+        self._leased = leased
+        self._meter = meter
+        self._moves = moves
         self._last = (-1, -1)
-        self._told: dict[str, int] = {}  # part of the progress that was published, by run
 
     async def run(self, interval_s: float) -> None:
         """Renew for ever."""
@@ -54,43 +54,52 @@ class LeaseKeeper:
 
     async def renew(self) -> None:
         """Renew once."""
-        counters = self._counters()
-        decodes, finishes = (now != then for now, then in zip(counters, self._last, strict=True))
-        moves = {"decode": decodes, "finish": finishes, "commit": True}
-        held = {run: it for run, it in self._holdings.all().items() if moves[it.stage]}
-        drawn = self._progress()
-        progress = {run: self._at(run, it, drawn) for run, it in held.items()}
+        moves = self._moves()
+        is_drawing, is_making = (now != then for now, then in zip(moves, self._last, strict=True))
+        runs = [
+            run
+            for run in self._leased
+            if run.phase == "commit" or (is_drawing if run.phase in DRAWING_PHASES else is_making)
+        ]
+        progress = {run: _progress(run) for run in runs}
         states = await self._leases.renew(
-            [it.claim for it in held.values()],
-            {it.claim.job.id: progress[run] for run, it in held.items()},
+            [run.claim for run in runs], {run.job.id: at for run, at in progress.items()}
         )
-        self._last = counters
-        for run_id, it in held.items():
-            state = states[it.claim.job.id]
+        self._last = moves
+        for run, at in progress.items():
+            state = states[run.job.id]
             if state is LeaseState.HELD:
-                await self._tell(run_id, it, progress[run_id])
-            else:
-                self._let_go(run_id, state)
-        self._told = {run: part for run, part in self._told.items() if run in self._holdings.all()}
+                await self._tell(run, at)
+            elif run.phase != "commit":  # else it is being delivered, which tells whether it held
+                self._let_go(run, state)
 
-    def _at(self, run_id: str, held: Held, drawn: Mapping[str, int]) -> Progress:
-        total = held.codes_total
-        if held.stage != "decode":
-            return Progress(total, total, "pixels")
-        done = drawn.get(run_id, 0)
-        return Progress(done, total, "decode" if done else "prefill")
+    async def watch_cancellations(self) -> None:
+        """Let go of what callers cancel, for ever."""
+        async for job_id in self._leases.cancellations():
+            for run in self._leased:
+                if run.job.id == job_id:
+                    self._let_go(run, LeaseState.CANCELLED)
 
-    async def _tell(self, run_id: str, held: Held, at: Progress) -> None:
+    async def _tell(self, run: Run, at: Progress) -> None:
         part = _PARTS * at.codes_done // at.codes_total
-        if part > self._told.get(run_id, 0) and held.stage != "commit":
-            self._told[run_id] = part
+        if part > run.told_progress and run.phase != "commit":
+            run.told_progress = part
             data = {"codes_done": at.codes_done, "codes_total": at.codes_total, "stage": at.stage}
-            await self._leases.publish(held.claim, "progress", data)
+            await self._leases.publish(run.claim, "progress", data)
 
-    def _let_go(self, run_id: str, state: LeaseState) -> None:
-        held = self._holdings.get(run_id)
-        if held is None or held.stage == "commit":
-            return  # it is being delivered: that tells whether the claim still held
-        self._holdings.drop(run_id)
-        _log.info("a claim is gone", extra={"run_id": run_id, "state": state.value})
-        self._remove(run_id, state)
+    def _let_go(self, run: Run, state: LeaseState) -> None:
+        run.close(TakenOut(_REASONS[state]))
+        if not self._leased.let_go(run, state.value):
+            return
+        if state is LeaseState.LOST:
+            self._meter.lost()
+        else:
+            self._meter.ended(state.value, num_images=0, seconds=0.0)
+        _log.info("a claim is gone", extra={"run_id": run.id, "state": state.value})
+
+
+def _progress(run: Run) -> Progress:
+    shown: Phase = run.phase if run.phase in DRAWING_PHASES else "pixels"  # what follows is one
+    if shown == "waiting":
+        shown = "prefill"  # for a caller it waits only while it has no worker
+    return Progress(run.codes_done, run.codes_total, STAGE_NAMES[shown])

@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from service.settings import TestingSettings
+from service.config.groups import TestingSettings
 
 _FOR_EVER_S = 3600.0
 

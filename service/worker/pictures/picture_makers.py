@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from models.pipeline import CHUNK, Pipeline, Prompt
-from service.worker.drawing.cpu_share import CpuShare, use_threads
+from service.worker.cpu_share import CpuShare, use_threads
 
 _S = TypeVar("_S")
 _T = TypeVar("_T")

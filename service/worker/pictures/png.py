@@ -18,7 +18,7 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from service.jobs import Job, OutputFormat
+from service.jobs import OutputFormat, Recipe, known_fields
 
 KEYWORD = "mindalle"  # of the PNG's text chunk; JPEG and WebP carry the same JSON in EXIF
 _IMAGE_DESCRIPTION = 0x010E  # EXIF tag, ASCII
@@ -30,53 +30,52 @@ class NoRecordError(ValueError):
     """The file does not say how it was made."""
 
 
+# First in the JSON, in this order; then comes the rest of the recipe. The bytes depend on it.
+_HEAD = ("model", "prompt", "has_prompt", "seed", "candidate", "score")
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """How a picture was made. `candidate` is None for a sheet of several.
 
-    `prompt` is None where the model takes none, or where `has_prompt` is false: then it was left
-    out on purpose, or did not fit.
+    Where `has_prompt` is false, the recipe's prompt was left out on purpose, or did not fit.
     """
 
-    model: str
-    prompt: str | int | None
-    has_prompt: bool
-    seed: int
-    candidate: int | None
-    score: float | None
-    n: int
-    num_candidates: int
-    top_k: int | None
-    top_p: float | None
-    temperature: float
+    recipe: Recipe
+    candidate: int | None = None
+    score: float | None = None
+    has_prompt: bool = True
 
     @classmethod
-    def of(cls, job: Job, candidate: int | None, score: float | None) -> Self:
-        """The record of one candidate of a job."""
-        return cls(
-            model=job.model,
-            prompt=job.prompt if job.embed_prompt else None,
-            has_prompt=job.embed_prompt,
-            seed=job.seed,
-            candidate=candidate,
-            score=None if score is None else round(score, 6),
-            n=job.n,
-            num_candidates=job.num_candidates,
-            top_k=job.top_k,
-            top_p=job.top_p,
-            temperature=job.temperature,
-        )
+    def of(
+        cls, recipe: Recipe, candidate: int | None, score: float | None, *, has_prompt: bool
+    ) -> Self:
+        """The record of one candidate of a recipe."""
+        record = cls(recipe, candidate, None if score is None else round(score, 6))
+        return record if has_prompt else record.without_prompt()
+
+    def without_prompt(self) -> Self:
+        """The same, for a file that shall not tell it."""
+        return replace(self, recipe=replace(self.recipe, prompt=None), has_prompt=False)
 
     def to_json(self) -> str:
-        """ASCII, with the fields in one order."""
-        return json.dumps(asdict(self))
+        """ASCII and flat, with the fields in one order."""
+        values = asdict(self)
+        values |= values.pop("recipe")
+        return json.dumps({name: values.pop(name) for name in _HEAD} | values)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The reverse. NoRecordError for anything else."""
+        """The record of `to_json`, of this release or another one.
+
+        Raises:
+            NoRecordError: it does not say which model and which seed.
+        """
         try:
             raw: dict[str, Any] = json.loads(text)
-            return cls(**raw)
+            recipe = Recipe(**{"prompt": None} | known_fields(Recipe, raw))
+            told = {"has_prompt": "prompt" in raw} | known_fields(cls, raw)
+            return cls(**told | {"recipe": recipe})
         except (TypeError, ValueError):
             raise NoRecordError("the file's record of how it was made is damaged") from None
 
@@ -112,7 +111,7 @@ def _exif(record: Record | None) -> bytes:
         return b""
     text = record.to_json()
     if len(text) > _EXIF_LIMIT:
-        text = replace(record, prompt=None, has_prompt=False).to_json()
+        text = record.without_prompt().to_json()
     exif = Pillow.Exif()
     exif[_IMAGE_DESCRIPTION] = text
     return exif.tobytes()

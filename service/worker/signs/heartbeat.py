@@ -9,7 +9,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import get_args
 
 import service
@@ -23,18 +22,6 @@ _NUM_MISSED = 3  # or by so many heartbeats, where these are far between
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class VitalSigns:
-    """How the worker is; fields as in WorkerInfo."""
-
-    state: WorkerState
-    rows_total: int = 0
-    rows_busy: int = 0
-    candidates_per_s: float = 0.0
-    num_steps: int = 0
-    is_progressing: bool = True
-
-
 class Heartbeat:
     """One worker's. `card` is what can be said while the model loads, if anything."""
 
@@ -42,17 +29,17 @@ class Heartbeat:
         self, workers: Workers, worker_id: str, metrics: WorkerMetrics, card: ModelCard | None
     ) -> None:
         self.metrics = metrics
+        self.worker_id = worker_id
         self._workers = workers
-        self._worker_id = worker_id
-        self._card = card
-        self._signs: Callable[[], VitalSigns] = lambda: VitalSigns("loading")
-        self._last = VitalSigns("loading")
+        loading = WorkerInfo(worker_id, card, version=service.__version__) if card else None
+        self._last = loading
+        self._signs: Callable[[], WorkerInfo | None] = lambda: loading
         self._beat_at = time.monotonic()
         self._silence_s = _SILENCE_S
 
-    def attach(self, signs: Callable[[], VitalSigns], card: ModelCard) -> None:
+    def attach(self, signs: Callable[[], WorkerInfo]) -> None:
         """From now on tell these."""
-        self._signs, self._card = signs, card
+        self._signs = signs
 
     async def run(self, interval_s: float) -> None:
         """Beat for ever."""
@@ -72,32 +59,22 @@ class Heartbeat:
         """Beat once."""
         self._beat_at = time.monotonic()
         signs = self._last = self._signs()
-        self.metrics.up.set(signs.state == "ready")
         for state in get_args(WorkerState):
-            self.metrics.state.labels(state).set(state == signs.state)
-        if self._card is not None:
-            await self._workers.heartbeat(
-                WorkerInfo(
-                    id=self._worker_id,
-                    state=signs.state,
-                    card=self._card,
-                    rows_total=signs.rows_total,
-                    rows_busy=signs.rows_busy,
-                    candidates_per_s=signs.candidates_per_s,
-                    num_steps=signs.num_steps,
-                    is_progressing=signs.is_progressing,
-                    version=service.__version__,
-                )
-            )
+            self.metrics.state.labels(state).set(state == (signs.state if signs else "loading"))
+        self.metrics.up.set(signs is not None and signs.state == "ready")
+        if signs is not None:
+            await self._workers.heartbeat(signs)
 
     async def leave(self, model: str) -> None:
         """Go off the list."""
-        await self._workers.remove(self._worker_id, model)
+        await self._workers.remove(self.worker_id, model)
 
     def is_live(self) -> bool:
         """The event loop turns, and what runs makes progress."""
-        return time.monotonic() - self._beat_at < self._silence_s and self._last.is_progressing
+        return time.monotonic() - self._beat_at < self._silence_s and (
+            self._last is None or self._last.is_progressing
+        )
 
     def is_ready(self) -> bool:
         """It takes jobs."""
-        return self._last.state == "ready" and self._last.is_progressing
+        return self._last is not None and self._last.is_serving

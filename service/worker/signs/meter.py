@@ -12,15 +12,8 @@ from typing import get_args
 
 from service.broker.sweep import Swept
 from service.metrics import OUTCOMES, STAGES, WorkerMetrics
-from service.worker.drawing.engine_events import (
-    Crashed,
-    Drawn,
-    Entered,
-    LeaveReason,
-    Left,
-    OutOfMemory,
-    StepReport,
-)
+from service.worker.handover import Left, StepReport
+from service.worker.run import LeaveReason, TakenOut
 
 _OOM_WINDOW_S = 600.0
 _MANY_OOMS = 3
@@ -34,8 +27,8 @@ class Meter:
         self._metrics = metrics
         self._stages = {stage: metrics.stage_seconds.labels(model, stage) for stage in STAGES}
         self._outcomes = {outcome: metrics.jobs.labels(model, outcome) for outcome in OUTCOMES}
-        self._left = {reason: metrics.rows_left_early.labels(model, reason)
-                      for reason in get_args(LeaveReason)}  # fmt: skip
+        reasons: tuple[LeaveReason, ...] = get_args(LeaveReason)
+        self._left = {reason: metrics.rows_left_early.labels(model, reason) for reason in reasons}
         self._wasted = metrics.wasted_codes.labels(model)
         self._images = metrics.images.labels(model)
         self._job_seconds = metrics.end_to_end_seconds.labels(model)
@@ -56,8 +49,9 @@ class Meter:
         self._rate, self._rated_at, self._rated_num = 0.0, time.monotonic(), 0
 
     def stage(self, stage: str, seconds: float) -> None:
-        """One call of a stage other than a step."""
-        self._stages[stage].observe(seconds)
+        """One call of a stage; let pass where there is no metric of that stage."""
+        if stage in self._stages:
+            self._stages[stage].observe(seconds)
 
     def step(self, report: StepReport, num_rows: int) -> None:
         """One step of the engine, with `num_rows` in all."""
@@ -65,34 +59,17 @@ class Meter:
             self._step_seconds.observe(report.seconds)
             self._fill.observe(report.num_rows / num_rows)
             self._batch_jobs.observe(report.num_runs)
-            self._codes.inc(report.num_codes)
             self._metrics.last_step_time.set(time.time())
-        for event in report.events:
-            self._event(event)
-
-    def _event(self, event: object) -> None:
-        match event:
-            case Entered():
-                self._joins.inc(event.is_join)
-                self._codes.inc(event.num_candidates)
-                if event.prefill_s is not None:
-                    self.stage("prefill", event.prefill_s)
-            case Drawn():
-                self._num_drawn += len(event.candidates)
-            case Left():
-                self._left_early(event.reason, event.num_rows, event.num_codes)
-            case Crashed():
-                self._crashes.inc()
-                self._left_early("crashed", event.num_rows, event.num_codes)
-            case OutOfMemory():
-                self.rows(event.num_rows)
-                self.out_of_memory()
-            case _:
-                pass
-
-    def _left_early(self, reason: LeaveReason, num_rows: int, num_codes: int) -> None:
-        self._left[reason].inc(num_rows)
-        self._wasted.inc(num_codes)
+        self._codes.inc(report.num_rows + report.num_entered)
+        self._joins.inc(report.num_joins)
+        self._num_drawn += report.num_drawn
+        self._crashes.inc(report.num_crashes)
+        for left in report.left:
+            self._left[_reason(left)].inc(left.num_rows)
+            self._wasted.inc(left.num_codes)
+        for shrunk_to in report.shrunk:
+            self.rows(shrunk_to)
+            self.out_of_memory()
 
     def rows(self, num_rows: int) -> None:
         """How many rows the batch has."""
@@ -150,3 +127,8 @@ class Meter:
             share = min(1.0, elapsed / _RATE_S) if self._rate else 1.0
             self._rate += share * (drawn / elapsed - self._rate)
         return round(self._rate, 3)
+
+
+def _reason(left: Left) -> LeaveReason:
+    end = left.run.end
+    return end.reason if isinstance(end, TakenOut) else "expired"

@@ -180,9 +180,12 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("temperature", 0.0), ("temperature", -1.0), ("temperature", float("nan")), ("top_k", 257),
-     ("top_p", 7.0), ("top_p", -0.1)],
-)  # fmt: skip
+    [
+        *(("temperature", value) for value in (0.0, -1.0, float("nan"))),
+        ("top_k", 257),
+        *(("top_p", value) for value in (7.0, -0.1)),
+    ],
+)
 def test_sampling_that_no_request_could_ask_for_is_refused(name: str, value: float) -> None:
     document = _document("mindalle_text") | {"sampling": {name: value}}
     with pytest.raises(ConfigError, match=rf"sampling\.{name}"):

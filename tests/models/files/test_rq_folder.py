@@ -15,7 +15,7 @@ from models.families import build_codec, build_prior, upstream_shapes
 from models.files import config
 from models.files.checkpoint import load_stage1, load_stage2, load_tokenizer, open_checkpoint
 from models.files.convert import convert
-from models.files.rq_config import stage1_document, stage2_document
+from models.files.rq_config import write_rq_transformer, write_rq_vae
 from models.files.weights import on_meta, shapes
 from models.presets import PRESETS, get_preset
 from models.rq_configs import RQTransformerConfig
@@ -88,8 +88,8 @@ def test_an_official_folder_of_a_released_shape_has_its_name(name: str, tmp_path
     stage1, stage2 = rq_shapes(get_preset(name))
     trained_on = {"rq-cat": "LSUN-cat", "rq-bedroom": "LSUN-bedroom"}.get(name, "cc3m")
     documents = {
-        "stage1": {"arch": stage1_document(stage1)},
-        "stage2": {"arch": stage2_document(stage2), "dataset": {"type": trained_on}},
+        "stage1": {"arch": write_rq_vae(stage1)},
+        "stage2": {"arch": write_rq_transformer(stage2), "dataset": {"type": trained_on}},
     }
     for stage, document in documents.items():
         (tmp_path / stage).mkdir()

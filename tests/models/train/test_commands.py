@@ -85,8 +85,10 @@ def test_stage2_goes_on_from_a_text_checkpoint_without_text(
     start = ["--data", str(numbered), "--checkpoint", str(golden)]
     codes.main([*start, "--out", str(tmp_path / "codes"), "--workers", "1"])
     more = ["--codes", str(tmp_path / "codes"), "--prefix", prefix, "--classes", "3"]
-    run = ["--run", str(tmp_path / "run"), "--threads", "1", "--steps", "2", "--batch", "2"]
-    stage2.main([*start, *more, *run])
-    state = last_state(tmp_path / "run")
+    short = ["--threads", "1", "--steps", "2", "--batch", "2"]
+    for run in ("run", "again"):
+        stage2.main([*start, *more, *short, "--run", str(tmp_path / run)])
+    state, again = last_state(tmp_path / "run"), last_state(tmp_path / "again")
+    assert all(torch.equal(state[name], again[name]) for name in state)  # fresh parts, too
     assert state["sos.weight"].shape[0] == (3 if prefix == "class" else 1)
     assert not any("txt" in name for name in state)

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from models.errors import CorruptFileError, MissingFileError
 from models.files.checkpoint import open_checkpoint
-from models.verify.compare import compare, run
-from models.verify.recomputed import ARRAYS, Subject
+from models.verify.compare import Result, run
+from models.verify.compare import compare as compare_by
+from models.verify.recomputed import CHECKS
 from models.verify.recorded import Recorded
+from models.verify.subject import Subject
 from tests.models.golden import GOLDEN, SETS
 
 # What the golden README names for each kind of set, its one optional array aside.
@@ -68,8 +70,12 @@ def computed() -> dict[str, NDArray[Any]]:
     """What the text model computes, once for all comparisons."""
     folder = GOLDEN / "mindalle_text"
     subject = Subject(open_checkpoint(folder), Recorded.load(folder))
-    names = ARRAYS.keys() & subject.recorded.arrays.keys()
-    return {name: ARRAYS[name](subject).numpy() for name in names}
+    names = CHECKS.keys() & subject.recorded.arrays.keys()
+    return {name: CHECKS[name].compute(subject).numpy() for name in names}
+
+
+def compare(name: str, computed: NDArray[Any], numbers: Recorded) -> Result:
+    return compare_by(name, CHECKS[name], computed, numbers)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ class Usage(BaseModel):
     @classmethod
     def of(cls, job: Job) -> Self:
         """The prompt counts once, however many candidates share it."""
-        drawn = job.num_candidates * job.num_steps
+        drawn = job.recipe.num_candidates * job.num_steps
         return cls(
             input_tokens=job.prompt_len,
             output_tokens=drawn,
@@ -61,7 +61,7 @@ class ImageData(BaseModel):
     b64_json: str | None = None
     rank: int
     candidate: int
-    score: float
+    score: float | None
 
 
 class ImagesAnswer(BaseModel):
@@ -83,6 +83,7 @@ class ImagesAnswer(BaseModel):
     @classmethod
     def of(cls, view: JobView, data: list[ImageData]) -> Self:
         """For a job that has succeeded."""
+        recipe = view.job.recipe
         return cls(
             created=(view.finished_ms or view.created_ms) // 1000,
             data=data,
@@ -90,9 +91,9 @@ class ImagesAnswer(BaseModel):
             size=view.size or view.job.size,
             usage=Usage.of(view.job),
             job_id=view.job.id,
-            model=view.job.model,
-            seed=view.job.seed,
-            num_candidates=view.job.num_candidates,
+            model=recipe.model,
+            seed=recipe.seed,
+            num_candidates=recipe.num_candidates,
             prompt_truncated=view.prompt_truncated,
             timings_s=view.timings_s,
         )
@@ -123,7 +124,7 @@ class CompletedEvent(StreamedImage):
 
     type: Literal["image_generation.completed"] = "image_generation.completed"
     rank: int
-    score: float
+    score: float | None
     seed: int
     prompt_truncated: bool
     usage: Usage

@@ -9,33 +9,19 @@ by threads without a team. Knows no jobs.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 import torch
 
 from models.drawing.generate import Shapes
 from models.pipeline import Pipeline
 
-_T = TypeVar("_T")
-
 
 def use_threads(count: int) -> None:
     """Give torch so many threads when this thread calls it."""
     torch.get_num_threads()  # the first look in a thread takes over what another thread set last
     torch.set_num_threads(count)
-
-
-async def on_own_thread(work: Callable[[], _T]) -> _T:
-    """Run `work` on a thread that ends with it, and with the thread its OpenMP team."""
-    executor = ThreadPoolExecutor(1)
-    try:
-        return await asyncio.get_running_loop().run_in_executor(executor, work)
-    finally:
-        executor.shutdown(wait=False)
 
 
 class CpuShare:

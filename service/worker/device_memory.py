@@ -8,7 +8,8 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Self, TypeVar
 
 import torch
 
@@ -22,6 +23,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is kept of an error: the frames of its traceback hold the memory that it ran in."""
+
+    text: str
+    is_out_of_memory: bool
+
+    @classmethod
+    def of(cls, error: BaseException) -> Self:
+        """What an operator may read of it, and whether memory ran out."""
+        return cls(f"{type(error).__name__}: {error}", is_out_of_memory(error))
 
 
 def free_device_memory() -> None:

@@ -1,0 +1,211 @@
+"""Arrays of stage 2 and of sampling, computed again. Each function's name is the array's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.drawing.sampling import Filters, RowParams, probabilities
+from models.errors import KeyReport
+from models.families import upstream_shapes
+from models.files.checkpoint import Checkpoint, load_stage2, open_checkpoint
+from models.files.weights import place, shapes
+from models.stage2.prior import Prior
+from models.verify.check import LOGITS, PIXELS, Check, Tie
+from models.verify.recorded import AbsentError, Recorded
+from models.verify.subject import Subject
+
+_CACHED = ("cached_logits_img", "cached_logits")
+
+
+def token_ids(subject: Subject) -> Tensor:
+    return subject.encode(subject.recorded.fact("prompts"))
+
+
+def tf_logits(subject: Subject) -> Tensor:
+    return _teacher_forced(subject)[0]
+
+
+def tf_logits_txt(subject: Subject) -> Tensor:
+    text = _teacher_forced(subject)[1]
+    if text is None:
+        raise AbsentError("a text head")
+    return text
+
+
+@torch.inference_mode()
+def _teacher_forced(subject: Subject) -> tuple[Tensor, Tensor | None]:
+    """Image and text logits of the recorded codes."""
+    codes = subject.recorded.tensor("tf_codes")
+    return subject.whole.forward(_forced_prefixes(subject).expand(len(codes), -1), codes)
+
+
+def _forced_prefixes(subject: Subject) -> Tensor:
+    is_text = subject.preset.prompt_kind == "text"
+    return subject.prefixes("tf_tokens" if is_text else "tf_labels")
+
+
+@torch.inference_mode()
+def cached_logits(subject: Subject) -> Tensor:
+    prefixes, codes = _forced_prefixes(subject), subject.recorded.tensor("tf_codes")
+    recorded = next(subject.recorded.arrays[n] for n in _CACHED if n in subject.recorded.arrays)
+    rows = []
+    for row in range(len(recorded)):
+        prefix = prefixes[row if len(prefixes) > 1 else 0]
+        rows.append(through_the_state(subject.prior, prefix, codes[row, :, None]))
+    return torch.stack(rows)[:, : recorded.shape[1]]  # [n, T, V]
+
+
+def through_the_state(prior: Prior, ids: Tensor, codes: Tensor) -> Tensor:
+    """Logits [T·D, V] of one row, step by step as the loop does it, but with given codes [T, D]."""
+    prefix, state = prior.prefill(ids[None]), prior.new_state(1)
+    state.put(prefix, torch.tensor([0]))
+    hidden, seen = prefix.hidden, list[Tensor]()
+
+    for fed, given in enumerate(codes):
+
+        def keep(logits: Tensor, depth: int, given: Tensor = given) -> Tensor:
+            seen.append(logits)
+            return given[depth : depth + 1]
+
+        prior.sample(hidden, state, keep)
+        if fed < len(codes) - 1:
+            hidden = prior.decode(given[None], torch.tensor([fed]), state, prior.reaches[-1])
+    return torch.cat(seen)
+
+
+def greedy_codes(subject: Subject) -> Tensor:
+    if subject.preset.prompt_kind != "text":
+        return subject.draw_greedily(subject.prefixes("greedy_labels")).flatten(1)
+    prompts = subject.recorded.fact("prompts")
+    chosen = subject.recorded.tensor("greedy_prompt_index").tolist()
+    return subject.draw_greedily(subject.encode([prompts[i] for i in chosen])).flatten(1)
+
+
+def filt_probs(subject: Subject) -> Tensor:
+    logits = subject.recorded.tensor("filt_logits")
+    size = logits.shape[-1]
+    rows = []
+    for temperature, top_k, top_p in subject.recorded.tensor("filt_params").tolist():
+        params = RowParams(
+            seed=0,
+            temperature=temperature,
+            top_k=int(top_k) if top_k >= 0 else None,
+            top_p=top_p if top_p >= 0 else None,
+        )
+        filters = Filters.of([params] * len(logits), size, logits.device)
+        rows.append(probabilities(logits, filters).float())
+    return torch.stack(rows)
+
+
+def _without_order_in_ties(probs: NDArray[Any], recorded: Recorded) -> NDArray[Any]:
+    """Probabilities [C, R, V], those of equal logits sorted wherever a nucleus is cut.
+
+    Which of equal logits such a cut leaves is the sort's choice; how many, and what each gets then,
+    is not.
+    """
+    logits, top_p = recorded.arrays["filt_logits"], recorded.arrays["filt_params"][:, 2]
+    order = np.lexsort((probs, np.broadcast_to(logits, probs.shape)), axis=-1)
+    is_cut = (top_p >= 0)[:, None, None]
+    return np.where(is_cut, np.take_along_axis(probs, order, -1), probs)
+
+
+@torch.inference_mode()
+def e2e_pixels(subject: Subject) -> Tensor:
+    fact, kind = subject.recorded.fact, subject.preset.prompt_kind
+    if kind == "text":
+        prefix = subject.encode([fact("e2e", "prompt")])
+    else:
+        prefix = torch.tensor([[fact("e2e", "cls_idx") if kind == "class" else 0]])
+    return subject.codec.pixels(subject.draw_greedily(prefix))
+
+
+def train_loss(subject: Subject) -> Tensor:
+    return _training_loss(subject).detach()
+
+
+def _training_loss(subject: Subject) -> Tensor:
+    codes = subject.encoded.flatten(1)
+    prefix = subject.prefixes("train_labels").expand(len(codes), -1)
+    return subject.whole.loss(prefix, codes)
+
+
+def gradient_norms(subject: Subject) -> dict[str, float]:
+    """L2 norm of the training loss's gradient per upstream parameter of stage 2."""
+    model = subject.stage2.requires_grad_(True)
+    try:
+        _training_loss(subject).backward()  # type: ignore[no-untyped-call]  # torch has no types here
+        norms: dict[str, float] = {}
+        for name, parameter in model.named_parameters():
+            names = upstream_shapes(subject.preset.stage2, {name: tuple(parameter.shape)})
+            gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+            for part, piece in zip(names, gradient.chunk(len(names)), strict=True):
+                norms[part] = float(piece.norm())
+        return norms
+    finally:
+        model.zero_grad(set_to_none=True)
+        model.requires_grad_(False)
+
+
+def transfer_logits(subject: Subject) -> Tensor:
+    """Logits of a model that took over an upstream text model's weights, its own head aside."""
+    fresh = {
+        "head.weight": subject.recorded.tensor("transfer_head_weight"),
+        "sos.weight": subject.recorded.tensor("transfer_sos").flatten(0, -2),
+    }
+    state = load_stage2(_upstream(subject.recorded)).state_dict()
+    model = subject.checkpoint.module("stage2")
+    for name in shapes(model):
+        place(model, name, fresh[name] if name in fresh else state[name])
+    length = subject.recorded.arrays["transfer_logits"].shape[1]
+    codes = subject.recorded.tensor("tf_codes")[:1]
+    with torch.inference_mode():
+        image: Tensor = model.eval()(subject.prefixes("tf_labels")[:1], codes)[0]
+    return image[:, :length]
+
+
+def transfer_keys(subject: Subject) -> KeyReport:
+    """How the upstream text model's keys differ from those of this model."""
+    source = _upstream(subject.recorded)
+    needed = upstream_shapes(subject.preset.stage2, shapes(subject.stage2))
+    found = upstream_shapes(source.preset.stage2, shapes(source.module("stage2")))
+    return KeyReport.compare(needed, found)
+
+
+def _upstream(recorded: Recorded) -> Checkpoint:
+    """The text model that the transfer numbers started from."""
+    folder = recorded.folder / recorded.fact("transfer", "upstream")
+    if not folder.is_dir():
+        raise AbsentError(f"the upstream folder {folder}")
+    return open_checkpoint(folder)
+
+
+_FORCED = Check(tf_logits, ("tf_codes", "tf_tokens", "tf_labels"))
+_STEPPED = Check(cached_logits, _FORCED.inputs)
+CHECKS = {
+    "token_ids": Check(token_ids),
+    "tf_logits": _FORCED,
+    "tf_logits_img": _FORCED,
+    "tf_logits_txt": Check(tf_logits_txt, _FORCED.inputs),
+    "cached_logits": _STEPPED,
+    "cached_logits_img": _STEPPED,
+    "greedy_codes": Check(
+        greedy_codes,
+        ("greedy_prompt_index", "greedy_labels"),
+        tie=Tie("greedy_margin", 2 * LOGITS, does_spread=True),
+    ),
+    "filt_probs": Check(
+        filt_probs, ("filt_logits", "filt_params"), 1e-5, align=_without_order_in_ties
+    ),
+    "e2e_pixels": Check(e2e_pixels, (), PIXELS),
+    "train_loss": Check(
+        train_loss, ("enc_images", "train_labels", "train_images_are_enc_images"), 1e-3
+    ),
+    "transfer_logits": Check(
+        transfer_logits, ("transfer_head_weight", "transfer_sos", "tf_codes", "tf_labels")
+    ),
+}

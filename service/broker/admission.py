@@ -1,0 +1,104 @@
+"""What a job has to pass to enter the queue, in the words of the script that lets it in.
+
+The checks themselves are lua/enqueue.lua's. Knows no connection and no HTTP.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from service.errors import (
+    DomainError,
+    IdempotencyMismatch,
+    KeyShareExceeded,
+    QueueFull,
+    RateLimited,
+)
+from service.jobs import Job
+
+_RETRY_UNKNOWN_S = 10.0  # Retry-After before any rate was measured
+_RETRY_LONGEST_S = 300.0
+_REFUSALS = {error.code: error for error in (QueueFull, RateLimited, KeyShareExceeded)}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What admission allows; all are checked in one step with the enqueueing itself.
+
+    `max_depth` jobs waiting and `max_candidates` in flight per model; one API key may hold
+    `key_candidates` of those, sends `key_rate_per_s` jobs after a burst of `key_burst`, and has
+    `weight` in the fair order.
+    """
+
+    max_depth: int
+    max_candidates: int
+    key_candidates: int
+    key_rate_per_s: float
+    key_burst: int
+    weight: float = 1.0
+
+    def arguments(self) -> dict[str, float]:
+        """For the script; the weight is told with the job."""
+        return {
+            "max_depth": self.max_depth,
+            "max_candidates": self.max_candidates,
+            "key_candidates": self.key_candidates,
+            "rate_per_s": self.key_rate_per_s,
+            "burst": self.key_burst,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """The caller's Idempotency-Key and a digest of the body that came with it."""
+
+    key: str
+    digest: str
+
+    @property
+    def key_digest(self) -> str:
+        """Stands for the key in Redis: of one length, whatever the caller sent."""
+        return hashlib.sha256(self.key.encode()).hexdigest()
+
+    def arguments(self, ttl_ms: int) -> dict[str, str | int]:
+        """For the script; remembered for so long."""
+        return {"key": self.key_digest, "digest": self.digest, "ttl_ms": ttl_ms}
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """The accepted job. `existed`: an earlier call with the same idempotency key made it.
+
+    `remaining`: jobs that this API key may send at once from here on.
+    """
+
+    job: Job
+    position: int
+    existed: bool
+    remaining: int
+
+
+def entry_of(job: Job, ttl_ms: int, weight: float = 1.0) -> dict[str, Any]:
+    """What the script needs to know of a job whose result is kept for so long."""
+    return {
+        "id": job.id,
+        "model": job.recipe.model,
+        "key_id": job.key_id,
+        "priority": int(job.priority),
+        "cost": job.recipe.num_candidates,
+        "weight": weight,
+        "deadline_ms": math.ceil(job.deadline_s * 1000),
+        "ttl_ms": ttl_ms,
+        "keep_ms": ttl_ms,
+    }
+
+
+def refusal(status: str, retry_after_s: float | None) -> DomainError:
+    """The error for what the script answered."""
+    if status == "mismatch":
+        return IdempotencyMismatch()
+    seconds = _RETRY_UNKNOWN_S if retry_after_s is None else retry_after_s
+    return _REFUSALS[status](float(math.ceil(min(max(seconds, 1.0), _RETRY_LONGEST_S))))

@@ -1,0 +1,187 @@
+"""A client of this service for asyncio.
+
+It waits, streams and cancels, and repeats calls when the server's headers say so. Leaving a
+`generate` or a `stream` early cancels the job on the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Self, Unpack
+
+import httpx
+
+from service.answers.job_answer import JobAnswer
+from service.answers.model_answers import ModelAnswer, ModelList
+from service.client.protocol import (
+    GENERATIONS,
+    JOBS,
+    MODELS,
+    STREAM_SILENCE_S,
+    EventParser,
+    Generated,
+    JobEvent,
+    Parameters,
+    Partial,
+    Retries,
+    body_of,
+    generated,
+    headers_of,
+    picture,
+    resume_from,
+)
+from service.config.groups import API_PORT
+from service.jobs import Image
+
+LOCAL = f"http://127.0.0.1:{API_PORT}"
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+_STREAM_TIMEOUT = httpx.Timeout(10.0, read=STREAM_SILENCE_S)
+
+
+class AsyncClient:
+    """Close it, or use it in an `async with` block.
+
+    Every method raises ApiError for an error that the server sent, and httpx.TransportError when
+    there is no server to talk to, both after `max_retries` repetitions where these make sense. To
+    leave a `stream` early, close the generator (`contextlib.aclosing`).
+    """
+
+    def __init__(
+        self,
+        url: str = LOCAL,
+        api_key: str | None = None,
+        *,
+        max_retries: int = 3,
+        timeout_s: float = 600.0,
+    ) -> None:
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            headers=headers_of(api_key),
+            limits=_LIMITS,
+            timeout=httpx.Timeout(timeout_s, connect=10.0),
+        )
+        self._max_retries = max_retries
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def generate(
+        self, prompt: str | int | None, **parameters: Unpack[Parameters]
+    ) -> Generated:
+        """Images for a prompt, when they are ready."""
+        body = body_of(prompt, parameters, response_format="b64_json")
+        return generated((await self._call("POST", GENERATIONS, json=body)).json())
+
+    async def stream(
+        self, prompt: str | int | None, **parameters: Unpack[Parameters]
+    ) -> AsyncGenerator[Partial | Image, None]:
+        """Unfinished pictures as they grow (`partial_images` of them), then the images.
+
+        A connection that is lost after the first of them is not tried again.
+        """
+        body = body_of(prompt, parameters, stream=True)
+        async with aclosing(self._lasting("POST", GENERATIONS, json=body)) as events:
+            async for event in events:
+                yield picture(event)
+
+    async def submit(
+        self,
+        prompt: str | int | None,
+        *,
+        idempotency_key: str | None = None,
+        **parameters: Unpack[Parameters],
+    ) -> JobAnswer:
+        """Queue a job and return at once. With the same key twice, the same job."""
+        headers = {"idempotency-key": idempotency_key or uuid.uuid4().hex}
+        answer = await self._call("POST", JOBS, json=body_of(prompt, parameters), headers=headers)
+        return JobAnswer.model_validate_json(answer.content)
+
+    async def job(self, job_id: str) -> JobAnswer:
+        """The job as it stands."""
+        answer = await self._call("GET", f"{JOBS}/{job_id}")
+        return JobAnswer.model_validate_json(answer.content)
+
+    async def cancel(self, job_id: str) -> JobAnswer:
+        """Cancel the job; one that has ended stays as it is."""
+        answer = await self._call("DELETE", f"{JOBS}/{job_id}")
+        return JobAnswer.model_validate_json(answer.content)
+
+    async def image(self, job_id: str, rank: int = 0) -> bytes:
+        """File bytes of an image of a job that has succeeded."""
+        return (await self._call("GET", f"{JOBS}/{job_id}/images/{rank}")).content
+
+    async def models(self) -> list[ModelAnswer]:
+        """What the server can draw with now."""
+        return ModelList.model_validate_json((await self._call("GET", MODELS)).content).data
+
+    def follow(self, job_id: str) -> AsyncGenerator[JobEvent, None]:
+        """The job's events to its end, each once, also over lost connections."""
+        return self._lasting("GET", f"{JOBS}/{job_id}/events")
+
+    async def wait(self, job_id: str) -> JobAnswer:
+        """The job when it has ended, however it ended: look at `status`."""
+        last = None
+        async for event in self.follow(job_id):
+            last = event
+        if last is not None and last.is_last:
+            return JobAnswer.model_validate(last.data)
+        return await self.job(job_id)
+
+    async def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        retries = Retries(self._max_retries)
+        while True:
+            failure: httpx.Response | httpx.TransportError
+            try:
+                failure = await self._http.request(method, path, **options)
+                if failure.is_success:
+                    return failure
+            except httpx.TransportError as error:
+                failure = error
+            await asyncio.sleep(retries.delay_after(failure))
+
+    async def _lasting(
+        self, method: str, path: str, **options: Any
+    ) -> AsyncGenerator[JobEvent, None]:
+        """Events over as many connections as it takes, where they have ids to go on from."""
+        retries, last_id = Retries(self._max_retries), None
+        has_begun = False
+        while True:
+            try:
+                options["headers"] = resume_from(last_id)
+                async with aclosing(self._events(method, path, **options)) as events:
+                    async for event in events:
+                        retries.reset()
+                        has_begun, last_id = True, event.id
+                        yield event
+                return
+            except httpx.TransportError as error:
+                if has_begun and last_id is None:
+                    raise
+                await asyncio.sleep(retries.delay_after(error))
+
+    async def _events(
+        self, method: str, path: str, **options: Any
+    ) -> AsyncGenerator[JobEvent, None]:
+        retries, parser = Retries(self._max_retries), EventParser()
+        while True:
+            async with self._http.stream(
+                method, path, timeout=_STREAM_TIMEOUT, **options
+            ) as answer:
+                if answer.is_success:
+                    async for line in answer.aiter_lines():
+                        event = parser.feed(line)
+                        if event is not None:
+                            yield event
+                    return
+                await answer.aread()
+            await asyncio.sleep(retries.delay_after(answer))

@@ -1,0 +1,1 @@
+"""What operators write: groups of settings, API keys. Reads no environment."""

@@ -1,0 +1,172 @@
+"""The pictures station: from drawn codes to image files, on a thread of its own.
+
+Pixels, scores, the best n, encoding: so that stepping never waits for a picture. Takes what drawing
+hands on, in its order; what is ready or broken goes to delivery. Knows no Redis.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from models.pipeline import Pipeline, ranking, to_bytes
+from service.jobs import Image, Phase, Succeeded
+from service.worker.cpu_share import CpuShare, use_threads
+from service.worker.device_memory import Failure, free_device_memory, is_out_of_memory
+from service.worker.handover import Drawn, Glimpse
+from service.worker.pictures import png
+from service.worker.pictures.picture_makers import PictureMakers
+from service.worker.run import Run, TakenOut
+from service.worker.signs.meter import Meter
+from service.worker.threads import on_own_thread
+
+_log = logging.getLogger(__name__)
+
+
+class Pictures:
+    """`put` goes to delivery. `num_moves` grows with every few candidates."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        share: CpuShare,
+        meter: Meter,
+        delivery: Callable[[Run | Glimpse], None],
+    ) -> None:
+        self.num_moves = 0
+        self._num_put = self._num_done = 0  # each written by one thread only
+        self._pipeline = pipeline
+        self._makers = PictureMakers(pipeline, share, on_move=self._count_move)
+        self._meter = meter
+        self._delivery = delivery
+        self._inbox: queue.SimpleQueue[Drawn | Glimpse | None] = queue.SimpleQueue()
+
+    @property
+    def num_waiting(self) -> int:
+        """Candidates whose codes are drawn and whose picture is not made yet."""
+        return self._num_put - self._num_done
+
+    def put(self, item: Drawn | Glimpse) -> None:
+        """Take codes. From one thread."""
+        if isinstance(item, Drawn):
+            self._num_put += len(item.candidates)
+        self._inbox.put(item)
+
+    async def run(self) -> None:
+        """Make pictures until `stop`."""
+        await on_own_thread(self._work, "pictures")
+
+    def stop(self) -> None:
+        """End when all that is in the inbox is done."""
+        self._inbox.put(None)
+
+    def _work(self) -> None:
+        device = self._pipeline.options.device
+        if device.type == "cpu":
+            use_threads(1)
+        with _own_stream(device):
+            while (item := self._inbox.get()) is not None:
+                self._handle(item)
+        self._makers.close()
+
+    def _count_move(self) -> None:
+        self.num_moves += 1
+
+    def _handle(self, item: Drawn | Glimpse) -> None:
+        if not item.run.is_gone:
+            with self._makers.at_work():
+                self._guarded(item)
+        if isinstance(item, Drawn):
+            self._num_done += len(item.candidates)
+
+    def _guarded(self, item: Drawn | Glimpse) -> None:
+        try:
+            if isinstance(item, Drawn):
+                self._finish(item)
+            else:
+                self._retried(partial(self._preview, item))
+        except Exception as error:  # costs this run only
+            _log.exception("a picture could not be made")
+            failure = Failure.of(error)
+            if failure.is_out_of_memory:
+                self._meter.out_of_memory()
+            if item.run.close(TakenOut("crashed", failure.text)):
+                self._delivery(item.run)
+
+    def _retried(self, make: Callable[[], None]) -> None:
+        """Where memory runs out, once more without what is only cached."""
+        try:
+            make()
+            return
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            _log.warning("out of memory while making pictures; trying once more")
+            self._meter.out_of_memory()
+        free_device_memory()  # out here, where the error no longer holds what there was
+        make()
+
+    @contextmanager
+    def _timed(self, run: Run, phase: Phase) -> Iterator[None]:
+        if run.num_undrawn == 0:  # else drawing still has it
+            run.enter(phase)
+        began = time.monotonic()
+        yield
+        run.stamp(phase, began, time.monotonic())
+
+    def _finish(self, drawn: Drawn) -> None:
+        run, at_once = drawn.run, self._makers.at_once
+        for start in range(0, len(drawn.candidates), at_once):
+            if run.is_gone:
+                return
+            part = slice(start, start + at_once)
+            candidates, codes = drawn.candidates[part], drawn.codes[part]
+            self._retried(partial(self._picture, run, candidates, codes))
+        if drawn.is_last and not run.is_gone and run.close(self._outcome(run)):
+            self._delivery(run)
+
+    def _picture(self, run: Run, candidates: Sequence[int], codes: torch.Tensor) -> None:
+        with self._timed(run, "pixels"):
+            pixels = self._makers.pixels(codes)
+            rows = to_bytes(pixels)
+        with self._timed(run, "ranking"):
+            if run.text is None:
+                run.text = self._makers.text_features(run.job.recipe.prompt)
+            scores = self._makers.scores(run.text, pixels)
+        for candidate, row, score in zip(candidates, rows, scores, strict=True):
+            run.pictures[candidate] = (row, score)
+
+    def _outcome(self, run: Run) -> Succeeded:
+        candidates = sorted(run.pictures)
+        order = ranking([run.pictures[candidate][1] for candidate in candidates])
+        best = [candidates[index] for index in order[: run.job.recipe.n]]
+        with self._timed(run, "encoding"):
+            images = tuple(self._image(run, rank, kept) for rank, kept in enumerate(best))
+        height, width, _ = run.pictures[best[0]][0].shape
+        return Succeeded(images, f"{width}x{height}", run.timings_s(), run.is_truncated)
+
+    def _image(self, run: Run, rank: int, candidate: int) -> Image:
+        job, (pixels, score) = run.job, run.pictures[candidate]
+        record = png.Record.of(job.recipe, candidate, score, has_prompt=job.embed_prompt)
+        return Image(rank, candidate, score, png.encode(pixels, job.output_format, record))
+
+    def _preview(self, glimpse: Glimpse) -> None:
+        codes = glimpse.codes.to(self._pipeline.options.device)
+        (pixels,) = to_bytes(self._pipeline.preview(codes, [glimpse.num_drawn]))
+        data = png.encode(pixels, glimpse.run.job.output_format)
+        self.num_moves += 1
+        self._delivery(replace(glimpse, data=data))
+
+
+def _own_stream(device: torch.device) -> torch.cuda.StreamContext | nullcontext[None]:
+    """On CUDA, work beside the steps instead of between them."""
+    if device.type == "cuda":
+        return torch.cuda.stream(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]  # untyped upstream
+    return nullcontext()

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import torch
+from redis.asyncio import Redis
+
+from service.broker.leases import Claim, Leases
+from service.broker.stopping import stop
+from service.errors import QueueUnavailable
+from service.jobs import Expired, Failed, JobStatus, Outcome
+from service.worker.handover import Glimpse
+from service.worker.run import End, Run, TakenOut
+from tests.service.live_worker import until
+from tests.service.makers import make_queue, put, success
+from tests.service.stations import Stations
+
+
+@asynccontextmanager
+async def delivering(stations: Stations) -> AsyncIterator[None]:
+    working = asyncio.create_task(stations.delivery.run())
+    yield
+    await stop(working)
+
+
+def ended(run: Run, end: End) -> Run:
+    assert run.close(end)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "outcome"),
+    [
+        (success(), JobStatus.SUCCEEDED, "succeeded"),
+        (Failed("invalid_value", "no"), JobStatus.FAILED, "failed"),
+        (Expired(), JobStatus.EXPIRED, "expired"),
+    ],
+)
+async def test_an_outcome_is_committed_once(
+    redis: Redis, end: End, status: JobStatus, outcome: str
+) -> None:
+    stations, queue = Stations(redis), make_queue(redis)
+    job = await put(queue)
+    run = await stations.claim()
+    async with delivering(stations):
+        stations.delivery.put(ended(run, end))
+        stations.delivery.put(run)  # let go by then
+        await until(lambda: not run.is_leased)
+        stations.delivery.put(ended(await _another(stations, redis), success()))
+        await until(lambda: len(stations.leased) == 0)
+    assert (await queue.get(job.id)).status is status
+    expected = 2 if outcome == "succeeded" else 1
+    assert stations.metric("mindalle_jobs_total", outcome=outcome) == expected
+    assert run.spans[-1].phase == "commit"
+
+
+async def _another(stations: Stations, redis: Redis) -> Run:
+    await put(make_queue(redis))
+    return await stations.claim()
+
+
+@pytest.mark.parametrize(("reason", "attempts"), [("drained", 0), ("crashed", 1)])
+async def test_what_is_given_back_waits_again(redis: Redis, reason: str, attempts: int) -> None:
+    stations, queue = Stations(redis), make_queue(redis)
+    job = await put(queue)
+    end = TakenOut("drained") if reason == "drained" else TakenOut("crashed", "oh")
+    async with delivering(stations):
+        stations.delivery.put(ended(await stations.claim(), end))
+        await until(lambda: len(stations.leased) == 0)
+    view = await queue.get(job.id)
+    assert (view.status, view.attempts) == (JobStatus.QUEUED, attempts)
+
+
+async def test_a_run_that_was_let_go_is_dropped(redis: Redis) -> None:
+    stations, queue = Stations(redis), make_queue(redis)
+    job = await put(queue)
+    gone = ended(await stations.claim(), success())
+    stations.leased.let_go(gone, "cancelled")
+    async with delivering(stations):
+        stations.delivery.put(Glimpse(gone, 0, 0, torch.zeros(1, 16, 1), 4, b"file"))
+        stations.delivery.put(gone)
+        stations.delivery.put(ended(await _another(stations, redis), success()))
+        await until(lambda: len(stations.leased) == 0)
+    assert (await queue.get(job.id)).status is JobStatus.RUNNING  # nothing was told of it
+
+
+class _Away:
+    """Instead of `Leases.finish`: Redis does not answer, again and again."""
+
+    def __init__(self, leases: Leases, num_failures: int) -> None:
+        self.num_failures, self.num_calls = num_failures, 0
+        self.finish = leases.finish
+
+    async def __call__(self, claim: Claim, outcome: Outcome) -> bool:
+        self.num_calls += 1
+        if self.num_calls <= self.num_failures:
+            raise QueueUnavailable
+        return await self.finish(claim, outcome)
+
+
+async def test_what_is_ready_waits_for_redis(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    stations, queue = Stations(redis), make_queue(redis)
+    job = await put(queue)
+    run = await stations.claim()
+    monkeypatch.setattr(stations.leases, "finish", _Away(stations.leases, 2))
+    async with delivering(stations):
+        stations.delivery.put(ended(run, success()))
+        await until(lambda: not run.is_leased)
+    assert (await queue.get(job.id)).status is JobStatus.SUCCEEDED
+    assert [span.phase for span in run.spans] == ["commit"]
+
+
+async def test_a_run_that_is_let_go_while_redis_is_away_is_dropped(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stations = Stations(redis)
+    await put(make_queue(redis))
+    run = await stations.claim()
+    away = _Away(stations.leases, 1000)
+    monkeypatch.setattr(stations.leases, "finish", away)
+    async with delivering(stations):
+        stations.delivery.put(ended(run, success()))
+        await until(lambda: away.num_calls > 0)
+        stations.leased.let_go(run, "lost")
+        stations.delivery.put(ended(await _another(stations, redis), TakenOut("drained")))
+        await until(lambda: len(stations.leased) == 0)  # it went on to the next one
+
+
+async def test_a_claim_that_was_lost_is_counted(redis: Redis) -> None:
+    stations = Stations(redis)
+    await put(make_queue(redis))
+    run = await stations.claim()
+    await stations.leases.release(run.claim)
+    async with delivering(stations):
+        stations.delivery.put(ended(run, success()))
+        await until(lambda: not run.is_leased)
+    assert stations.metric("mindalle_worker_leases_lost_total") == 1
+    assert stations.metric("mindalle_jobs_total", outcome="succeeded") == 0
