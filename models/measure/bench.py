@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from models.configs import Preset, TransformerConfig, VQGANConfig
-from models.measure import machine
+from models.measure import comparison, machine
 from models.measure.baselines import BlockStack
 from models.measure.stopwatch import BaselineTimes, Result, measure
 from models.pipeline import LoadOptions, Pipeline, load, load_random
@@ -56,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--checkpoint", type=Path, help="a checkpoint folder")
     for name, default in zip(_SHAPE, (12, 512, 8, 64, 256, 16384), strict=True):
         which.add_argument(f"--{name}", type=int, default=default, help="default %(default)s")
+    which.add_argument(
+        "--compare",
+        action="store_true",
+        help="16×16 positions of one code against 8×8 of four, of --layers, --width and --vocab",
+    )
+    which.add_argument("--plot", type=Path, help="with --compare: draw it into this file")
     how = parser.add_argument_group("how it runs; several values are measured one after the other")
     how.add_argument("--batch", type=int, nargs="+", default=[4, 32], help="rows in flight")
     how.add_argument("--dtype", nargs="+", choices=_DTYPES, default=["float32"])
@@ -71,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print; 0."""
     if args.threads:
         torch.set_num_threads(args.threads)
+    if args.compare:
+        return _compare(args)
     subject = _subject(args)
     ceilings = machine.measure(args.device, [_DTYPES[name] for name in args.dtype])
     facts = machine.describe(args.device)
@@ -91,6 +99,21 @@ def run(args: argparse.Namespace) -> int:
             sep="\n",
         )
     print(json.dumps(_record(args, subject, facts, ceilings, results)))
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    facts = machine.describe(args.device)
+    print(", ".join(f"{name} {value}" for name, value in facts.items()))
+    pair = comparison.presets(args.width, args.heads, args.layers, args.vocab)
+    timings: list[comparison.Timing] = []
+    for dtype in args.dtype:
+        options = LoadOptions(args.device, _DTYPES[dtype], graphs=args.graphs, packed=args.packed)
+        timings += comparison.compare(pair, options, dtype, args.batch)
+    print(comparison.table(timings))
+    if args.plot:
+        comparison.plot(timings, args.plot)
+    print(json.dumps({"bench": "compare", "machine": facts, **comparison.record(timings)}))
     return 0
 
 

@@ -91,6 +91,6 @@ def test_it_converts_and_draws_within_its_memory(
     for packed in ("mapped", "packed"):
         found: dict[str, Any] = json.loads(_run(_DRAW, tmp_path / "ours", dtype, packed))
         with capsys.disabled():
-            print(f"\n{packed}: {found}")
+            sys.stdout.write(f"\n{packed}: {found}\n")
         assert found["peak"] < 1.25 * weights
         assert found["pixels"] == [1, 3, 256, 256]
