@@ -1,4 +1,4 @@
-"""Train stage 2 of the RQ family: `python -m models.train.recipes.rq_transformer --resume`.
+"""How stage 2 of the RQ family learns.
 
 Soft targets: how near every code is, not only which is nearest, for codes that are themselves drawn
 by that nearness (Lee et al. 2022, section 3.2.3); a share of the loss is the text's. Stage 1 is

@@ -1,4 +1,4 @@
-"""Train stage 1 of the RQ family: `python -m models.train.recipes.rq_vae --data FOLDER --resume`.
+"""How stage 1 of the RQ family learns.
 
 Reconstruction, and commitment of the encoder to every partial sum of its codes (Lee et al. 2022,
 section 3.1). The codebook has no gradient: it follows moving averages, depth after depth, one for
