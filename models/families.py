@@ -52,9 +52,9 @@ class PriorFamily:
     `build` also gets the picture's codec, for priors that read its codebook: they share its
     tensors and don't register them as their own. `upstream` tells which keys of the official
     files, of which shapes, make up one of our tensors when they are joined along the first axis,
-    `unread` is a pattern of those that may stand beside them. `recorded` names the arrays that a
-    set of recorded numbers has for such a model. Children in `training_only` are never read while
-    drawing.
+    `unread` is a pattern of those that may stand beside them. `recorded` names the checks of
+    `verify` that a whole set of recorded numbers passes. Children in `training_only` are never read
+    while drawing.
     """
 
     config: type[PriorConfig]
@@ -151,11 +151,6 @@ def _of_kind(families: Iterable[_Family], config: CodecConfig | PriorConfig) -> 
     raise TypeError(f"no family has a {type(config).__name__}")
 
 
-def codec_family(config: CodecConfig) -> CodecFamily:
-    """The family whose shapes are of this kind."""
-    return _of_kind(CODECS.values(), config)
-
-
 def prior_family(config: PriorConfig) -> PriorFamily:
     """The family whose shapes are of this kind."""
     return _of_kind(PRIORS.values(), config)
@@ -163,7 +158,7 @@ def prior_family(config: PriorConfig) -> PriorFamily:
 
 def build_codec(config: CodecConfig) -> nn.Module:
     """A codec of this shape with fresh weights; see `as_codec`."""
-    return codec_family(config).build(config)
+    return _of_kind(CODECS.values(), config).build(config)
 
 
 def build_prior(config: PriorConfig, codec: nn.Module) -> nn.Module:

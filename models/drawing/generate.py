@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -166,7 +167,7 @@ class Batch:
         size, reach = self.shapes.fit(moving[-1] + 1, max(self._drawn[row] for row in moving))
         filters = [depth.first(size) for depth in self._filters]
         key = size, reach, *(depth.work for depth in filters)
-        self._run(key, lambda: self._draw_next(size, reach, filters))
+        self._run(key, partial(self._draw_next, size, reach, filters))
         place = self._place[:size]
         place += (place > 0) & (place < self.prior.num_steps)
 

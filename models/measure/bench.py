@@ -21,10 +21,9 @@ from models.configs import Preset, TransformerConfig, VQGANConfig
 from models.measure import comparison, machine
 from models.measure.baselines import BlockStack
 from models.measure.stopwatch import BaselineTimes, Result, measure
-from models.pipeline import LoadOptions, Pipeline, load, load_random
+from models.pipeline import DTYPES, LoadOptions, Pipeline, load, load_random
 from models.presets import PRESETS
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # For shapes that no official codec fits: its grid fits none, so no pixels are measured.
 _NO_CODEC = VQGANConfig(ch=32, ch_mult=(1,), z_channels=32, num_res_blocks=1, attn_resolutions=())
 _COLUMNS = (
@@ -64,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--plot", type=Path, help="with --compare: draw it into this file")
     how = parser.add_argument_group("how it runs; several values are measured one after the other")
     how.add_argument("--batch", type=int, nargs="+", default=[4, 32], help="rows in flight")
-    how.add_argument("--dtype", nargs="+", choices=_DTYPES, default=["float32"])
+    how.add_argument("--dtype", nargs="+", choices=DTYPES, default=["float32"])
     how.add_argument("--quantization", nargs="+", choices=["none", "int8"], default=["none"])
     how.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     how.add_argument("--threads", type=int, help="of the CPU; by default all")
@@ -80,11 +79,11 @@ def run(args: argparse.Namespace) -> int:
     if args.compare:
         return _compare(args)
     subject = _subject(args)
-    ceilings = machine.measure(args.device, [_DTYPES[name] for name in args.dtype])
+    ceilings = machine.measure(args.device, [DTYPES[name] for name in args.dtype])
     facts = machine.describe(args.device)
     print(_heading(subject, facts, ceilings))
     for name in args.dtype:
-        if caveat := LoadOptions(args.device, _DTYPES[name]).caveat:
+        if caveat := LoadOptions(args.device, DTYPES[name]).caveat:
             print(f"{name}: {caveat}")
     print(_COLUMNS)
     results = []
@@ -108,7 +107,7 @@ def _compare(args: argparse.Namespace) -> int:
     pair = comparison.presets(args.width, args.heads, args.layers, args.vocab)
     timings: list[comparison.Timing] = []
     for dtype in args.dtype:
-        options = LoadOptions(args.device, _DTYPES[dtype], graphs=args.graphs, packed=args.packed)
+        options = LoadOptions(args.device, DTYPES[dtype], graphs=args.graphs, packed=args.packed)
         timings += comparison.compare(pair, options, dtype, args.batch)
     print(comparison.table(timings))
     if args.plot:
@@ -152,7 +151,7 @@ def _results(
             for quantization in args.quantization:
                 options = LoadOptions(
                     args.device,
-                    _DTYPES[dtype],
+                    DTYPES[dtype],
                     quantization,
                     graphs=args.graphs,
                     packed=args.packed,

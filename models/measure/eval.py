@@ -24,6 +24,7 @@ from models.pipeline import Pipeline, load
 from models.rerank.clip import ClipScorer
 from models.train.data import sources
 from models.train.data.data_set import DataSet, Variant
+from models.train.loop.run import draw_curves
 from models.train.recipes.vqgan import evaluate
 from models.train.sheet import candidates
 
@@ -135,21 +136,13 @@ def markdown(figures: Mapping[str, float]) -> str:
 
 def plot(figures: Mapping[str, float], path: Path) -> None:
     """Mean score over n of best-of-n, one line a scorer."""
-    import matplotlib as mpl  # noqa: PLC0415  slow to import and only the command draws
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415  after the backend is chosen
-
-    figure, axes = plt.subplots(figsize=(4, 3))
-    for who in ("ranker", "judge"):
-        points = [(n, v) for n in BEST_OF if (v := figures.get(f"best of {n}, {who}")) is not None]
-        if points:
-            axes.plot(*zip(*points, strict=True), marker="o", label=who)
-    axes.set(xscale="log", xlabel="candidates", ylabel="mean CLIP score", title="best of n")
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(path)
-    plt.close(figure)
+    lines = {
+        who: [(n, figures[key]) for n in BEST_OF if (key := f"best of {n}, {who}") in figures]
+        for who in ("ranker", "judge")
+    }
+    drawn = {who: points for who, points in lines.items() if points}
+    axes = {"xscale": "log", "xlabel": "candidates", "ylabel": "mean CLIP score"}
+    draw_curves(path, {"best of n": drawn}, **axes)
 
 
 def read_prompts(path: Path) -> list[str]:

@@ -233,7 +233,6 @@ class VQGAN(nn.Module):
         return codes
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """See Codec."""
         return self.encode_images(pixels * 2 - 1).flatten(1)[..., None]
 
     def decode_features(self, quantised: Tensor) -> Tensor:
@@ -246,7 +245,6 @@ class VQGAN(nn.Module):
         return self.decode_features(self.quantize.lookup(codes))
 
     def pixels(self, codes: Tensor) -> Tensor:
-        """See Codec."""
         grids = codes.view(-1, self.config.grid_size, self.config.grid_size)
         return (self.decode(grids).float() * 0.5 + 0.5).clamp(0, 1)
 

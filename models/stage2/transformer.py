@@ -67,7 +67,6 @@ class Transformer(nn.Module):
         return (*(end - start for end in ends if end > start), last)
 
     def new_state(self, num_rows: int) -> KVCache:
-        """See Prior."""
         config = self.config
         shape = (config.n_layers, config.n_heads, config.num_positions, config.head_dim)
         return KVCache(num_rows, shape, self.device, self.dtype)
@@ -130,7 +129,6 @@ class Transformer(nn.Module):
         return (1 - text_weight) * loss + text_weight * text_loss
 
     def prefill(self, ids: Tensor) -> CachedPrefix:
-        """See Prior."""
         x = self.embed_prefix(ids)
         cached = []
         for block in self._blocks():

@@ -1,10 +1,10 @@
-"""What it takes to check one recorded array: how it is computed again, how near it must come."""
+"""What it takes to check a recorded number: how it is computed again, how near it must come."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 from torch import Tensor
@@ -12,17 +12,35 @@ from torch import Tensor
 from models.verify.recorded import Recorded
 from models.verify.subject import Subject
 
-LOGITS = PIXELS = 2e-4  # float32 on a CPU, against another implementation
+LOGITS = 2e-4  # and pixels: float32 on a CPU, against another implementation
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One array's verdict. `error` is the worst one; codes count the places that differ."""
+
+    name: str
+    error: float
+    tolerance: float
+    note: str = ""
+
+    @property
+    def is_within(self) -> bool:
+        """False for NaN, too."""
+        return self.error <= self.tolerance
 
 
 @dataclass(frozen=True, slots=True)
 class Tie:
-    """Where a code's recorded margin over the next best is below `least`, both are right."""
+    """Where a code's recorded margin over the next best is below `least`, both are right.
+
+    Codes that were chosen because of it are excused with it: the rest of the row [n, ...], or the
+    later depths, the last axis.
+    """
 
     margins: str  # the array of them
     least: float
-    does_spread: bool = False  # codes that follow in the row follow from that one
-    row_axes: int = 1  # axes in front that tell rows apart
+    excuses: Literal["itself", "row", "depths"] = "itself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +48,10 @@ class Check:
     """Of one array. Numbers may be off by `tolerance`, codes not at all but at a tie."""
 
     compute: Callable[[Subject], Tensor]
-    inputs: tuple[str, ...] = ()  # other arrays that it starts from
     tolerance: float = LOGITS
     tie: Tie | None = None
     align: Callable[[NDArray[Any], Recorded], NDArray[Any]] | None = None  # before the comparison
+
+
+# Of what expected.json holds; AbsentError where it holds nothing of the kind.
+Facts = Callable[[Subject], Iterator[Result]]

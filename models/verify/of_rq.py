@@ -5,6 +5,10 @@ Recorded codes are grids [B, h, w, D], here [B, T, D]; recorded features are cha
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from itertools import zip_longest
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,13 +16,14 @@ from torch import Tensor
 from models.stage1.rq_vae import RQVAE, commitment_loss
 from models.stage2.rq_loss import hard_cross_entropy, soft_cross_entropy, text_cross_entropy
 from models.stage2.rq_transformer import RQTransformer
-from models.verify.check import LOGITS, PIXELS, Check, Tie
-from models.verify.of_prior import through_the_state
+from models.verify.check import LOGITS, Check, Facts, Result, Tie
+from models.verify.recomputed import through_the_state
 from models.verify.recorded import AbsentError
 from models.verify.subject import Subject
 
 _TAU = 0.5  # of the recorded soft codes and losses
 _TEXT_SHARE = 0.1
+_LOSS = 1e-3
 
 
 def tf_logits(subject: Subject) -> Tensor:
@@ -104,10 +109,15 @@ def dec_partial_select_1(subject: Subject) -> Tensor:
     return _stage1(subject).decode_one(_codes(subject, "dec_codes")[:1], 1)
 
 
-@torch.inference_mode()
-def losses(subject: Subject) -> dict[str, list[float]]:
-    """The training losses of both stages by their names in expected.json, some one per depth."""
-    return {**_stage2_losses(subject), **_stage1_losses(subject)}
+def losses(subject: Subject) -> Iterator[Result]:
+    """The training losses of both stages, some of them one per depth."""
+    wanted: dict[str, float | list[float]] = subject.recorded.fact("loss")
+    with torch.inference_mode():
+        found = {**_stage2_losses(subject), **_stage1_losses(subject)}
+    for name, value in wanted.items():
+        values = value if isinstance(value, list) else [value]
+        pairs = zip_longest(values, found.get(name, []), fillvalue=math.inf)
+        yield Result(f"loss.{name}", max(abs(a - b) for a, b in pairs), _LOSS)
 
 
 def _stage2_losses(subject: Subject) -> dict[str, list[float]]:
@@ -186,24 +196,22 @@ def _like(subject: Subject, name: str, tensor: Tensor) -> Tensor:
     return tensor.view(wanted) if tensor.numel() == wanted.numel() else tensor
 
 
-_FORCED = ("tf_codes", "tf_cond")
-_DECODED, _ENCODED = ("dec_codes",), ("enc_images",)
 CHECKS = {
-    "rq/tf_logits": Check(tf_logits, _FORCED),
-    "tf_cond_logits": Check(tf_cond_logits, _FORCED),
-    "rq/cached_logits": Check(cached_logits, _FORCED),
-    "rq/greedy_codes": Check(
-        greedy_codes, ("greedy_cond",), tie=Tie("greedy_margin", 2 * LOGITS, does_spread=True)
-    ),
-    "rq/e2e_pixels": Check(e2e_pixels, ("greedy_cond",), PIXELS),
-    "rq/enc_prequant": Check(enc_prequant, _ENCODED),
-    "rq/enc_codes": Check(enc_codes, _ENCODED, tie=Tie("enc_margin", 1e-4, True, row_axes=3)),
-    "enc_quant_cumulative": Check(enc_quant_cumulative, _ENCODED),
-    "rq/enc_recon_raw": Check(enc_recon_raw, _ENCODED, PIXELS),
-    "soft_codes_temp05": Check(soft_codes_temp05, _ENCODED, 1e-5),
-    "rq/dec_raw": Check(dec_raw, _DECODED, PIXELS),
-    "rq/dec_pixels": Check(dec_pixels, _DECODED, PIXELS),
-    "dec_code_embeddings": Check(dec_code_embeddings, _DECODED),
-    "dec_partial_add_1": Check(dec_partial_add_1, _DECODED, PIXELS),
-    "dec_partial_select_1": Check(dec_partial_select_1, _DECODED, PIXELS),
+    "rq/tf_logits": Check(tf_logits),
+    "tf_cond_logits": Check(tf_cond_logits),
+    "rq/cached_logits": Check(cached_logits),
+    "rq/greedy_codes": Check(greedy_codes, tie=Tie("greedy_margin", 2 * LOGITS, excuses="row")),
+    "rq/e2e_pixels": Check(e2e_pixels),
+    "rq/enc_prequant": Check(enc_prequant),
+    "rq/enc_codes": Check(enc_codes, tie=Tie("enc_margin", 1e-4, excuses="depths")),
+    "enc_quant_cumulative": Check(enc_quant_cumulative),
+    "rq/enc_recon_raw": Check(enc_recon_raw),
+    "soft_codes_temp05": Check(soft_codes_temp05, 1e-5),
+    "rq/dec_raw": Check(dec_raw),
+    "rq/dec_pixels": Check(dec_pixels),
+    "dec_code_embeddings": Check(dec_code_embeddings),
+    "dec_partial_add_1": Check(dec_partial_add_1),
+    "dec_partial_select_1": Check(dec_partial_select_1),
 }
+INPUTS = {"tf_cond", "greedy_cond"}
+FACTS: tuple[Facts, ...] = (losses,)

@@ -1,26 +1,256 @@
-"""The register of checks: which recorded array is computed again by what.
+"""What a checkpoint computes, array by array, for comparison with numbers recorded elsewhere.
 
-A family with arrays of its own brings a file of checks like `of_prior` and a line here. Where it
-means something else by an array that others have, too, `families` calls its check `family/array`.
+Arrays of minDALL-E, ImageGPT and their VQGAN, and what expected.json says of them: each function is
+called as its array. A family whose arrays mean something else has a file of its own beside this one
+and calls its checks `family/array`.
 """
 
 from __future__ import annotations
 
-from models.configs import PriorConfig
-from models.families import prior_family
-from models.verify import of_codec, of_prior, of_rq
-from models.verify.check import Check
+from collections.abc import Iterator
+from typing import Any
 
-CHECKS: dict[str, Check] = of_prior.CHECKS | of_codec.CHECKS | of_rq.CHECKS
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.drawing.sampling import Filters, RowParams, probabilities
+from models.errors import KeyReport
+from models.families import upstream_shapes
+from models.files.checkpoint import Checkpoint, load_stage2, open_checkpoint
+from models.files.weights import place, shapes
+from models.stage2.prior import Prior
+from models.verify.check import LOGITS, Check, Facts, Result, Tie
+from models.verify.recorded import AbsentError, Recorded
+from models.verify.subject import Subject
+
+_GRADIENT = 1e-3  # relative, beside an absolute floor for gradients that are zero but for rounding
+_GRADIENT_FLOOR = 1e-6
+_CACHED = ("cached_logits_img", "cached_logits")
 
 
-def checks_of(config: PriorConfig) -> dict[str, Check]:
-    """Array → check, for sets of such a model; first those that a whole set has."""
-    own = {name.rpartition("/")[2]: CHECKS[name] for name in expected_of(config)}
-    return own | {name: check for name, check in CHECKS.items() if name not in own}
+def token_ids(subject: Subject) -> Tensor:
+    return subject.encode(subject.recorded.fact("prompts"))
 
 
-def expected_of(config: PriorConfig) -> list[str]:
-    """The checks of a set with all numbers of such a model."""
-    recorded = prior_family(config).recorded(config)
-    return [name for name in CHECKS if name in recorded]
+def tf_logits(subject: Subject) -> Tensor:
+    return _teacher_forced(subject)[0]
+
+
+def tf_logits_txt(subject: Subject) -> Tensor:
+    text = _teacher_forced(subject)[1]
+    if text is None:
+        raise AbsentError("a text head")
+    return text
+
+
+@torch.inference_mode()
+def _teacher_forced(subject: Subject) -> tuple[Tensor, Tensor | None]:
+    """Image and text logits of the recorded codes."""
+    codes = subject.recorded.tensor("tf_codes")
+    return subject.whole.forward(_forced_prefixes(subject).expand(len(codes), -1), codes)
+
+
+def _forced_prefixes(subject: Subject) -> Tensor:
+    is_text = subject.preset.prompt_kind == "text"
+    return subject.prefixes("tf_tokens" if is_text else "tf_labels")
+
+
+@torch.inference_mode()
+def cached_logits(subject: Subject) -> Tensor:
+    prefixes, codes = _forced_prefixes(subject), subject.recorded.tensor("tf_codes")
+    recorded = next(subject.recorded.arrays[n] for n in _CACHED if n in subject.recorded.arrays)
+    pairs = zip(prefixes.expand(len(codes), -1), codes[: len(recorded), :, None], strict=False)
+    rows = [through_the_state(subject.prior, *pair) for pair in pairs]
+    return torch.stack(rows)[:, : recorded.shape[1]]  # [n, T, V]
+
+
+def through_the_state(prior: Prior, ids: Tensor, codes: Tensor) -> Tensor:
+    """Logits [T·D, V] of one row, step by step as the loop does it, but with given codes [T, D]."""
+    prefix, state = prior.prefill(ids[None]), prior.new_state(1)
+    state.put(prefix, torch.tensor([0]))
+    hidden, seen = prefix.hidden, list[Tensor]()
+
+    def keep(logits: Tensor, depth: int) -> Tensor:
+        seen.append(logits)
+        return codes[step, depth : depth + 1]
+
+    for step in range(len(codes)):
+        if step:
+            fed = torch.tensor([step - 1])
+            hidden = prior.decode(codes[fed], fed, state, prior.reaches[-1])
+        prior.sample(hidden, state, keep)
+    return torch.cat(seen)
+
+
+def greedy_codes(subject: Subject) -> Tensor:
+    if subject.preset.prompt_kind != "text":
+        return subject.draw_greedily(subject.prefixes("greedy_labels")).flatten(1)
+    prompts = subject.recorded.fact("prompts")
+    chosen = subject.recorded.tensor("greedy_prompt_index").tolist()
+    return subject.draw_greedily(subject.encode([prompts[i] for i in chosen])).flatten(1)
+
+
+def filt_probs(subject: Subject) -> Tensor:
+    logits = subject.recorded.tensor("filt_logits")
+    size = logits.shape[-1]
+    rows = []
+    for temperature, top_k, top_p in subject.recorded.tensor("filt_params").tolist():
+        params = RowParams(
+            seed=0,
+            temperature=temperature,
+            top_k=int(top_k) if top_k >= 0 else None,
+            top_p=top_p if top_p >= 0 else None,
+        )
+        filters = Filters.of([params] * len(logits), size, logits.device)
+        rows.append(probabilities(logits, filters).float())
+    return torch.stack(rows)
+
+
+def _without_order_in_ties(probs: NDArray[Any], recorded: Recorded) -> NDArray[Any]:
+    """Probabilities [C, R, V], those of equal logits sorted wherever a nucleus is cut.
+
+    Which of equal logits such a cut leaves is the sort's choice; how many, and what each gets then,
+    is not.
+    """
+    logits, top_p = recorded.arrays["filt_logits"], recorded.arrays["filt_params"][:, 2]
+    order = np.lexsort((probs, np.broadcast_to(logits, probs.shape)), axis=-1)
+    is_cut = (top_p >= 0)[:, None, None]
+    return np.where(is_cut, np.take_along_axis(probs, order, -1), probs)
+
+
+@torch.inference_mode()
+def dec_raw(subject: Subject) -> Tensor:
+    return subject.raw.decode(subject.recorded.tensor("dec_codes"))
+
+
+@torch.inference_mode()
+def dec_pixels(subject: Subject) -> Tensor:
+    codes = subject.recorded.tensor("dec_codes")
+    return subject.codec.pixels(codes.view(len(codes), *subject.codec.code_shape))
+
+
+@torch.inference_mode()
+def enc_prequant(subject: Subject) -> Tensor:
+    return subject.raw.features(subject.recorded.tensor("enc_images"))
+
+
+def enc_codes(subject: Subject) -> Tensor:
+    return subject.encoded.view_as(subject.recorded.tensor("enc_codes"))
+
+
+@torch.inference_mode()
+def enc_recon_raw(subject: Subject) -> Tensor:
+    return subject.raw.decode(enc_codes(subject))
+
+
+@torch.inference_mode()
+def e2e_pixels(subject: Subject) -> Tensor:
+    fact, kind = subject.recorded.fact, subject.preset.prompt_kind
+    if kind == "text":
+        prefix = subject.encode([fact("e2e", "prompt")])
+    else:
+        prefix = torch.tensor([[fact("e2e", "cls_idx") if kind == "class" else 0]])
+    return subject.codec.pixels(subject.draw_greedily(prefix))
+
+
+def train_loss(subject: Subject) -> Tensor:
+    return _training_loss(subject).detach()
+
+
+def _training_loss(subject: Subject) -> Tensor:
+    codes = subject.encoded.flatten(1)
+    prefix = subject.prefixes("train_labels").expand(len(codes), -1)
+    return subject.whole.loss(prefix, codes)
+
+
+def train_grad_norm(subject: Subject) -> Iterator[Result]:
+    """Of the training loss, per upstream parameter."""
+    wanted: dict[str, float] = subject.recorded.fact("train_grad_norm")
+    found = _gradient_norms(subject)
+    errors = {
+        name: max(abs(found.get(name, np.inf) - norm) - _GRADIENT_FLOOR, 0) / max(norm, 1e-12)
+        for name, norm in wanted.items()
+    }
+    worst = max(errors, key=lambda name: errors[name])
+    yield Result("train_grad_norm", errors[worst], _GRADIENT, f"relative, worst at {worst}")
+
+
+def _gradient_norms(subject: Subject) -> dict[str, float]:
+    """L2 norm of the training loss's gradient per upstream parameter of stage 2."""
+    model = subject.stage2.requires_grad_(True)
+    try:
+        _training_loss(subject).backward()  # type: ignore[no-untyped-call]  # torch has no types here
+        norms: dict[str, float] = {}
+        for name, parameter in model.named_parameters():
+            names = upstream_shapes(subject.preset.stage2, {name: tuple(parameter.shape)})
+            gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+            for part, piece in zip(names, gradient.chunk(len(names)), strict=True):
+                norms[part] = float(piece.norm())
+        return norms
+    finally:
+        model.zero_grad(set_to_none=True)
+        model.requires_grad_(False)
+
+
+def transfer_logits(subject: Subject) -> Tensor:
+    """Logits of a model that took over an upstream text model's weights, its own head aside."""
+    fresh = {
+        "head.weight": subject.recorded.tensor("transfer_head_weight"),
+        "sos.weight": subject.recorded.tensor("transfer_sos").flatten(0, -2),
+    }
+    state = load_stage2(_upstream(subject.recorded)).state_dict()
+    model = subject.checkpoint.module("stage2")
+    for name in shapes(model):
+        place(model, name, fresh[name] if name in fresh else state[name])
+    length = subject.recorded.arrays["transfer_logits"].shape[1]
+    codes = subject.recorded.tensor("tf_codes")[:1]
+    with torch.inference_mode():
+        image: Tensor = model.eval()(subject.prefixes("tf_labels")[:1], codes)[0]
+    return image[:, :length]
+
+
+def transfer_keys(subject: Subject) -> Iterator[Result]:
+    """Which of the upstream text model's keys are taken over, and which stay fresh."""
+    source, recorded = _upstream(subject.recorded), subject.recorded.fact("transfer")
+    needed = upstream_shapes(subject.preset.stage2, shapes(subject.stage2))
+    found = upstream_shapes(source.preset.stage2, shapes(source.module("stage2")))
+    report = KeyReport.compare(needed, found)
+    wrong = set(report.missing) ^ set(recorded.get("missing", report.missing))
+    wrong |= set(report.unexpected) ^ set(recorded.get("unexpected", report.unexpected))
+    yield Result("transfer keys", len(wrong), 0, ", ".join(sorted(wrong)))
+
+
+def _upstream(recorded: Recorded) -> Checkpoint:
+    """The text model that the transfer numbers started from."""
+    folder = recorded.folder / recorded.fact("transfer", "upstream")
+    if not folder.is_dir():
+        raise AbsentError(f"the upstream folder {folder}")
+    return open_checkpoint(folder)
+
+
+CHECKS = {
+    "token_ids": Check(token_ids),
+    "tf_logits": Check(tf_logits),
+    "tf_logits_img": Check(tf_logits),
+    "tf_logits_txt": Check(tf_logits_txt),
+    "cached_logits": Check(cached_logits),
+    "cached_logits_img": Check(cached_logits),
+    "greedy_codes": Check(greedy_codes, tie=Tie("greedy_margin", 2 * LOGITS, excuses="row")),
+    "filt_probs": Check(filt_probs, 1e-5, align=_without_order_in_ties),
+    "dec_raw": Check(dec_raw),
+    "dec_pixels": Check(dec_pixels),
+    "enc_prequant": Check(enc_prequant),
+    "enc_codes": Check(enc_codes, tie=Tie("enc_margin", 1e-4)),
+    "enc_recon_raw": Check(enc_recon_raw),
+    "e2e_pixels": Check(e2e_pixels),
+    "train_loss": Check(train_loss, 1e-3),
+    "transfer_logits": Check(transfer_logits),
+}
+INPUTS = {
+    *("tf_tokens", "tf_codes", "tf_labels", "greedy_prompt_index", "greedy_labels"),
+    *("filt_logits", "filt_params", "dec_codes", "enc_images", "train_labels"),
+    *("train_images_are_enc_images", "transfer_head_weight", "transfer_sos"),
+}
+FACTS: tuple[Facts, ...] = (train_grad_norm, transfer_keys)

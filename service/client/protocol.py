@@ -14,7 +14,7 @@ from typing import Any, Literal, TypedDict
 
 import httpx
 
-from service.jobs import TERMINAL, Image, OutputFormat
+from service.jobs import TERMINAL, Image, OutputFormat, known_fields
 
 GENERATIONS = "/v1/images/generations"
 JOBS = "/v1/jobs"
@@ -187,15 +187,8 @@ def body_of(prompt: str | int | None, parameters: Parameters, **more: object) ->
 
 def generated(answer: Mapping[str, Any]) -> Generated:
     """From the JSON of a synchronous answer with its images inside."""
-    return Generated(
-        images=tuple(_image(item) for item in answer["data"]),
-        model=answer["model"],
-        seed=answer["seed"],
-        size=answer["size"],
-        job_id=answer["job_id"],
-        prompt_truncated=answer["prompt_truncated"],
-        timings_s=answer["timings_s"],
-    )
+    images = tuple(_image(item) for item in answer["data"])
+    return Generated(**known_fields(Generated, answer) | {"images": images})
 
 
 def _image(item: Mapping[str, Any]) -> Image:

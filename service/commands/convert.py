@@ -6,11 +6,8 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-import torch
-
 from models.files.convert import convert
-
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+from models.pipeline import DTYPES
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -20,7 +17,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "-o", "--output", type=Path, help="new folder (default: DIR-converted beside it)"
     )
     parser.add_argument(
-        "--dtype", choices=sorted(_DTYPES), help="number type of the stored weights (default: same)"
+        "--dtype", choices=sorted(DTYPES), help="number type of the stored weights (default: same)"
     )
     parser.add_argument(
         "--tokenizer", type=Path, help="folder of the tokenizer's files (default: DIR/tokenizer)"
@@ -34,7 +31,7 @@ def run(args: Namespace) -> None:
     """Convert, saying each step."""
     source: Path = args.source.resolve()
     target: Path = args.output or source.with_name(f"{source.name}-converted")
-    dtype = None if args.dtype is None else _DTYPES[args.dtype]
+    dtype = None if args.dtype is None else DTYPES[args.dtype]
     options = {"tokenizer": args.tokenizer, "averaged": args.averaged}
     convert(args.source, target, dtype, _say, **options)
 

@@ -10,7 +10,7 @@ import torch
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from models.pipeline import WEIGHTS_FOLDER
+from models.presets import WEIGHTS_FOLDER
 from service import cli
 from service.doctor.checks import access, examine, model, ports, redis_server
 from service.doctor.finding import Finding

@@ -48,7 +48,7 @@ async def test_a_job_of_another_family_becomes_its_pictures(
             found = [await queue.image(job.id, meta.rank) for meta in view.images]
             partial = [e.image async for e in queue.events(job.id) if e.name == "partial_image"]
     assert len(partial) == 2
-    params = [RowParams(job.seed, candidate, top_k=4) for candidate in range(11)]
+    params = [RowParams(job.recipe.seed, candidate, top_k=4) for candidate in range(11)]
     drawn = pipeline.generate(prompt, params, batch=pipeline.batch(_ROWS))
     for meta, data, picture in zip(view.images, found, drawn, strict=True):
         assert meta.candidate == picture.candidate

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.families import prior_family
 from models.files.checkpoint import open_checkpoint
 from models.verify.check import Check
-from models.verify.compare import check_all, compare, run
-from models.verify.recomputed import checks_of, expected_of
+from models.verify.compare import check_all, checks_of, compare, run
 from models.verify.recorded import Recorded
 from models.verify.subject import Subject
 from tests.models.golden import GOLDEN
@@ -24,8 +24,9 @@ def subject() -> Subject:
 
 
 def _checks(subject: Subject) -> dict[str, Check]:
-    every = checks_of(subject.preset.stage2)
-    names = [name.rpartition("/")[2] for name in expected_of(subject.preset.stage2)]
+    config = subject.preset.stage2
+    every = checks_of(config)
+    names = [name.rpartition("/")[2] for name in prior_family(config).recorded(config)]
     return {name: every[name] for name in names}
 
 

@@ -2,7 +2,7 @@ import io
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from models.errors import CorruptFileError, MissingFileError
 from models.files.checkpoint import open_checkpoint
-from models.verify.compare import Result, run
+from models.verify.check import Check, Result, Tie
+from models.verify.compare import CHECKS, run
 from models.verify.compare import compare as compare_by
-from models.verify.recomputed import CHECKS
 from models.verify.recorded import Recorded
 from models.verify.subject import Subject
 from tests.models.golden import GOLDEN, SETS
@@ -186,6 +186,18 @@ def test_a_nucleus_that_keeps_one_more_of_the_equals_is_a_miss(
     probs[np.flatnonzero(tied & (probs == 0))[0]] = probs[tied].max()
     probs /= probs.sum()
     assert not compare("filt_probs", computed["filt_probs"], numbers).is_within
+
+
+@pytest.mark.parametrize(("excuses", "num_missed"), [("itself", 7), ("depths", 6), ("row", 4)])
+def test_a_tie_excuses_what_follows_from_it(
+    excuses: Literal["itself", "row", "depths"], num_missed: int
+) -> None:
+    wanted = np.zeros((2, 2, 2), np.int32)  # rows, steps, depths
+    margins = np.ones(wanted.shape)
+    margins[1, 0, 0] = 0
+    numbers = Recorded(Path(), {"codes": wanted, "margins": margins}, {})
+    check = Check(lambda _: torch.ones(2, 2, 2), tie=Tie("margins", 0.5, excuses))
+    assert compare_by("codes", check, wanted + 1, numbers).error == num_missed
 
 
 def test_other_weights_miss(tmp_path: Path) -> None:
