@@ -208,14 +208,10 @@ class Pipeline:
         on_step: Callable[[int], None] | None = None,
         makers: Makers | None = None,
     ) -> list[Picture]:
-        """Make one prompt's candidates and rank them, best first.
+        """Make one prompt's candidates, one for each of `params`, and rank them, best first.
 
-        Args:
-            prompt: of the preset's kind.
-            params: one per candidate.
-            batch: an empty batch to run on; by default one as large as the candidates need.
-            on_step: called after each step with the number of codes drawn in it.
-            makers: who makes the pictures of the codes, by default this pipeline.
+        On an empty batch, by default one as large as they need. `on_step` is called after each step
+        with the number of codes drawn in it; `makers` make the pictures of the codes.
 
         Raises:
             InvalidPromptError, InvalidSamplingError: nothing was generated.
@@ -236,12 +232,9 @@ def ranking(scores: Sequence[float | None]) -> list[int]:
 
 
 def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None = None) -> Pipeline:
-    """Load a model.
+    """Load a preset by name, or the checkpoint in a folder of any layout that `files` reads.
 
-    Args:
-        name: a preset; where `checkpoint` is given, only used if its config names none.
-        checkpoint: a folder in any layout that `models.files.checkpoint` reads.
-        options: where and how it runs; by default float32 on the CPU.
+    It runs as `options` say, by default in float32 on the CPU.
 
     Raises:
         UnknownPresetError: no such preset.

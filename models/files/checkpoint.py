@@ -68,10 +68,8 @@ def open_checkpoint(
 ) -> Checkpoint:
     """Read the folder's config and see which layout it has.
 
-    Args:
-        folder: the checkpoint.
-        verify_sha256: compare every file of a converted folder with its manifest first.
-        averaged: of an RQ-Transformer's file take the weights' moving average.
+    With `verify_sha256` every file of a converted folder is compared with its manifest first. With
+    `averaged` an RQ-Transformer's weights are the moving average in its file.
 
     Raises:
         CheckpointError: the folder can't be used, and why.
@@ -111,11 +109,7 @@ def load_stage2(
 ) -> nn.Module:
     """Load the prior, frozen and in evaluation mode.
 
-    Args:
-        checkpoint: which.
-        device: where to.
-        dtype: of its weights.
-        codec: its stage 1, for priors that read the codebook; by default one without weights.
+    `codec` is its stage 1, for priors that read the codebook; by default one without weights.
 
     Raises:
         CheckpointError: as `load_stage1`.

@@ -47,18 +47,13 @@ def convert(
     tokenizer: Path | None = None,
     averaged: bool = False,
 ) -> Checkpoint:
-    """Convert the checkpoint in `source` into the new folder `target`.
+    """Convert the checkpoint in `source`, of any layout, into the new folder `target`.
 
-    Args:
-        source: an official, Lightning or converted folder.
-        target: must not exist yet, or be empty.
-        dtype: of stage 2's stored weights, None keeps the source's. Weights stored in the type
-            that they are served in are mapped at load, without a copy. Stage 1 keeps its type: it
-            is small, and pictures show its rounding.
-        report: called with a line per step.
-        tokenizer: a folder with the tokenizer's files, by default the source's own. The official RQ
-            folders have none: it is part of their authors' package.
-        averaged: see `open_checkpoint`.
+    `dtype` is that of stage 2's stored weights, None keeps the source's. Weights stored in the type
+    that they are served in are mapped at load, without a copy. Stage 1 keeps its type: it is small,
+    and pictures show its rounding. `report` is called with a line per step. `tokenizer` is a folder
+    of its files, by default the source's own: the official RQ folders have none, it is part of
+    their authors' package. For `averaged` see `open_checkpoint`.
 
     Raises:
         CheckpointError: the source can't be used, or the target is in use.
@@ -95,13 +90,9 @@ def save(
 ) -> None:
     """Write a converted folder, complete or not at all.
 
-    Args:
-        folder: must not exist yet, or be empty.
-        preset: what config.yaml shall say.
-        stages: each stage's state dict items, by our names.
-        dtype: of the stored weights, None keeps them as they are.
-        extras: other files by their place in the folder: the tokenizer's, CLIP's.
-        source: what the manifest shall say of where the weights come from.
+    `stages` are state dict items by our names, stored as `dtype` or as they are; `extras` are other
+    files by their place in the folder: the tokenizer's, CLIP's; `source` is what the manifest shall
+    say of where the weights come from.
 
     Raises:
         FolderInUseError: the folder holds something already.

@@ -54,7 +54,7 @@ class Prior(Protocol):
     @property
     def vocab_sizes(self) -> tuple[int, ...]: ...  # codes to draw from, one number per depth
     @property
-    def reaches(self) -> tuple[int, ...]: ...  # how many steps back a `decode` may look, see there
+    def reaches(self) -> tuple[int, ...]: ...  # of how many first steps a `decode` knows, see there
     @property
     def device(self) -> torch.device: ...
     @property
@@ -73,8 +73,8 @@ class Prior(Protocol):
             codes: [b, D], drawn last.
             places: [b] int64, which step they are of, each below `reach`.
             state: from `new_state` (Any: see `State.put`); rows 0 .. b-1 are read and written.
-            reach: one of `reaches`, which ascend and end with all steps that are ever fed,
-                `num_steps` - 1; where looking at fewer saves nothing, that is the only one.
+            reach: one of `reaches`: looks at no step from there on. They ascend and end with all
+                steps that are ever fed, `num_steps` - 1; where less saves nothing, it is alone.
 
         Returns:
             [b, ...], what `sample` draws the next step's codes from.
