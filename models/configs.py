@@ -25,16 +25,11 @@ class CodecConfig(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # Any: as dataclasses declare it
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of its pictures, pixels."""
-
+    def size(self) -> tuple[int, int]: ...  # width and height of its pictures, pixels
     @property
-    def code_shape(self) -> tuple[int, int]:
-        """Codes of one picture: steps T, depth D."""
-
+    def code_shape(self) -> tuple[int, int]: ...  # codes of one picture: steps T, depth D
     @property
-    def vocab_sizes(self) -> tuple[int, ...]:
-        """How many codes it has at each depth."""
+    def vocab_sizes(self) -> tuple[int, ...]: ...  # how many codes it has at each depth
 
 
 class PriorConfig(Protocol):
@@ -43,43 +38,34 @@ class PriorConfig(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # Any: as dataclasses declare it
 
     @property
-    def prompt_kind(self) -> PrefixKind:
-        """What it is conditioned on."""
-
+    def prompt_kind(self) -> PrefixKind: ...  # what it is conditioned on
     @property
-    def prompt_len(self) -> int:
-        """Ids that make a prompt, padding included; 1 where the prompt is no text."""
-
+    def prompt_len(self) -> int: ...  # ids that make a prompt, padding included
     @property
-    def prompt_vocab_size(self) -> int:
-        """How many different ids a prompt is made of: text tokens, classes, or 1 for nothing."""
-
+    def prompt_vocab_size(self) -> int: ...  # different ids: text tokens, classes, or 1
     @property
-    def num_steps(self) -> int:
-        """Steps that make one image."""
-
+    def num_steps(self) -> int: ...  # that make one image
     @property
-    def vocab_sizes(self) -> tuple[int, ...]:
-        """How many codes there are to draw from, at each depth of a step."""
-
+    def vocab_sizes(self) -> tuple[int, ...]: ...  # codes to draw from, at each depth of a step
     @property
-    def summary(self) -> str:
-        """Its size in a few words, for people."""
+    def summary(self) -> str: ...  # its size in a few words, for people
 
     def row_bytes(self, number_bytes: int) -> int:
         """Memory that one row's state takes, with numbers of so many bytes."""
 
 
 @dataclass(frozen=True, slots=True)
-class VQGANConfig:
-    """Shape of a VQGAN (Esser et al. 2021): pixels ↔ a grid of codes.
+class BackboneConfig:
+    """Shape of the encoder and decoder that VQGAN (Esser et al. 2021) and its successors share.
 
     `patch_size` p > 1 folds each p×p block of pixels into channels before the encoder and unfolds
-    it after the decoder; the official models have 1. `norm_groups` is 32 in all official models.
+    it after the decoder; the official models have 1. `norm_groups` is 32 in all official models;
+    with `norm` "none" nothing is normalised, so that what stands in one corner does not change the
+    codes of another. The `use_` switches are the HQ family's: `use_init_downsample` halves the map
+    in the encoder's first convolution (and doubles it at the decoder's last level),
+    `use_mid_block` and `use_attn` leave parts out.
     """
 
-    embed_dim: Size = 256
-    n_embed: Size = 16384
     z_channels: Size = 256
     resolution: Size = 256
     in_channels: Size = 3
@@ -91,25 +77,35 @@ class VQGANConfig:
     pdrop: Share = 0.0
     patch_size: Size = 1
     norm_groups: Size = 32
+    norm: Literal["group", "none"] = "group"
+    use_init_downsample: bool = False
+    use_mid_block: bool = True
+    use_attn: bool = True
 
     @property
     def grid_size(self) -> int:
-        """Codes per side."""
-        return (self.resolution // self.patch_size) >> (len(self.ch_mult) - 1)
+        """Positions per side of the encoder's map."""
+        halvings = len(self.ch_mult) - 1 + self.use_init_downsample
+        return (self.resolution // self.patch_size) >> halvings
 
     @property
     def size(self) -> tuple[int, int]:
-        """See CodecConfig."""
         return self.resolution, self.resolution
+
+
+@dataclass(frozen=True, slots=True)
+class VQGANConfig(BackboneConfig):
+    """Shape of a VQGAN: pixels ↔ a grid of codes."""
+
+    embed_dim: Size = 256
+    n_embed: Size = 16384
 
     @property
     def code_shape(self) -> tuple[int, int]:
-        """See CodecConfig."""
         return self.grid_size**2, 1
 
     @property
     def vocab_sizes(self) -> tuple[int, ...]:
-        """See CodecConfig."""
         return (self.n_embed,)
 
 
@@ -135,36 +131,29 @@ class TransformerConfig:
 
     @property
     def prompt_kind(self) -> PrefixKind:
-        """See PriorConfig."""
         return self.prefix
 
     @property
     def prompt_len(self) -> int:
-        """See PriorConfig; as many positions stand before the first code."""
         return self.ctx_len_txt if self.prefix == "text" else 1
 
     @property
     def prompt_vocab_size(self) -> int:
-        """See PriorConfig."""
         return self.vocab_size_txt if self.prefix == "text" else max(self.n_classes, 1)
 
     @property
     def num_steps(self) -> int:
-        """See PriorConfig."""
         return self.ctx_len_img
 
     @property
     def vocab_sizes(self) -> tuple[int, ...]:
-        """See PriorConfig."""
         return (self.vocab_size_img,)
 
     @property
     def summary(self) -> str:
-        """See PriorConfig."""
         return f"{self.n_layers} layers of {self.embed_dim}, {self.n_heads} heads"
 
     def row_bytes(self, number_bytes: int) -> int:
-        """See PriorConfig."""
         return 2 * self.n_layers * self.embed_dim * self.num_positions * number_bytes
 
     @property

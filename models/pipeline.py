@@ -7,15 +7,14 @@ no jobs, no HTTP, no image files and no model by name: `families` builds what th
 
 from __future__ import annotations
 
-import string
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
-from tokenizers.implementations.char_level_bpe import CharBPETokenizer
 from torch import Tensor, nn
 
 from models.configs import Preset, Prompt
@@ -23,25 +22,24 @@ from models.drawing.cuda_graphs import Graphs
 from models.drawing.generate import Batch, Shapes, run_now, run_to_end
 from models.drawing.sampling import RowParams
 from models.drawing.shapes import exact_shapes, keeps_bits
-from models.errors import MissingFileError
 from models.families import as_codec, as_prior, build_codec, build_prior, prior_family
 from models.files import checkpoint as checkpoints
 from models.files.checkpoint import open_checkpoint
 from models.files.weights import on_meta
 from models.pictures import to_bytes
-from models.presets import get_preset
+from models.presets import WEIGHTS_FOLDER, get_preset, weights_folder
 from models.rerank import clip_files
-from models.rerank.clip import CHUNK, rank
+from models.rerank.clip import CHUNK
 from models.stage1.codec import Codec
 from models.stage2 import packing
 from models.stage2.prior import Prefix, Prior
 from models.stage2.quantize import QuantizationReport, quantize
-from models.tokenizer import PAD, UNK, Tokenizer
+from models.tokenizer import Tokenizer
 
 # Parts below that the service needs as well, beside what is defined here: it imports none of them.
-__all__ = ["CHUNK", "Prefix", "Prompt", "open_checkpoint", "to_bytes"]
+__all__ = ["CHUNK", "WEIGHTS_FOLDER", "Prefix", "Prompt", "open_checkpoint", "to_bytes"]
 
-WEIGHTS_FOLDER = Path(__file__).parent / "weights"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _RANDOM_SEED = 20211115
 
 
@@ -70,12 +68,17 @@ class LoadOptions:
         return self.pixel_chunk or (1 if self.device.type == "cpu" else 8)
 
     @property
+    def dtype_name(self) -> str:
+        """`float32` for torch.float32."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
     def caveat(self) -> str:
         """What whoever chose this should know; mostly nothing."""
         if packing.is_native(self.device, self.dtype):
             return ""
-        name = str(self.dtype).removeprefix("torch.")
-        return f"this CPU has no instructions for {name}: about four times slower than float32"
+        lacking = f"this CPU has no instructions for {self.dtype_name}"
+        return f"{lacking}: about four times slower than float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +112,7 @@ class Makers(Protocol):
     """Makes and scores pictures. A `Pipeline` is one; the worker's makers divide the work."""
 
     def pixels(self, codes: Tensor) -> Tensor: ...
-
     def text_features(self, prompt: Prompt) -> Tensor | None: ...
-
     def scores(self, text: Tensor | None, pixels: Tensor) -> list[float | None]: ...
 
 
@@ -123,8 +124,8 @@ class Pipeline:
     options: LoadOptions
     stage1: Codec
     stage2: Prior
-    tokenizer: Tokenizer | None
-    ranker: Ranker | None
+    tokenizer: Tokenizer | None = None
+    ranker: Ranker | None = None
     quantization: QuantizationReport | None = None
     _shapes: dict[int, Shapes] = field(default_factory=dict)
 
@@ -134,14 +135,17 @@ class Pipeline:
         Raises:
             InvalidPromptError: not what this model is conditioned on.
         """
+        ids, is_truncated = self._ids(prompt)
+        return EncodedPrompt(torch.tensor([ids], device=self.options.device), is_truncated)
+
+    def _ids(self, prompt: Prompt) -> tuple[list[int], bool]:
         kind, classes = self.preset.prompt_kind, self.preset.num_classes or 0
         if kind == "text" and isinstance(prompt, str) and self.tokenizer:
-            ids, is_truncated = self.tokenizer.encode(prompt)
-            return EncodedPrompt(self._on_device([ids]), is_truncated)
+            return self.tokenizer.encode(prompt)
         if kind == "class" and isinstance(prompt, int) and 0 <= prompt < classes:
-            return EncodedPrompt(self._on_device([[prompt]]), False)
+            return [prompt], False
         if kind == "none" and prompt in (None, ""):
-            return EncodedPrompt(self._on_device([[0]]), False)
+            return [0], False
         wanted = {"text": "a text", "class": f"a class in 0..{classes - 1}", "none": "nothing"}
         raise InvalidPromptError(f"{self.preset.name} takes {wanted[kind]} as prompt")
 
@@ -154,9 +158,9 @@ class Pipeline:
         """An empty batch; the shapes it may step at are found once per capacity."""
         if capacity not in self._shapes:
             self._shapes[capacity] = exact_shapes(self.stage2, capacity)
-        device = self.options.device
-        is_captured = self.options.graphs and device.type == "cuda"
-        run = Graphs(device).run if is_captured else run_now
+        options = self.options
+        is_captured = options.graphs and options.device.type == "cuda"
+        run = Graphs(options.device).run if is_captured else run_now
         return Batch(self.stage2, capacity, self._shapes[capacity], run)
 
     def keeps_bits(self, shapes: Shapes, num_threads: int) -> bool:
@@ -172,19 +176,13 @@ class Pipeline:
         return torch.cat(parts) if parts else torch.zeros(0, 3, height, width)
 
     def _chunk(self, codes: Tensor) -> Tensor:
-        missing = self.options.chunk - len(codes)
-        padded = F.pad(codes, (0, 0, 0, 0, 0, missing))
+        padded = F.pad(codes, (0, 0, 0, 0, 0, self.options.chunk - len(codes)))
         return self.stage1.pixels(padded)[: len(codes)]
 
     def preview(self, codes: Tensor, counts: list[int]) -> Tensor:
-        """Pictures of unfinished rows: what is not drawn yet repeats the codes drawn last.
+        """Pictures [n, 3, H, W] of unfinished rows: what is not drawn yet repeats the last codes.
 
-        Args:
-            codes: [n, T, D], from `Batch.peek`.
-            counts: steps drawn per row, at least 1.
-
-        Returns:
-            [n, 3, H, W] in 0..1.
+        `codes` are [n, T, D], as `Batch.peek` gives them with the steps drawn per row, at least 1.
         """
         filled = codes.clone()
         for row, count in enumerate(counts):
@@ -199,8 +197,7 @@ class Pipeline:
         """How well each picture fits; all None where nothing can be scored."""
         if self.ranker is None or text is None:
             return [None] * len(pixels)
-        scores: list[float | None] = self.ranker.scores(text, pixels).tolist()
-        return scores
+        return [float(score) for score in self.ranker.scores(text, pixels)]
 
     def generate(
         self,
@@ -211,14 +208,10 @@ class Pipeline:
         on_step: Callable[[int], None] | None = None,
         makers: Makers | None = None,
     ) -> list[Picture]:
-        """Make one prompt's candidates and rank them, best first.
+        """Make one prompt's candidates, one for each of `params`, and rank them, best first.
 
-        Args:
-            prompt: of the preset's kind.
-            params: one per candidate.
-            batch: an empty batch to run on; by default one as large as the candidates need.
-            on_step: called after each step with the number of codes drawn in it.
-            makers: who makes the pictures of the codes, by default this pipeline.
+        On an empty batch, by default one as large as they need. `on_step` is called after each step
+        with the number of codes drawn in it; `makers` make the pictures of the codes.
 
         Raises:
             InvalidPromptError, InvalidSamplingError: nothing was generated.
@@ -231,40 +224,26 @@ class Pipeline:
         order = ranking(scores)
         return [Picture(params[i].candidate, pixels[i].cpu(), scores[i]) for i in order]
 
-    def _on_device(self, ids: list[list[int]]) -> Tensor:
-        return torch.tensor(ids, device=self.options.device)
 
-
-def ranking(scores: list[float | None]) -> list[int]:
-    """Indices from the best score to the worst; without scores, as they came."""
-    known = [-torch.inf if score is None else score for score in scores]
-    order: list[int] = rank(torch.tensor(known)).tolist()
-    return order
+def ranking(scores: Sequence[float | None]) -> list[int]:
+    """Indices from the best score to the worst; equals keep their order, NaN and None come last."""
+    known = [-math.inf if score is None or math.isnan(score) else score for score in scores]
+    return sorted(range(len(known)), key=known.__getitem__, reverse=True)
 
 
 def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None = None) -> Pipeline:
-    """Load a model.
+    """Load a preset by name, or the checkpoint in a folder of any layout that `files` reads.
 
-    Args:
-        name: a preset; where `checkpoint` is given, only used if its config names none.
-        checkpoint: a folder in any layout that `models.files.checkpoint` reads.
-        options: where and how it runs; by default float32 on the CPU.
+    It runs as `options` say, by default in float32 on the CPU.
 
     Raises:
         UnknownPresetError: no such preset.
         CheckpointError: the weights are missing, damaged or do not fit.
     """
     options = options or LoadOptions()
-    folder = checkpoint
+    folder = checkpoint or weights_folder(get_preset(name))
     if folder is None:
-        preset = get_preset(name)
-        if preset.weights == "random":
-            return load_random(preset, options)
-        if preset.weights is None:
-            raise MissingFileError(
-                f"preset {name} ships no weights: give its checkpoint folder (--checkpoint)"
-            )
-        folder = WEIGHTS_FOLDER / preset.weights
+        return load_random(get_preset(name), options)
     opened = open_checkpoint(folder)
     # Stage 1 and CLIP are small beside stage 2, and pictures show their rounding: float32.
     stage1 = checkpoints.load_stage1(opened, options.device, torch.float32)
@@ -294,18 +273,8 @@ def load_random(preset: Preset, options: LoadOptions) -> Pipeline:
     stage2 = stage2.to(options.device, options.dtype)
     pipeline = _joined(preset, options, stage1, stage2)
     if preset.prompt_kind == "text":
-        pipeline.tokenizer = _letters(preset)
+        pipeline.tokenizer = Tokenizer.of_letters(preset.prompt_len)
     return pipeline
-
-
-def _letters(preset: Preset) -> Tokenizer:
-    """A tokenizer without merges: every character is a token."""
-    letters = [*string.ascii_lowercase, *string.digits, *".,!?'-"]
-    tokens = [PAD, UNK, *letters, *(letter + "</w>" for letter in letters)]
-    vocab = {token: index for index, token in enumerate(tokens)}
-    bpe = CharBPETokenizer(vocab=vocab, merges=[], unk_token=UNK, lowercase=True)
-    bpe.add_special_tokens([PAD])
-    return Tokenizer(bpe, preset.prompt_len)
 
 
 def _joined(preset: Preset, options: LoadOptions, stage1: nn.Module, stage2: nn.Module) -> Pipeline:
@@ -318,12 +287,4 @@ def _joined(preset: Preset, options: LoadOptions, stage1: nn.Module, stage2: nn.
     # After packing, which holds two copies of a weight for a moment.
     codec = as_codec(stage1)
     codec.prepare()
-    return Pipeline(
-        preset=preset,
-        options=options,
-        stage1=codec,
-        stage2=as_prior(stage2),
-        tokenizer=None,
-        ranker=None,
-        quantization=quantization,
-    )
+    return Pipeline(preset, options, codec, as_prior(stage2), quantization=quantization)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from models.configs import ClipConfig, Preset, SamplingDefaults, TransformerConfig, VQGANConfig
+from pathlib import Path
 
+from models.configs import ClipConfig, Preset, SamplingDefaults, TransformerConfig, VQGANConfig
+from models.errors import MissingFileError
+from models.rq_presets import RQ_PRESETS
+
+WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 _OFFICIAL_CLIP = ClipConfig(model_name="ViT-B-32-quickgelu", weights="clip/ViT-B-32.pt")
 _OFFICIAL_LICENCE = "CC-BY-NC-SA-4.0"
 
@@ -130,9 +135,23 @@ _ALL = (
             attn_bias=False,
         ),
     ),
+    *RQ_PRESETS,
 )
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
+
+
+def weights_folder(preset: Preset) -> Path | None:
+    """Where the weights lie that a preset ships; None where random ones are made.
+
+    Raises:
+        MissingFileError: it ships none.
+    """
+    if preset.weights is None:
+        raise MissingFileError(
+            f"preset {preset.name} ships no weights: give its checkpoint folder (--checkpoint)"
+        )
+    return None if preset.weights == "random" else WEIGHTS_FOLDER / preset.weights
 
 
 class UnknownPresetError(ValueError):

@@ -7,6 +7,7 @@ A character BPE in the files of the official checkpoints (a vocabulary and its m
 from __future__ import annotations
 
 import json
+import string
 from pathlib import Path
 
 from tokenizers.implementations.char_level_bpe import CharBPETokenizer
@@ -54,6 +55,16 @@ class Tokenizer:
             raise CorruptFileError(f"can't read the tokenizer in {folder}: {error}") from error
         if bpe.token_to_id(PAD) is not None:
             bpe.add_special_tokens([PAD])
+        return cls(bpe, context_length)
+
+    @classmethod
+    def of_letters(cls, context_length: int) -> Tokenizer:
+        """Without merges: every character is a token. For models that were never trained."""
+        letters = [*string.ascii_lowercase, *string.digits, *".,!?'-"]
+        tokens = [PAD, UNK, *letters, *(letter + "</w>" for letter in letters)]
+        vocab = {token: index for index, token in enumerate(tokens)}
+        bpe = CharBPETokenizer(vocab=vocab, merges=[], unk_token=UNK, lowercase=True)
+        bpe.add_special_tokens([PAD])
         return cls(bpe, context_length)
 
     def encode(self, prompt: str) -> tuple[list[int], bool]:

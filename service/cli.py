@@ -9,16 +9,19 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
-import os
+import io
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 import service
 from models.errors import CheckpointError
 from models.presets import UnknownPresetError
-from service.errors import DomainError, InvalidRequest, StartRefused
+from service import outlet
+from service.config.paths import expanded
+from service.errors import DomainError, StartRefused
 
 # name → module, one line of help
 COMMANDS = MappingProxyType(
@@ -37,7 +40,25 @@ COMMANDS = MappingProxyType(
         "doctor": ("service.commands.doctor", "what is missing here, and what to do about it"),
         "config": ("service.commands.config", "every setting: with its value, or as a page"),
         "openapi": ("service.commands.openapi", "print the OpenAPI document"),
+        "completion": (
+            "service.commands.completion",
+            "a script that completes words in your shell",
+        ),
     }
+)
+
+
+# What the person who calls can put right by calling differently; the rest may pass by itself.
+_MISTAKES = (
+    StartRefused,
+    UnknownPresetError,
+    CheckpointError,
+    ModuleNotFoundError,
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
 )
 
 
@@ -46,6 +67,14 @@ class Command(Protocol):
 
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int | None]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with a call."""
+
+    def error(self, message: str) -> NoReturn:
+        """See ArgumentParser. CommandError, with status 2."""
+        raise CommandError(f"{message}; see {self.prog} --help", 2)
 
 
 class CommandError(Exception):
@@ -58,36 +87,59 @@ class CommandError(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 for a failure, 2 for a wrong call."""
+    outlet.fill_standard_descriptors()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a path, an arrow: what it can't say is escaped
+            stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_help(), end="")
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
-        print(service.__version__)
-        return 0
-    return _guarded(arguments)
+    prog = " ".join(["mindalle", *arguments[:1]])
+    return _with_output_written(prog, _guarded(prog, arguments))
 
 
-def _guarded(arguments: list[str]) -> int:
+def _guarded(prog: str, arguments: list[str]) -> int:
     try:
         return _run(arguments)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `mindalle config show | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (CommandError, StartRefused, UnknownPresetError, CheckpointError, DomainError) as error:
-        print(f"mindalle {arguments[0]}: {error}", file=sys.stderr)
+        _complain(f"{prog}: {error}")
         return _status(error)
     except (OSError, ModuleNotFoundError) as error:
-        print(f"mindalle {arguments[0]}: {_explain(error)}", file=sys.stderr)
-        return 1
+        _complain(f"{prog}: {_explain(error)}")
+        return _status(error)
+
+
+def _with_output_written(prog: str, status: int) -> int:
+    """Write what was printed while a full disk can still be told; the exit status after that."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        outlet.discard(sys.stdout)
+        return status or 1
+    except OSError as error:
+        outlet.discard(sys.stdout)
+        if not status:
+            _complain(f"{prog}: standard output: {error.strerror}")
+        return status or 1
+    return status
+
+
+def _complain(line: str) -> None:
+    """The exit status must be right even where nobody can read why."""
+    try:
+        print(line, file=sys.stderr)
+    except OSError:
+        outlet.discard(sys.stderr)
 
 
 def _status(error: Exception) -> int:
     if isinstance(error, CommandError):
         return error.status
-    return 2 if isinstance(error, StartRefused | UnknownPresetError | InvalidRequest) else 1
+    if isinstance(error, DomainError):
+        return 2 if error.status < 500 else 1
+    return 2 if isinstance(error, _MISTAKES) else 1
 
 
 def _explain(error: OSError | ModuleNotFoundError) -> str:
@@ -101,16 +153,58 @@ def _explain(error: OSError | ModuleNotFoundError) -> str:
 
 
 def _run(arguments: list[str]) -> int:
-    name = arguments[0]
+    name = arguments[0] if arguments else ""
+    if name in ("", "-h", "--help", "help"):
+        print(_help(), end="")
+        return 0 if name else 2
+    if name in ("--version", "-V"):
+        print(service.__version__)
+        return 0
+    return _run_command(name, arguments[1:])
+
+
+def _run_command(name: str, arguments: list[str]) -> int:
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"; did you mean {close[0]}?" if close else "; see mindalle --help"
         raise CommandError(f"there is no such command{hint}", 2)
-    module, about = COMMANDS[name]
-    command = cast(Command, importlib.import_module(module))
-    parser = argparse.ArgumentParser(prog=f"mindalle {name}", description=_sentence(about))
-    command.add_arguments(parser)
-    return command.run(parser.parse_args(arguments[1:])) or 0
+    args = parser_of(name).parse_args(arguments)
+    for field, value in vars(args).items():
+        setattr(args, field, _as_meant(field, value))
+    return _command(name).run(args) or 0
+
+
+def _command(name: str) -> Command:
+    return cast(Command, importlib.import_module(COMMANDS[name][0]))
+
+
+def parser_of(name: str) -> argparse.ArgumentParser:
+    """What a command takes. ModuleNotFoundError where what it needs is not installed."""
+    parser = _Parser(prog=f"mindalle {name}", description=_sentence(COMMANDS[name][1]))
+    _command(name).add_arguments(parser)
+    return parser
+
+
+def _as_meant(field: str, value: object) -> object:
+    """A path with its `~` expanded, as in the settings; a text that is one."""
+    if isinstance(value, Path):
+        try:
+            return expanded(value)
+        except ValueError as error:
+            raise CommandError(str(error), 2) from None
+    for text in value if isinstance(value, list) else [value]:
+        if isinstance(text, str) and not _is_unicode(text):
+            raise CommandError(f"{field}: holds bytes that are not UTF-8; type it again", 2)
+    return value
+
+
+def _is_unicode(text: str) -> bool:
+    """False where the terminal sent bytes that its encoding does not have."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _sentence(about: str) -> str:

@@ -92,7 +92,8 @@ class Recipe:
     """All that makes a picture again. Of `num_candidates` that are drawn, the best `n` are kept.
 
     `prompt` is a text, a class id, or None for an unconditional model; a cut of None is no cut.
-    The record inside a picture's file has the fields in this order.
+    The record inside a picture's file has the fields in this order; the file's own format and size
+    are no part of it.
     """
 
     model: str

@@ -6,11 +6,14 @@ closed sets (model, stage, state, code, route, reason); never a prompt, an id or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
+from service import outlet
 from service.jobs import STAGE_NAMES, Phase
 
 _TIMED: tuple[Phase, ...] = ("prefill", "pixels", "ranking", "encoding")
@@ -54,6 +57,21 @@ class _New:
 def _redis_faults(new: _New) -> Counter:
     about = "Times that Redis did not answer or refused, by reason."
     return new.counter("redis_faults", about, "reason")
+
+
+class DroppedLines(Collector):
+    """What this process said and nobody got; counted where it is dropped."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        registry.register(self)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """The one sample."""
+        yield CounterMetricFamily(
+            "mindalle_log_lines_dropped",
+            "Lines of output that could not be written, or not soon enough.",
+            value=outlet.num_dropped(),
+        )
 
 
 class ApiMetrics:

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.config.api_keys import ApiKey, read_keys
@@ -25,6 +32,7 @@ from service.config.groups import (
     TestingSettings,
     WorkerSettings,
 )
+from service.config.paths import UserPath
 from service.errors import StartRefused
 
 _PREFIX = "MINDALLE_"
@@ -46,10 +54,13 @@ class Settings(BaseSettings):
     api_keys: SecretStr = Field(
         SecretStr(""),
         description="Comma-separated `name:key`, `name:key:weight` or bare keys. "
-        "A key's weight is its part of the machine when several keys wait.",
+        "A key has at least 8 visible ASCII characters. "
+        "Its weight is its part of the machine when several keys wait.",
     )
-    api_keys_file: Path | None = Field(
-        None, description="File with one such key per line; `#` starts a comment."
+    api_keys_file: UserPath | None = Field(
+        None,
+        description="File with one such key per line, in UTF-8 or with a byte order mark; `#` at "
+        "the start of a line or after white space begins a comment.",
     )
     auth: Literal["auto", "required", "off"] = Field(
         "auto", description="auto: API keys are needed unless the address is loopback. off: never."
@@ -59,8 +70,8 @@ class Settings(BaseSettings):
         "info", description="Prompts are logged at debug only."
     )
     log_format: Literal["json", "text"] = Field("json", description="How log lines look.")
-    data_dir: Path = Field(
-        Path.home() / ".local/share/mindalle",
+    data_dir: UserPath = Field(
+        Path("~/.local/share/mindalle"),  # the home is looked up only by who needs the folder
         description="Where `mindalle serve` keeps its Valkey's data.",
     )
     redis: RedisSettings = Field(default_factory=RedisSettings)
@@ -68,6 +79,7 @@ class Settings(BaseSettings):
     queue: QueueSettings = Field(default_factory=QueueSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     testing: TestingSettings = Field(default_factory=TestingSettings)
+    _keys: tuple[ApiKey, ...] = PrivateAttr(())
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -75,12 +87,14 @@ class Settings(BaseSettings):
             raise ValueError(
                 "MINDALLE_API__DEFAULT_DEADLINE_S is later than MINDALLE_API__MAX_DEADLINE_S"
             )
-        self.keys()
+        # Once: a second look may find another file, or a pipe that is empty by then.
+        listed = self.api_keys.get_secret_value()
+        self._keys = self._keys or read_keys(listed, self.api_keys_file)
         return self
 
     def keys(self) -> tuple[ApiKey, ...]:
-        """The API keys of the list and of the file. Raises ValueError for a bad one."""
-        return read_keys(self.api_keys.get_secret_value(), self.api_keys_file)
+        """The API keys of the list and of the file, as they were at the start."""
+        return self._keys
 
     @property
     def needs_key(self) -> bool:
@@ -171,6 +185,8 @@ def show(settings: Settings) -> dict[str, str]:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, Path):
+        return os.path.expanduser(value)
     return "" if value is None else str(value)
 
 

@@ -103,16 +103,10 @@ class Batch:
     def admit(self, prefix: Prefix, params: Sequence[RowParams]) -> list[int]:
         """Put candidates of one prompt into free rows and draw their first codes.
 
-        Args:
-            prefix: the prefilled prompt; may be admitted again for further candidates.
-            params: one per candidate.
-
-        Returns:
-            Their rows, in the order of `params`.
+        One row for each of `params`, in their order. The prefix may be admitted again for more.
 
         Raises:
-            BatchFullError: nothing was admitted.
-            InvalidSamplingError: likewise.
+            BatchFullError, InvalidSamplingError: nothing was admitted.
         """
         for row_params in params:
             row_params.validate(self.prior.vocab_sizes)
@@ -146,9 +140,8 @@ class Batch:
     def step(self) -> list[int]:
         """Draw the next codes of every row in flight.
 
-        Returns:
-            Rows that have all their codes and were not reported before; they keep their place
-            until `take` or `evict`.
+        Returns rows that have all their codes and were not reported before; they keep their place
+        until `take` or `evict`.
         """
         moving = [row for row, drawn in enumerate(self._drawn) if 0 < drawn < self.prior.num_steps]
         if moving:
@@ -254,14 +247,8 @@ def run_to_end(
 ) -> Tensor:
     """Generate all candidates of one prompt on an empty batch, in parts if they do not fit at once.
 
-    Args:
-        batch: empty.
-        prefix: the prompt.
-        params: one per candidate.
-        on_step: called after each step with the number of codes drawn in it.
-
-    Returns:
-        [n, T, D] int64 codes in the order of `params`.
+    Returns [n, T, D] int64 codes in the order of `params`. `on_step` is called after each step with
+    the number of codes drawn in it.
 
     Raises:
         BatchFullError, InvalidSamplingError: as `Batch.admit`.

@@ -141,14 +141,9 @@ def _rounded(limit: int, vocab_size: int) -> int:
 
 
 def weights(logits: Tensor, filters: Filters) -> Tensor:
-    """Filtered probabilities as integers.
+    """Logits [B, V] of any float type → filtered probabilities as integers [B, V] int64.
 
-    Args:
-        logits: [B, V], any float type; computed in float32.
-        filters: of the same B rows.
-
-    Returns:
-        [B, V] int64; weight / sum of the row's weights is the probability, 0 where filtered out.
+    Weight / sum of the row's weights is the probability, 0 where filtered out; computed in float32.
     """
     scaled = logits.float() / filters.temperature[:, None]
     if filters.max_top_k is not None:
@@ -158,15 +153,9 @@ def weights(logits: Tensor, filters: Filters) -> Tensor:
 
 
 def draw(logits: Tensor, filters: Filters, uniform: Tensor) -> Tensor:
-    """Draw one code per row.
+    """Logits [B, V] → one code per row, [B] int64.
 
-    Args:
-        logits: [B, V].
-        filters: of the same B rows.
-        uniform: [B] float64 in [0, 1), the rows' random numbers for this position.
-
-    Returns:
-        [B] int64 codes.
+    `uniform` are the rows' random numbers for this position, [B] float64 in [0, 1).
     """
     cumulative = weights(logits, filters).cumsum(-1)  # [B, V]
     total = cumulative[:, -1:]

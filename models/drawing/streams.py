@@ -18,14 +18,9 @@ _LOW = 0xFFFFFFFF
 
 
 def philox(counter: Tensor, key: Tensor) -> Tensor:
-    """One block of four 32-bit words per counter.
+    """One block of four 32-bit words per counter, [..., 4] int64.
 
-    Args:
-        counter: [..., 4] int64, each word in 0 .. 2**32 - 1.
-        key: [..., 2] int64, likewise; broadcast against `counter`.
-
-    Returns:
-        [..., 4] int64, each word in 0 .. 2**32 - 1.
+    `counter` is [..., 4], `key` [..., 2] and broadcast, both int64 with words in 0 .. 2**32 - 1.
     """
     c0, c1, c2, c3 = counter.unbind(-1)
     k0, k1 = key.unbind(-1)
@@ -43,15 +38,9 @@ def philox(counter: Tensor, key: Tensor) -> Tensor:
 
 
 def uniforms(seeds: Tensor, candidates: Tensor, count: int) -> Tensor:
-    """The first `count` numbers of each row's stream.
+    """The first `count` numbers of each row's stream, [B, count] float64 in [0, 1), 53 bits each.
 
-    Args:
-        seeds: [B] int64 in 0 .. MAX_SEED.
-        candidates: [B] int64 in 0 .. 2**32 - 1.
-        count: how many positions.
-
-    Returns:
-        [B, count] float64 in [0, 1), 53 random bits each.
+    `seeds` are [B] int64 in 0 .. MAX_SEED, `candidates` [B] int64 in 0 .. 2**32 - 1.
     """
     position = torch.arange(count, device=seeds.device)
     counter = torch.zeros(len(seeds), count, 4, dtype=torch.int64, device=seeds.device)

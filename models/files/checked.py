@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -46,16 +47,12 @@ def _with_numbers(shape: type[Any], values: Any) -> Any:
     """YAML 1.1, unlike people, reads 1e-4 as text: where a number belongs, that is one."""
     if not isinstance(values, dict):
         return values
-    hints = get_type_hints(shape)
-    numbers = {name for name, hint in hints.items() if float in (hint, *get_args(hint))}
-    return {name: _number(value) if name in numbers else value for name, value in values.items()}
-
-
-def _number(value: Any) -> Any:
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
+    numbers = {}
+    for name, hint in get_type_hints(shape).items():
+        if isinstance(values.get(name), str) and float in (hint, *get_args(hint)):
+            with suppress(ValueError):
+                numbers[name] = float(values[name])
+    return values | numbers
 
 
 def _message(errors: Sequence[ErrorDetails], path: str, places: Mapping[str, str]) -> str:

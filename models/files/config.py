@@ -14,10 +14,11 @@ from typing import Any
 
 import yaml
 
-from models.configs import ClipConfig, CodecConfig, Count, Preset, PriorConfig, SamplingDefaults
+from models.configs import ClipConfig, CodecConfig, Preset, PriorConfig, SamplingDefaults
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import ConfigError, MissingFileError
 from models.families import CODECS, PRIORS, CodecFamily, PriorFamily
+from models.files import rq_folder
 from models.files.checked import checked
 from models.files.layouts import CODEC_READERS, PRIOR_READERS, Section, written
 from models.presets import PRESETS
@@ -42,33 +43,16 @@ class _Document:
     sampling: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class _DataSet:
-    """Training's affair, but for the length of a prompt."""
-
-    dataset: Any = None
-    tokenizer_type: Any = None
-    image_resolution: Any = None
-    transforms: Any = None
-    bpe_pdrop: Any = None
-    context_length: Count | None = None
-
-
-def _anything(name: str, keys: str) -> type[Any]:
-    """A section with these keys, whose values nobody here reads."""
-    return make_dataclass(name, [(key, Any, None) for key in keys.split()])
-
-
-_FINE_TUNING = {
-    "optimizer": _anything(
-        "Optimizer",
-        "opt_type base_lr weight_decay betas grad_clip_norm sched_type max_steps min_lr",
-    ),
-    "experiment": _anything(
-        "Experiment",
-        "local_batch_size total_batch_size valid_batch_size epochs save_ckpt_freq test_freq"
-        " use_amp",
-    ),
+# Sections of training, whose values nobody here reads (Any) but for the length of a prompt.
+_TRAINING = {
+    section: make_dataclass(section, [(key, Any, None) for key in keys.split()])
+    for section, keys in {
+        "dataset": "dataset tokenizer_type context_length image_resolution transforms bpe_pdrop",
+        "optimizer": "opt_type base_lr weight_decay betas grad_clip_norm sched_type max_steps"
+        " min_lr",
+        "experiment": "local_batch_size total_batch_size valid_batch_size epochs save_ckpt_freq"
+        " test_freq use_amp",
+    }.items()
 }
 
 
@@ -80,6 +64,8 @@ def read(folder: Path) -> Preset:
         ConfigError: naming the file and the key.
     """
     path = folder / CONFIG_NAME
+    if rq_folder.is_official(folder) and not path.exists():
+        return rq_folder.read_official(folder)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -164,17 +150,16 @@ def _family(section: Section, register: Mapping[str, Any], path: str) -> Any:
 
 def _check_training(given: _Document, stage2: PriorConfig) -> None:
     """What a document says of training is not used, but it must fit the model."""
-    length = checked(_DataSet, given.dataset or {}, "dataset").context_length
-    is_text = stage2.prompt_kind == "text"
-    if is_text and length not in (None, stage2.prompt_len):
-        raise ConfigError(
-            f"dataset.context_length: {length}, but stage 2 takes {stage2.prompt_len} tokens"
-        )
-    for name, shape in _FINE_TUNING.items():
-        values = getattr(given, name)
-        if values is not None and is_text:
+    for name, shape in _TRAINING.items():
+        checked(shape, getattr(given, name) or {}, name)
+    if stage2.prompt_kind != "text":
+        return
+    length, needed = (given.dataset or {}).get("context_length"), stage2.prompt_len
+    if length not in (None, needed):
+        raise ConfigError(f"dataset.context_length: {length}, but stage 2 takes {needed} tokens")
+    for name in ("optimizer", "experiment"):
+        if getattr(given, name) is not None:
             raise ConfigError(f"{name}: only a fine-tuning config (stage2.type igpt) may have it")
-        checked(shape, values or {}, name)
 
 
 def _sampling(values: Any, config: PriorConfig) -> SamplingDefaults:

@@ -7,48 +7,39 @@ in the section and the others in its `hparams`, and has keys that no shape needs
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, replace
 from math import isqrt
-from typing import Any, Literal, TypeVar
+from typing import Any
 
-from models.configs import CodecConfig, Count, PriorConfig, Size, TransformerConfig, VQGANConfig
+from models.configs import CodecConfig, PrefixKind, PriorConfig, TransformerConfig, VQGANConfig
 from models.errors import ConfigError
+from models.files import rq_config
 from models.files.checked import checked
+from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
 Section = dict[str, Any]
-Read = TypeVar("Read")
 
 _VQGAN_OUTER = ("embed_dim", "n_embed")
-_DERIVED = ("prefix",)  # fields that other keys decide
 _TRANSFORMER_OUTER = ("vocab_size_img", "vocab_size_txt", "use_cls_cond")
-
-
-@dataclass(frozen=True, slots=True)
-class _VQGANSection(VQGANConfig):
-    double_z: Literal[False] = False
-
-
-@dataclass(frozen=True, slots=True)
-class _TransformerSection(TransformerConfig):
-    n_classes: Count | None = None  # type: ignore[assignment]  # null in the file, 0 in the shape
-    n_dense_layers: Size | None = None
-    use_head_txt: Any = True  # the reference never reads it
-    use_cls_cond: bool | None = None
+_DERIVED = ("prefix",)  # fields that other keys decide
 
 
 def read_vqgan(section: Section, path: str) -> VQGANConfig:
     """A VQGAN, of type `vqgan`."""
-    read = _read(_VQGANSection, section, path, _VQGAN_OUTER)
-    multiple = 2 ** (len(read.ch_mult) - 1) * read.patch_size
-    widths = [read.ch * mult for mult in (1, *read.ch_mult)]
+    values, places = _flat(section, path, _VQGAN_OUTER)
+    _require(not values.pop("double_z", False), f"{path}.hparams.double_z: true is not supported")
+    config = checked(VQGANConfig, values, path, places)
+    halvings = len(config.ch_mult) - 1 + config.use_init_downsample
+    multiple = 2**halvings * config.patch_size
+    widths = [config.ch * mult for mult in (1, *config.ch_mult)]
     _require(
-        read.resolution % multiple == 0, f"{path}.hparams.resolution: no multiple of {multiple}"
+        config.resolution % multiple == 0, f"{path}.hparams.resolution: no multiple of {multiple}"
     )
     _require(
-        all(width % read.norm_groups == 0 for width in widths),
-        f"{path}.hparams.ch: widths must be multiples of {read.norm_groups}",
+        config.norm != "group" or all(width % config.norm_groups == 0 for width in widths),
+        f"{path}.hparams.ch: widths must be multiples of {config.norm_groups}",
     )
-    return VQGANConfig(**_values(read, VQGANConfig))
+    return config
 
 
 def write_vqgan(config: VQGANConfig) -> Section:
@@ -61,42 +52,40 @@ def write_vqgan(config: VQGANConfig) -> Section:
 
 def read_transformer(section: Section, path: str, codec: CodecConfig) -> TransformerConfig:
     """A transformer over codes, of type `transformer1d` with a text before them, else `igpt`."""
-    read = _read(_TransformerSection, section, path, _TRANSFORMER_OUTER)
-    _check_transformer(read, path, codec)
-    values = _values(read, TransformerConfig)
+    values, places = _flat(section, path, _TRANSFORMER_OUTER)
+    values.pop("use_head_txt", None)  # the reference never reads it
+    n_dense, has_classes = values.pop("n_dense_layers", None), values.pop("use_cls_cond", None)
+    if values.get("n_classes", 0) is None:
+        del values["n_classes"]
+    config = checked(TransformerConfig, values, path, places)
+    hparams = f"{path}.hparams"
+    _require(has_classes in (True, False, None), f"{path}.use_cls_cond: must be true or false")
+    _require(n_dense in (None, config.n_layers), f"{hparams}.n_dense_layers: must equal n_layers")
+    _require(config.embed_dim % config.n_heads == 0, f"{hparams}.n_heads: must divide embed_dim")
+    _require_codec(config, path, codec)
     if section.get("type") != "igpt":
-        return TransformerConfig(**values | {"n_classes": 0})
-    has_classes = bool(read.use_cls_cond)
+        return replace(config, n_classes=0)
     _require(
-        bool(read.n_classes) or not has_classes,
-        f"{path}.hparams.n_classes: needed where use_cls_cond is true",
+        config.n_classes > 0 or not has_classes,
+        f"{hparams}.n_classes: needed where use_cls_cond is true",
     )
-    values |= {
-        "prefix": "class" if has_classes else "none",
-        "n_classes": read.n_classes if has_classes else 0,
-        "vocab_size_txt": 0,
-        "ctx_len_txt": 0,
-    }
-    return TransformerConfig(**values)
+    prefix: PrefixKind = "class" if has_classes else "none"
+    n_classes = config.n_classes if has_classes else 0
+    return replace(config, prefix=prefix, n_classes=n_classes, vocab_size_txt=0, ctx_len_txt=0)
 
 
-def _check_transformer(read: _TransformerSection, path: str, codec: CodecConfig) -> None:
-    hparams, (num_codes, depth) = f"{path}.hparams", codec.code_shape
+def _require_codec(config: TransformerConfig, path: str, codec: CodecConfig) -> None:
+    (num_codes, depth), codebook = codec.code_shape, codec.vocab_sizes[0]
     side = isqrt(num_codes)
-    grid = f"{side}×{side}" if side**2 == num_codes else str(num_codes)
+    grid = f"{side}×{side}" if side**2 == num_codes else f"{num_codes}"
     _require(
-        read.n_dense_layers in (None, read.n_layers),
-        f"{hparams}.n_dense_layers: must equal n_layers",
-    )
-    _require(read.embed_dim % read.n_heads == 0, f"{hparams}.n_heads: must divide embed_dim")
-    _require(
-        (read.ctx_len_img, 1) == (num_codes, depth),
-        f"{hparams}.ctx_len_img: {read.ctx_len_img} codes for a stage 1 that makes {grid}"
+        (config.ctx_len_img, 1) == (num_codes, depth),
+        f"{path}.hparams.ctx_len_img: {config.ctx_len_img} codes for a stage 1 that makes {grid}"
         + (f" of {depth} each" if depth > 1 else ""),
     )
     _require(
-        read.vocab_size_img <= codec.vocab_sizes[0],
-        f"{path}.vocab_size_img: {read.vocab_size_img} for a codebook of {codec.vocab_sizes[0]}",
+        config.vocab_size_img <= codebook,
+        f"{path}.vocab_size_img: {config.vocab_size_img} for a codebook of {codebook}",
     )
 
 
@@ -104,43 +93,14 @@ def write_transformer(config: TransformerConfig) -> Section:
     """The section that `read_transformer` reads."""
     values = asdict(config)
     prefix, num_tokens = values.pop("prefix"), values.pop("vocab_size_txt")
-    is_text = prefix == "text"
-    out: Section = {
-        "type": "transformer1d" if is_text else "igpt",
-        "vocab_size_img": values.pop("vocab_size_img"),
-    }
+    kind, is_text = ("transformer1d" if prefix == "text" else "igpt"), prefix == "text"
+    out: Section = {"type": kind, "vocab_size_img": values.pop("vocab_size_img")}
     out |= {"vocab_size_txt": num_tokens} if is_text else {"use_cls_cond": prefix == "class"}
     if not is_text:
         del values["ctx_len_txt"]
     if prefix != "class":
         del values["n_classes"]
     return out | {"hparams": {**values, "n_dense_layers": config.n_layers}}
-
-
-def _read(shape: type[Read], section: Section, path: str, outer: tuple[str, ...]) -> Read:
-    """Check a section whose `outer` fields stand in it and all others in its `hparams`."""
-    hparams = section.get("hparams") or {}
-    _require(isinstance(hparams, dict), f"{path}.hparams: must be a mapping")
-    here = {key: section[key] for key in section if key not in ("type", "hparams")}
-    values: Section = {}
-    places: dict[str, str] = {}
-    for part, where, is_outer in ((here, path, True), (hparams, f"{path}.hparams", False)):
-        for key, value in part.items():
-            place = f"{where}.{key}"
-            belongs_here = (key in outer) == is_outer and key not in _DERIVED
-            name = key if belongs_here else place  # which no field is called, so it is refused
-            values[name], places[name] = value, place
-    return checked(shape, values, path, places)
-
-
-def _values(read: Any, shape: type[Any]) -> dict[str, Any]:
-    """Those of the fields that the shape itself has."""
-    return {field.name: getattr(read, field.name) for field in fields(shape)}
-
-
-def _require(is_kept: bool, message: str) -> None:
-    if not is_kept:
-        raise ConfigError(message)
 
 
 def written(config: CodecConfig | PriorConfig) -> Section:
@@ -154,12 +114,39 @@ def written(config: CodecConfig | PriorConfig) -> Section:
     return _WRITERS[type(config)](config)
 
 
+def _flat(section: Section, path: str, outer: tuple[str, ...]) -> tuple[Section, dict[str, str]]:
+    """Values and places of a section whose `outer` fields stand in it, the others in `hparams`."""
+    hparams = section.get("hparams") or {}
+    _require(isinstance(hparams, dict), f"{path}.hparams: must be a mapping")
+    here = {key: section[key] for key in section if key not in ("type", "hparams")}
+    values: Section = {}
+    places: dict[str, str] = {}
+    for part, where, is_outer in ((here, path, True), (hparams, f"{path}.hparams", False)):
+        for key, value in part.items():
+            place = f"{where}.{key}"
+            belongs_here = (key in outer) == is_outer and key not in _DERIVED
+            name = key if belongs_here else place  # which no field is called, so it is refused
+            values[name], places[name] = value, place
+    return values, places
+
+
+def _require(is_kept: bool, message: str) -> None:
+    if not is_kept:
+        raise ConfigError(message)
+
+
 # By what `families` registers under a section's type. Any: each takes or makes its own kind.
-CODEC_READERS: dict[type[CodecConfig], Callable[[Section, str], Any]] = {VQGANConfig: read_vqgan}
+CODEC_READERS: dict[type[CodecConfig], Callable[[Section, str], Any]] = {
+    VQGANConfig: read_vqgan,
+    RQVAEConfig: rq_config.read_rq_vae,
+}
 PRIOR_READERS: dict[type[PriorConfig], Callable[[Section, str, CodecConfig], Any]] = {
-    TransformerConfig: read_transformer
+    TransformerConfig: read_transformer,
+    RQTransformerConfig: rq_config.read_rq_transformer,
 }
 _WRITERS: dict[type[Any], Callable[[Any], Section]] = {
     VQGANConfig: write_vqgan,
     TransformerConfig: write_transformer,
+    RQVAEConfig: rq_config.write_rq_vae,
+    RQTransformerConfig: rq_config.write_rq_transformer,
 }

@@ -18,13 +18,14 @@ from pathlib import Path
 import torch
 
 from models.configs import Preset, TransformerConfig, VQGANConfig
-from models.measure import machine
+from models.errors import ConfigError
+from models.measure import comparison, machine
+from models.measure.arguments import count, count_or_none, device
 from models.measure.baselines import BlockStack
 from models.measure.stopwatch import BaselineTimes, Result, measure
-from models.pipeline import LoadOptions, Pipeline, load, load_random
+from models.pipeline import DTYPES, LoadOptions, Pipeline, load, load_random
 from models.presets import PRESETS
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # For shapes that no official codec fits: its grid fits none, so no pixels are measured.
 _NO_CODEC = VQGANConfig(ch=32, ch_mult=(1,), z_channels=32, num_res_blocks=1, attn_resolutions=())
 _COLUMNS = (
@@ -32,7 +33,15 @@ _COLUMNS = (
     f"{'pixels':>9}{'rerank':>9}{'all/s':>8}{'MB/step':>9}{'memory':>8}{'maths':>7}"
     f"{'vs concat':>11}{'vs again':>10}"
 )
-_SHAPE = ("layers", "width", "heads", "text", "image", "vocab")
+_DEFAULT = "(default: %(default)s)"
+_SHAPE = {
+    "layers": (12, "blocks"),
+    "width": (512, "of the embedding"),
+    "heads": (8, "of the attention; they divide the width"),
+    "text": (64, "positions of the prompt, 0 for a model without"),
+    "image": (256, "positions of the image"),
+    "vocab": (16384, "codes to choose from"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,31 +61,81 @@ class Subject:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `run` reads."""
     which = parser.add_argument_group("model (by default a shape with random weights)")
-    which.add_argument("--preset", choices=PRESETS, help="by name; random weights if it has none")
-    which.add_argument("--checkpoint", type=Path, help="a checkpoint folder")
-    for name, default in zip(_SHAPE, (12, 512, 8, 64, 256, 16384), strict=True):
-        which.add_argument(f"--{name}", type=int, default=default, help="default %(default)s")
-    how = parser.add_argument_group("how it runs; several values are measured one after the other")
-    how.add_argument("--batch", type=int, nargs="+", default=[4, 32], help="rows in flight")
-    how.add_argument("--dtype", nargs="+", choices=_DTYPES, default=["float32"])
-    how.add_argument("--quantization", nargs="+", choices=["none", "int8"], default=["none"])
-    how.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    how.add_argument("--threads", type=int, help="of the CPU; by default all")
-    how.add_argument("--packed", action=argparse.BooleanOptionalAction, default=True)
-    how.add_argument("--graphs", action=argparse.BooleanOptionalAction, default=True)
-    how.add_argument("--baselines", action=argparse.BooleanOptionalAction, default=True)
+    which.add_argument(
+        "--preset",
+        choices=PRESETS,
+        metavar="PRESET",
+        help="by name, with random weights if it has none (default: the shape below)",
+    )
+    which.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="a checkpoint folder (default: none)"
+    )
+    for name, (default, about) in _SHAPE.items():
+        accepts = count_or_none if name == "text" else count
+        which.add_argument(
+            f"--{name}", type=accepts, default=default, metavar="N", help=f"{about} {_DEFAULT}"
+        )
+    which.add_argument(
+        "--compare",
+        action="store_true",
+        help="16×16 positions of one code against 8×8 of four, of --layers, --width and --vocab"
+        " (default: no)",
+    )
+    which.add_argument(
+        "--plot", type=Path, metavar="FILE", help="with --compare: draw it there (default: nowhere)"
+    )
+    _add_ways(
+        parser.add_argument_group("how it runs; several values are measured one after the other")
+    )
+
+
+def _add_ways(how: argparse._ArgumentGroup) -> None:
+    for name, values, about in (
+        ("--dtype", list(DTYPES), "number type of stage 2"),
+        ("--quantization", ["none", "int8"], "of the transformer's weights"),
+    ):
+        how.add_argument(
+            name,
+            nargs="+",
+            choices=values,
+            default=values[:1],
+            help=f"{about} (default: {values[0]})",
+        )
+    how.add_argument(
+        "--batch",
+        type=count,
+        nargs="+",
+        default=[4, 32],
+        metavar="N",
+        help="rows in flight (default: 4 and 32)",
+    )
+    how.add_argument(
+        "--device", type=device, default=torch.device("cpu"), help=f"cpu, cuda, cuda:1 {_DEFAULT}"
+    )
+    how.add_argument("--threads", type=count, metavar="N", help="of the CPU (default: all)")
+    for name, about in (
+        ("--packed", "keep weights in the form that the CPU multiplies fastest"),
+        ("--graphs", "capture steps as CUDA graphs"),
+        ("--baselines", "measure also what the engine is compared with"),
+    ):
+        how.add_argument(
+            name, action=argparse.BooleanOptionalAction, help=f"{about} (default: yes)"
+        )
+    how.set_defaults(packed=True, graphs=True, baselines=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; 0."""
     if args.threads:
         torch.set_num_threads(args.threads)
+    if args.compare:
+        return _compare(args)
     subject = _subject(args)
-    ceilings = machine.measure(args.device, [_DTYPES[name] for name in args.dtype])
+    ceilings = machine.measure(args.device, [DTYPES[name] for name in args.dtype])
     facts = machine.describe(args.device)
     print(_heading(subject, facts, ceilings))
     for name in args.dtype:
-        if caveat := LoadOptions(args.device, _DTYPES[name]).caveat:
+        if caveat := LoadOptions(args.device, DTYPES[name]).caveat:
             print(f"{name}: {caveat}")
     print(_COLUMNS)
     results = []
@@ -94,11 +153,28 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _compare(args: argparse.Namespace) -> int:
+    facts = machine.describe(args.device)
+    print(", ".join(f"{name} {value}" for name, value in facts.items()))
+    pair = comparison.presets(args.width, args.heads, args.layers, args.vocab)
+    timings: list[comparison.Timing] = []
+    for dtype in args.dtype:
+        options = LoadOptions(args.device, DTYPES[dtype], graphs=args.graphs, packed=args.packed)
+        timings += comparison.compare(pair, options, dtype, args.batch)
+    print(comparison.table(timings))
+    if args.plot:
+        comparison.plot(timings, args.plot)
+    print(json.dumps({"bench": "compare", "machine": facts, **comparison.record(timings)}))
+    return 0
+
+
 def _subject(args: argparse.Namespace) -> Subject:
     if args.checkpoint:
         return Subject(load("", args.checkpoint).preset, args.checkpoint)
     if args.preset:
         return Subject(PRESETS[args.preset], None)
+    if args.width % args.heads:
+        raise ConfigError(f"--heads: {args.heads} must divide --width {args.width}")
     stage2 = TransformerConfig(
         prefix="text" if args.text else "none",
         embed_dim=args.width,
@@ -129,7 +205,7 @@ def _results(
             for quantization in args.quantization:
                 options = LoadOptions(
                     args.device,
-                    _DTYPES[dtype],
+                    DTYPES[dtype],
                     quantization,
                     graphs=args.graphs,
                     packed=args.packed,

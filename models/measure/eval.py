@@ -20,10 +20,13 @@ import torch
 from torch import Tensor
 
 from models.configs import SamplingDefaults
+from models.errors import ConfigError
+from models.measure.arguments import count
 from models.pipeline import Pipeline, load
 from models.rerank.clip import ClipScorer
 from models.train.data import sources
 from models.train.data.data_set import DataSet, Variant
+from models.train.loop.run import draw_curves
 from models.train.recipes.vqgan import evaluate
 from models.train.sheet import candidates
 
@@ -135,49 +138,71 @@ def markdown(figures: Mapping[str, float]) -> str:
 
 def plot(figures: Mapping[str, float], path: Path) -> None:
     """Mean score over n of best-of-n, one line a scorer."""
-    import matplotlib as mpl  # noqa: PLC0415  slow to import and only the command draws
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415  after the backend is chosen
-
-    figure, axes = plt.subplots(figsize=(4, 3))
-    for who in ("ranker", "judge"):
-        points = [(n, v) for n in BEST_OF if (v := figures.get(f"best of {n}, {who}")) is not None]
-        if points:
-            axes.plot(*zip(*points, strict=True), marker="o", label=who)
-    axes.set(xscale="log", xlabel="candidates", ylabel="mean CLIP score", title="best of n")
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(path)
-    plt.close(figure)
+    lines = {
+        who: [(n, figures[key]) for n in BEST_OF if (key := f"best of {n}, {who}") in figures]
+        for who in ("ranker", "judge")
+    }
+    drawn = {who: points for who, points in lines.items() if points}
+    axes = {"xscale": "log", "xlabel": "candidates", "ylabel": "mean CLIP score"}
+    draw_curves(path, {"best of n": drawn}, **axes)
 
 
 def read_prompts(path: Path) -> list[str]:
-    """A JSON file with a list "prompts", or a text file with one prompt a line."""
-    text = path.read_text("utf-8")
-    if path.suffix == ".json":
-        return [entry["prompt"] for entry in json.loads(text)["prompts"]]
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    """A JSON file with a list "prompts", or a text file with one prompt a line.
+
+    Raises:
+        ConfigError: it holds no prompts.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+        if path.suffix == ".json":
+            prompts = [str(entry["prompt"]) for entry in json.loads(text)["prompts"]]
+        else:
+            prompts = [line.strip() for line in text.splitlines() if line.strip()]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: prompts can't be read from it: {error!r}") from None
+    if not prompts:
+        raise ConfigError(f"{path}: it holds no prompt")
+    return prompts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which model, on which prompts, judged by whom."""
-    parser.add_argument("model", nargs="?", default="emoji")
-    parser.add_argument("--checkpoint", type=Path)
-    parser.add_argument("--judge", type=Path, help="a checkpoint folder whose CLIP judges")
-    parser.add_argument("--prompts", type=Path, required=True)
-    parser.add_argument("--candidates", type=int, default=16)
+    parser.add_argument("model", nargs="?", default="emoji", help="a preset (default: emoji)")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="its folder (default: the preset's own)"
+    )
+    parser.add_argument(
+        "--judge",
+        type=Path,
+        metavar="DIR",
+        help="a checkpoint folder whose CLIP judges (default: nobody but the model's own)",
+    )
+    parser.add_argument(
+        "--prompts",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help='a JSON list "prompts", or one prompt a line',
+    )
+    parser.add_argument(
+        "--candidates", type=count, default=16, metavar="N", help="per prompt (default: 16)"
+    )
     sources.add_arguments(parser)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("runs/eval"))
+    parser.add_argument("--seed", type=int, default=0, help="of the pictures (default: 0)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/eval"), metavar="DIR",
+        help="for the report and its figure (default: runs/eval)",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure, write the report, print it."""
+    prompts = read_prompts(args.prompts)
     pipeline = load(args.model, args.checkpoint)
     judge = load(args.model, args.judge) if args.judge else None
     data = sources.open_data(args.data, args.art, pipeline.preset.size[0])
-    made = make(pipeline, read_prompts(args.prompts), args.candidates, args.seed)
+    made = make(pipeline, prompts, args.candidates, args.seed)
     real = torch.stack([data.render(Variant(image)) for image in data.images]) * 0.5 + 0.5
     figures = figures_of_data(pipeline, data)
     figures |= figures_of_pictures(pipeline, judge, made, real)

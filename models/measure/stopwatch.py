@@ -39,6 +39,7 @@ class Result:
     step_s: float  # median over the image
     image_s: float  # all steps of one image per row
     num_steps: int
+    depth: int
     step_bytes: float  # weights and cache, mean over the image
     step_flops: float
     bandwidth_share: float
@@ -50,7 +51,7 @@ class Result:
 
     @property
     def codes_s(self) -> float:
-        return self.batch * self.num_steps / self.image_s
+        return self.batch * self.num_steps * self.depth / self.image_s
 
     @property
     def stage2_images_s(self) -> float:
@@ -176,6 +177,7 @@ def measure(
         step_s=statistics.median(times),
         image_s=image_s,
         num_steps=len(times),
+        depth=engine.prior.depth,
         step_bytes=moved,
         step_flops=computed,
         bandwidth_share=moved / seconds_per_step / ceilings.bytes_s,

@@ -1,4 +1,4 @@
-"""CLIP: how well each picture fits its prompt, and the order that follows.
+"""CLIP: how well each picture fits its prompt.
 
 Preprocessing is the reference's to the byte: 8-bit truncation, PIL's bicubic resize of the shorter
 side, centre crop. Encoders and tokenizer come from outside; how a model is built and where its
@@ -110,8 +110,3 @@ class ClipScorer:
         padded = F.pad(images, (0, 0, 0, 0, 0, 0, 0, CHUNK - len(images)))
         features = self._encoder.encode_image(padded.to(self._device)).float()
         return F.normalize(features, dim=-1)[: len(pixels)]
-
-
-def rank(scores: Tensor) -> Tensor:
-    """Indices [n] from the best score to the worst; equals keep their order, NaN comes last."""
-    return scores.nan_to_num(nan=-torch.inf).argsort(descending=True, stable=True)

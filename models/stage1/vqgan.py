@@ -15,22 +15,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.configs import VQGANConfig
+from models.configs import BackboneConfig, VQGANConfig
 
 
-def group_norm(channels: int, config: VQGANConfig) -> nn.GroupNorm:
-    """The one normalisation of this model."""
+def normalisation(channels: int, config: BackboneConfig) -> nn.Module:
+    """The one normalisation of this model, unless it has none."""
+    if config.norm == "none":
+        return nn.Identity()
     return nn.GroupNorm(config.norm_groups, channels, eps=1e-6)
 
 
 class ResBlock(nn.Module):
     """Two normalised 3×3 convolutions beside a shortcut."""
 
-    def __init__(self, in_ch: int, out_ch: int, config: VQGANConfig) -> None:
+    def __init__(self, in_ch: int, out_ch: int, config: BackboneConfig) -> None:
         super().__init__()
-        self.norm1 = group_norm(in_ch, config)
+        self.norm1 = normalisation(in_ch, config)
         self.conv1 = nn.Conv2d(in_ch, out_ch, 3, padding=1)
-        self.norm2 = group_norm(out_ch, config)
+        self.norm2 = normalisation(out_ch, config)
         self.dropout = nn.Dropout(config.pdrop)
         self.conv2 = nn.Conv2d(out_ch, out_ch, 3, padding=1)
         self.nin_shortcut = nn.Conv2d(in_ch, out_ch, 1) if in_ch != out_ch else nn.Identity()
@@ -44,9 +46,9 @@ class ResBlock(nn.Module):
 class AttnBlock(nn.Module):
     """Single-head self-attention over all positions of the feature map."""
 
-    def __init__(self, channels: int, config: VQGANConfig) -> None:
+    def __init__(self, channels: int, config: BackboneConfig) -> None:
         super().__init__()
-        self.norm = group_norm(channels, config)
+        self.norm = normalisation(channels, config)
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)
@@ -89,7 +91,7 @@ class Level(nn.Module):
     downsample: Downsample
     upsample: Upsample
 
-    def __init__(self, channels: list[int], has_attn: bool, config: VQGANConfig) -> None:
+    def __init__(self, channels: list[int], has_attn: bool, config: BackboneConfig) -> None:
         super().__init__()
         pairs = list(pairwise(channels))
         self.block = nn.ModuleList(ResBlock(a, b, config) for a, b in pairs)
@@ -104,12 +106,12 @@ class Level(nn.Module):
 
 
 class Mid(nn.Module):
-    """The bottom of encoder and decoder: block, attention, block."""
+    """The bottom of encoder and decoder: block, attention (unless it is off), block."""
 
-    def __init__(self, channels: int, config: VQGANConfig) -> None:
+    def __init__(self, channels: int, config: BackboneConfig) -> None:
         super().__init__()
         self.block_1 = ResBlock(channels, channels, config)
-        self.attn_1 = AttnBlock(channels, config)
+        self.attn_1 = AttnBlock(channels, config) if config.use_attn else nn.Identity()
         self.block_2 = ResBlock(channels, channels, config)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -117,59 +119,77 @@ class Mid(nn.Module):
         return h
 
 
-def _has_attn(level: int, config: VQGANConfig) -> bool:
-    return config.resolution // config.patch_size // 2**level in config.attn_resolutions
+def _has_attn(side: int, config: BackboneConfig) -> bool:
+    return config.use_attn and side in config.attn_resolutions
+
+
+def _mid(channels: int, config: BackboneConfig) -> nn.Module:
+    return Mid(channels, config) if config.use_mid_block else nn.Identity()
+
+
+def _conv_in(config: BackboneConfig) -> nn.Conv2d:
+    channels = config.in_channels * config.patch_size**2
+    if config.use_init_downsample:
+        return nn.Conv2d(channels, config.ch, 4, stride=2, padding=1)
+    return nn.Conv2d(channels, config.ch, 3, padding=1)
 
 
 class Encoder(nn.Module):
     """Pixels in [-1, 1] [B, 3, H, W] → features [B, z_channels, h, w]."""
 
-    def __init__(self, config: VQGANConfig) -> None:
+    def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         widths = [config.ch * mult for mult in config.ch_mult]
         self.patch_size = config.patch_size
-        self.conv_in = nn.Conv2d(config.in_channels * config.patch_size**2, config.ch, 3, padding=1)
+        self.conv_in = _conv_in(config)
         self.down = nn.ModuleList()
         for level, (before, width) in enumerate(zip([config.ch, *widths], widths, strict=False)):
             channels = [before] + [width] * config.num_res_blocks
-            stage = Level(channels, _has_attn(level, config), config)
+            # As in the reference: an initial down-sampling is left out of this count.
+            side = config.resolution // config.patch_size >> level
+            stage = Level(channels, _has_attn(side, config), config)
             if level < len(widths) - 1:
                 stage.downsample = Downsample(width)
             self.down.append(stage)
-        self.mid = Mid(widths[-1], config)
-        self.norm_out = group_norm(widths[-1], config)
+        self.mid = _mid(widths[-1], config)
+        self.norm_out = normalisation(widths[-1], config)
         self.conv_out = nn.Conv2d(widths[-1], config.z_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.with_finer(x)[0]
+
+    def with_finer(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The features, and the map before the last down-sampling [B, width, 2h, 2w]."""
         if self.patch_size > 1:
             x = F.pixel_unshuffle(x, self.patch_size)
-        h = self.conv_in(x)
+        finer = h = self.conv_in(x)
         for stage in cast(Iterable[Level], self.down):
             h = stage(h)
             if hasattr(stage, "downsample"):
-                h = stage.downsample(h)
+                finer, h = h, stage.downsample(h)
         out: Tensor = self.conv_out(F.silu(self.norm_out(self.mid(h))))
-        return out
+        return out, finer
 
 
 class Decoder(nn.Module):
     """Features [B, z_channels, h, w] → pixels around [-1, 1] [B, 3, H, W], not clamped."""
 
-    def __init__(self, config: VQGANConfig) -> None:
+    def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         widths = [config.ch * mult for mult in config.ch_mult]
+        last = len(widths) - 1
         self.patch_size = config.patch_size
         self.conv_in = nn.Conv2d(config.z_channels, widths[-1], 3, padding=1)
-        self.mid = Mid(widths[-1], config)
+        self.mid = _mid(widths[-1], config)
         self.up = nn.ModuleList()
         for level, width in enumerate(widths):
-            before = widths[min(level + 1, len(widths) - 1)]
+            before = widths[min(level + 1, last)]
             channels = [before] + [width] * (config.num_res_blocks + 1)
-            stage = Level(channels, _has_attn(level, config), config)
-            if level > 0:
+            stage = Level(channels, _has_attn(config.grid_size << (last - level), config), config)
+            if level > 0 or config.use_init_downsample:
                 stage.upsample = Upsample(width)
             self.up.append(stage)
-        self.norm_out = group_norm(widths[0], config)
+        self.norm_out = normalisation(widths[0], config)
         out_channels = config.out_ch * config.patch_size**2
         self.conv_out = nn.Conv2d(widths[0], out_channels, 3, padding=1)
 
@@ -186,18 +206,19 @@ class Decoder(nn.Module):
 class Quantizer(nn.Module):
     """The codebook: features ↔ indices of their nearest vectors (squared Euclidean, float32)."""
 
-    def __init__(self, config: VQGANConfig) -> None:
+    def __init__(self, n_embed: int, embed_dim: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(config.n_embed, config.embed_dim)
+        self.embedding = nn.Embedding(n_embed, embed_dim)
+
+    def distances(self, z: Tensor) -> Tensor:
+        """Features [B, C, h, w] → squared distance of each position to each vector [Bhw, V]."""
+        flat = z.permute(0, 2, 3, 1).reshape(-1, z.shape[1]).float()  # [Bhw, C]
+        book = self.embedding.weight.float()  # [V, C]
+        return flat.square().sum(1, keepdim=True) + book.square().sum(1) - 2 * flat @ book.T
 
     def forward(self, z: Tensor) -> Tensor:
         """Features [B, C, h, w] → codes [B, h, w]."""
-        flat = z.permute(0, 2, 3, 1).reshape(-1, z.shape[1]).float()  # [Bhw, C]
-        book = self.embedding.weight.float()  # [V, C]
-        distances = (
-            flat.square().sum(1, keepdim=True) + book.square().sum(1) - 2 * flat @ book.T
-        )  # [Bhw, V]
-        return distances.argmin(1).view(z.shape[0], *z.shape[2:])
+        return self.distances(z).argmin(1).view(z.shape[0], *z.shape[2:])
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Codes [B, h, w] → features [B, C, h, w]."""
@@ -218,7 +239,7 @@ class VQGAN(nn.Module):
         self.code_shape = config.code_shape
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.quantize = Quantizer(config)
+        self.quantize = Quantizer(config.n_embed, config.embed_dim)
         self.quant_conv = nn.Conv2d(config.z_channels, config.embed_dim, 1)
         self.post_quant_conv = nn.Conv2d(config.embed_dim, config.z_channels, 1)
 
@@ -233,7 +254,6 @@ class VQGAN(nn.Module):
         return codes
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """See Codec."""
         return self.encode_images(pixels * 2 - 1).flatten(1)[..., None]
 
     def decode_features(self, quantised: Tensor) -> Tensor:
@@ -246,7 +266,6 @@ class VQGAN(nn.Module):
         return self.decode_features(self.quantize.lookup(codes))
 
     def pixels(self, codes: Tensor) -> Tensor:
-        """See Codec."""
         grids = codes.view(-1, self.config.grid_size, self.config.grid_size)
         return (self.decode(grids).float() * 0.5 + 0.5).clamp(0, 1)
 

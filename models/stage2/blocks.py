@@ -20,22 +20,16 @@ class BlockConfig(Protocol):
 
     @property
     def embed_dim(self) -> int: ...
-
     @property
     def n_heads(self) -> int: ...
-
     @property
     def attn_bias(self) -> bool: ...
-
     @property
     def mlp_bias(self) -> bool: ...
-
     @property
     def gelu_use_approx(self) -> bool: ...
-
     @property
     def attn_pdrop(self) -> float: ...
-
     @property
     def resid_pdrop(self) -> float: ...
 
@@ -51,14 +45,9 @@ class Attention(nn.Module):
         self.proj = nn.Linear(config.embed_dim, config.embed_dim, bias=config.attn_bias)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Whole sequences.
+        """Whole sequences [B, T, E] → [B, T, E], and keys and values [2, B, H, T, dim].
 
-        Args:
-            x: [B, T, E].
-            mask: added to the scores, broadcast to [B, H, T, T]; None is causal.
-
-        Returns:
-            [B, T, E], and keys and values [2, B, H, T, dim].
+        The mask is added to the scores, broadcast to [B, H, T, T]; None is causal.
         """
         qkv = self.qkv(x).unflatten(-1, (3, self.n_heads, -1))  # [B, T, 3, H, dim]
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -77,16 +66,9 @@ class Attention(nn.Module):
 
 
 def attend_one(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-    """Attention of one query per row.
+    """Attention of one query per row [b, H, dim] → [b, H, dim].
 
-    Args:
-        q: [b, H, dim].
-        keys: [b, H, S, dim].
-        values: [b, H, S, dim].
-        mask: [b, 1, 1, S], 0 where a row may look and -inf elsewhere.
-
-    Returns:
-        [b, H, dim].
+    Keys and values are [b, H, S, dim]; the mask [b, 1, 1, S] is 0 where a row may look, else -inf.
     """
     if q.is_cuda:
         return F.scaled_dot_product_attention(q[:, :, None], keys, values, attn_mask=mask)[:, :, 0]

@@ -55,13 +55,7 @@ class KVCache:
         return Step(positions, mask[:, None, None], span)
 
     def write(self, layer: int, keys_values: Tensor, positions: Tensor) -> None:
-        """Store one position of rows 0 .. b-1.
-
-        Args:
-            layer: which layer.
-            keys_values: [2, b, H, dim].
-            positions: [b] int64, where in each row.
-        """
+        """Store keys and values [2, b, H, dim] of one position [b] int64 in each of b rows."""
         num_rows = keys_values.shape[1]
         self.data[layer, :, self._rows[:num_rows], :, positions] = keys_values.transpose(0, 1)
 

@@ -49,24 +49,14 @@ class Prior(Protocol):
 
     @property
     def num_steps(self) -> int: ...
-
     @property
     def depth(self) -> int: ...
-
     @property
-    def vocab_sizes(self) -> tuple[int, ...]:
-        """How many codes there are to draw from, one number per depth."""
-
+    def vocab_sizes(self) -> tuple[int, ...]: ...  # codes to draw from, one number per depth
     @property
-    def reaches(self) -> tuple[int, ...]:
-        """How many steps a `decode` may look at, ascending; the last is all that are ever fed.
-
-        Where looking at fewer saves nothing, there is only the last, `num_steps` - 1.
-        """
-
+    def reaches(self) -> tuple[int, ...]: ...  # of how many first steps a `decode` knows, see there
     @property
     def device(self) -> torch.device: ...
-
     @property
     def dtype(self) -> torch.dtype: ...
 
@@ -83,7 +73,8 @@ class Prior(Protocol):
             codes: [b, D], drawn last.
             places: [b] int64, which step they are of, each below `reach`.
             state: from `new_state` (Any: see `State.put`); rows 0 .. b-1 are read and written.
-            reach: one of `reaches`.
+            reach: one of `reaches`: looks at no step from there on. They ascend and end with all
+                steps that are ever fed, `num_steps` - 1; where less saves nothing, it is alone.
 
         Returns:
             [b, ...], what `sample` draws the next step's codes from.

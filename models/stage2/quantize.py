@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.errors import CheckpointError
 from models.stage2.blocks import Block
 
 _LEVELS = 127
@@ -34,7 +35,7 @@ class Int8Linear(nn.Module):
         self.register_buffer("scale", scale)  # [out], the activations' type
         self.register_buffer("bias", bias)
         self.weight_bytes = weight.nbytes
-        self.has_kernel = has_kernel(weight.device, scale.dtype)
+        self.has_kernel = has_kernel(weight, scale.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.has_kernel:
@@ -49,31 +50,22 @@ class Int8Linear(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class LayerError:
-    """What rounding did to one layer's weights."""
-
-    name: str
-    largest: float  # of |w - ŵ|, as a share of the layer's largest |w|
-    relative_rms: float  # of w - ŵ, as a share of the rms of w
-
-
-@dataclass(frozen=True, slots=True)
 class QuantizationReport:
-    """What quantising cost."""
+    """What quantising cost: by how much weights w and their quantised form ŵ differ."""
 
     num_layers: int
     bytes_before: int
     bytes_after: int
-    worst: LayerError  # the layer with the largest relative_rms
-    largest: float  # over all layers
-    relative_rms: float  # over all layers
+    largest: float  # of |w - ŵ|, as a share of its layer's largest |w|
+    relative_rms: float  # of w - ŵ, as a share of the rms of w
+    worst: tuple[float, str]  # the largest relative_rms of one layer, and which
 
     def __str__(self) -> str:
         return (
             f"{self.num_layers} layers, {self.bytes_before / 2**20:.0f} →"
             f" {self.bytes_after / 2**20:.0f} MiB\n"
             f"weights: relative rms error {self.relative_rms:.2%}, largest {self.largest:.2%} of"
-            f" a layer's largest; worst layer {self.worst.name}, {self.worst.relative_rms:.2%}"
+            f" a layer's largest; worst layer {self.worst[1]}, {self.worst[0]:.2%}"
         )
 
 
@@ -82,27 +74,29 @@ def quantize(model: nn.Module) -> QuantizationReport:
     """Quantise every linear layer of the model's blocks in place, one at a time.
 
     The model is on its device and in its serving type.
+
+    Raises:
+        CheckpointError: it has no such layers.
     """
     layers = list(_linears(model))
-    errors: list[LayerError] = []
-    squares = torch.zeros(2, dtype=torch.float64)  # of the errors, of the weights
+    if not layers:
+        raise CheckpointError(f"a {type(model).__name__} has no blocks that int8 could be for")
     bytes_before = bytes_after = 0
+    largest, worst, squares = 0.0, (0.0, ""), torch.zeros(2, dtype=torch.float64)
     for parent, leaf, name in layers:
         linear = cast(nn.Linear, getattr(parent, leaf))
-        quantised, error, layer_squares = _quantise_layer(linear, name)
+        quantised = _quantised(linear)
         setattr(parent, leaf, quantised)
-        errors.append(error)
-        squares += layer_squares
+        weight = linear.weight.float()
+        error = quantised.dequantised().float() - weight
+        sums = torch.stack((error.square().sum(), weight.square().sum())).double().cpu()
+        squares += sums
+        largest = max(largest, float(error.abs().max() / weight.abs().max()))
+        worst = max(worst, (float((sums[0] / sums[1]).sqrt()), name))
         bytes_before += linear.weight.nbytes
         bytes_after += quantised.weight.nbytes + quantised.scale.nbytes
-    return QuantizationReport(
-        num_layers=len(layers),
-        bytes_before=bytes_before,
-        bytes_after=bytes_after,
-        worst=max(errors, key=lambda error: error.relative_rms),
-        largest=max(error.largest for error in errors),
-        relative_rms=float((squares[0] / squares[1]).sqrt()),
-    )
+    rms = float((squares[0] / squares[1]).sqrt())
+    return QuantizationReport(len(layers), bytes_before, bytes_after, largest, rms, worst)
 
 
 def round_weights(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,10 +109,10 @@ def round_weights(weight: Tensor) -> tuple[Tensor, Tensor]:
     return levels.to(torch.int8), scale
 
 
-def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether this device multiplies int8 weights faster than it would dequantise them."""
-    # The CPU takes every type, but only bfloat16 has a fast path there.
-    if device.type != "cpu" or dtype != torch.bfloat16:
+def has_kernel(weight: Tensor, dtype: torch.dtype) -> bool:
+    """Whether the device multiplies these int8 weights faster than it would dequantise them."""
+    # The CPU takes every type, but only bfloat16 has a fast path there; it reads whole vectors.
+    if weight.device.type != "cpu" or dtype != torch.bfloat16 or weight.shape[1] % 32:
         return False
     return hasattr(torch, "_weight_int8pack_mm")
 
@@ -132,17 +126,6 @@ def _linears(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
                         yield module, leaf, f"{path}.{leaf}"
 
 
-def _quantise_layer(linear: nn.Linear, name: str) -> tuple[Int8Linear, LayerError, Tensor]:
-    weight = linear.weight.detach()
-    rounded, scale = round_weights(weight)
+def _quantised(linear: nn.Linear) -> Int8Linear:
     bias = None if linear.bias is None else linear.bias.detach()
-    quantised = Int8Linear(rounded, scale, bias)
-    wide = weight.float()
-    difference = quantised.dequantised().float() - wide
-    squares = torch.stack((difference.square().sum(), wide.square().sum())).double().cpu()
-    error = LayerError(
-        name=name,
-        largest=float(difference.abs().max() / wide.abs().max()),
-        relative_rms=float((squares[0] / squares[1]).sqrt()),
-    )
-    return quantised, error, squares
+    return Int8Linear(*round_weights(linear.weight.detach()), bias)

@@ -67,17 +67,12 @@ class Transformer(nn.Module):
         return (*(end - start for end in ends if end > start), last)
 
     def new_state(self, num_rows: int) -> KVCache:
-        """See Prior."""
         config = self.config
         shape = (config.n_layers, config.n_heads, config.num_positions, config.head_dim)
         return KVCache(num_rows, shape, self.device, self.dtype)
 
     def embed_prefix(self, prefix: Tensor) -> Tensor:
-        """Prefix ids → [B, N, E].
-
-        Args:
-            prefix: text ids [B, N]; class ids [B, 1]; zeros [B, 1] for the empty prefix.
-        """
+        """Text ids [B, N], class ids [B, 1], or zeros [B, 1] for the empty prefix → [B, N, E]."""
         if self.config.prefix == "text":
             tokens: Tensor = self.tok_emb_txt(prefix) + self.pos_emb_txt.weight[: prefix.shape[1]]
             return tokens
@@ -100,15 +95,10 @@ class Transformer(nn.Module):
         return out
 
     def forward(self, prefix: Tensor, codes: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Teacher-forced logits.
+        """Teacher-forced logits after prefix ids [B, N] (see `embed_prefix`) and codes [B, T].
 
-        Args:
-            prefix: ids [B, N], see `embed_prefix`.
-            codes: [B, T]; the last one is predicted but never fed.
-
-        Returns:
-            Image logits [B, T, V], position t predicts code t; and for text prefixes the text
-            logits [B, N - 1, Vt], position j predicts token j + 1, else None.
+        Of the image [B, T, V], position t predicts code t and the last code is never fed; and of
+        a text prefix [B, N - 1, Vt], position j predicts token j + 1, else None.
         """
         num_prefix = prefix.shape[1]
         x = self.hidden(prefix, codes[:, :-1])
@@ -130,7 +120,6 @@ class Transformer(nn.Module):
         return (1 - text_weight) * loss + text_weight * text_loss
 
     def prefill(self, ids: Tensor) -> CachedPrefix:
-        """See Prior."""
         x = self.embed_prefix(ids)
         cached = []
         for block in self._blocks():

@@ -1,52 +1,35 @@
 """`mindalle verify`: a checkpoint folder against a set of recorded numbers.
 
-Compares, judges and prints; what the checkpoint computes is `recomputed`'s. Tolerances are
-for float32 on a CPU. A near-tie in the recorded margins excuses codes, because both are then right.
+Compares, judges and prints; what the checkpoint computes, and how near it must come, is in the
+checks of `recomputed` and its like.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.configs import PriorConfig
 from models.families import prior_family
 from models.files.checkpoint import open_checkpoint
-from models.verify import recomputed
-from models.verify.recomputed import ARRAYS, Subject
+from models.verify import of_rq, recomputed
+from models.verify.check import Check, Result
 from models.verify.recorded import AbsentError, Recorded
+from models.verify.subject import Subject
 
-_LOGITS = _PIXELS = 2e-4
-_TOLERANCES = {"filt_probs": 1e-5, "train_loss": 1e-3}
-_GRADIENT = 1e-3  # relative, beside an absolute floor for gradients that are zero but for rounding
-_GRADIENT_FLOOR = 1e-6
-_NEAR_TIE = {"greedy_codes": ("greedy_margin", 2 * _LOGITS), "enc_codes": ("enc_margin", 1e-4)}
-_INPUTS = {
-    *("tf_tokens", "tf_codes", "tf_labels", "greedy_prompt_index", "greedy_labels"),
-    *("greedy_margin", "enc_margin", "filt_logits", "filt_params", "dec_codes", "enc_images"),
-    *("train_labels", "train_images_are_enc_images", "transfer_head_weight", "transfer_sos"),
-}
+# Each family with arrays of its own joins here.
+CHECKS = recomputed.CHECKS | of_rq.CHECKS
+INPUTS = (
+    recomputed.INPUTS | of_rq.INPUTS | {check.tie.margins for check in CHECKS.values() if check.tie}
+)
+FACTS = recomputed.FACTS + of_rq.FACTS
 _OPTIONAL = {"seeded_codes": "it ties a model to one torch version's global generator"}
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One array's verdict. `error` is the worst one; codes count the places that differ."""
-
-    name: str
-    error: float
-    tolerance: float
-    note: str = ""
-
-    @property
-    def is_within(self) -> bool:
-        """False for NaN, too."""
-        return self.error <= self.tolerance
 
 
 def run(checkpoint_dir: Path, expected_dir: Path, file: TextIO | None = None) -> bool:
@@ -74,124 +57,84 @@ def run(checkpoint_dir: Path, expected_dir: Path, file: TextIO | None = None) ->
     for line in _not_checked(subject, checked):
         print(line, file=out)
     num_missed = sum(not result.is_within for result in results)
-    num_skipped = len(_skipped(subject.recorded, checked))
+    num_skipped = len(_skipped(subject, checked))
     print(f"{len(results)} arrays checked, {num_missed} missed, {num_skipped} skipped", file=out)
     return bool(results) and num_missed + num_skipped == 0
 
 
 def check_all(subject: Subject) -> Iterator[Result]:
     """Compare every recorded array that can be computed."""
-    for name in ARRAYS:
+    for name, check in checks_of(subject.preset.stage2).items():
         if name in subject.recorded.arrays:
-            yield from _check(name, subject)
-    yield from _check_gradients(subject)
-    yield from _check_transfer_keys(subject)
+            yield from _check(name, check, subject)
+    for facts in FACTS:
+        with suppress(AbsentError):
+            yield from facts(subject)
 
 
-def _check(name: str, subject: Subject) -> Iterator[Result]:
-    tolerance = _tolerance(name, subject.recorded)
+def checks_of(config: PriorConfig) -> dict[str, Check]:
+    """Array → check, for sets of such a model."""
+    own = {name.rpartition("/")[2]: CHECKS[name] for name in prior_family(config).recorded(config)}
+    return CHECKS | own
+
+
+def _check(name: str, check: Check, subject: Subject) -> Iterator[Result]:
     try:
-        computed = ARRAYS[name](subject).numpy()
+        computed = check.compute(subject).numpy()
     except AbsentError:
         return
     except (RuntimeError, ValueError, IndexError) as error:  # numbers of another model
-        yield Result(name, np.inf, tolerance, f"can't be computed: {error}")
+        yield Result(name, np.inf, check.tolerance, f"can't be computed: {error}")
         return
-    yield compare(name, computed, subject.recorded)
+    yield compare(name, check, computed, subject.recorded)
 
 
-def compare(name: str, computed: NDArray[Any], numbers: Recorded) -> Result:
+def compare(name: str, check: Check, computed: NDArray[Any], numbers: Recorded) -> Result:
     """Judge one array."""
-    wanted, tolerance = numbers.arrays[name], _tolerance(name, numbers)
+    wanted = numbers.arrays[name]
     if computed.shape != wanted.shape:
         note = f"shape {computed.shape}, recorded {wanted.shape}"
-        return Result(name, np.inf, tolerance, note)
-    if name in _NEAR_TIE or name == "token_ids":
-        return _compare_codes(name, computed, numbers)
-    if name == "filt_probs":
-        computed, wanted = (_without_order_in_ties(probs, numbers) for probs in (computed, wanted))
+        return Result(name, np.inf, check.tolerance, note)
+    if wanted.dtype.kind in "iu":
+        return _compare_codes(name, check, computed, numbers)
+    if check.align:
+        computed, wanted = check.align(computed, numbers), check.align(wanted, numbers)
     errors = np.abs(computed.astype(np.float64) - wanted.astype(np.float64))
-    return Result(name, float(errors.max(initial=0)), tolerance)
+    return Result(name, float(errors.max(initial=0)), check.tolerance)
 
 
-def _compare_codes(name: str, computed: NDArray[Any], numbers: Recorded) -> Result:
+def _compare_codes(name: str, check: Check, computed: NDArray[Any], numbers: Recorded) -> Result:
     differs = computed != numbers.arrays[name]
-    margin_name, least = _NEAR_TIE.get(name, ("", 0.0))
-    margins = numbers.arrays.get(margin_name)
-    if margins is None or margins.shape != differs.shape:
+    margins = numbers.arrays.get(check.tie.margins) if check.tie else None
+    if check.tie is None or margins is None or margins.shape != differs.shape:
         return Result(name, int(differs.sum()), 0)
-    is_tie = margins < least
-    if name == "greedy_codes":  # what follows a near-tie follows from another code
+    is_tie = margins < check.tie.least
+    if check.tie.excuses == "row":
+        rows = is_tie.reshape(len(is_tie), -1)
+        is_tie = np.logical_or.accumulate(rows, axis=-1).reshape(is_tie.shape)
+    elif check.tie.excuses == "depths":
         is_tie = np.logical_or.accumulate(is_tie, axis=-1)
     excused = int((differs & is_tie).sum())
     note = f"{excused} differ after near-ties" if excused else ""
     return Result(name, int((differs & ~is_tie).sum()), 0, note)
 
 
-def _without_order_in_ties(probs: NDArray[Any], numbers: Recorded) -> NDArray[Any]:
-    """Probabilities [C, R, V], those of equal logits sorted wherever a nucleus is cut.
-
-    Which of equal logits such a cut leaves is the sort's choice; how many, and what each gets then,
-    is not.
-    """
-    logits, top_p = numbers.arrays["filt_logits"], numbers.arrays["filt_params"][:, 2]
-    order = np.lexsort((probs, np.broadcast_to(logits, probs.shape)), axis=-1)
-    is_cut = (top_p >= 0)[:, None, None]
-    return np.where(is_cut, np.take_along_axis(probs, order, -1), probs)
-
-
-def _check_gradients(subject: Subject) -> Iterator[Result]:
-    wanted: dict[str, float] = subject.recorded.info.get("train_grad_norm", {})
-    if not wanted:
-        return
-    try:
-        found = recomputed.gradient_norms(subject)
-    except AbsentError:
-        return
-    errors = {
-        name: max(abs(found.get(name, np.inf) - norm) - _GRADIENT_FLOOR, 0) / max(norm, 1e-12)
-        for name, norm in wanted.items()
-    }
-    worst = max(errors, key=lambda name: errors[name])
-    yield Result("train_grad_norm", errors[worst], _GRADIENT, f"relative, worst at {worst}")
-
-
-def _check_transfer_keys(subject: Subject) -> Iterator[Result]:
-    """Which of the upstream text model's keys are taken over, and which stay fresh."""
-    if "transfer" not in subject.recorded.info:
-        return
-    try:
-        report = recomputed.transfer_keys(subject)
-    except AbsentError:
-        return
-    transfer = subject.recorded.info["transfer"]
-    wrong = set(report.missing) ^ set(transfer.get("missing", report.missing))
-    wrong |= set(report.unexpected) ^ set(transfer.get("unexpected", report.unexpected))
-    yield Result("transfer keys", len(wrong), 0, ", ".join(sorted(wrong)))
-
-
-def _skipped(numbers: Recorded, checked: set[str]) -> set[str]:
+def _skipped(subject: Subject, checked: set[str]) -> set[str]:
     """Arrays that should have been checked; those of the transfer need another folder beside."""
-    skipped = (numbers.arrays.keys() & ARRAYS.keys()) - checked - _OPTIONAL.keys()
+    known = checks_of(subject.preset.stage2).keys()
+    skipped = (subject.recorded.arrays.keys() & known) - checked
     return {name for name in skipped if not name.startswith("transfer_")}
 
 
 def _not_checked(subject: Subject, checked: set[str]) -> Iterator[str]:
-    numbers = subject.recorded
-    for name in sorted(numbers.arrays.keys() - checked - _INPUTS):
+    arrays, config = subject.recorded.arrays, subject.preset.stage2
+    for name in sorted(arrays.keys() - checked - INPUTS):
         reason = "unknown array"
         if name in _OPTIONAL:
             reason = f"optional: {_OPTIONAL[name]}"
-        elif name in ARRAYS:
+        elif name in checks_of(config):
             reason = "what it is computed from is absent"
         yield f"{name:<20} not checked ({reason})"
-    config = subject.checkpoint.preset.stage2
-    expected = prior_family(config).recorded(config)
-    for name in ARRAYS:
-        if name in expected and name not in numbers.arrays:
-            yield f"{name:<20} absent"
-
-
-def _tolerance(name: str, numbers: Recorded) -> float:
-    is_exact = numbers.arrays[name].dtype.kind in "iu"
-    return 0.0 if is_exact else _TOLERANCES.get(name, _LOGITS)
+    whole = {name.rpartition("/")[2] for name in prior_family(config).recorded(config)}
+    for name in sorted(whole - arrays.keys()):
+        yield f"{name:<20} absent"

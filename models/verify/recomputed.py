@@ -1,109 +1,33 @@
 """What a checkpoint computes, array by array, for comparison with numbers recorded elsewhere.
 
-Each function's name is the array's. All go through the parts that serve: the tokenizer, the real
-`Batch` with its cache, `sampling`, stage 1. Knows no tolerance and prints nothing.
+Arrays of minDALL-E, ImageGPT and their VQGAN, and what expected.json says of them: each function is
+called as its array. A family whose arrays mean something else has a file of its own beside this one
+and calls its checks `family/array`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from models.drawing.generate import Batch
 from models.drawing.sampling import Filters, RowParams, probabilities
 from models.errors import KeyReport
-from models.families import as_codec, as_prior, upstream_shapes
-from models.files.checkpoint import (
-    Checkpoint,
-    load_stage1,
-    load_stage2,
-    load_tokenizer,
-    open_checkpoint,
-)
+from models.families import upstream_shapes
+from models.files.checkpoint import Checkpoint, load_stage2, open_checkpoint
 from models.files.weights import place, shapes
 from models.stage2.prior import Prior
+from models.verify.check import LOGITS, Check, Facts, Result, Tie
 from models.verify.recorded import AbsentError, Recorded
+from models.verify.subject import Subject
 
+_GRADIENT = 1e-3  # relative, beside an absolute floor for gradients that are zero but for rounding
+_GRADIENT_FLOOR = 1e-6
 _CACHED = ("cached_logits_img", "cached_logits")
-
-
-@runtime_checkable
-class RawCodec(Protocol):
-    """A codec whose inner results were recorded: pixels are in or around [-1, 1], codes a grid."""
-
-    def features(self, images: Tensor) -> Tensor: ...
-
-    def decode(self, codes: Tensor) -> Tensor: ...
-
-
-@runtime_checkable
-class WholePrior(Protocol):
-    """A prior that runs over whole sequences, too: ids [B, N] and codes [B, T] at once."""
-
-    def forward(self, ids: Tensor, codes: Tensor) -> tuple[Tensor, Tensor | None]: ...
-
-    def loss(self, ids: Tensor, codes: Tensor) -> Tensor: ...
-
-
-class Subject:
-    """A checkpoint under test beside the recorded set; large results are computed once."""
-
-    def __init__(self, checkpoint: Checkpoint, recorded: Recorded) -> None:
-        self.checkpoint = checkpoint
-        self.recorded = recorded
-        self.prefix = checkpoint.preset.prompt_kind
-        self.stage1 = load_stage1(checkpoint)
-        self.stage2 = load_stage2(checkpoint, codec=self.stage1)
-        self.codec, self.prior = as_codec(self.stage1), as_prior(self.stage2)
-        self.tokenizer = load_tokenizer(checkpoint)
-
-    @property
-    def raw(self) -> RawCodec:
-        """Stage 1 with its inner results."""
-        if not isinstance(self.stage1, RawCodec):
-            raise AbsentError("a codec with such features")
-        return self.stage1
-
-    @property
-    def whole(self) -> WholePrior:
-        """Stage 2 over whole sequences."""
-        if not isinstance(self.stage2, WholePrior):
-            raise AbsentError("a prior over whole sequences")
-        return self.stage2
-
-    def prefixes(self, name: str) -> Tensor:
-        """Prefix ids [B, N] from an array of token ids or labels; zeros where there is none."""
-        if self.prefix == "none":
-            return torch.zeros(1, 1, dtype=torch.int64)
-        ids = self.recorded.tensor(name)
-        return ids if self.prefix == "text" else ids[:, None]
-
-    def encode(self, prompts: list[str]) -> Tensor:
-        """Text prompts → token ids [P, N]."""
-        if self.tokenizer is None:
-            raise AbsentError("a tokenizer")
-        return torch.tensor([self.tokenizer.encode(prompt)[0] for prompt in prompts])
-
-    @cached_property
-    def teacher_forced(self) -> tuple[Tensor, Tensor | None]:
-        """Image and text logits of the recorded codes."""
-        codes = self.recorded.tensor("tf_codes")
-        prefix = self.prefixes("tf_tokens" if self.prefix == "text" else "tf_labels")
-        with torch.inference_mode():
-            return self.whole.forward(prefix.expand(len(codes), -1), codes)
-
-    @cached_property
-    def greedy(self) -> Tensor:
-        """Codes [n, T, D] of the greedy prompts, drawn side by side by the real loop."""
-        if self.prefix == "text":
-            prompts = self.recorded.fact("prompts")
-            chosen = self.recorded.tensor("greedy_prompt_index").tolist()
-            return _draw_greedily(self.prior, self.encode([prompts[i] for i in chosen]))
-        return _draw_greedily(self.prior, self.prefixes("greedy_labels"))
 
 
 def token_ids(subject: Subject) -> Tensor:
@@ -111,48 +35,61 @@ def token_ids(subject: Subject) -> Tensor:
 
 
 def tf_logits(subject: Subject) -> Tensor:
-    return subject.teacher_forced[0]
+    return _teacher_forced(subject)[0]
 
 
 def tf_logits_txt(subject: Subject) -> Tensor:
-    text = subject.teacher_forced[1]
+    text = _teacher_forced(subject)[1]
     if text is None:
         raise AbsentError("a text head")
     return text
 
 
 @torch.inference_mode()
+def _teacher_forced(subject: Subject) -> tuple[Tensor, Tensor | None]:
+    """Image and text logits of the recorded codes."""
+    codes = subject.recorded.tensor("tf_codes")
+    return subject.whole.forward(_forced_prefixes(subject).expand(len(codes), -1), codes)
+
+
+def _forced_prefixes(subject: Subject) -> Tensor:
+    is_text = subject.preset.prompt_kind == "text"
+    return subject.prefixes("tf_tokens" if is_text else "tf_labels")
+
+
+@torch.inference_mode()
 def cached_logits(subject: Subject) -> Tensor:
-    name = "tf_tokens" if subject.prefix == "text" else "tf_labels"
-    prefixes, codes = subject.prefixes(name), subject.recorded.tensor("tf_codes")
+    prefixes, codes = _forced_prefixes(subject), subject.recorded.tensor("tf_codes")
     recorded = next(subject.recorded.arrays[n] for n in _CACHED if n in subject.recorded.arrays)
-    rows = []
-    for row in range(len(recorded)):
-        prefix = prefixes[row if len(prefixes) > 1 else 0]
-        rows.append(_through_the_state(subject.prior, prefix, codes[row, :, None]))
+    pairs = zip(prefixes.expand(len(codes), -1), codes[: len(recorded), :, None], strict=False)
+    rows = [through_the_state(subject.prior, *pair) for pair in pairs]
     return torch.stack(rows)[:, : recorded.shape[1]]  # [n, T, V]
 
 
-def _through_the_state(prior: Prior, ids: Tensor, codes: Tensor) -> Tensor:
+def through_the_state(prior: Prior, ids: Tensor, codes: Tensor) -> Tensor:
     """Logits [T·D, V] of one row, step by step as the loop does it, but with given codes [T, D]."""
     prefix, state = prior.prefill(ids[None]), prior.new_state(1)
     state.put(prefix, torch.tensor([0]))
     hidden, seen = prefix.hidden, list[Tensor]()
 
-    for fed, given in enumerate(codes):
+    def keep(logits: Tensor, depth: int) -> Tensor:
+        seen.append(logits)
+        return codes[step, depth : depth + 1]
 
-        def keep(logits: Tensor, depth: int, given: Tensor = given) -> Tensor:
-            seen.append(logits)
-            return given[depth : depth + 1]
-
+    for step in range(len(codes)):
+        if step:
+            fed = torch.tensor([step - 1])
+            hidden = prior.decode(codes[fed], fed, state, prior.reaches[-1])
         prior.sample(hidden, state, keep)
-        if fed < len(codes) - 1:
-            hidden = prior.decode(given[None], torch.tensor([fed]), state, prior.reaches[-1])
     return torch.cat(seen)
 
 
 def greedy_codes(subject: Subject) -> Tensor:
-    return subject.greedy.flatten(1)
+    if subject.preset.prompt_kind != "text":
+        return subject.draw_greedily(subject.prefixes("greedy_labels")).flatten(1)
+    prompts = subject.recorded.fact("prompts")
+    chosen = subject.recorded.tensor("greedy_prompt_index").tolist()
+    return subject.draw_greedily(subject.encode([prompts[i] for i in chosen])).flatten(1)
 
 
 def filt_probs(subject: Subject) -> Tensor:
@@ -171,6 +108,18 @@ def filt_probs(subject: Subject) -> Tensor:
     return torch.stack(rows)
 
 
+def _without_order_in_ties(probs: NDArray[Any], recorded: Recorded) -> NDArray[Any]:
+    """Probabilities [C, R, V], those of equal logits sorted wherever a nucleus is cut.
+
+    Which of equal logits such a cut leaves is the sort's choice; how many, and what each gets then,
+    is not.
+    """
+    logits, top_p = recorded.arrays["filt_logits"], recorded.arrays["filt_params"][:, 2]
+    order = np.lexsort((probs, np.broadcast_to(logits, probs.shape)), axis=-1)
+    is_cut = (top_p >= 0)[:, None, None]
+    return np.where(is_cut, np.take_along_axis(probs, order, -1), probs)
+
+
 @torch.inference_mode()
 def dec_raw(subject: Subject) -> Tensor:
     return subject.raw.decode(subject.recorded.tensor("dec_codes"))
@@ -187,10 +136,8 @@ def enc_prequant(subject: Subject) -> Tensor:
     return subject.raw.features(subject.recorded.tensor("enc_images"))
 
 
-@torch.inference_mode()
 def enc_codes(subject: Subject) -> Tensor:
-    wanted = subject.recorded.tensor("enc_codes")
-    return _encoded(subject).view_as(wanted)
+    return subject.encoded.view_as(subject.recorded.tensor("enc_codes"))
 
 
 @torch.inference_mode()
@@ -200,11 +147,51 @@ def enc_recon_raw(subject: Subject) -> Tensor:
 
 @torch.inference_mode()
 def e2e_pixels(subject: Subject) -> Tensor:
-    return subject.codec.pixels(_draw_greedily(subject.prior, _e2e_prefix(subject)))
+    fact, kind = subject.recorded.fact, subject.preset.prompt_kind
+    if kind == "text":
+        prefix = subject.encode([fact("e2e", "prompt")])
+    else:
+        prefix = torch.tensor([[fact("e2e", "cls_idx") if kind == "class" else 0]])
+    return subject.codec.pixels(subject.draw_greedily(prefix))
 
 
 def train_loss(subject: Subject) -> Tensor:
     return _training_loss(subject).detach()
+
+
+def _training_loss(subject: Subject) -> Tensor:
+    codes = subject.encoded.flatten(1)
+    prefix = subject.prefixes("train_labels").expand(len(codes), -1)
+    return subject.whole.loss(prefix, codes)
+
+
+def train_grad_norm(subject: Subject) -> Iterator[Result]:
+    """Of the training loss, per upstream parameter."""
+    wanted: dict[str, float] = subject.recorded.fact("train_grad_norm")
+    found = _gradient_norms(subject)
+    errors = {
+        name: max(abs(found.get(name, np.inf) - norm) - _GRADIENT_FLOOR, 0) / max(norm, 1e-12)
+        for name, norm in wanted.items()
+    }
+    worst = max(errors, key=lambda name: errors[name])
+    yield Result("train_grad_norm", errors[worst], _GRADIENT, f"relative, worst at {worst}")
+
+
+def _gradient_norms(subject: Subject) -> dict[str, float]:
+    """L2 norm of the training loss's gradient per upstream parameter of stage 2."""
+    model = subject.stage2.requires_grad_(True)
+    try:
+        _training_loss(subject).backward()  # type: ignore[no-untyped-call]  # torch has no types here
+        norms: dict[str, float] = {}
+        for name, parameter in model.named_parameters():
+            names = upstream_shapes(subject.preset.stage2, {name: tuple(parameter.shape)})
+            gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+            for part, piece in zip(names, gradient.chunk(len(names)), strict=True):
+                norms[part] = float(piece.norm())
+        return norms
+    finally:
+        model.zero_grad(set_to_none=True)
+        model.requires_grad_(False)
 
 
 def transfer_logits(subject: Subject) -> Tensor:
@@ -213,8 +200,7 @@ def transfer_logits(subject: Subject) -> Tensor:
         "head.weight": subject.recorded.tensor("transfer_head_weight"),
         "sos.weight": subject.recorded.tensor("transfer_sos").flatten(0, -2),
     }
-    upstream = upstream_checkpoint(subject.recorded)
-    state = load_stage2(upstream).state_dict()
+    state = load_stage2(_upstream(subject.recorded)).state_dict()
     model = subject.checkpoint.module("stage2")
     for name in shapes(model):
         place(model, name, fresh[name] if name in fresh else state[name])
@@ -225,7 +211,18 @@ def transfer_logits(subject: Subject) -> Tensor:
     return image[:, :length]
 
 
-def upstream_checkpoint(recorded: Recorded) -> Checkpoint:
+def transfer_keys(subject: Subject) -> Iterator[Result]:
+    """Which of the upstream text model's keys are taken over, and which stay fresh."""
+    source, recorded = _upstream(subject.recorded), subject.recorded.fact("transfer")
+    needed = upstream_shapes(subject.preset.stage2, shapes(subject.stage2))
+    found = upstream_shapes(source.preset.stage2, shapes(source.module("stage2")))
+    report = KeyReport.compare(needed, found)
+    wrong = set(report.missing) ^ set(recorded.get("missing", report.missing))
+    wrong |= set(report.unexpected) ^ set(recorded.get("unexpected", report.unexpected))
+    yield Result("transfer keys", len(wrong), 0, ", ".join(sorted(wrong)))
+
+
+def _upstream(recorded: Recorded) -> Checkpoint:
     """The text model that the transfer numbers started from."""
     folder = recorded.folder / recorded.fact("transfer", "upstream")
     if not folder.is_dir():
@@ -233,79 +230,27 @@ def upstream_checkpoint(recorded: Recorded) -> Checkpoint:
     return open_checkpoint(folder)
 
 
-def transfer_keys(subject: Subject) -> KeyReport:
-    """How the upstream text model's keys differ from those of this model."""
-    source = upstream_checkpoint(subject.recorded)
-    upstream = load_stage2(source)
-    needed = upstream_shapes(subject.checkpoint.preset.stage2, shapes(subject.stage2))
-    return KeyReport.compare(needed, upstream_shapes(source.preset.stage2, shapes(upstream)))
-
-
-def gradient_norms(subject: Subject) -> dict[str, float]:
-    """L2 norm of the training loss's gradient per upstream parameter of stage 2."""
-    model = subject.stage2.requires_grad_(True)
-    try:
-        _training_loss(subject).backward()  # type: ignore[no-untyped-call]  # torch has no types here
-        norms: dict[str, float] = {}
-        for name, parameter in model.named_parameters():
-            config = subject.checkpoint.preset.stage2
-            names = upstream_shapes(config, {name: tuple(parameter.shape)})
-            gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
-            for part, piece in zip(names, gradient.chunk(len(names)), strict=True):
-                norms[part] = float(piece.norm())
-        return norms
-    finally:
-        model.zero_grad(set_to_none=True)
-        model.requires_grad_(False)
-
-
-def _encoded(subject: Subject) -> Tensor:
-    """Codes [B, T, D] of the recorded images."""
-    return subject.codec.encode(subject.recorded.tensor("enc_images") * 0.5 + 0.5)
-
-
-def _training_loss(subject: Subject) -> Tensor:
-    codes = _encoded(subject).flatten(1)
-    prefix = subject.prefixes("train_labels").expand(len(codes), -1)
-    return subject.whole.loss(prefix, codes)
-
-
-def _e2e_prefix(subject: Subject) -> Tensor:
-    if subject.prefix == "text":
-        return subject.encode([subject.recorded.fact("e2e", "prompt")])
-    if subject.prefix == "class":
-        return torch.tensor([[subject.recorded.fact("e2e", "cls_idx")]])
-    return subject.prefixes("")
-
-
-@torch.inference_mode()
-def _draw_greedily(prior: Prior, prefixes: Tensor) -> Tensor:
-    """Prefix ids [n, N] → codes [n, T, D], all rows in flight together."""
-    batch = Batch(prior, capacity=len(prefixes))
-    rows: list[int] = []
-    for prefix in prefixes:
-        rows += batch.admit(prior.prefill(prefix[None]), [RowParams(seed=0, top_k=1)])
-    finished: set[int] = set()
-    while len(finished) < len(rows):
-        finished.update(batch.step())
-    return batch.take(rows)
-
-
-ARRAYS: dict[str, Callable[[Subject], Tensor]] = {
-    "token_ids": token_ids,
-    "tf_logits": tf_logits,
-    "tf_logits_img": tf_logits,
-    "tf_logits_txt": tf_logits_txt,
-    "cached_logits": cached_logits,
-    "cached_logits_img": cached_logits,
-    "greedy_codes": greedy_codes,
-    "filt_probs": filt_probs,
-    "dec_raw": dec_raw,
-    "dec_pixels": dec_pixels,
-    "enc_prequant": enc_prequant,
-    "enc_codes": enc_codes,
-    "enc_recon_raw": enc_recon_raw,
-    "e2e_pixels": e2e_pixels,
-    "train_loss": train_loss,
-    "transfer_logits": transfer_logits,
+CHECKS = {
+    "token_ids": Check(token_ids),
+    "tf_logits": Check(tf_logits),
+    "tf_logits_img": Check(tf_logits),
+    "tf_logits_txt": Check(tf_logits_txt),
+    "cached_logits": Check(cached_logits),
+    "cached_logits_img": Check(cached_logits),
+    "greedy_codes": Check(greedy_codes, tie=Tie("greedy_margin", 2 * LOGITS, excuses="row")),
+    "filt_probs": Check(filt_probs, 1e-5, align=_without_order_in_ties),
+    "dec_raw": Check(dec_raw),
+    "dec_pixels": Check(dec_pixels),
+    "enc_prequant": Check(enc_prequant),
+    "enc_codes": Check(enc_codes, tie=Tie("enc_margin", 1e-4)),
+    "enc_recon_raw": Check(enc_recon_raw),
+    "e2e_pixels": Check(e2e_pixels),
+    "train_loss": Check(train_loss, 1e-3),
+    "transfer_logits": Check(transfer_logits),
 }
+INPUTS = {
+    *("tf_tokens", "tf_codes", "tf_labels", "greedy_prompt_index", "greedy_labels"),
+    *("filt_logits", "filt_params", "dec_codes", "enc_images", "train_labels"),
+    *("train_images_are_enc_images", "transfer_head_weight", "transfer_sos"),
+}
+FACTS: tuple[Facts, ...] = (train_grad_norm, transfer_keys)

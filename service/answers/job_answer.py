@@ -71,25 +71,17 @@ class JobAnswer(BaseModel):
     @classmethod
     def of(cls, view: JobView, image_url: Callable[[int], str]) -> Self:
         """The queue's view in the public form; `image_url` gives the address of a rank."""
-        return cls(
-            id=view.job.id,
-            status=view.status,
-            model=view.job.recipe.model,
-            position=view.position,
-            eta_s=view.eta_s,
-            progress=JobProgress(**asdict(view.progress)),
-            attempts=view.attempts,
-            created_at=view.created_ms / 1000,
-            started_at=_seconds(view.started_ms),
-            finished_at=_seconds(view.finished_ms),
-            expires_at=_seconds(view.expires_ms),
-            parameters=_parameters(view),
-            images=[JobImage(**asdict(meta), url=image_url(meta.rank)) for meta in view.images],
-            size=view.size,
-            prompt_truncated=view.prompt_truncated,
-            timings_s=view.timings_s,
-            error=view.error and JobFailure(**asdict(view.error)),
-        )
+        own = {
+            "id": view.job.id,
+            "model": view.job.recipe.model,
+            "created_at": view.created_ms / 1000,
+            "started_at": _seconds(view.started_ms),
+            "finished_at": _seconds(view.finished_ms),
+            "expires_at": _seconds(view.expires_ms),
+            "parameters": _parameters(view),
+            "images": [asdict(meta) | {"url": image_url(meta.rank)} for meta in view.images],
+        }
+        return cls.model_validate(asdict(view) | own)
 
 
 def _seconds(milliseconds: int | None) -> float | None:

@@ -39,17 +39,9 @@ class ModelAnswer(BaseModel):
     @classmethod
     def of(cls, card: ModelCard, num_workers: int) -> Self:
         """A worker's card in the public form."""
-        return cls(
-            id=card.model,
-            licence=card.licence,
-            size=card.size,
-            prompt_kind=card.prompt_kind,
-            num_classes=card.num_classes,
-            limits=ModelLimits(max_candidates=card.max_candidates, max_top_k=card.vocab_size),
-            defaults=ModelDefaults(**asdict(card.defaults)),
-            weights_digest=card.weights_digest,
-            num_workers=num_workers,
-        )
+        limits = {"max_candidates": card.max_candidates, "max_top_k": card.vocab_size}
+        own = {"id": card.model, "limits": limits, "num_workers": num_workers}
+        return cls.model_validate(asdict(card) | own)
 
 
 class ModelList(BaseModel):
@@ -80,13 +72,7 @@ class WorkerStatus(BaseModel):
     @classmethod
     def of(cls, info: WorkerInfo) -> Self:
         """Without the worker's name, which may tell of the machine."""
-        return cls(
-            state=info.state,
-            model=info.card.model,
-            rows_busy=info.rows_busy,
-            rows_total=info.rows_total,
-            candidates_per_s=info.candidates_per_s,
-        )
+        return cls.model_validate(asdict(info) | {"model": info.card.model})
 
 
 class StatusAnswer(BaseModel):

@@ -44,7 +44,7 @@ from service.broker.sweep import Sweeper
 from service.broker.workers import Workers
 from service.config.origins import read_origins
 from service.errors import QueueUnavailable, StartRefused
-from service.metrics import ApiMetrics
+from service.metrics import ApiMetrics, DroppedLines
 from service.settings import Settings
 from service.tracing import tracing
 
@@ -103,7 +103,7 @@ def _state(settings: Settings, redis: Redis) -> ApiState:
 
 def _metrics() -> ApiMetrics:
     registry = CollectorRegistry()
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+    for collector in (ProcessCollector, PlatformCollector, GCCollector, DroppedLines):
         collector(registry=registry)
     metrics = ApiMetrics(registry)
     metrics.build.info({"version": service.__version__})

@@ -40,16 +40,6 @@ class Limits:
     key_burst: int
     weight: float = 1.0
 
-    def arguments(self) -> dict[str, float]:
-        """For the script; the weight is told with the job."""
-        return {
-            "max_depth": self.max_depth,
-            "max_candidates": self.max_candidates,
-            "key_candidates": self.key_candidates,
-            "rate_per_s": self.key_rate_per_s,
-            "burst": self.key_burst,
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:

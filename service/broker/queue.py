@@ -12,7 +12,7 @@ import math
 import re
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from redis.asyncio import Redis
@@ -67,8 +67,8 @@ class Depth:
     oldest_age_s: float
     running: int
     candidates: int
-    drain_per_s: float | None
     dead_letters: int
+    drain_per_s: float | None = None
 
 
 class Queue:
@@ -109,9 +109,8 @@ class Queue:
         no moment in which an idempotency key is taken but its job is not there. IdempotencyMismatch
         when the key came with another body. Calling it again with the same job id changes nothing.
         """
-        arguments = entry_of(job, self._result_ttl_ms, limits.weight) | {
-            "limits": limits.arguments()
-        }
+        arguments = entry_of(job, self._result_ttl_ms, limits.weight)
+        arguments["limits"] = asdict(limits)
         if idempotency is not None:
             arguments["keep_ms"] = max(self._result_ttl_ms, self._idempotency_ttl_ms)
             arguments["idempotency"] = idempotency.arguments(self._idempotency_ttl_ms)
@@ -231,14 +230,7 @@ class Queue:
     async def depth(self, model: str) -> Depth:
         """How many jobs wait and run, and for how long the oldest has waited."""
         reply = json.loads(await self._scripts.run("depth", {"model": model}))
-        return Depth(
-            waiting=reply["waiting"],
-            oldest_age_s=reply["oldest_age_ms"] / 1000,
-            running=reply["running"],
-            candidates=reply["candidates"],
-            drain_per_s=reply.get("drain_per_s"),
-            dead_letters=reply["dead_letters"],
-        )
+        return Depth(oldest_age_s=reply.pop("oldest_age_ms") / 1000, **reply)
 
 
 def _event(entry_id: bytes, entry: dict[bytes, bytes]) -> Event:

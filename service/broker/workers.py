@@ -26,11 +26,9 @@ _log = logging.getLogger(__name__)
 _SHORTEST_TTL_S = 5.0  # a busy machine's heartbeat may come late
 _NUM_MISSED = 3  # heartbeats in a row, before a worker counts as gone
 _LIST_TTL_MS = 600_000  # longer than any worker's own
+_DEFAULT = "default_"  # before the names of a card's defaults, in JSON
 
 WorkerState = Literal["loading", "ready", "draining", "failing"]
-
-
-_DEFAULT = "default_"  # before the names of a card's defaults, in JSON
 
 
 @dataclass(frozen=True, slots=True)

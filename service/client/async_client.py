@@ -16,11 +16,13 @@ import httpx
 
 from service.answers.job_answer import JobAnswer
 from service.answers.model_answers import ModelAnswer, ModelList
+from service.client.address import connect
 from service.client.protocol import (
     GENERATIONS,
     JOBS,
     MODELS,
     STREAM_SILENCE_S,
+    ApiError,
     EventParser,
     Generated,
     JobEvent,
@@ -32,12 +34,14 @@ from service.client.protocol import (
     headers_of,
     picture,
     resume_from,
+    understood,
 )
 from service.config.groups import API_PORT
 from service.jobs import Image
 
 LOCAL = f"http://127.0.0.1:{API_PORT}"
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+_EVENTS = "text/event-stream"
 _STREAM_TIMEOUT = httpx.Timeout(10.0, read=STREAM_SILENCE_S)
 
 
@@ -46,7 +50,8 @@ class AsyncClient:
 
     Every method raises ApiError for an error that the server sent, and httpx.TransportError when
     there is no server to talk to, both after `max_retries` repetitions where these make sense. To
-    leave a `stream` early, close the generator (`contextlib.aclosing`).
+    leave a `stream` early, close the generator (`contextlib.aclosing`). ValueError for an address
+    that is none.
     """
 
     def __init__(
@@ -57,8 +62,8 @@ class AsyncClient:
         max_retries: int = 3,
         timeout_s: float = 600.0,
     ) -> None:
-        self._http = httpx.AsyncClient(
-            base_url=url,
+        self._http = connect(
+            url,
             headers=headers_of(api_key),
             limits=_LIMITS,
             timeout=httpx.Timeout(timeout_s, connect=10.0),
@@ -80,7 +85,7 @@ class AsyncClient:
     ) -> Generated:
         """Images for a prompt, when they are ready."""
         body = body_of(prompt, parameters, response_format="b64_json")
-        return generated((await self._call("POST", GENERATIONS, json=body)).json())
+        return understood(await self._call("POST", GENERATIONS, json=body), generated)
 
     async def stream(
         self, prompt: str | int | None, **parameters: Unpack[Parameters]
@@ -103,18 +108,16 @@ class AsyncClient:
     ) -> JobAnswer:
         """Queue a job and return at once. With the same key twice, the same job."""
         headers = {"idempotency-key": idempotency_key or uuid.uuid4().hex}
-        answer = await self._call("POST", JOBS, json=body_of(prompt, parameters), headers=headers)
-        return JobAnswer.model_validate_json(answer.content)
+        body = body_of(prompt, parameters)
+        return understood(await self._call("POST", JOBS, json=body, headers=headers), _job)
 
     async def job(self, job_id: str) -> JobAnswer:
         """The job as it stands."""
-        answer = await self._call("GET", f"{JOBS}/{job_id}")
-        return JobAnswer.model_validate_json(answer.content)
+        return understood(await self._call("GET", f"{JOBS}/{job_id}"), _job)
 
     async def cancel(self, job_id: str) -> JobAnswer:
         """Cancel the job; one that has ended stays as it is."""
-        answer = await self._call("DELETE", f"{JOBS}/{job_id}")
-        return JobAnswer.model_validate_json(answer.content)
+        return understood(await self._call("DELETE", f"{JOBS}/{job_id}"), _job)
 
     async def image(self, job_id: str, rank: int = 0) -> bytes:
         """File bytes of an image of a job that has succeeded."""
@@ -122,7 +125,7 @@ class AsyncClient:
 
     async def models(self) -> list[ModelAnswer]:
         """What the server can draw with now."""
-        return ModelList.model_validate_json((await self._call("GET", MODELS)).content).data
+        return understood(await self._call("GET", MODELS), _models)
 
     def follow(self, job_id: str) -> AsyncGenerator[JobEvent, None]:
         """The job's events to its end, each once, also over lost connections."""
@@ -178,6 +181,8 @@ class AsyncClient:
                 method, path, timeout=_STREAM_TIMEOUT, **options
             ) as answer:
                 if answer.is_success:
+                    if not answer.headers.get("content-type", _EVENTS).startswith(_EVENTS):
+                        raise ApiError.foreign(answer)
                     async for line in answer.aiter_lines():
                         event = parser.feed(line)
                         if event is not None:
@@ -185,3 +190,11 @@ class AsyncClient:
                     return
                 await answer.aread()
             await asyncio.sleep(retries.delay_after(answer))
+
+
+def _job(response: httpx.Response) -> JobAnswer:
+    return JobAnswer.model_validate_json(response.content)
+
+
+def _models(response: httpx.Response) -> list[ModelAnswer]:
+    return ModelList.model_validate_json(response.content).data

@@ -18,9 +18,12 @@ from dataclasses import dataclass
 
 import httpx
 
+from service.answers.model_answers import Health
 from service.cli import CommandError
+from service.client.address import connect
 from service.client.async_client import LOCAL, AsyncClient
-from service.client.protocol import ApiError, Parameters
+from service.client.problems import problem
+from service.client.protocol import ApiError, Parameters, understood
 from service.jobs import MAX_CANDIDATES
 
 _WORDS = ["red", "green", "blue", "golden", "tiny", "huge", "happy", "sleepy"]
@@ -53,16 +56,31 @@ class Answer:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Against what, how many, how fast, and which mixture."""
-    parser.add_argument("--url", default=LOCAL)
-    parser.add_argument("--api-key")
-    parser.add_argument("--rate", type=_positive, default=2.0, help="requests per second")
-    parser.add_argument("--duration", type=_positive, default=20.0, help="seconds of arrivals")
+    parser.add_argument("--url", default=LOCAL, help=f"of the service (default: {LOCAL})")
+    parser.add_argument("--api-key", metavar="KEY", help="sent with each request (default: none)")
+    for name, default, about in (
+        ("--rate", 2.0, "requests per second"),
+        ("--duration", 20.0, "seconds of arrivals"),
+        ("--deadline", 120.0, "seconds per request"),
+    ):
+        parser.add_argument(
+            name,
+            type=_positive,
+            default=default,
+            metavar="N",
+            help=f"{about} (default: {default:g})",
+        )
     parser.add_argument(
-        "--num-candidates", type=_sizes, default=(1, 4, 16), metavar="N,N", help="mixture of sizes"
+        "--num-candidates",
+        type=_sizes,
+        default=(1, 4, 16),
+        metavar="N,N",
+        help="mixture of sizes (default: 1,4,16)",
     )
-    parser.add_argument("--deadline", type=_positive, default=120.0, help="seconds per request")
-    parser.add_argument("--seed", type=int, default=1, help="of arrivals and parameters")
-    parser.add_argument("--model", help="default: the server's")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of arrivals and parameters (default: 1)"
+    )
+    parser.add_argument("--model", metavar="PRESET", help="to draw with (default: the server's)")
     parser.add_argument("--same-parameters", action="store_true", help="the model's defaults only")
 
 
@@ -85,10 +103,7 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 def run(args: Namespace) -> int:
     """Fire, wait for the answers, print the report; 1 when nothing succeeded."""
-    try:
-        httpx.get(f"{args.url}/readyz").raise_for_status()
-    except httpx.HTTPError as error:
-        raise CommandError(f"{args.url} is not ready: {error or type(error).__name__}") from None
+    asyncio.run(_check_ready(args.url))
     shots = list(make_shots(args))
     report = asyncio.run(_run(args, shots))
     print_report(report)
@@ -113,6 +128,18 @@ def make_shots(args: Namespace) -> Iterator[Shot]:
             parameters["top_k"] = chance.choice([8, 16, 32])
             parameters["top_p"] = chance.choice([0.8, 0.95, 1.0])
         yield Shot(at_s, prompt, parameters)
+
+
+async def _check_ready(url: str) -> None:
+    """CommandError unless a service that takes jobs is there."""
+    try:
+        async with connect(url) as http:
+            answer = await http.get("/readyz")
+        health = understood(answer, lambda it: Health.model_validate_json(it.content))
+    except (ApiError, httpx.HTTPError, ValueError) as error:
+        raise problem(error, url) from None
+    if not answer.is_success:
+        raise CommandError(f"{url} is not ready: {health.reason}")
 
 
 async def _run(args: Namespace, shots: Sequence[Shot]) -> dict[str, object]:

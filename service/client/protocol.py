@@ -8,13 +8,13 @@ from __future__ import annotations
 import base64
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, TypeVar
 
 import httpx
 
-from service.jobs import TERMINAL, Image, OutputFormat
+from service.jobs import TERMINAL, Image, OutputFormat, known_fields
 
 GENERATIONS = "/v1/images/generations"
 JOBS = "/v1/jobs"
@@ -25,6 +25,8 @@ _LONGEST_RETRY_AFTER_S = 120.0
 _FIRST_DELAY_S = 0.5
 _LONGEST_DELAY_S = 8.0
 _RETRIED = frozenset({408, 409, 429})
+
+_T = TypeVar("_T")
 
 
 class Parameters(TypedDict, total=False):
@@ -59,12 +61,33 @@ class ApiError(Exception):
 
     @classmethod
     def of(cls, response: httpx.Response) -> ApiError:
-        """From an answer; a proxy's may have another form."""
+        """From an answer; a proxy's or another server's may have another form."""
         try:
             error = response.json()["error"]
         except (ValueError, KeyError, TypeError):
-            error = {"message": f"HTTP {response.status_code}"}
+            error = None
+        if not isinstance(error, dict):
+            return cls.foreign(response)
         return cls(error, response.status_code, response.headers.get("x-request-id"))
+
+    @classmethod
+    def foreign(cls, response: httpx.Response) -> ApiError:
+        """For an answer that this service does not give."""
+        return cls(
+            {
+                "message": f"HTTP {response.status_code}, not in this service's form: the answer is"
+                " another server's, or a proxy's in front of it"
+            },
+            response.status_code,
+        )
+
+
+def understood(response: httpx.Response, read: Callable[[httpx.Response], _T]) -> _T:
+    """What an answer says. ApiError when it is not one of this service's."""
+    try:
+        return read(response)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ApiError.foreign(response) from error
 
 
 class Retries:
@@ -185,17 +208,11 @@ def body_of(prompt: str | int | None, parameters: Parameters, **more: object) ->
     return {"prompt": prompt, **parameters, **more}
 
 
-def generated(answer: Mapping[str, Any]) -> Generated:
-    """From the JSON of a synchronous answer with its images inside."""
-    return Generated(
-        images=tuple(_image(item) for item in answer["data"]),
-        model=answer["model"],
-        seed=answer["seed"],
-        size=answer["size"],
-        job_id=answer["job_id"],
-        prompt_truncated=answer["prompt_truncated"],
-        timings_s=answer["timings_s"],
-    )
+def generated(response: httpx.Response) -> Generated:
+    """From a synchronous answer with its images inside."""
+    answer = response.json()
+    images = tuple(_image(item) for item in answer["data"])
+    return Generated(**known_fields(Generated, answer) | {"images": images})
 
 
 def _image(item: Mapping[str, Any]) -> Image:
@@ -212,8 +229,12 @@ def picture(event: JobEvent) -> Partial | Image:
 
 
 def headers_of(api_key: str | None) -> dict[str, str]:
-    """Headers of every call."""
-    return {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+    """Headers of every call. ValueError for a key that no header can carry."""
+    if api_key is None:
+        return {}
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise ValueError("the API key holds letters that no header can carry: it is another one")
+    return {"authorization": f"Bearer {api_key}"}
 
 
 def resume_from(last_id: str | None) -> dict[str, str]:

@@ -11,7 +11,9 @@ from service.commands.settings_table import settings_page
 
 def add_arguments(parser: ArgumentParser) -> None:
     """What to do, and how much to say."""
-    parser.add_argument("action", choices=["show", "table"])
+    parser.add_argument(
+        "action", choices=["show", "table"], help="show: values in force; table: the docs' page"
+    )
     parser.add_argument("--describe", action="store_true", help="say what each setting means")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from datetime import UTC, datetime
 
 from service import settings
@@ -16,13 +16,21 @@ from service.settings import Settings
 
 def add_arguments(parser: ArgumentParser) -> None:
     """One verb, and letters for those that act on some."""
-    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs = parser.add_subparsers(dest="verb", required=True, help="what to do with letters")
     listing = verbs.add_parser("list", help="the newest letters")
-    listing.add_argument("--limit", type=int, default=100)
+    listing.add_argument(
+        "--limit", type=_count, default=100, metavar="N", help="at most so many (default: 100)"
+    )
     listing.add_argument("--json", action="store_true", help="one JSON object per line, with job")
     for verb, about in (("retry", "queue jobs again"), ("drop", "throw letters away")):
         acting = verbs.add_parser(verb, help=about)
         acting.add_argument("letter", nargs="+", help="id from `dlq list`")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+    return int(text)
 
 
 def run(args: Namespace) -> None:

@@ -20,6 +20,7 @@ from models.presets import get_preset
 from service import settings
 from service.cli import CommandError
 from service.client import ApiError, Client
+from service.client.problems import problem
 from service.jobs import MAX_SEED, OutputFormat, Recipe, is_blank, new_seed
 from service.settings import Settings
 from service.worker import offline
@@ -32,23 +33,42 @@ _FORMATS: dict[str, OutputFormat] = {
     ".webp": "webp",
 }
 _MOST_SHOWN = 16
+CHECKPOINT_HELP = (
+    "folder with the weights (default: MINDALLE_WORKER__CHECKPOINT, or the preset's own place)"
+)
 _KNOBS = tuple(field.name for field in fields(Recipe) if field.name not in ("model", "prompt"))
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The prompt, how to draw it, with what and to where."""
     parser.add_argument("prompt", nargs="?", help="a text or a class id, as the model takes it")
-    parser.add_argument("-o", "--output", type=Path, default=Path("picture.png"), metavar="FILE")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("picture.png"),
+        metavar="FILE",
+        help=".png, .jpg or .webp (default: picture.png)",
+    )
     parser.add_argument("-n", type=int, help="keep the best N (default: all, at most 16)")
-    parser.add_argument("--num-candidates", type=int, metavar="N", help="default: preset's")
-    parser.add_argument("--top-k", type=int, metavar="K", help="0 is an error; default: preset's")
-    parser.add_argument("--top-p", type=float, metavar="P")
-    parser.add_argument("--temperature", type=float, metavar="T")
-    parser.add_argument("--seed", type=_seed, help="default: a new one, which is printed")
-    parser.add_argument("--preset", help="default: MINDALLE_MODEL")
-    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="folder with the weights")
-    parser.add_argument("--url", help="let the service at this address draw")
-    parser.add_argument("--api-key", help="for --url")
+    for name, accepts, metavar, about in (
+        ("--num-candidates", int, "N", "draw so many"),
+        ("--top-k", int, "K", "draw among the K likeliest codes, at least 1"),
+        ("--top-p", float, "P", "draw among the likeliest codes that sum up to P, at most 1"),
+        ("--temperature", float, "T", "above 0; lower is safer, higher is wilder"),
+    ):
+        parser.add_argument(
+            name, type=accepts, metavar=metavar, help=f"{about} (default: the preset's)"
+        )
+    parser.add_argument(
+        "--seed", type=_seed, help="the same makes the same (default: a new one, which is printed)"
+    )
+    parser.add_argument(
+        "--preset", "--model", metavar="PRESET", help="to draw with (default: MINDALLE_MODEL)"
+    )
+    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help=CHECKPOINT_HELP)
+    parser.add_argument("--url", help="let the service there draw (default: draw here)")
+    parser.add_argument("--api-key", metavar="KEY", help="sent to --url (default: none)")
 
 
 def _seed(text: str) -> int:
@@ -63,7 +83,7 @@ def run(args: Namespace) -> None:
         raise CommandError(f"{args.output}: the name must end in {', '.join(_FORMATS)}", 2)
     if not args.output.absolute().parent.is_dir():
         raise CommandError(f"{args.output.parent} is no folder", 2)
-    if args.url:
+    if args.url is not None:
         _draw_there(args)
     else:
         _draw_here(args)
@@ -78,7 +98,8 @@ def _draw_here(args: Namespace) -> None:
     offline.check(recipe, preset)
     model = load_model(name, loaded.worker)
     total = recipe.num_candidates * preset.codes_per_image
-    with tqdm(total=total, unit="code", file=sys.stderr, leave=False) as bar:
+    # No bar where nobody watches: a file, or what is gone.
+    with tqdm(total=total, unit="code", file=sys.stderr, leave=False, disable=None) as bar:
         pictures = offline.draw(
             model.pipeline,
             recipe,
@@ -144,10 +165,8 @@ def _draw_there(args: Namespace) -> None:
     try:
         with Client(args.url, args.api_key) as client:
             made = client.generate(args.prompt, output_format=output_format, **given)
-    except ApiError as error:
-        raise CommandError(str(error)) from None
-    except httpx.HTTPError as error:
-        raise CommandError(f"{args.url} does not answer: {error or type(error).__name__}") from None
+    except (ApiError, httpx.HTTPError, ValueError) as error:
+        raise problem(error, args.url) from None
     _print_scores(made.seed, [(image.candidate, image.score) for image in made.images])
     if len(made.images) == 1:
         _write(args.output, made.images[0].data)

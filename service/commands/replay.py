@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 
 from service import settings
 from service.cli import CommandError
+from service.commands.generate import CHECKPOINT_HELP
 from service.jobs import OutputFormat, Recipe
 from service.worker import offline
 from service.worker.model_host import load_model
@@ -24,9 +25,15 @@ _FORMATS: dict[str | None, OutputFormat] = {"PNG": "png", "JPEG": "jpeg", "WEBP"
 def add_arguments(parser: ArgumentParser) -> None:
     """The file, and what it may lack."""
     parser.add_argument("file", type=Path, metavar="FILE", help="a picture that mindalle made")
-    parser.add_argument("-o", "--output", type=Path, help="default: FILE-replay beside it")
-    parser.add_argument("--prompt", help="where the file does not hold it")
-    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="folder with the weights")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="where to write it (default: FILE-replay beside it)",
+    )
+    parser.add_argument("--prompt", help="for a file that does not hold it (default: the file's)")
+    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help=CHECKPOINT_HELP)
 
 
 def run(args: Namespace) -> int:
@@ -34,7 +41,7 @@ def run(args: Namespace) -> int:
     try:
         record = png.read(args.file)
     except png.NoRecordError as error:
-        raise CommandError(str(error)) from None
+        raise CommandError(str(error), 2) from None
     with Pillow.open(args.file) as image:
         output_format = _FORMATS[image.format]
     recipe = _recipe(record, args.prompt)

@@ -6,7 +6,6 @@ Reads no environment: it shows defaults and limits, not values.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -20,7 +19,9 @@ _HEAD = """# Settings
 Made from `service/settings.py` by `mindalle config table`; a test keeps it current. Every setting
 is an environment variable. An unknown `MINDALLE_` variable or a wrong value stops the start with
 its name and the reason; an empty one counts as unset. `mindalle config show` prints the values
-that are in force, with secrets hidden.
+that are in force, with secrets hidden. What people type is a flag as well, which wins: `--host
+--port --model --checkpoint --device --rows --redis`, where `mindalle serve`, `api` or `worker` has
+a use for it.
 """
 _SIGNS: tuple[tuple[type[Any], str, str], ...] = (
     (Gt, "gt", "above"),
@@ -60,8 +61,6 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=False)
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
-    if isinstance(value, Path) and value.is_relative_to(Path.home()):
-        value = Path("~") / value.relative_to(Path.home())
     if isinstance(value, bool):
         value = str(value).lower()
     return f"`{value}`" if value not in (None, "") else ""

@@ -5,13 +5,13 @@ Knows neither where values come from nor what they do.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from service.config.base_url import BaseUrl, read_base_url
 from service.config.origins import read_origins
+from service.config.paths import UserPath
 from service.jobs import MAX_CANDIDATES
 
 API_PORT = 8000
@@ -30,7 +30,7 @@ class RedisSettings(BaseModel):
         "user and password as in any URL; Sentinel's own as ?sentinel_username=…"
         "&sentinel_password=….",
     )
-    ca_file: Path | None = Field(
+    ca_file: UserPath | None = Field(
         None, description="CA certificate for TLS, instead of the system's."
     )
     connect_timeout_s: float = Field(
@@ -160,7 +160,7 @@ class WorkerSettings(BaseModel):
         description="Name among the workers; host and process when empty. A second worker "
         "of the same name takes one of its own and says so.",
     )
-    checkpoint: Path | None = Field(
+    checkpoint: UserPath | None = Field(
         None, description="Folder with the weights; the preset's own place when empty."
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1.")

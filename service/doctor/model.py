@@ -12,8 +12,8 @@ import torch
 
 from models.configs import Preset
 from models.errors import CheckpointError
-from models.pipeline import WEIGHTS_FOLDER, LoadOptions, num_weights, open_checkpoint
-from models.presets import UnknownPresetError, get_preset
+from models.pipeline import LoadOptions, num_weights, open_checkpoint
+from models.presets import UnknownPresetError, get_preset, weights_folder
 from service.doctor.finding import Finding
 from service.errors import StartRefused
 from service.settings import Settings
@@ -37,15 +37,13 @@ def examine_model(settings: Settings) -> list[Finding]:
 
 def _weights(preset: Preset, checkpoint: Path | None) -> tuple[Finding, Preset]:
     """The finding, and the preset as the folder's own configuration has it."""
-    folder = checkpoint
+    if checkpoint is None and preset.weights is None:
+        found = f"{preset.name} ships no weights and no folder is set"
+        advice = "download its official checkpoint and set MINDALLE_WORKER__CHECKPOINT"
+        return Finding("weights", "problem", found, advice), preset
+    folder = checkpoint or weights_folder(preset)
     if folder is None:
-        if preset.weights == "random":
-            return Finding("weights", "ok", f"{preset.name} makes its own"), preset
-        if preset.weights is None:
-            found = f"{preset.name} ships no weights and no folder is set"
-            advice = "download its official checkpoint and set MINDALLE_WORKER__CHECKPOINT"
-            return Finding("weights", "problem", found, advice), preset
-        folder = WEIGHTS_FOLDER / preset.weights
+        return Finding("weights", "ok", f"{preset.name} makes its own"), preset
     try:
         opened = open_checkpoint(folder, verify_sha256=True)
     except CheckpointError as error:
@@ -60,8 +58,7 @@ def _weights(preset: Preset, checkpoint: Path | None) -> tuple[Finding, Preset]:
 
 
 def _device(options: LoadOptions) -> Finding:
-    device = options.device
-    number = str(options.dtype).removeprefix("torch.")
+    device, number = options.device, options.dtype_name
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         name = torch.cuda.get_device_name(device)

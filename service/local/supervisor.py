@@ -11,9 +11,10 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import httpx
 
@@ -42,14 +43,14 @@ class Plan:
     valkey: EmbeddedValkey | None
 
 
-def plan(settings: Settings) -> Plan:
-    """What to start for these settings.
+def plan(settings: Settings, flags: Mapping[str, str] = MappingProxyType({})) -> Plan:
+    """What to start for these settings; `flags` are those that came from the command line.
 
     Raises:
         StartRefused: a port is taken, the data folder is in use, Valkey is not installed.
     """
     port = _api_port(settings)
-    changes = {"MINDALLE_API__PORT": str(port)}
+    changes = {**flags, "MINDALLE_API__PORT": str(port)}
     if "log_format" not in settings.model_fields_set:
         changes["MINDALLE_LOG_FORMAT"] = "text"
     programs = []
@@ -65,6 +66,7 @@ def plan(settings: Settings) -> Plan:
                 stdin=valkey.configuration,
                 pass_fds=(valkey.lock.fileno(),),
                 never_again=frozenset(),
+                logs_as_we_do=False,
             )
         )
     environment = environment_with(changes)
@@ -97,7 +99,7 @@ class Supervisor:
     async def run(self) -> int:
         """Until a signal (0) or until a child can't be kept alive (1)."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _end_signals():
             loop.add_signal_handler(number, self._on_signal)
         self._say(welcome.starting(self._settings.model))
         watching = [asyncio.create_task(self._keep(child)) for child in self._children.values()]
@@ -114,8 +116,8 @@ class Supervisor:
     def _on_signal(self) -> None:
         self._num_signals += 1
         if self._num_signals == 1:
+            self._ending.set()  # before anything else: nothing may come between a signal and this
             self._say("\nStopping: what runs is finished first; Ctrl-C again stops at once.")
-            self._ending.set()
         else:
             for child in self._children.values():
                 is_store = child.program.name == "valkey"
@@ -162,23 +164,30 @@ class Supervisor:
                 await child.end(graces.get(name, 0) + _END_S)
 
 
+def _end_signals() -> Iterator[signal.Signals]:
+    """SIGHUP comes when a terminal is closed; under `nohup` it is ignored and must stay so."""
+    yield from (signal.SIGINT, signal.SIGTERM)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        yield signal.SIGHUP
+
+
 async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
     with suppress(httpx.HTTPError):
         return (await client.get(f"{url}/readyz")).is_success
     return False
 
 
-def serve(settings: Settings) -> int:
-    """Run everything; the exit status."""
-    return asyncio.run(_serve(settings))
+def serve(settings: Settings, flags: Mapping[str, str] = MappingProxyType({})) -> int:
+    """Run everything; the exit status. `flags`: variables that the children's environment lacks."""
+    return asyncio.run(_serve(settings, flags))
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, flags: Mapping[str, str]) -> int:
     def say(text: str) -> None:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
-    made = plan(settings)
+    made = plan(settings, flags)
     try:
         return await Supervisor(settings, made, say).run()
     finally:

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from models.configs import Preset
-from models.pipeline import WEIGHTS_FOLDER, LoadOptions, Pipeline, load
-from models.presets import get_preset
+from models.pipeline import DTYPES, LoadOptions, Pipeline, load
+from models.presets import get_preset, weights_folder
 from service.answers.preset_cards import preset_card
 from service.broker.workers import ModelCard
 from service.config.groups import WorkerSettings
@@ -28,7 +28,6 @@ _log = logging.getLogger(__name__)
 
 _CPU_ROWS = 32
 _MAX_ROWS = 128  # beyond it a step's time grows with the rows, so nothing is won
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class HostedModel:
             "preset": self.card.model,
             "licence": self.card.licence,
             "device": str(options.device),
-            "dtype": str(options.dtype).removeprefix("torch."),
+            "dtype": options.dtype_name,
         }
 
 
@@ -65,10 +64,11 @@ def load_model(name: str, settings: WorkerSettings) -> HostedModel:
     pipeline = load(name, settings.checkpoint, options)
     if pipeline.quantization:
         _log.info("weights in 8 bits: %s", str(pipeline.quantization).replace("\n", "; "))
+    folder = settings.checkpoint or weights_folder(get_preset(name))
     card = replace(
         preset_card(pipeline.preset),
         model=name,
-        weights_digest=_digest(pipeline.preset, settings.checkpoint),
+        weights_digest=_digest(pipeline.preset, folder),
     )
     num_rows = settings.rows or default_rows(
         options.device, pipeline.preset, options.dtype.itemsize
@@ -108,7 +108,7 @@ def load_options(settings: WorkerSettings) -> LoadOptions:
     if settings.dtype == "auto":
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     else:
-        dtype = _DTYPES[settings.dtype]
+        dtype = DTYPES[settings.dtype]
     return LoadOptions(
         device=device, dtype=dtype, quantization=settings.quantization, graphs=settings.compile
     )
@@ -141,13 +141,10 @@ def default_rows(
     )
 
 
-def _digest(preset: Preset, checkpoint: Path | None) -> str:
+def _digest(preset: Preset, folder: Path | None) -> str:
     """Of the manifest, which holds the hash of every file; else of names and sizes."""
-    folder = checkpoint
     if folder is None:
-        if preset.weights in (None, "random"):
-            return hashlib.sha256(repr(preset).encode()).hexdigest()
-        folder = WEIGHTS_FOLDER / str(preset.weights)
+        return hashlib.sha256(repr(preset).encode()).hexdigest()
     manifest = folder / "manifest.json"
     if manifest.is_file():
         return hashlib.sha256(manifest.read_bytes()).hexdigest()

@@ -18,7 +18,7 @@ from service.broker.redis_connection import backoff_s, check_server, connect, di
 from service.broker.stopping import stop
 from service.broker.workers import Workers
 from service.errors import QueueUnavailable
-from service.metrics import WorkerMetrics
+from service.metrics import DroppedLines, WorkerMetrics
 from service.settings import Settings
 from service.tracing import tracing
 from service.worker.model_host import Machinery, loading_card
@@ -42,7 +42,7 @@ def run(settings: Settings) -> int:
 
 async def _run(settings: Settings) -> int:
     registry = CollectorRegistry()
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+    for collector in (ProcessCollector, PlatformCollector, GCCollector, DroppedLines):
         collector(registry=registry)
     redis = connect(settings.redis)
     owner = Owner.of_this_process()

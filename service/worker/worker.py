@@ -28,7 +28,6 @@ from service.worker.claims.claimer import Claimer
 from service.worker.claims.lease_keeper import LeaseKeeper
 from service.worker.claims.leased import Leased
 from service.worker.delivery.station import Delivery
-from service.worker.drawing.faults import Faults
 from service.worker.drawing.station import Drawing
 from service.worker.model_host import Machinery
 from service.worker.pictures.station import Pictures
@@ -114,7 +113,7 @@ class Worker:
         model, engine = self._machinery.model, self._machinery.engine
         metrics = self._heartbeat.metrics
         self._machinery.warm_up()
-        engine.faults = Faults.of(self._settings.testing)
+        engine.faults = self._settings.testing
         metrics.load_seconds.set(model.load_s)
         metrics.warm_up_seconds.set(time.monotonic() - began)
         metrics.build.info({"version": service.__version__})

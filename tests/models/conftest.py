@@ -5,9 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
+from models.configs import Prompt
 from models.pipeline import LoadOptions, Pipeline, load
+from tests.models.priors import OTHERS, load_any
 
 TINY = ("tiny", "tiny-class", "tiny-uncond")
+PROMPTS: dict[str, tuple[Prompt, Prompt]] = {
+    "text": ("a heart", "zz 9!"),
+    "class": (1, 5),
+    "none": (None, ""),
+}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,6 +33,18 @@ def tiny() -> Pipeline:
 def every_tiny(request: pytest.FixtureRequest) -> Pipeline:
     """Text, class and empty prefix, one after the other."""
     return load(request.param)
+
+
+@pytest.fixture(scope="session", params=(*TINY, *OTHERS))
+def every_prior(request: pytest.FixtureRequest) -> Pipeline:
+    """The same and the families that only tests have."""
+    return load_any(request.param)
+
+
+@pytest.fixture(scope="session", params=OTHERS)
+def every_other(request: pytest.FixtureRequest) -> Pipeline:
+    """Only the families that only tests have."""
+    return load_any(request.param)
 
 
 @pytest.fixture(scope="session", params=TINY)

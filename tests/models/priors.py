@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import families
-from models.configs import PrefixKind, Preset
+from models.configs import PrefixKind, Preset, SamplingDefaults
 from models.families import CodecFamily, PriorFamily
 from models.pipeline import LoadOptions, Pipeline, load
 from models.presets import PRESETS
@@ -63,7 +63,6 @@ class Mosaic(nn.Module):
         return found
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """See Codec."""
         left = F.avg_pool2d(pixels, self.config.cell).flatten(2).mT.logit(1e-4)  # [B, T, 3]
         codes = []
         for depth, (start, stop) in enumerate(zip(self.starts, self.starts[1:], strict=False)):
@@ -73,13 +72,12 @@ class Mosaic(nn.Module):
         return torch.stack(codes, -1)
 
     def pixels(self, codes: Tensor) -> Tensor:
-        """See Codec."""
         sums = torch.stack([self.vectors(c, d) for d, c in enumerate(codes.unbind(-1))]).sum(0)
         cells = sums.sigmoid().mT.reshape(len(codes), _CHANNELS, self.config.side, -1)
         return F.interpolate(cells, scale_factor=self.config.cell)
 
     def prepare(self) -> None:
-        """See Codec."""
+        """Nothing to lay out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +112,9 @@ class TrioState:
     head: KVCache
 
     def put(self, prefix: CachedPrefix, rows: Tensor) -> None:
-        """See State."""
         self.body.put(prefix, rows)
 
     def scramble(self, generator: torch.Generator) -> None:
-        """See State."""
         self.body.scramble(generator)
 
 
@@ -151,7 +147,6 @@ class Trio(nn.Module):
         return self.sos.weight.dtype
 
     def new_state(self, num_rows: int) -> TrioState:
-        """See Prior."""
 
         def cache(layers: int, positions: int) -> KVCache:
             dim = self.config.embed_dim // self.config.n_heads
@@ -161,7 +156,6 @@ class Trio(nn.Module):
         return TrioState(cache(self.config.n_layers, self.num_steps), cache(1, self.depth))
 
     def prefill(self, ids: Tensor) -> CachedPrefix:
-        """See Prior."""
         x, cached = self.sos(ids), []
         for block in self._body():
             x, keys_values = block(x)
@@ -169,7 +163,6 @@ class Trio(nn.Module):
         return CachedPrefix(torch.stack(cached), x[:, -1])
 
     def decode(self, codes: Tensor, places: Tensor, state: TrioState, reach: int) -> Tensor:
-        """See Prior."""
         vectors = [self._vectors(c, d) for d, c in enumerate(codes.unbind(-1))]
         x: Tensor = self.inputs(torch.stack(vectors).sum(0).to(self.dtype)) + self.places(places)
         step = state.body.step(1 + places, 1 + reach)
@@ -178,7 +171,6 @@ class Trio(nn.Module):
         return x
 
     def sample(self, hidden: Tensor, state: TrioState, draw: Draw) -> Tensor:
-        """See Prior."""
         x, codes = hidden, list[Tensor]()
         for depth, logits in enumerate(self.logits):
             step = state.head.step(torch.full((len(hidden),), depth, device=self.device), depth + 1)
@@ -232,13 +224,11 @@ class RippleState:
     origin: int
 
     def put(self, prefix: RipplePrefix, rows: Tensor) -> None:
-        """See State."""
         self.prompts[rows] = prefix.prompt
         self.cells[:, rows] = 0
         self.cells[1, rows, self.origin] = prefix.first
 
     def scramble(self, generator: torch.Generator) -> None:
-        """See State."""
         for tensor in (self.prompts, self.cells.transpose(0, 1)):
             row = torch.randn(tensor[:1].shape, generator=generator).to(tensor)
             tensor.copy_(row.expand_as(tensor))
@@ -271,20 +261,17 @@ class Ripple(nn.Module):
         return self.tokens.weight.dtype
 
     def new_state(self, num_rows: int) -> RippleState:
-        """See Prior."""
         width, num_cells = self.config.width, (self.config.side + 1) * self._line
         cells = torch.zeros(2, num_rows, num_cells, width, device=self.device, dtype=self.dtype)
         return RippleState(torch.zeros_like(cells[0, :, 0]), cells, self._line + 1)
 
     def prefill(self, ids: Tensor) -> RipplePrefix:
-        """See Prior."""
         prompt = self.tokens(ids).mean(1)
         nothing = prompt.new_zeros(1, 4 * self.config.width)
         first = F.gelu(self.first(nothing) + prompt)
         return RipplePrefix(prompt, first, F.gelu(self.second(torch.cat((nothing, first), -1))))
 
     def decode(self, codes: Tensor, places: Tensor, state: RippleState, reach: int) -> Tensor:
-        """See Prior."""
         rows = torch.arange(len(codes), device=self.device)
         at, after = self._cell(places), self._cell(places + 1)
         state.cells[0, rows, at] = self.codes(codes[:, 0])
@@ -294,7 +281,6 @@ class Ripple(nn.Module):
         return F.gelu(self.second(torch.cat((before, state.cells[1, rows, after]), -1)))
 
     def sample(self, hidden: Tensor, state: RippleState, draw: Draw) -> Tensor:
-        """See Prior."""
         return draw(self.logits(hidden), 0)[:, None]
 
     def _cell(self, places: Tensor) -> Tensor:
@@ -305,12 +291,14 @@ class Ripple(nn.Module):
         return torch.cat([cells[rows, at + offset] for offset in self._around], -1)  # [b, 4 C]
 
 
+_SAMPLING = SamplingDefaults(top_k=None, num_candidates=4)
 _TRIO = Preset(
     name="test-trio",
     description="Three codes a step from vocabularies of 8, 5 and 3",
     licence="Apache-2.0",
     stage1=MosaicConfig(),
     stage2=TrioConfig(),
+    sampling=_SAMPLING,
     weights="random",
 )
 _RIPPLE = Preset(
@@ -319,6 +307,7 @@ _RIPPLE = Preset(
     licence="Apache-2.0",
     stage1=MosaicConfig(vocab_sizes=(12,)),
     stage2=RippleConfig(),
+    sampling=_SAMPLING,
     weights="random",
 )
 OTHERS = (_TRIO.name, _RIPPLE.name)

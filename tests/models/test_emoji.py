@@ -8,8 +8,8 @@ import pytest
 
 from models.drawing.sampling import RowParams
 from models.files import checkpoint as checkpoints
-from models.pipeline import WEIGHTS_FOLDER, Pipeline, load
-from models.presets import get_preset
+from models.pipeline import Pipeline, load
+from models.presets import WEIGHTS_FOLDER, get_preset
 
 FOLDER = WEIGHTS_FOLDER / "emoji"
 MAX_BYTES = 40_000_000

@@ -9,9 +9,9 @@ import torch
 
 from models.drawing.generate import run_to_end
 from models.pipeline import Pipeline
+from service.config.groups import TestingSettings
 from service.jobs import Job
 from service.worker.drawing.engine import Engine, row_params
-from service.worker.drawing.faults import Faults
 from service.worker.handover import Drawn, Glimpse, Left, StepReport
 from service.worker.run import Run
 
@@ -20,7 +20,7 @@ ROWS = 8
 
 def engine_on(pipeline: Pipeline, **faults: object) -> Engine:
     """An engine of ROWS rows."""
-    return Engine(pipeline, ROWS, faults=Faults(**faults))  # type: ignore[arg-type]  # its fields
+    return Engine(pipeline, ROWS, faults=TestingSettings.model_validate(faults))
 
 
 def run(engine: Engine, until: Callable[[], bool] | None = None) -> list[StepReport]:

@@ -98,7 +98,7 @@ async def test_a_key_over_its_rate_is_told_when_to_come_back(
 async def test_api_keys_guard_everything_but_probes_and_pictures(
     painter: Painter, valkey_server: RedisServer
 ) -> None:
-    settings = api_settings(valkey_server, api_keys=SecretStr("alice:one,bob:two"))
+    settings = api_settings(valkey_server, api_keys=SecretStr("alice:key-one-1,bob:key-two-2"))
     async with serving(settings) as api, api.client() as http:
         for method, path in [("POST", PATH), ("POST", "/v1/jobs"), ("GET", "/v1/models"),
                              ("GET", "/v1/status"), ("GET", "/v1/jobs/x")]:  # fmt: skip
@@ -110,7 +110,7 @@ async def test_api_keys_guard_everything_but_probes_and_pictures(
             assert (await http.get(path)).status_code == 200
         wrong = await http.get("/v1/models", headers={"authorization": "Bearer three"})
         assert "three" not in _check_envelope(wrong, 401)["message"]
-        alice = {"authorization": "Bearer one"}
+        alice = {"authorization": "Bearer key-one-1"}
         answer = await http.post(PATH, json={"prompt": "a"}, headers=alice)
         assert (await http.get(answer.json()["data"][0]["url"])).status_code == 200
 
@@ -118,10 +118,10 @@ async def test_api_keys_guard_everything_but_probes_and_pictures(
 async def test_a_job_belongs_to_the_key_that_made_it(
     painter: Painter, valkey_server: RedisServer
 ) -> None:
-    settings = api_settings(valkey_server, api_keys=SecretStr("alice:one,bob:two"))
+    settings = api_settings(valkey_server, api_keys=SecretStr("alice:key-one-1,bob:key-two-2"))
     painter.gate.clear()
     async with serving(settings) as api, api.client() as http:
-        alice, bob = ({"authorization": f"Bearer {key}"} for key in ("one", "two"))
+        alice, bob = ({"authorization": f"Bearer {key}"} for key in ("key-one-1", "key-two-2"))
         job = (await http.post("/v1/jobs", json={"prompt": "a"}, headers=alice)).json()
         path = f"/v1/jobs/{job['id']}"
         for method, rest in (("GET", ""), ("DELETE", ""), ("GET", "/events")):

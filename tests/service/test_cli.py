@@ -151,19 +151,20 @@ def test_replay_needs_the_prompt_where_the_file_lacks_it(
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("status", "arguments"),
     [
-        ("replay", "nothing.png"),
-        ("convert", "nowhere"),
-        ("verify", "nowhere", "--expected", "nowhere"),
-        ("dlq", "list"),
+        (2, ("replay", "nothing.png")),
+        (2, ("convert", "nowhere")),
+        (2, ("verify", "nowhere", "--expected", "nowhere")),
+        (1, ("dlq", "list")),  # Redis may be back in a minute
     ],
 )
 def test_what_is_not_there_is_one_clear_line(
+    status: int,
     arguments: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("MINDALLE_REDIS__URL", "redis://127.0.0.1:9/0")
-    assert call(*arguments) == 1
+    assert call(*arguments) == status
     assert complaint(capsys).startswith(f"mindalle {arguments[0]}: ")

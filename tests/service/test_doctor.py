@@ -10,7 +10,7 @@ import torch
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from models.pipeline import WEIGHTS_FOLDER
+from models.presets import WEIGHTS_FOLDER
 from service import cli
 from service.doctor.checks import access, examine, model, ports, redis_server
 from service.doctor.finding import Finding
@@ -36,7 +36,7 @@ def on(url: str) -> Settings:
         ({}, "ok"),
         ({"api": {"host": "0.0.0.0"}}, "problem"),
         ({"api": {"host": "0.0.0.0"}, "auth": "off"}, "warning"),
-        ({"api": {"host": "0.0.0.0"}, "api_keys": SecretStr("a:hunter2")}, "ok"),
+        ({"api": {"host": "0.0.0.0"}, "api_keys": SecretStr("a:hunter2-hunter2")}, "ok"),
     ],
 )
 def test_who_may_call(values: dict[str, object], verdict: str) -> None:

@@ -6,14 +6,22 @@ import logging
 
 import pytest
 from prometheus_client import CollectorRegistry
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.http.envelope import ErrorEnvelope
 from service.api.http.hangup import ClientGoneError
-from service.api.http.middleware import BodyLimit, Observe, RequestId, SecurityHeaders
+from service.api.http.middleware import (
+    BodyLimit,
+    CloseWhileDraining,
+    Observe,
+    RequestId,
+    SecurityHeaders,
+)
+from service.api.http.request_tracing import TraceRequests
 from service.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType
 from service.logs import JsonLines
 from service.metrics import ApiMetrics
+from service.tracing import tracing
 
 
 async def _echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -234,15 +242,23 @@ async def test_requests_are_counted_by_route_and_logged_without_their_path(
     assert "/x" not in str(record.__dict__["route"])
 
 
-async def test_other_protocols_pass_untouched() -> None:
-    seen: list[str] = []
+@pytest.mark.parametrize("kind", ["lifespan", "websocket"])
+async def test_what_is_no_http_request_is_passed_on_as_it_is(kind: str) -> None:
+    seen: list[Scope] = []
 
-    async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
-        seen.append(scope["type"])
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope)
 
     metrics = ApiMetrics(CollectorRegistry())
-    stack = RequestId(
-        Observe(SecurityHeaders(ErrorEnvelope(BodyLimit(lifespan, max_bytes=1))), metrics)
-    )
-    await stack({"type": "lifespan"}, _arriving(), _nowhere)
-    assert seen == ["lifespan"]
+    around: list[ASGIApp] = [
+        RequestId(app),
+        SecurityHeaders(app),
+        CloseWhileDraining(app, is_draining=lambda: True),
+        Observe(app, metrics),
+        BodyLimit(app, max_bytes=1),
+        ErrorEnvelope(app),
+        TraceRequests(app, tracing.start("api", "0")),
+    ]
+    for middleware in around:
+        await middleware({"type": kind}, _arriving(), _nowhere)
+    assert seen == [{"type": kind}] * len(around)

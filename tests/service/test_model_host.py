@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import hashlib
 import logging
 
 import pytest
 import torch
 
+from models.presets import WEIGHTS_FOLDER
 from service.config.groups import WorkerSettings
 from service.errors import StartRefused
 from service.worker.model_host import Machinery, load_model, load_options
@@ -33,6 +35,12 @@ def test_eight_bits_are_a_setting_and_their_error_is_logged(
         model = load_model("tiny", WorkerSettings(device="cpu", quantization="int8"))
     assert model.pipeline.quantization is not None
     assert "relative rms error" in caplog.text
+
+
+def test_shipped_weights_are_known_by_the_hash_of_their_manifest() -> None:
+    manifest = (WEIGHTS_FOLDER / "emoji/manifest.json").read_bytes()
+    card = load_model("emoji", WorkerSettings(device="cpu")).card
+    assert card.weights_digest == hashlib.sha256(manifest).hexdigest()
 
 
 async def test_machinery_is_ready_to_draw() -> None:

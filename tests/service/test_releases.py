@@ -21,7 +21,17 @@ from service.jobs import Image, JobStatus, Recipe, Succeeded
 from service.worker.pictures import png
 from tests.conftest import Clock
 from tests.service.makers import claim_one, make_leases, make_queue, make_sweeper, put
-from tests.service.releases import BODY, IDEMPOTENCY, RECIPE, RUNNING, WAITING, load, play, written
+from tests.service.releases import (
+    BODY,
+    IDEMPOTENCY,
+    RECIPE,
+    RUNNING,
+    SUCCEEDED,
+    WAITING,
+    load,
+    play,
+    written,
+)
 
 DATA = Path(__file__).parents[1] / "data/last_release"
 KEYS: dict[str, Any] = json.loads((DATA / "redis.json").read_text())
@@ -137,6 +147,16 @@ def _form(value: Any) -> Any:
     if isinstance(value, list):
         return [_form(item) for item in value]
     return type(value)
+
+
+async def test_what_a_later_release_adds_to_a_job_is_let_pass(old: Redis, clock: Clock) -> None:
+    name = f"{{mindalle}}:job:{SUCCEEDED}"
+    images = json.dumps([[0, 3, 0.25, 4, "wide"], [1, 1, 0.0, 6, "wide"]])
+    await old.hset(name, mapping={"wings": "2", "images": images})
+    await old.hdel(name, "attempts", "created_ms", "timings")
+    view = await make_queue(old, clock).get(SUCCEEDED)
+    assert [(meta.candidate, meta.score) for meta in view.images] == [(3, 0.25), (1, 0.0)]
+    assert (view.attempts, view.timings_s) == (0, {})
 
 
 async def test_a_score_that_is_not_there_is_null_and_a_number_for_the_last_release(

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 
 import pytest
 from pydantic import ValidationError
 
-from service.answers.schemas import ImageRequest
+from models.configs import SamplingDefaults
+from service.answers.schemas import ImageRequest, JobParameters, ModelDefaults
 from service.api.http.problems import invalid_request
+from service.client.protocol import Parameters
+from service.jobs import Recipe
 
 
 def _parse(text: str) -> ImageRequest:
@@ -103,3 +107,12 @@ def test_a_whole_number_may_be_written_with_a_point() -> None:
 def test_prompts_keep_every_letter() -> None:
     text = "  два кота\u0000 🐈‍⬛\n"
     assert _parse(json.dumps({"prompt": text})).prompt == text
+
+
+def test_requests_answers_and_clients_speak_of_all_that_a_recipe_holds() -> None:
+    recipe = {field.name for field in fields(Recipe)}
+    assert recipe <= ImageRequest.model_fields.keys()
+    assert recipe - {"model"} <= JobParameters.model_fields.keys()  # an answer names it itself
+    assert recipe - {"prompt"} <= Parameters.__annotations__.keys()
+    assert {field.name for field in fields(SamplingDefaults)} == ModelDefaults.model_fields.keys()
+    assert ModelDefaults.model_fields.keys() <= recipe

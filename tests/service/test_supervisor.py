@@ -17,6 +17,7 @@ from service.local import welcome
 from service.local.child import Child, Program
 from service.local.embedded_valkey import prepare
 from service.local.supervisor import Plan, Supervisor, plan
+from service.outlet import Outlet
 from service.settings import Settings
 
 WAIT_S = 30.0
@@ -73,6 +74,37 @@ while True:
     assert await running == 0
     ended = [line.split()[0] for line in log.read_text().splitlines() if line.endswith("ended")]
     assert ended == ["api", "worker", "valkey"]
+
+
+async def test_a_signal_is_obeyed_though_nothing_can_be_said(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        if "Stopping" in text:
+            raise BrokenPipeError
+
+    made = Plan((program("api", "import time; time.sleep(60)"),), "http://127.0.0.1:9", None)
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: said.append("failed"))
+    async with asyncio.timeout(WAIT_S):
+        running = asyncio.create_task(Supervisor(settings(tmp_path), made, say).run())
+        await until(lambda: bool(said))
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await running == 0
+    assert "failed" in said
+
+
+async def test_the_lines_of_a_child_are_read_though_nobody_reads_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(sys, "stderr", Outlet(writer))
+    child = Child(program("api", "for _ in range(10_000): print('x' * 99)"))
+    await child.start()
+    async with asyncio.timeout(WAIT_S):
+        assert await child.wait() == 0
+    os.close(writer)
 
 
 async def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
@@ -195,7 +227,7 @@ def test_the_first_screen_says_where_and_how(tmp_path: Path) -> None:
     assert "http://127.0.0.1:8000/" in text
     assert "curl -s http://127.0.0.1:8000/v1/images/generations" in text
     assert "authorization" not in text
-    guarded = settings(tmp_path, api_keys="me:secret")
+    guarded = settings(tmp_path, api_keys="me:secret-word")
     shown = welcome.ready(guarded, "http://127.0.0.1:8000")
     assert "authorization: Bearer" in shown
     assert "secret" not in shown

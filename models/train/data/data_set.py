@@ -60,3 +60,6 @@ class DataSet(Protocol):
 
     def name_of(self, image: int) -> int:
         """Which of `names` a picture has."""
+
+    def vocabulary(self) -> tuple[str, ...]:
+        """Words that a tokenizer should know, however seldom captions say them."""

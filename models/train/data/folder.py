@@ -74,6 +74,10 @@ class FolderSet:
         """Which of `names` an image has."""
         return image
 
+    def vocabulary(self) -> tuple[str, ...]:
+        """None: the captions are all there is."""
+        return ()
+
 
 def _captions(path: Path) -> tuple[str, ...]:
     text = path.with_suffix(".txt")

@@ -9,21 +9,37 @@ from models.train.data.data_set import DataSet
 from models.train.data.emoji.art import load_art
 from models.train.data.emoji.emoji_set import EmojiSet, Selection
 from models.train.data.folder import FolderSet
+from models.train.data.scenes.scene_set import open_scenes
+
+SCENES = Path("scenes")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `open_data` wants to know."""
     parser.add_argument(
-        "--art", type=Path, default=Path("runs/emoji-art"), help="the emoji set's cache"
+        "--art",
+        type=Path,
+        default=Path("runs/emoji-art"),
+        metavar="DIR",
+        help="the emoji set's cache (default: %(default)s)",
     )
-    parser.add_argument("--data", type=Path, help="a folder of pictures and captions instead")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help=f'a folder of pictures and captions instead, or "{SCENES}": scenes of the emoji art'
+        " (default: the emoji set)",
+    )
 
 
 def open_data(
     folder: Path | None, art: Path, size: int = 64, selection: Selection | None = None
 ) -> DataSet:
-    """One's own pictures in `folder`, or without one the emoji set, its art cached in `art`.
+    """One's own pictures in `folder`, or scenes, or without either the emoji set.
 
-    Pictures are `size` pixels wide; `selection` narrows the emoji set down.
+    The art is cached in `art`.
+    Pictures are `size` pixels wide; `selection` narrows the art down.
     """
+    if folder == SCENES and not folder.is_dir():
+        return open_scenes(art, size, selection)
     return FolderSet(folder, size) if folder else EmojiSet(load_art(art, size), selection)

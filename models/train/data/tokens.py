@@ -15,7 +15,6 @@ from tokenizers.implementations.char_level_bpe import CharBPETokenizer
 
 from models.tokenizer import PAD, UNK, Tokenizer
 from models.train.data.data_set import DataSet
-from models.train.data.emoji.captions import vocabulary
 
 CONTEXT_LENGTH = 16
 VOCAB_SIZE = 2560
@@ -45,7 +44,7 @@ def texts(data: DataSet, seed: int = 0) -> Iterator[str]:
     for _ in range(_DRAWS):
         yield data.caption(data.draw(rng), rng)
     yield from data.names() * 3
-    yield from vocabulary() * 20
+    yield from data.vocabulary() * 20
     yield from (" ".join(string.ascii_lowercase + string.digits + string.punctuation),) * 3
 
 

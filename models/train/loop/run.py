@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -72,20 +72,11 @@ class Run:
 
     def plot(self, *keys: str) -> None:
         """Draw the log's curves into curve.png, one panel a key."""
-        import matplotlib as mpl  # noqa: PLC0415  slow to import and only training draws
-
-        mpl.use("Agg")
-        from matplotlib import pyplot as plt  # noqa: PLC0415  after the backend is chosen
-
         history = self.history()
-        figure, axes = plt.subplots(1, len(keys), figsize=(4 * len(keys), 3), squeeze=False)
-        for axis, key in zip(axes[0], keys, strict=True):
-            points = [(row["step"], row[key]) for row in history if key in row]
-            axis.plot(*zip(*points, strict=True) if points else ([], []))
-            axis.set(title=key, xlabel="step")
-        figure.tight_layout()
-        figure.savefig(self.folder / "curve.png")
-        plt.close(figure)
+        panels = {
+            key: {"": [(row["step"], row[key]) for row in history if key in row]} for key in keys
+        }
+        draw_curves(self.folder / "curve.png", panels, xlabel="step")
 
     def save(self, state: State) -> None:
         """Replace the checkpoint in one rename, so that a kill never leaves half a file."""
@@ -119,6 +110,32 @@ def train(
         for period, chore in chores:
             if (step + 1) % period == 0 or step == steps.stop - 1:
                 chore(step)
+
+
+def draw_curves(
+    path: Path, panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], **axes: str
+) -> None:
+    """Write panels side by side as one PNG: by title, and in each the points by a line's label.
+
+    `axes` are what matplotlib's axes call their properties, the same for all.
+    """
+    import matplotlib as mpl  # noqa: PLC0415  slow to import and few commands draw
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415  after the backend is chosen
+
+    figure, places = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3), squeeze=False)
+    for place, (title, lines) in zip(places[0], panels.items(), strict=True):
+        for label, points in lines.items():
+            marker = "o" if len(points) < 10 else None  # one point alone makes no line
+            xy = zip(*points, strict=True) if points else ([], [])
+            place.plot(*xy, marker=marker, label=label)
+        place.set(title=title, **axes)
+        if any(lines):
+            place.legend()
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)
 
 
 def save_grid(pixels: Tensor, columns: int, path: Path) -> None:

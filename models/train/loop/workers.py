@@ -10,6 +10,7 @@ import os
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -31,7 +32,11 @@ def run(work: Work, args: Namespace) -> None:
 
 def _joined(worker: int, work: Work, args: Namespace, store: str) -> None:
     dist.init_process_group(
-        "gloo", init_method=f"file://{store}", rank=worker, world_size=args.workers
+        "gloo",
+        init_method=f"file://{store}",
+        rank=worker,
+        world_size=args.workers,
+        timeout=timedelta(days=7),  # a run that was paused goes on
     )
     try:
         work(worker, args)
@@ -52,6 +57,16 @@ def summed(parts: Sequence[Tensor]) -> list[Tensor]:
     dist.all_reduce(flat)
     pieces = torch.split(flat, [part.numel() for part in parts])
     return [piece.view_as(part) for piece, part in zip(pieces, parts, strict=True)]
+
+
+def joined_rows(rows: Tensor) -> Tensor:
+    """All workers' rows, each as many, in the workers' order."""
+    num_workers = place()[1]
+    if num_workers == 1:
+        return rows
+    parts = [torch.empty_like(rows) for _ in range(num_workers)]
+    dist.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)
 
 
 def average_gradients(model: nn.Module, loss: Tensor) -> float:

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.configs import VQGANConfig
 from models.stage1.codec import Codec
 from models.stage1.vqgan import VQGAN
 from models.train.loop.learner import Learner
@@ -47,11 +46,11 @@ class Codebook(nn.Module):
     counts: Tensor
     sums: Tensor
 
-    def __init__(self, config: VQGANConfig, decay: float = 0.98) -> None:
+    def __init__(self, n_embed: int, embed_dim: int, decay: float = 0.98) -> None:
         super().__init__()
         self.decay = decay
-        self.register_buffer("counts", torch.ones(config.n_embed))
-        self.register_buffer("sums", torch.zeros(config.n_embed, config.embed_dim))
+        self.register_buffer("counts", torch.ones(n_embed))
+        self.register_buffer("sums", torch.zeros(n_embed, embed_dim))
 
     def start(self, book: Tensor, vectors: Tensor, rng: torch.Generator, rounds: int = 12) -> None:
         """Set the codebook [V, C] to k-means centres of vectors [N, C]."""
@@ -110,7 +109,7 @@ class VQGANTrainer:
         self.run = run
         self.plan = plan
         model.quantize.embedding.weight.requires_grad_(False)
-        self.codebook = Codebook(model.config)
+        self.codebook = Codebook(model.config.n_embed, model.config.embed_dim)
         self.codebook.sums.copy_(model.quantize.embedding.weight.detach())
         self.learner = Learner(
             model,

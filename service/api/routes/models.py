@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
@@ -54,12 +55,7 @@ async def get_status(state: State) -> StatusAnswer:
         version=service.__version__,
         model=model,
         is_ready=not state.is_draining and any(worker.is_serving for worker in mine),
-        queue=QueueStatus(
-            waiting=depth.waiting,
-            running=depth.running,
-            candidates=depth.candidates,
-            oldest_age_s=depth.oldest_age_s,
-        ),
+        queue=QueueStatus(**asdict(depth)),
         workers=[WorkerStatus.of(worker) for worker in workers],
         rows_busy=sum(worker.rows_busy for worker in mine),
         rows_total=sum(worker.rows_total for worker in mine),

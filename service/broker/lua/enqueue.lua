@@ -26,7 +26,7 @@ local function wait_s(excess, part)
 end
 
 function bucket()
-  local rate, burst = arg.limits.rate_per_s, arg.limits.burst
+  local rate, burst = arg.limits.key_rate_per_s, arg.limits.key_burst
   local values = redis.call('HMGET', key.rate(arg.key_id), 'tokens', 'at_ms')
   local tokens = values[1] or burst
   local elapsed = math.max(now - (values[2] or now), 0)
@@ -35,7 +35,7 @@ end
 
 local function check_rate(tokens)
   if tokens < 1 then
-    return refused('rate_limit_exceeded', (1 - tokens) / arg.limits.rate_per_s)
+    return refused('rate_limit_exceeded', (1 - tokens) / arg.limits.key_rate_per_s)
   end
 end
 
@@ -84,7 +84,7 @@ end
 local function spend(tokens)
   local name = key.rate(arg.key_id)
   redis.call('HSET', name, 'tokens', string.format('%.17g', tokens - 1), 'at_ms', now)
-  redis.call('PEXPIRE', name, math.ceil(1000 * arg.limits.burst / arg.limits.rate_per_s) + 1000)
+  redis.call('PEXPIRE', name, math.ceil(1000 * arg.limits.key_burst / arg.limits.key_rate_per_s) + 1000)
 end
 
 -- Its place in the queue; the key's virtual finish moves on by cost / weight.

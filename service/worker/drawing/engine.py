@@ -16,6 +16,7 @@ import torch
 from models.drawing.generate import Batch, Shapes
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.pipeline import InvalidPromptError, Pipeline, Prefix
+from service.config.groups import TestingSettings
 from service.jobs import Expired, Failed, Recipe
 from service.worker.device_memory import (
     Failure,
@@ -23,13 +24,15 @@ from service.worker.device_memory import (
     is_out_of_memory,
     largest_that_fits,
 )
-from service.worker.drawing.faults import Faults
+from service.worker.drawing.faults import strike
 from service.worker.drawing.pace import Pace
 from service.worker.drawing.scheduler import Entry, Scheduler
 from service.worker.handover import Drawn, Glimpse, Left, StepReport
 from service.worker.run import End, Run, TakenOut
 
 _NOT_FINITE = "The model's numbers left the finite range on this job."
+
+_NO_FAULTS = TestingSettings()
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ class Engine:
         pipeline: Pipeline,
         num_rows: int,
         *,
-        faults: Faults | None = None,
+        faults: TestingSettings = _NO_FAULTS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.num_steps = 0
@@ -55,7 +58,7 @@ class Engine:
         self._pipeline = pipeline
         self._pace = Pace(pipeline.options.device)
         self._scheduler = Scheduler()
-        self.faults = faults or Faults()
+        self.faults = faults
         self._clock = clock
         self._report = StepReport()  # the next one
         self._entering: list[Run] = []  # the run that is being admitted, if any
@@ -81,14 +84,19 @@ class Engine:
             self._report.shrunk.append(self.num_rows)
 
     def _run_all_shapes(self) -> torch.Tensor:
-        """Each row count that steps may have on CUDA, whose kernels are captured; one row else."""
+        """Each row count that steps may have on CUDA, whose kernels are captured; one row else.
+
+        With the preset's own filters, since a captured step holds the draw: most requests' kind.
+        """
+        sampling = self._pipeline.preset.sampling
+        filters = sampling.temperature, sampling.top_k, sampling.top_p
         kind = self._pipeline.preset.prompt_kind
         prompts: dict[str, str | int | None] = {"text": "a", "class": 0, "none": None}
         prefix = self._pipeline.prefix(self._pipeline.encode(prompts[kind]))
         is_captured = self._pipeline.options.device.type == "cuda"
         for shape in self._batch.shapes.rows if is_captured else (1,):
             size = min(shape, self.num_rows)  # the last shape may have rows that only fill a tile
-            params = [RowParams(0, row, top_k=1, top_p=0.5) for row in range(size)]
+            params = [RowParams(0, row, *filters) for row in range(size)]
             rows = self._batch.admit(prefix, params)
             while len(self._batch.step()) < size:
                 self._pace.keep()
@@ -139,8 +147,8 @@ class Engine:
         if not running:
             return
         began = self._clock()
-        if self.faults.is_on:
-            self.faults.strike([run.job.recipe.prompt for run in running], num_rows)
+        if self.faults != _NO_FAULTS:
+            strike(self.faults, [run.job.recipe.prompt for run in running], num_rows)
         finished = self._batch.step()
         self._pace.keep()
         self.num_steps += 1

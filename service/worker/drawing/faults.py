@@ -9,7 +9,6 @@ import os
 import signal
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from service.config.groups import TestingSettings
 
@@ -20,40 +19,14 @@ class InjectedError(RuntimeError):
     """A fault that a test asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Faults:
-    """What goes wrong, and when. The default is nothing."""
-
-    poison_prompt: str | None = None
-    hang_prompt: str | None = None
-    kill_prompt: str | None = None
-    step_delay_s: float = 0.0
-    oom_above_rows: int | None = None
-
-    @classmethod
-    def of(cls, settings: TestingSettings) -> Faults:
-        """The faults that these settings ask for."""
-        return cls(
-            settings.poison_prompt,
-            settings.hang_prompt,
-            settings.kill_prompt,
-            settings.step_delay_s,
-            settings.oom_above_rows,
-        )
-
-    @property
-    def is_on(self) -> bool:
-        """True when anything may go wrong."""
-        return self != Faults()
-
-    def strike(self, prompts: Collection[str | int | None], num_rows: int) -> None:
-        """Do what is asked for a step with these prompts in so many rows."""
-        time.sleep(self.step_delay_s)
-        if self.poison_prompt is not None and self.poison_prompt in prompts:
-            raise InjectedError("a poison prompt was in the batch")
-        if self.hang_prompt is not None and self.hang_prompt in prompts:
-            time.sleep(_FOR_EVER_S)
-        if self.kill_prompt is not None and self.kill_prompt in prompts:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.oom_above_rows is not None and num_rows > self.oom_above_rows:
-            raise MemoryError("more rows than the test allows")
+def strike(faults: TestingSettings, prompts: Collection[str | int | None], num_rows: int) -> None:
+    """Do what is asked for a step with these prompts in so many rows."""
+    time.sleep(faults.step_delay_s)
+    if faults.poison_prompt is not None and faults.poison_prompt in prompts:
+        raise InjectedError("a poison prompt was in the batch")
+    if faults.hang_prompt is not None and faults.hang_prompt in prompts:
+        time.sleep(_FOR_EVER_S)
+    if faults.kill_prompt is not None and faults.kill_prompt in prompts:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if faults.oom_above_rows is not None and num_rows > faults.oom_above_rows:
+        raise MemoryError("more rows than the test allows")

@@ -5,6 +5,8 @@ Runs on a thread, so that it answers while the event loop is busy. Knows nothing
 
 from __future__ import annotations
 
+import logging
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +16,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from service.errors import StartRefused
 
 Check = Callable[[], bool]
+
+_log = logging.getLogger(__name__)
 
 
 class MetricsServer(ThreadingHTTPServer):
@@ -35,6 +39,12 @@ class MetricsServer(ThreadingHTTPServer):
         self.registry = registry
         self.is_live = is_live
         self.is_ready = is_ready
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Log it; that a client left before its answer, only for those who look for it."""
+        is_client_gone = isinstance(sys.exc_info()[1], OSError)
+        level = logging.DEBUG if is_client_gone else logging.ERROR
+        _log.log(level, "an answer could not be given", exc_info=True)
 
     def start(self) -> None:
         """Answer from now on."""

@@ -11,9 +11,10 @@ from models.drawing.cuda_graphs import Graphs
 from models.drawing.generate import Batch, Runner, run_to_end
 from models.drawing.sampling import RowParams
 from models.pipeline import LoadOptions, Pipeline, load
+from tests.models.conftest import PROMPTS
 
 _PARAMS = [
-    RowParams(seed=5, candidate=i, top_k=None if i % 2 else 20 + i, top_p=0.9 if i % 3 else None)
+    RowParams(seed=5, candidate=i, top_k=None if i % 2 else 2 + i, top_p=0.9 if i % 3 else None)
     for i in range(6)
 ]
 
@@ -34,13 +35,18 @@ def run_thrice(_key: Hashable, work: Callable[[], None]) -> None:
         work()
 
 
-@pytest.mark.parametrize("run", [Recorder().run, run_thrice], ids=["replayed", "warmed up"])
-def test_steps_may_be_replayed_and_repeated(tiny: Pipeline, run: Runner) -> None:
-    prefixes = [tiny.prefix(tiny.encode(prompt)) for prompt in ("a heart", "a star")]
-    shapes = tiny.batch(4).shapes
-    replayed, plain = Batch(tiny.stage2, 4, shapes, run), Batch(tiny.stage2, 4, shapes)
-    for prefix in prefixes:  # the second prompt's rows stand where the first one's stood
-        found, wanted = (run_to_end(b, prefix, _PARAMS) for b in (replayed, plain))
+@pytest.mark.parametrize(
+    "make_runner", [lambda: Recorder().run, lambda: run_thrice], ids=["replayed", "warmed up"]
+)
+def test_steps_may_be_replayed_and_repeated(
+    every_prior: Pipeline, make_runner: Callable[[], Runner]
+) -> None:
+    stage2, shapes = every_prior.stage2, every_prior.batch(4).shapes
+    replayed, plain = Batch(stage2, 4, shapes, make_runner()), Batch(stage2, 4, shapes)
+    for prompt in PROMPTS[every_prior.preset.prompt_kind]:
+        prefix = every_prior.prefix(every_prior.encode(prompt))
+        # The second prompt's rows stand where the first one's stood.
+        found, wanted = (run_to_end(batch, prefix, _PARAMS) for batch in (replayed, plain))
         assert torch.equal(found, wanted)
 
 

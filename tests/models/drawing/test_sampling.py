@@ -246,6 +246,45 @@ def test_the_lowest_temperature_is_greedy() -> None:
     assert int(draw(logits, filters, torch.tensor([0.99]).double())) == int(logits.argmax())
 
 
+def test_each_depth_has_its_own_filters() -> None:
+    params = RowParams(0, temperature=(0.5, 1.0), top_k=(None, 2), top_p=(0.9, None))
+    logits = torch.randn(1, 6)
+    for depth, row in enumerate((RowParams(0, 0, 0.5, None, 0.9), RowParams(0, 0, 1.0, 2, None))):
+        own = Filters.of([params], 6, _CPU, depth)
+        assert torch.equal(weights(logits, own), weights(logits, _filters([row], 6)))
+
+
+def test_a_top_k_above_a_vocabulary_is_off_there() -> None:
+    params = [RowParams(seed=0, top_k=32), RowParams(seed=0, top_k=3)]
+    for row in params:
+        row.validate((64, 16))
+    logits = torch.randn(2, 16)
+    together = weights(logits, _filters(params, 16))
+    assert torch.equal(together[:1], weights(logits[:1], _filters([RowParams(seed=0)], 16)))
+    assert int((together[1] > 0).sum()) == 3
+
+
+def test_filters_are_renewed_in_their_place() -> None:
+    old = _filters([RowParams(seed=0, top_k=3)] * 2, 9)
+    new = _filters([RowParams(seed=0, temperature=2.0, top_p=0.5), RowParams(seed=0)], 9)
+    renewed = old.overwritten_by(new)
+    assert renewed.work == new.work == (None, True)
+    for name in ("temperature", "top_k", "top_p"):
+        assert getattr(renewed, name).data_ptr() == getattr(old, name).data_ptr()
+        assert torch.equal(getattr(renewed, name), getattr(new, name))
+
+
+@pytest.mark.parametrize("field", ["temperature", "top_k", "top_p"])
+def test_values_per_depth_are_as_many_as_depths_and_each_is_checked(field: str) -> None:
+    def row(*values: float) -> RowParams:
+        return replace(RowParams(seed=0), **{field: values})  # type: ignore[arg-type]  # mypy can't see which field it is
+
+    row(1, 1, 1).validate((8, 5, 3))
+    for bad in (row(1, 1), row(1, 1, 1, 1), row(), row(1, 1, -1)):
+        with pytest.raises(InvalidSamplingError, match=f"^{field}: must be"):
+            bad.validate((8, 5, 3))
+
+
 BAD = [
     ("seed", {"seed": -1}),
     ("seed", {"seed": 2**63}),

@@ -5,8 +5,9 @@ Whatever happens around a row, it must draw what it draws alone in a batch of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -17,12 +18,12 @@ from torch import Tensor
 from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.drawing.streams import MAX_SEED
-from models.pipeline import LoadOptions, Pipeline, Prompt, load
+from models.pipeline import LoadOptions, Pipeline, load
 from models.stage2.prior import Prefix
+from tests.models.conftest import PROMPTS
 
 CAPACITIES = (2, 3, 5, 8)
 NUM_PROMPTS = 2
-NUM_STEPS = 16
 
 # One op of a schedule: what to do and two numbers that say on what.
 Op = tuple[str, int, int]
@@ -33,7 +34,13 @@ _OPS = st.lists(
     max_size=10,
 )
 
-_FILTERS = [
+# Where there are three depths, one value for each of them; tuples of another length are left out.
+_PER_DEPTH = {
+    "temperature": (0.5, 1.0, 3.0),
+    "top_k": (3, None, 2),
+    "top_p": (None, 0.7, 1.0),
+}
+_FILTERS: list[dict[str, Any]] = [  # Any: values of different fields
     {},
     {"top_k": 1},
     {"top_k": 7, "temperature": 0.6},
@@ -44,10 +51,14 @@ _FILTERS = [
     {"temperature": 1e-6},
 ]
 _STREAMS = [(0, 0), (0, 1), (12, 0), (MAX_SEED, 2**32 - 1)]
-PARAMS = [
-    RowParams(seed=seed, candidate=candidate, **filters)  # type: ignore[arg-type]  # mixed values
-    for (seed, candidate), filters in product(_STREAMS, _FILTERS)
-]
+
+
+def params_for(vocab_sizes: tuple[int, ...]) -> list[RowParams]:
+    """Every stream with every filter that has a meaning for such codes."""
+    filters = [*_FILTERS, _PER_DEPTH] if len(vocab_sizes) == 3 else _FILTERS
+    rows = [RowParams(s, c, **chosen) for (s, c), chosen in product(_STREAMS, filters)]
+    most = max(vocab_sizes)
+    return [replace(r, top_k=min(r.top_k, most)) if isinstance(r.top_k, int) else r for r in rows]
 
 
 @dataclass(slots=True)
@@ -56,27 +67,24 @@ class Alone:
 
     pipeline: Pipeline
     prefixes: list[Prefix]
+    params: list[RowParams]
     batches: dict[int, Batch]
     _codes: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
     _bytes: dict[tuple[int, int, int], bytes] = field(default_factory=dict)
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> Alone:
-        prompts: dict[str, list[Prompt]] = {
-            "text": ["a heart", "zz 9!"],
-            "class": [0, 7],
-            "none": [None, ""],
-        }
-        chosen = prompts[pipeline.preset.prompt_kind]
+        chosen = PROMPTS[pipeline.preset.prompt_kind]
         prefixes = [pipeline.prefix(pipeline.encode(prompt)) for prompt in chosen]
-        return cls(pipeline, prefixes, {c: pipeline.batch(c) for c in CAPACITIES})
+        params = params_for(pipeline.preset.vocab_sizes)
+        return cls(pipeline, prefixes, params, {c: pipeline.batch(c) for c in CAPACITIES})
 
     def codes(self, capacity: int, prompt: int, params: int) -> Tensor:
         """[T, D]."""
         key = (capacity, prompt, params)
         if key not in self._codes:
             batch = self.batches[capacity]
-            rows = batch.admit(self.prefixes[prompt], [PARAMS[params]])
+            rows = batch.admit(self.prefixes[prompt], [self.params[params]])
             while not batch.step():
                 pass
             self._codes[key] = batch.take(rows)[0]
@@ -110,10 +118,9 @@ class Run:
     def do(self, op: Op) -> None:
         kind, first, second = op
         if kind == "admit" and not self.waiting:
-            count = second % 4 + 1
-            self.waiting.append(
-                (first % NUM_PROMPTS, [(first + 7 * i) % len(PARAMS) for i in range(count)])
-            )
+            count, num_params = second % 4 + 1, len(self.alone.params)
+            chosen = [(first + 7 * i) % num_params for i in range(count)]
+            self.waiting.append((first % NUM_PROMPTS, chosen))
             self.admit()
         elif kind == "evict" and self.in_flight:
             rows = sorted(self.in_flight)[first % len(self.in_flight) :][: second % 3 + 1]
@@ -130,9 +137,10 @@ class Run:
     def admit(self) -> None:
         """Let in what fits: a prompt's candidates in parts, prompts in their order."""
         while self.waiting and self.batch.num_free:
-            prompt, params = self.waiting.pop(0)
-            fits, rest = params[: self.batch.num_free], params[self.batch.num_free :]
-            rows = self.batch.admit(self.alone.prefixes[prompt], [PARAMS[i] for i in fits])
+            prompt, chosen = self.waiting.pop(0)
+            fits, rest = chosen[: self.batch.num_free], chosen[self.batch.num_free :]
+            params = [self.alone.params[i] for i in fits]
+            rows = self.batch.admit(self.alone.prefixes[prompt], params)
             assert not set(rows) & set(self.in_flight)
             self.in_flight |= {row: (prompt, i) for row, i in zip(rows, fits, strict=True)}
             self.num_admitted += len(rows)
@@ -146,7 +154,8 @@ class Run:
         finished = self.batch.step()
         assert set(finished) <= set(self.in_flight)
         assert all(self.batch.num_drawn(row) == before[row] + 1 for row in self.in_flight)
-        assert finished == [r for r in sorted(self.in_flight) if before[r] == NUM_STEPS - 1]
+        last = self.alone.pipeline.preset.num_steps - 1
+        assert finished == [r for r in sorted(self.in_flight) if before[r] == last]
         assert all(self.batch.are_sound(finished))
         if finished:
             codes = self.batch.take(finished)
@@ -200,6 +209,19 @@ def test_a_row_draws_what_it_draws_alone(
 ) -> None:
     """340 schedules for each of three models."""
     check(alone, capacity, ops, with_pixels)
+
+
+@pytest.fixture(scope="module")
+def alone_in_other_families(every_other: Pipeline) -> Alone:
+    return Alone.of(every_other)
+
+
+@pytest.mark.timeout(120)
+@settings(max_examples=100, deadline=None)
+@given(capacity=st.sampled_from(CAPACITIES), ops=_OPS)
+def test_in_other_families(alone_in_other_families: Alone, capacity: int, ops: list[Op]) -> None:
+    """Three codes a step, and no key-value cache."""
+    check(alone_in_other_families, capacity, ops, with_pixels=True)
 
 
 @pytest.fixture(

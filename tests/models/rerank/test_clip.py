@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models.pictures import to_bytes
-from models.rerank.clip import CHUNK, ClipScorer, Preprocess, rank
+from models.pipeline import ranking
+from models.rerank.clip import CHUNK, ClipScorer, Preprocess
 from tests.models.golden import arrays, facts
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -69,7 +70,7 @@ def test_scores_and_rank_match_the_recorded_ones() -> None:
     text = scorer.text_features(facts("clip_rank")["prompt"])
     scores = scorer.scores(text, _images())
     assert (scores - torch.from_numpy(recorded["scores"])).abs().max() < 1e-3
-    assert rank(scores).tolist() == recorded["rank"].tolist()
+    assert ranking(scores.tolist()) == recorded["rank"].tolist()
 
 
 def test_one_candidate_keeps_its_axis() -> None:
@@ -77,7 +78,7 @@ def test_one_candidate_keeps_its_axis() -> None:
     text = scorer.text_features(facts("clip_rank")["prompt"])
     scores = scorer.scores(text, _images()[:1])
     assert scores.shape == (1,)
-    assert rank(scores).tolist() == [0]
+    assert ranking(scores.tolist()) == [0]
     assert scorer.scores(text, _images()[:0]).shape == (0,)
 
 
@@ -93,4 +94,4 @@ def test_a_score_does_not_depend_on_what_follows(count: int, seed: int) -> None:
 
 def test_equal_scores_keep_their_order_and_nan_comes_last() -> None:
     scores = torch.tensor([0.2, torch.nan, 0.5, 0.2, 0.5])
-    assert rank(scores).tolist() == [2, 4, 0, 3, 1]
+    assert ranking(scores.tolist()) == [2, 4, 0, 3, 1]

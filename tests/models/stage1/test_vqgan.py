@@ -94,3 +94,25 @@ def test_attention_is_one_head_scaled_by_its_channels() -> None:
 def test_norms_have_the_checkpoints_eps() -> None:
     norms = [m for m in _vqgan().modules() if isinstance(m, torch.nn.GroupNorm)]
     assert {(norm.eps, norm.num_groups) for norm in norms} == {(1e-6, 32)}
+
+
+def test_without_norms_codes_depend_on_what_is_near() -> None:
+    near = _vqgan(replace(TINY, norm="none", use_attn=False))
+    far = _vqgan(replace(TINY, use_attn=False))
+    images = torch.rand(1, 3, 32, 192) * 2 - 1
+    changed = images.clone()
+    changed[:, :, :, 180:] *= -1
+    for vqgan, is_same in ((near, True), (far, False)):
+        before, after = vqgan.features(images), vqgan.features(changed)
+        left = (before[..., :1], after[..., :1])
+        assert torch.allclose(*left, atol=1e-6) == is_same
+        assert not torch.allclose(before[..., -1:], after[..., -1:], atol=1e-3)
+
+
+def test_attention_and_the_middle_can_be_left_out() -> None:
+    names = _vqgan(replace(TINY, use_attn=False)).state_dict()
+    assert not any("attn" in name for name in names)
+    assert any("mid.block_2" in name for name in names)
+    assert not any(
+        "mid." in name for name in _vqgan(replace(TINY, use_mid_block=False)).state_dict()
+    )

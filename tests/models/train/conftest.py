@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from models.train.data.emoji.art import STYLES, Art
-from models.train.data.emoji.concepts import Concept
+from models.train.data.emoji.art import ART_SETS, MODULES, NAMES, STYLES, Art
+from models.train.data.emoji.concepts import LIST, Concept, parse_list
 from models.train.data.emoji.emoji_set import EmojiSet
+from models.train.data.scenes.languages import CLDR
+from models.train.data.scenes.things import LANGUAGES, load_things
 
 _SHAPES = ("circle", "square", "cross")
 _COLOURS = ("red", "green", "blue", "black")
@@ -58,3 +61,28 @@ def emoji_set() -> EmojiSet:
             owners.append((concept, style))
     concept_ids, styles = np.array(owners).T
     return EmojiSet(Art(np.stack(rgba), concept_ids, styles, concepts))
+
+
+@pytest.fixture(scope="session")
+def art_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `load_art` and `open_scenes` fetch it: squares for forty things, and all names."""
+    cache = tmp_path_factory.mktemp("art")
+    labels = [label for _, label, _ in parse_list(LIST.read_text("utf-8"))]
+    for package, _ in [*((art.package, art.version) for art in ART_SETS), NAMES, CLDR]:
+        (cache / MODULES / package).mkdir(parents=True)
+        (cache / MODULES / package / "package.json").write_text("{}")
+    rows = [{"label": label, "hexcode": f"{0x4E00 + i:04X}"} for i, label in enumerate(labels)]
+    (cache / MODULES / NAMES[0] / "en").mkdir()
+    (cache / MODULES / NAMES[0] / "en" / "data.json").write_text(json.dumps(rows))
+    words = {chr(0x4E00 + i): {"tts": [label], "default": []} for i, label in enumerate(labels)}
+    for language in ("en", *LANGUAGES):
+        path = cache / MODULES / CLDR[0] / "annotations" / language / "annotations.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"annotations": {"annotations": words}}))
+    things = [labels.index(label) for label in list(load_things())[:40]]
+    owners = np.array([(thing, style) for style in range(len(STYLES)) for thing in things])
+    rgba = np.zeros((len(owners), 128, 128, 4), np.uint8)
+    rgba[:, 16:-16, 16:-16, :3] = np.random.default_rng(0).integers(0, 256, (len(owners), 1, 1, 3))
+    rgba[:, 16:-16, 16:-16, 3] = 255
+    np.savez(cache / f"art-{128}.npz", rgba=rgba, concept=owners[:, 0], style=owners[:, 1])
+    return cache

@@ -2,7 +2,7 @@ import io
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from models.errors import CorruptFileError, MissingFileError
 from models.files.checkpoint import open_checkpoint
-from models.verify.compare import compare, run
-from models.verify.recomputed import ARRAYS, Subject
+from models.verify.check import Check, Result, Tie
+from models.verify.compare import CHECKS, run
+from models.verify.compare import compare as compare_by
 from models.verify.recorded import Recorded
+from models.verify.subject import Subject
 from tests.models.golden import GOLDEN, SETS
 
 # What the golden README names for each kind of set, its one optional array aside.
@@ -68,8 +70,12 @@ def computed() -> dict[str, NDArray[Any]]:
     """What the text model computes, once for all comparisons."""
     folder = GOLDEN / "mindalle_text"
     subject = Subject(open_checkpoint(folder), Recorded.load(folder))
-    names = ARRAYS.keys() & subject.recorded.arrays.keys()
-    return {name: ARRAYS[name](subject).numpy() for name in names}
+    names = CHECKS.keys() & subject.recorded.arrays.keys()
+    return {name: CHECKS[name].compute(subject).numpy() for name in names}
+
+
+def compare(name: str, computed: NDArray[Any], numbers: Recorded) -> Result:
+    return compare_by(name, CHECKS[name], computed, numbers)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +186,18 @@ def test_a_nucleus_that_keeps_one_more_of_the_equals_is_a_miss(
     probs[np.flatnonzero(tied & (probs == 0))[0]] = probs[tied].max()
     probs /= probs.sum()
     assert not compare("filt_probs", computed["filt_probs"], numbers).is_within
+
+
+@pytest.mark.parametrize(("excuses", "num_missed"), [("itself", 7), ("depths", 6), ("row", 4)])
+def test_a_tie_excuses_what_follows_from_it(
+    excuses: Literal["itself", "row", "depths"], num_missed: int
+) -> None:
+    wanted = np.zeros((2, 2, 2), np.int32)  # rows, steps, depths
+    margins = np.ones(wanted.shape)
+    margins[1, 0, 0] = 0
+    numbers = Recorded(Path(), {"codes": wanted, "margins": margins}, {})
+    check = Check(lambda _: torch.ones(2, 2, 2), tie=Tie("margins", 0.5, excuses))
+    assert compare_by("codes", check, wanted + 1, numbers).error == num_missed
 
 
 def test_other_weights_miss(tmp_path: Path) -> None:

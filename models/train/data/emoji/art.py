@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import subprocess
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
@@ -63,6 +64,7 @@ ART_SETS = (
 )
 NAMES = ("emojibase-data", "17.0.0")  # CLDR names and keywords, MIT, from Unicode data
 STYLES = tuple(art.style for art in ART_SETS)
+MODULES = "node_modules"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +81,9 @@ class Art:
     concepts: tuple[Concept, ...]
 
 
-def fetch(cache: Path) -> None:
-    """Install the packages into `cache`/node_modules unless they are there."""
-    wanted = [(art.package, art.version) for art in ART_SETS] + [NAMES]
-    missing = [f"{name}@{version}" for name, version in wanted if not _installed(cache, name)]
+def fetch(cache: Path, packages: Sequence[tuple[str, str]]) -> None:
+    """Install npm packages (name, version) into `cache`/node_modules unless they are there."""
+    missing = [f"{name}@{version}" for name, version in packages if not _installed(cache, name)]
     if not missing:
         return
     cache.mkdir(parents=True, exist_ok=True)
@@ -92,13 +93,13 @@ def fetch(cache: Path) -> None:
 
 
 def _installed(cache: Path, package: str) -> bool:
-    return (cache / "node_modules" / package / "package.json").exists()
+    return (cache / MODULES / package / "package.json").exists()
 
 
 def load_art(cache: Path, size: int = 64) -> Art:
     """Fetch, rasterise and cache the pictures; a second call only reads the array."""
-    fetch(cache)
-    modules = cache / "node_modules"
+    fetch(cache, [*((art.package, art.version) for art in ART_SETS), NAMES])
+    modules = cache / MODULES
     concepts = load_concepts(modules / NAMES[0] / "en")
     path = cache / f"art-{size}.npz"
     if not path.exists():

@@ -13,16 +13,16 @@ from typing import NamedTuple
 from models.train.data.emoji.concepts import Concept
 from models.train.data.emoji.looks import BACKGROUNDS, COLOURS, FINISHES, is_scene
 
-_COLOUR_WORD = re.compile(r"\b(" + "|".join(COLOURS) + r"|gold)\b")
+COLOUR_WORD = re.compile(r"\b(" + "|".join(COLOURS) + r"|gold)\b")
 _PLAIN_TAG = re.compile(r"[a-z]{3,}( [a-z]{3,})?")
-_SCENE_WORDS: dict[str, tuple[str, ...]] = {
+SCENE_WORDS: dict[str, tuple[str, ...]] = {
     "night": ("at night", "in the night", "under the stars"),
     "grass": ("on grass", "on the grass", "in a field"),
     "sunset": ("at sunset", "in the sunset"),
     "snow": ("in the snow", "on snow", "in winter"),
     "sea": ("in the sea", "at sea", "on water", "in the water"),
 }
-_FINISH_WORDS: dict[str, tuple[str, ...]] = {
+FINISH_WORDS: dict[str, tuple[str, ...]] = {
     "silhouette": ("silhouette of a {}", "{} silhouette", "black silhouette of a {}"),
     "grayscale": ("black and white {}", "{} in black and white", "grayscale {}"),
 }
@@ -40,7 +40,7 @@ class Look(NamedTuple):
 
 def plain_names(concept: Concept) -> tuple[str, ...]:
     """The names that say no colour; empty for "blue heart" and its like."""
-    return tuple(name for name in concept.names if not _COLOUR_WORD.search(name))
+    return tuple(name for name in concept.names if not COLOUR_WORD.search(name))
 
 
 def _name(concept: Concept, has_colour: bool, rng: Random) -> str:
@@ -58,7 +58,7 @@ def _article(text: str) -> str:
 
 def _placed(text: str, background: str, rng: Random) -> str:
     if is_scene(background):
-        return f"{text} {rng.choice(_SCENE_WORDS[background])}"
+        return f"{text} {rng.choice(SCENE_WORDS[background])}"
     form = rng.choice(("{} on a {} background", "{} on a {} background", "{}, {} background"))
     return form.format(text, background)
 
@@ -69,7 +69,7 @@ def caption(concept: Concept, look: Look, style: str | None, rng: Random) -> str
     if look.colour is not None:
         text = rng.choice(("{1} {0}", "{1} {0}", "{1} {0}", "{} in {}")).format(text, look.colour)
     if look.finish is not None:
-        text = rng.choice(_FINISH_WORDS[look.finish]).format(text)
+        text = rng.choice(FINISH_WORDS[look.finish]).format(text)
     elif style is not None:
         text = rng.choice(_STYLE_FORMS).format(text, style)
     elif rng.random() < 0.2:
@@ -81,7 +81,7 @@ def caption(concept: Concept, look: Look, style: str | None, rng: Random) -> str
 
 def vocabulary() -> tuple[str, ...]:
     """Every word of the templates, so that a tokenizer trained on captions has seen them all."""
-    scenes = [words for forms in _SCENE_WORDS.values() for words in forms]
-    finishes = [form.format("") for forms in _FINISH_WORDS.values() for form in forms]
+    scenes = [words for forms in SCENE_WORDS.values() for words in forms]
+    finishes = [form.format("") for forms in FINISH_WORDS.values() for form in forms]
     openings = [form.format("") for form in _OPENINGS]
     return (*COLOURS, *BACKGROUNDS, *FINISHES, *scenes, *finishes, *openings, "background", "style")

@@ -65,7 +65,8 @@ def load_concepts(names: Path) -> tuple[Concept, ...]:
 def is_held_out(label: str, kind: str, word: str) -> bool:
     """Whether training never shows this concept with this word.
 
-    `kind` is "colour", "style" or "background"; one combination in eight is held out.
+    `kind` is "colour", "style" or "background", in scenes also "count", and "thing" for a pair of
+    concepts in alphabetical order; one combination in eight is held out.
     """
     digest = hashlib.sha256(f"{kind}|{label}|{word}".encode()).digest()
     return digest[0] % HOLD_OUT_ONE_IN == 0

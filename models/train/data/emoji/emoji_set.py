@@ -18,7 +18,7 @@ from torch import Tensor
 from models.train.data.data_set import Variant
 from models.train.data.emoji import looks
 from models.train.data.emoji.art import STYLES, Art
-from models.train.data.emoji.captions import Look, caption, plain_names
+from models.train.data.emoji.captions import Look, caption, plain_names, vocabulary
 from models.train.data.emoji.concepts import Concept, is_held_out
 
 # These two are drawn for every concept, so that none is left without a picture.
@@ -163,6 +163,10 @@ class EmojiSet:
     def name_of(self, image: int) -> int:
         """Which of `names` an image has."""
         return int(self.art.concept[image])
+
+    def vocabulary(self) -> tuple[str, ...]:
+        """Every word of the captions' templates."""
+        return vocabulary()
 
     def _with_natural_colour(self, image: int, look: Look) -> Look:
         """A banana as drawn may be called a yellow banana, unless that pair is held out."""

@@ -130,12 +130,17 @@ def background(name: str | None, size: int) -> Floats:
     return _scene(name, size)
 
 
-def _scene(name: str, size: int) -> Floats:
-    heights = np.linspace(0, 1, size)
-    stops = np.array(_SCENES[name], np.float32) / 255
+def stripes(stops: tuple[tuple[int, int, int], ...], size: int) -> Floats:
+    """A sky over a ground [size, size, 3], from colours as in `_SCENES`."""
+    colours = np.array(stops, np.float32) / 255
     at = (0, _HORIZON, _HORIZON + 1e-3, 1)
-    column = np.stack([np.interp(heights, at, stops[:, c]) for c in range(3)], axis=-1)
-    image = np.repeat(column[:, None], size, axis=1).astype(np.float32)
+    heights = np.linspace(0, 1, size)
+    column = np.stack([np.interp(heights, at, colours[:, c]) for c in range(3)], axis=-1)
+    return np.repeat(column[:, None], size, axis=1).astype(np.float32)
+
+
+def _scene(name: str, size: int) -> Floats:
+    image = stripes(_SCENES[name], size)
     if name == "night":
         stars = np.random.default_rng(7).integers(0, size - 1, (14, 2))
         for y, x in stars:

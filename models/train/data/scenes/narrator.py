@@ -1,0 +1,122 @@
+"""Says what a scene shows: which names, which colours, in which language.
+
+Joins the art's concepts with the words of `captions` (English) and `languages`. What may not
+be said is a natural colour whose pair with the concept is held out. Renders nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import Random
+
+import numpy as np
+
+from models.train.data.emoji import looks
+from models.train.data.emoji.art import STYLES, Art
+from models.train.data.emoji.captions import COLOUR_WORD
+from models.train.data.emoji.concepts import Concept, is_held_out
+from models.train.data.scenes import captions, languages
+from models.train.data.scenes.captions import Said
+from models.train.data.scenes.composition import Part, Scene
+from models.train.data.scenes.languages import Lexicon
+from models.train.data.scenes.things import LANGUAGES, Thing
+
+_FOREIGN, _STYLE, _KEYWORD, _NATURAL = 0.1, 0.15, 0.08, 0.06
+_SHRINK = 4  # main colours are looked up on every fourth pixel
+
+
+class Narrator:
+    """Captions scenes of this art. Without lexicons it speaks English, and no keywords."""
+
+    def __init__(
+        self, art: Art, things: Mapping[str, Thing], lexicons: Mapping[str, Lexicon]
+    ) -> None:
+        self.art = art
+        self.things = things
+        self.keywords = lexicons["en"].names if "en" in lexicons else {}
+        self.foreign = [lexicons[name] for name in LANGUAGES if name in lexicons]
+        self._natural: dict[int, str] = {}
+
+    def caption(self, scene: Scene, rng: Random) -> str:
+        """A random true caption, lower case."""
+        if self.foreign and rng.random() < _FOREIGN:
+            text = self._in_another_language(scene, rng)
+            if text is not None:
+                return text
+        text = self._english(scene, rng)
+        return captions.finished(text, scene.background, self._style(scene, rng), rng)
+
+    def vocabulary(self) -> tuple[str, ...]:
+        """Every word of the templates and every name in every language, for a tokenizer."""
+        english = [name for concept in self.art.concepts for name in concept.names]
+        plurals = [plural for thing in self.things.values() for _, plural in thing.names]
+        foreign = [name for lex in self.foreign for names in lex.names.values() for name in names]
+        return (*captions.vocabulary(), *languages.words(), *english, *plurals, *foreign)
+
+    def _english(self, scene: Scene, rng: Random) -> str:
+        part = scene.parts[0]
+        match scene.kind:
+            case "single":
+                said = self._said(part, rng, scene.place, is_plain=scene.finish is None)
+                return captions.alone(said, scene.finish, rng)
+            case "placed":
+                return captions.placed(self._said(part, rng), scene.place, rng)
+            case "count":
+                is_row = len({part.box.y for part in scene.parts}) == 1
+                said = self._said(part, rng)
+                return captions.counted(said, len(scene.parts), is_row, rng)
+            case _:
+                things = [
+                    self._said(part, rng, size)
+                    for part, size in zip(scene.parts, _sizes(scene, rng), strict=True)
+                ]
+                return captions.together(things, scene.place, rng)
+
+    def _said(self, part: Part, rng: Random, size: str = "", *, is_plain: bool = False) -> Said:
+        concept = self.art.concepts[int(self.art.concept[part.image])]
+        colour = part.colour
+        if colour is None and is_plain and rng.random() < _NATURAL:
+            colour = self._sayable_colour(part.image, concept)
+        thing = self.things.get(concept.label)
+        names = thing.names if thing else ()
+        bare = concept.names
+        if rng.random() < _KEYWORD and colour is None and not size:
+            bare = self.keywords.get(concept.label, bare)
+        if colour is not None:
+            names = tuple(pair for pair in names if not COLOUR_WORD.search(pair[0]))
+            bare = tuple(name for name in bare if not COLOUR_WORD.search(name))
+        return Said(names, bare, colour, size)
+
+    def _sayable_colour(self, image: int, concept: Concept) -> str | None:
+        """The picture's own main colour: a banana as drawn may be called a yellow banana."""
+        if all(COLOUR_WORD.search(name) for name in concept.names):
+            return None
+        if image not in self._natural:
+            small = self.art.rgba[image, ::_SHRINK, ::_SHRINK].astype(np.float32)
+            self._natural[image] = looks.main_colour(small / np.float32(255))
+        colour = self._natural[image]
+        return None if is_held_out(concept.label, "colour", colour) else colour
+
+    def _style(self, scene: Scene, rng: Random) -> str | None:
+        """The art set's word, at times; never for what no longer looks like that set."""
+        is_as_drawn = scene.finish is None and all(part.colour is None for part in scene.parts)
+        if not is_as_drawn or rng.random() >= _STYLE:
+            return None
+        return STYLES[int(self.art.style[scene.parts[0].image])]
+
+    def _in_another_language(self, scene: Scene, rng: Random) -> str | None:
+        is_simple = scene.layout in {"single/", "pair/beside"}
+        if not is_simple or scene.finish is not None:
+            return None
+        concepts = (self.art.concepts[int(self.art.concept[p.image])] for p in scene.parts)
+        things = [(c.label, p.colour) for c, p in zip(concepts, scene.parts, strict=True)]
+        return languages.caption(rng.choice(self.foreign), things, scene.background, rng)
+
+
+def _sizes(scene: Scene, rng: Random) -> list[str]:
+    """A word for each thing of a pair of which one is bigger, or only for one of them, or none."""
+    sides = [part.box.size for part in scene.parts]
+    if scene.place not in ("beside", "above") or len(set(sides)) == 1:
+        return [""] * len(sides)
+    words = ["big" if side == max(sides) else "small" for side in sides]
+    return [word if rng.random() < 0.75 else "" for word in words]

@@ -1,0 +1,164 @@
+"""The data set of scenes: one to four things from the emoji art, laid out on a background.
+
+Joins the composer (which scenes), the art (their pixels) and the narrator (their words).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from models.train.data.data_set import Variant
+from models.train.data.emoji import looks
+from models.train.data.emoji.art import MODULES, STYLES, Art, Pixels, fetch, load_art
+from models.train.data.emoji.concepts import is_held_out
+from models.train.data.emoji.emoji_set import KEPT_STYLES, Selection
+from models.train.data.scenes import layouts
+from models.train.data.scenes.backdrops import backdrop
+from models.train.data.scenes.composer import Composer
+from models.train.data.scenes.composition import scene_of
+from models.train.data.scenes.languages import CLDR, Lexicon, load_lexicons
+from models.train.data.scenes.narrator import Narrator
+from models.train.data.scenes.things import load_things
+
+_PARTS_KEPT = 4096  # resized pictures in memory, 25 to 64 KiB each
+_NUM_DRAWN = 80_000  # for stage 2; about half are of several things or of places
+
+
+class SceneSet:
+    """Draws, renders and captions scenes; see `DataSet`.
+
+    A variant is a scene, filed under its first thing's picture. With `is_judge` it draws from the
+    art that training never sees.
+    """
+
+    def __init__(
+        self,
+        art: Art,
+        lexicons: Mapping[str, Lexicon],
+        selection: Selection | None = None,
+        *,
+        is_judge: bool = False,
+    ) -> None:
+        self.art = art
+        self.size = int(art.rgba.shape[1])
+        self.selection = selection or Selection()
+        start, stride = {"all": (0, 1), "even": (0, 2), "odd": (1, 2)}[self.selection.part]
+        held_out = [i for i in range(len(art.rgba)) if self._is_held_out(i)]
+        seen = sorted(set(range(start, len(art.rgba), stride)) - set(held_out))
+        self.held_out = tuple(held_out)
+        self.images = tuple(filter(self._is_selected, held_out if is_judge else seen))
+        things = load_things()
+        self.composer = Composer(art, self.images, things)
+        self.narrator = Narrator(art, things, lexicons)
+        self._part = lru_cache(maxsize=_PARTS_KEPT)(self._make_part)
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """Single things at least half, most of them as drawn."""
+        several = {"placed": 0.06, "count": 0.14, "pair": 0.22, "trio": 0.06}
+        return {"plain": 0.3, "varied": 0.22, **several}
+
+    def kind(self, variant: Variant) -> str:
+        """The layout's kind; a single thing is plain, or varied in its look or size."""
+        scene = scene_of(variant)
+        if scene.kind != "single":
+            return scene.kind
+        return "plain" if scene == scene_of(Variant(variant.image)) else "varied"
+
+    def variants(self) -> tuple[Variant, ...]:
+        """Every single thing with one change at most, and many scenes of the other kinds."""
+        singles = (scene for image in self.images for scene in self.composer.singles(image))
+        drawn = (scene_of(self.scene(0, index)) for index in range(_NUM_DRAWN))
+        several = (scene for scene in drawn if scene.kind != "single")
+        found = dict.fromkeys(scene.as_variant() for scene in chain(singles, several))
+        return tuple(filter(self._is_wanted, found))
+
+    def scene(self, seed: int, index: int) -> Variant:
+        """One of an endless list, the same in every process."""
+        return self.draw(Random(f"scene/{seed}/{index}"))
+
+    def draw(self, rng: Random) -> Variant:
+        """A random allowed scene."""
+        return self.composer.draw(rng).as_variant()
+
+    def render(self, variant: Variant) -> Tensor:
+        """A scene's pixels in [-1, 1], [3, size, size]."""
+        scene, unit = scene_of(variant), self.size // layouts.CELLS
+        canvas = backdrop(scene.background, self.size).copy()
+        for part in reversed(scene.parts):
+            side, y, x = part.box.size * unit, part.box.y * unit, part.box.x * unit
+            rgba = self._part(part.image, side, part.colour, scene.finish)
+            place = canvas[y : y + side, x : x + side]
+            place[:] = looks.compose(rgba.astype(np.float32) / np.float32(255), place)
+        return torch.from_numpy(canvas).permute(2, 0, 1) * 2 - 1
+
+    def caption(self, variant: Variant, rng: Random) -> str:
+        """A random true caption, lower case; at times in another language than English."""
+        return self.narrator.caption(scene_of(variant), rng)
+
+    def meaning(self, variant: Variant) -> tuple[object, ...]:
+        """What a caption of this scene says, the style left aside."""
+        scene = scene_of(variant)
+        things = tuple((self.label(part.image), part.colour) for part in scene.parts)
+        return scene.layout, things, scene.background, scene.finish
+
+    def names(self) -> tuple[str, ...]:
+        """Every concept's label."""
+        return tuple(concept.names[0] for concept in self.art.concepts)
+
+    def name_of(self, image: int) -> int:
+        """Which of `names` an image has."""
+        return int(self.art.concept[image])
+
+    def vocabulary(self) -> tuple[str, ...]:
+        """Every word of the templates and every name in every language."""
+        return self.narrator.vocabulary()
+
+    def label(self, image: int) -> str:
+        """Whose picture this is."""
+        return self.art.concepts[self.name_of(image)].label
+
+    def style(self, image: int) -> str:
+        """Which art set it comes from."""
+        return STYLES[int(self.art.style[image])]
+
+    def _is_held_out(self, image: int) -> bool:
+        style = self.style(image)
+        return style not in KEPT_STYLES and is_held_out(self.label(image), "style", style)
+
+    def _is_selected(self, image: int) -> bool:
+        return not self.selection.styles or self.style(image) in self.selection.styles
+
+    def _is_wanted(self, variant: Variant) -> bool:
+        varied = self.selection.varied
+        return not varied or self.kind(variant) != "varied" or self.style(variant.image) in varied
+
+    def _make_part(self, image: int, side: int, colour: str | None, finish: str | None) -> Pixels:
+        """One thing at its size [side, side, 4], painted; resized premultiplied for clean edges."""
+        art = Image.fromarray(self.art.rgba[image]).convert("RGBa")
+        rgba = np.asarray(art.resize((side, side), Image.Resampling.HAMMING).convert("RGBA"))
+        if colour is None and finish is None:
+            return rgba
+        made: looks.Floats = rgba.astype(np.float32) / np.float32(255)
+        made = looks.recolour(made, colour) if colour else made
+        made = looks.finish(made, finish) if finish else made
+        return np.asarray((made * 255).round(), np.uint8)
+
+
+def open_scenes(
+    cache: Path, size: int, selection: Selection | None = None, *, is_judge: bool = False
+) -> SceneSet:
+    """The scene set from art and words that are fetched into `cache` once."""
+    art = load_art(cache, size)
+    fetch(cache, (CLDR,))
+    lexicons = load_lexicons(cache / MODULES, art.concepts, load_things())
+    return SceneSet(art, lexicons, selection, is_judge=is_judge)

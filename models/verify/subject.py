@@ -1,0 +1,94 @@
+"""A checkpoint under test beside the numbers that were recorded of it.
+
+Goes through the parts that serve: the tokenizer, the real `Batch`, stage 1. What only checks ask of
+a model, its inner results, is in the two protocols. Knows no array by name but for prompts.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from models.drawing.generate import Batch
+from models.drawing.sampling import RowParams
+from models.families import as_codec, as_prior
+from models.files.checkpoint import Checkpoint, load_stage1, load_stage2, load_tokenizer
+from models.verify.recorded import AbsentError, Recorded
+
+
+@runtime_checkable
+class RawCodec(Protocol):
+    """A codec whose inner results were recorded: pixels are in or around [-1, 1], codes a grid."""
+
+    def features(self, images: Tensor) -> Tensor: ...
+
+    def decode(self, codes: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class WholePrior(Protocol):
+    """A prior that runs over whole sequences, too: ids [B, N] and codes [B, T] at once."""
+
+    def forward(self, ids: Tensor, codes: Tensor) -> tuple[Tensor, Tensor | None]: ...
+
+    def loss(self, ids: Tensor, codes: Tensor) -> Tensor: ...
+
+
+class Subject:
+    """The loaded checkpoint and the set; what several arrays come from is computed once."""
+
+    def __init__(self, checkpoint: Checkpoint, recorded: Recorded) -> None:
+        self.checkpoint = checkpoint
+        self.recorded = recorded
+        self.preset = checkpoint.preset
+        self.stage1 = load_stage1(checkpoint)
+        self.stage2 = load_stage2(checkpoint, codec=self.stage1)
+        self.codec, self.prior = as_codec(self.stage1), as_prior(self.stage2)
+        self.tokenizer = load_tokenizer(checkpoint)
+
+    @property
+    def raw(self) -> RawCodec:
+        """Stage 1 with its inner results."""
+        if not isinstance(self.stage1, RawCodec):
+            raise AbsentError("a codec with such features")
+        return self.stage1
+
+    @property
+    def whole(self) -> WholePrior:
+        """Stage 2 over whole sequences."""
+        if not isinstance(self.stage2, WholePrior):
+            raise AbsentError("a prior over whole sequences")
+        return self.stage2
+
+    def prefixes(self, name: str) -> Tensor:
+        """Prefix ids [B, N] from an array of token ids or labels; zeros where there is none."""
+        if self.preset.prompt_kind == "none":
+            return torch.zeros(1, 1, dtype=torch.int64)
+        ids = self.recorded.tensor(name)
+        return ids if self.preset.prompt_kind == "text" else ids[:, None]
+
+    def encode(self, prompts: list[str]) -> Tensor:
+        """Text prompts → token ids [P, N]."""
+        if self.tokenizer is None:
+            raise AbsentError("a tokenizer")
+        return torch.tensor([self.tokenizer.encode(prompt)[0] for prompt in prompts])
+
+    @cached_property
+    def encoded(self) -> Tensor:
+        """Codes [B, T, D] of the recorded images."""
+        return self.codec.encode(self.recorded.tensor("enc_images") * 0.5 + 0.5)
+
+    @torch.inference_mode()
+    def draw_greedily(self, prefixes: Tensor) -> Tensor:
+        """Prefix ids [n, N] → codes [n, T, D], all rows in flight together."""
+        batch = Batch(self.prior, capacity=len(prefixes))
+        rows: list[int] = []
+        for prefix in prefixes:
+            rows += batch.admit(self.prior.prefill(prefix[None]), [RowParams(seed=0, top_k=1)])
+        finished: set[int] = set()
+        while len(finished) < len(rows):
+            finished.update(batch.step())
+        return batch.take(rows)

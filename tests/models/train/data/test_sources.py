@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.train.data.emoji.emoji_set import EmojiSet, Selection
+from models.train.data.folder import FolderSet
+from models.train.data.scenes.scene_set import SceneSet
+from models.train.data.sources import SCENES, open_data
+
+
+def test_scenes_are_opened_by_their_name(art_cache: Path) -> None:
+    data = open_data(SCENES, art_cache, 128, Selection(styles=("flat",)))
+    assert isinstance(data, SceneSet)
+    assert {data.style(image) for image in data.images} == {"flat"}
+    assert {"cat", "above", "bei nacht"} <= {word.strip() for word in data.vocabulary()}
+
+
+def test_a_folder_of_that_name_is_a_folder(
+    pictures: Path, tmp_path: Path, art_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / SCENES).symlink_to(pictures)
+    assert isinstance(open_data(SCENES, art_cache), FolderSet)
+
+
+def test_without_a_folder_it_is_the_emoji_set(art_cache: Path) -> None:
+    assert isinstance(open_data(None, art_cache, 128), EmojiSet)
