@@ -103,7 +103,10 @@ class ModelNotFound(NotFound):
     param = "model"
 
     def __init__(self, model: str) -> None:
-        super().__init__(f"There is no model {model!r} here; /v1/models lists those there are.")
+        super().__init__(
+            f"There is no model {model!r} here; /v1/models lists those there are, and "
+            "MINDALLE_API__MODEL_ALIASES gives them other names."
+        )
 
 
 class MethodNotAllowed(_BadCall):

@@ -77,7 +77,9 @@ class ImageRequest(BaseModel):
         1, ge=1, le=MAX_IMAGES, description="How many images to return."
     )
     size: _Text | None = Field(
-        "auto", pattern=r"^(auto|\d{1,5}x\d{1,5})$", description="`auto`, or what the model makes."
+        "auto",
+        pattern=r"^(auto|\d{1,5}x\d{1,5})$",
+        description="`auto`, what the model makes, or another where the server resamples.",
     )
     response_format: ResponseFormat | None = Field(
         "url", description="Images as addresses or inside the answer. A job has addresses only."

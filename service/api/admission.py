@@ -16,7 +16,7 @@ from service.broker.admission import Enqueued, Idempotency, Limits
 from service.broker.workers import ModelCard
 from service.config.groups import ApiSettings, QueueSettings
 from service.errors import DomainError, Draining, InvalidRequest, QueueUnavailable
-from service.jobs import Job, Priority, Recipe, is_blank, new_job_id, new_seed
+from service.jobs import MAX_SIDE, Job, Priority, Recipe, is_blank, new_job_id, new_seed
 from service.metrics import ADMISSION_REASONS
 from service.settings import Settings
 
@@ -59,7 +59,7 @@ async def admit(
         Draining, NoWorker, QueueUnavailable, QueueFull, RateLimited, KeyShareExceeded: not now.
         IdempotencyMismatch: the key came with another body before.
     """
-    model = state.catalog.default_model if body.model is None else body.model
+    model = state.catalog.named(body.model)
     limits = limits_for(origin.caller, state.settings.queue)
     try:
         known = await _known(state, origin, idempotency)
@@ -111,7 +111,7 @@ def make_job(body: ImageRequest, card: ModelCard, settings: Settings, origin: Or
         recipe=_recipe(body, card),
         priority=Priority[(body.priority or "normal").upper()],
         output_format=body.output_format or "png",
-        size=_size(body.size, card),
+        size=_size(body.size, card, settings.api),
         partial_images=body.partial_images or 0,
         deadline_s=_deadline_s(body.deadline_s, settings.api),
         embed_prompt=settings.prompt_in_png,
@@ -192,12 +192,23 @@ def _check_top_k(asked: int | None, card: ModelCard) -> None:
         )
 
 
-def _size(asked: str | None, card: ModelCard) -> str:
-    if asked not in (None, "auto", card.size):
+def _size(asked: str | None, card: ModelCard, settings: ApiSettings) -> str:
+    """The size of the files; the worker resamples to it what the model makes."""
+    if asked in (None, "auto", card.size):
+        return card.size
+    if settings.sizes == "native":
         raise InvalidRequest(
-            f'{card.model} makes "{card.size}": send that, or "auto".', param="size"
+            f'{card.model} makes "{card.size}": send that, or "auto". Where '
+            "MINDALLE_API__SIZES is any, this server resamples to other sizes.",
+            param="size",
         )
-    return card.size
+    width, height = map(int, asked.split("x"))
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise InvalidRequest(
+            f'size can be from "1x1" to "{MAX_SIDE}x{MAX_SIDE}", such as "1024x1024".',
+            param="size",
+        )
+    return f"{width}x{height}"
 
 
 def _deadline_s(asked: float | None, settings: ApiSettings) -> float:

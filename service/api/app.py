@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -42,6 +42,7 @@ from service.broker.redis_connection import check_server, check_writes, connect,
 from service.broker.stopping import stop
 from service.broker.sweep import Sweeper
 from service.broker.workers import Workers
+from service.config.aliases import check_aliases, read_aliases
 from service.config.origins import read_origins
 from service.errors import QueueUnavailable, StartRefused
 from service.metrics import ApiMetrics, DroppedLines
@@ -88,6 +89,7 @@ def _state(settings: Settings, redis: Redis) -> ApiState:
         default_model=settings.model,
         known=PRESETS,
         on_demand=on_demand_cards(settings.api.on_demand_models),
+        aliases=_aliases(settings),
     )
     metrics = _metrics()
     return ApiState(
@@ -99,6 +101,15 @@ def _state(settings: Settings, redis: Redis) -> ApiState:
         gauges=Gauges(metrics, queue, catalog),
         faults=FaultLog(metrics.redis_faults),
     )
+
+
+def _aliases(settings: Settings) -> Mapping[str, str]:
+    aliases = read_aliases(settings.api.model_aliases)
+    try:
+        check_aliases(aliases, frozenset({settings.model, *PRESETS}))
+    except ValueError as error:
+        raise StartRefused(f"MINDALLE_API__MODEL_ALIASES: {error}") from None
+    return aliases
 
 
 def _metrics() -> ApiMetrics:

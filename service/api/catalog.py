@@ -22,7 +22,7 @@ class Catalog:
     """Looks models up by name. `known` names are models that exist, served now or not.
 
     Jobs for the `on_demand` ones are taken without a worker: their cards, until one has told its
-    own.
+    own. `aliases` are other names of models.
     """
 
     def __init__(
@@ -32,9 +32,11 @@ class Catalog:
         default_model: str,
         known: Collection[str],
         on_demand: Mapping[str, ModelCard] = MappingProxyType({}),
+        aliases: Mapping[str, str] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.default_model = default_model
+        self.aliases = aliases
         self._workers = workers
         self._known = {default_model, *known}
         self._on_demand = dict(on_demand)
@@ -78,14 +80,18 @@ class Catalog:
                 served.setdefault(worker.card.model, []).append(worker)
         return dict(sorted(served.items()))
 
+    def named(self, name: str | None) -> str:
+        """The model that a caller means by a name, or by none."""
+        return self.default_model if name is None else self.aliases.get(name, name)
+
     async def card(self, model: str | None) -> ModelCard:
-        """What can be asked of the model; the default one for None.
+        """What can be asked of the model that a caller means.
 
         Raises:
             ModelNotFound: no model has this name.
             NoWorker: it exists, but nobody serves it now, and nobody comes on demand.
         """
-        name = self.default_model if model is None else model
+        name = self.named(model)
         serving = await self.serving(name)
         if serving:
             if name in self._on_demand:

@@ -94,6 +94,8 @@ JOB_HEADERS = _text_headers(
     x_mindalle_score="With a picture only: its score.",
     x_mindalle_candidate="With a picture only: its number among the candidates.",
     x_mindalle_prompt_truncated="With a picture only: true when the prompt was cut.",
+    x_mindalle_size="With a picture only: its width and height.",
+    x_mindalle_native_size="With a picture only: what the model made, before resampling.",
 )
 RATE_HEADERS = _text_headers(
     x_ratelimit_limit_requests="Jobs that this API key may send at once.",

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from service.config.aliases import read_aliases
 from service.config.base_url import BaseUrl, read_base_url
 from service.config.origins import read_origins
 from service.config.paths import UserPath
@@ -71,6 +72,16 @@ class ApiSettings(BaseModel):
         description="Comma-separated presets whose jobs are taken while no worker serves them: "
         "for workers that an autoscaler starts when jobs wait.",
     )
+    model_aliases: str = Field(
+        "",
+        description="Comma-separated name=preset, other names under which requests find presets: "
+        "dall-e-3=emoji, for tools whose model can't be changed.",
+    )
+    sizes: Literal["native", "any"] = Field(
+        "native",
+        description="any: what the model makes is resampled (Lanczos) to the size that a request "
+        "asks for, up to 2048x2048; another shape is stretched. native: only the model's own size.",
+    )
     playground: bool = Field(True, description="Serve the playground page at /.")
     cors_origins: str = Field(
         "",
@@ -94,6 +105,12 @@ class ApiSettings(BaseModel):
     def _is_address(cls, text: str | None) -> str | None:
         if text:
             read_base_url(text)
+        return text
+
+    @field_validator("model_aliases")
+    @classmethod
+    def _are_pairs(cls, text: str) -> str:
+        read_aliases(text)
         return text
 
     @field_validator("cors_origins")

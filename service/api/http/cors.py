@@ -23,7 +23,8 @@ EXPOSED_HEADERS = (
     "www-authenticate", "content-disposition", "content-encoding", "etag",
     "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
     "x-mindalle-job-id", "x-mindalle-model", "x-mindalle-seed", "x-mindalle-score",
-    "x-mindalle-candidate", "x-mindalle-prompt-truncated",
+    "x-mindalle-candidate", "x-mindalle-prompt-truncated", "x-mindalle-size",
+    "x-mindalle-native-size",
 )  # fmt: skip
 _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _REMEMBERED_S = 600

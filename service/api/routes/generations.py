@@ -133,6 +133,8 @@ def _picture(admitted: Admitted, view: JobView, image: bytes) -> Response:
     headers = _headers(admitted) | {
         "x-mindalle-candidate": str(best.candidate),
         "x-mindalle-prompt-truncated": str(view.prompt_truncated).lower(),
+        "x-mindalle-size": view.size or view.job.size,
+        "x-mindalle-native-size": view.native_size or view.job.size,
     }
     if best.score is not None:
         headers["x-mindalle-score"] = f"{best.score:.6g}"
