@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import IntEnum, StrEnum
@@ -21,6 +22,7 @@ MAX_SEED = 2**53  # seeds stay below it: JSON readers that keep numbers as doubl
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID_RANDOM_BITS = 80
 _ID_TIME_BITS = 48
+_UNSEEN = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})  # categories of Unicode
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 
@@ -73,6 +75,11 @@ def new_job_id() -> str:
 def new_seed() -> int:
     """A seed for a job that was sent without one."""
     return secrets.randbelow(MAX_SEED)
+
+
+def is_blank(text: str) -> bool:
+    """True when nothing in it can be seen: only spaces, line ends, joiners and such."""
+    return all(unicodedata.category(letter) in _UNSEEN for letter in text)
 
 
 def known_fields(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pydantic import (
     StrictInt,
     StrictStr,
 )
+from pydantic_core import PydanticCustomError
 
 from service.jobs import MAX_CANDIDATES, MAX_SEED, OutputFormat
 
@@ -34,7 +35,7 @@ PriorityName = Literal["high", "normal", "low"]
 def _number(value: object) -> object:
     """JSON has numbers; true and "3" are not among them, though Python would make them one."""
     if isinstance(value, bool | str):
-        raise ValueError("a number is needed")
+        raise PydanticCustomError("no_number", "a number is needed")
     return value
 
 

@@ -15,8 +15,8 @@ from service.api.http.auth import Caller
 from service.broker.admission import Enqueued, Idempotency, Limits
 from service.broker.workers import ModelCard
 from service.config.groups import ApiSettings, QueueSettings
-from service.errors import DomainError, Draining, InvalidRequest
-from service.jobs import Job, Priority, Recipe, new_job_id, new_seed
+from service.errors import DomainError, Draining, InvalidRequest, QueueUnavailable
+from service.jobs import Job, Priority, Recipe, is_blank, new_job_id, new_seed
 from service.metrics import ADMISSION_REASONS
 from service.settings import Settings
 
@@ -66,7 +66,7 @@ async def admit(
         job = known or await _new_job(state, body, origin, model)
         enqueued = await state.queue.enqueue(job, limits, idempotency)
     except DomainError as error:
-        if error.code in ADMISSION_REASONS:
+        if error.code in ADMISSION_REASONS or isinstance(error, QueueUnavailable):
             state.metrics.rejected.labels(state.catalog.label(model), error.code).inc()
         raise
     if known is None and not enqueued.existed:
@@ -141,13 +141,15 @@ def _prompt(prompt: str | int | None, card: ModelCard) -> str | int | None:
     if card.prompt_kind == "class":
         return _class_id(prompt, card)
     if card.prompt_kind == "none":
-        if prompt in (None, ""):
+        if prompt is None or (isinstance(prompt, str) and is_blank(prompt)):
             return None
         raise InvalidRequest(
             f"{card.model} draws without a prompt: leave it empty.", param="prompt"
         )
-    if not isinstance(prompt, str) or not prompt:
-        raise InvalidRequest(f"{card.model} needs a text as its prompt.", param="prompt")
+    if not isinstance(prompt, str) or is_blank(prompt):
+        raise InvalidRequest(
+            f'{card.model} needs a text as its prompt, such as "a red apple".', param="prompt"
+        )
     return prompt
 
 
@@ -158,7 +160,9 @@ def _class_id(prompt: str | int | None, card: ModelCard) -> int:
         prompt = int(text)
     if not isinstance(prompt, int) or not 0 <= prompt < num_classes:
         raise InvalidRequest(
-            f"{card.model} needs a class id as its prompt: 0 to {num_classes - 1}.", param="prompt"
+            f"{card.model} needs a class id as its prompt: a whole number from 0 to "
+            f"{num_classes - 1}, such as {num_classes // 2}.",
+            param="prompt",
         )
     return prompt
 
@@ -170,7 +174,9 @@ def _num_candidates(asked: int | None, n: int, card: ModelCard) -> int:
     if asked is None:
         return max(n, min(card.defaults.num_candidates, most))
     if asked < n:
-        raise InvalidRequest(f"num_candidates must be at least n, {n}.", param="num_candidates")
+        raise InvalidRequest(
+            f"num_candidates must be at least n, which is {n}.", param="num_candidates"
+        )
     if asked > most:
         raise InvalidRequest(
             f"{card.model} makes at most {most} candidates at once.", param="num_candidates"
@@ -188,7 +194,9 @@ def _check_top_k(asked: int | None, card: ModelCard) -> None:
 
 def _size(asked: str | None, card: ModelCard) -> str:
     if asked not in (None, "auto", card.size):
-        raise InvalidRequest(f"{card.model} makes {card.size} or auto.", param="size")
+        raise InvalidRequest(
+            f'{card.model} makes "{card.size}": send that, or "auto".', param="size"
+        )
     return card.size
 
 

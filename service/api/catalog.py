@@ -39,9 +39,9 @@ class Catalog:
         self._known = {default_model, *known}
         self._on_demand = dict(on_demand)
         self._clock = clock
-        self._look: asyncio.Task[list[WorkerInfo] | None] | None = None
+        self._look: asyncio.Task[list[WorkerInfo]] | None = None
         self._looked_at = float("-inf")
-        self._is_away = False
+        self._fault: QueueUnavailable | None = None  # of the last look
 
     async def workers(self) -> list[WorkerInfo]:
         """All workers with a fresh heartbeat, in any state. QueueUnavailable when Redis is away."""
@@ -49,21 +49,20 @@ class Catalog:
         if look is None or (look.done() and self._clock() - self._looked_at > _FRESH_S):
             look = self._look = asyncio.create_task(self._ask(), name="catalog")
         # One look for all who ask meanwhile; it goes on when one of them is cancelled.
-        await asyncio.wait({look}, timeout=_PATIENCE_S if self._is_away else None)
-        workers = look.result() if look.done() else None
-        if workers is None:
-            raise QueueUnavailable
-        return workers
+        await asyncio.wait({look}, timeout=_PATIENCE_S if self._fault else None)
+        if self._fault is not None:
+            raise QueueUnavailable(self._fault.message, self._fault.code) from self._fault.__cause__
+        return look.result()
 
-    async def _ask(self) -> list[WorkerInfo] | None:
-        """None when Redis does not answer."""
+    async def _ask(self) -> list[WorkerInfo]:
+        """Nobody when Redis does not answer; `_fault` then says why."""
         try:
             workers = await self._workers.list()
-            self._is_away = False
+            self._fault = None
             return workers
-        except QueueUnavailable:
-            self._is_away = True
-            return None
+        except QueueUnavailable as error:
+            self._fault = error
+            return []
         finally:
             self._looked_at = self._clock()
 

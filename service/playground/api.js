@@ -1,6 +1,6 @@
 // The server's HTTP routes, one function each; the API key, and errors as one class. Knows no page.
 
-const BASE = new URL(".", document.baseURI);
+const BASE = new URL("..", import.meta.url);
 const KEY = "mindalle.key";
 
 export const apiUrl = (path) => new URL(`v1/${path}`, BASE).href;

@@ -55,7 +55,7 @@ def exit_hung() -> None:
 
 
 def worker_id(settings: Settings) -> str:
-    """The name among the workers."""
+    """The name that is wanted among the workers."""
     return settings.worker.id or f"{socket.gethostname()}-{os.getpid()}"
 
 

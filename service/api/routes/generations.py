@@ -82,7 +82,8 @@ def _fitted(body: ImageRequest, wish: Wanted) -> ImageRequest:
     if wish.output_format is not None:
         if body.output_format not in (None, wish.output_format):
             raise InvalidRequest(
-                "output_format is not the type that Accept asks for.", param="output_format"
+                f'output_format must be "{wish.output_format}", as Accept asks, or be left out.',
+                param="output_format",
             )
         changes["output_format"] = wish.output_format
     return body.model_copy(update=changes)
@@ -146,7 +147,7 @@ async def _data(
     if body.response_format == "b64_json":
         contents[:] = await images_as_base64(state.queue, view)
     else:
-        urls[:] = map(image_urls(request, state, view.job.id), range(len(view.images)))
+        urls[:] = map(image_urls(request, view.job.id), range(len(view.images)))
     return [
         ImageData(url=url, b64_json=content, rank=m.rank, candidate=m.candidate, score=m.score)
         for m, url, content in zip(view.images, urls, contents, strict=True)
