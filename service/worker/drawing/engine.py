@@ -59,7 +59,7 @@ class Engine:
         self._pipeline = pipeline
         self._pace = Pace(pipeline.options.device)
         self._scheduler = Scheduler()
-        self.faults = faults or Faults()
+        self.faults = faults
         self._clock = clock
         self._report = StepReport()  # the next one
         self._entering: list[Run] = []  # the run that is being admitted, if any
@@ -143,7 +143,7 @@ class Engine:
         if not running:
             return
         began = self._clock()
-        if self.faults.is_on:
+        if self.faults:
             self.faults.strike([run.job.recipe.prompt for run in running], num_rows)
         finished = self._batch.step()
         self._pace.keep()
@@ -152,7 +152,8 @@ class Engine:
         self._look(running)
         self._take(finished)
         for run in running:
-            run.codes_done = run.num_drawn * run.codes_per_candidate + sum(self._counts_of(run))
+            in_rows = sum(map(self._batch.num_drawn, run.rows))
+            run.codes_done = run.num_drawn * run.codes_per_candidate + in_rows
         report = self._report
         report.seconds = self._clock() - began
         report.num_rows, report.num_runs = num_rows, len(running)
@@ -170,13 +171,10 @@ class Engine:
 
     def _forget(self, run: Run) -> list[int]:
         """Take it out before its time; returns its rows, which the batch still holds."""
-        counts = self._counts_of(run)
-        self._report.left.append(Left(run, len(counts), sum(counts)))
+        num_codes = sum(map(self._batch.num_drawn, run.rows))
+        self._report.left.append(Left(run, len(run.rows), num_codes))
         run.prefix = None
         return self._scheduler.remove(run)
-
-    def _counts_of(self, run: Run) -> list[int]:
-        return [self._batch.num_drawn(row) for row in run.rows]
 
     def _enter(self, entry: Entry) -> None:
         run = entry.run

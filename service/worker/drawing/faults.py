@@ -31,20 +31,16 @@ class Faults:
     oom_above_rows: int | None = None
 
     @classmethod
-    def of(cls, settings: TestingSettings) -> Faults:
-        """The faults that these settings ask for."""
-        return cls(
+    def of(cls, settings: TestingSettings) -> Faults | None:
+        """The faults that these settings ask for; None when they ask for none."""
+        faults = cls(
             settings.poison_prompt,
             settings.hang_prompt,
             settings.kill_prompt,
             settings.step_delay_s,
             settings.oom_above_rows,
         )
-
-    @property
-    def is_on(self) -> bool:
-        """True when anything may go wrong."""
-        return self != Faults()
+        return None if faults == cls() else faults
 
     def strike(self, prompts: Collection[str | int | None], num_rows: int) -> None:
         """Do what is asked for a step with these prompts in so many rows."""
