@@ -189,13 +189,17 @@ class Worker:
         _log.info("ended", extra={"num_jobs_left": len(self._leased)})
 
     def _hand_back(self) -> None:
-        """What an engine that died was drawing may be what killed it."""
+        """What an engine that died was drawing may be what killed it.
+
+        A run that has its end already is put too, since who decided it may not have got so far as
+        to hand it on: what is delivered twice is dropped the second time.
+        """
         for run in self._leased:
             end = TakenOut("drained")
             if self._death is not None and run.phase in DRAWING_PHASES:
                 end = TakenOut("crashed", self._death)
-            if run.close(end):
-                self._delivery.put(run)
+            run.close(end)
+            self._delivery.put(run)
 
     async def _sweep(self) -> None:
         while True:
