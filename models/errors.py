@@ -35,6 +35,16 @@ class HashMismatchError(CheckpointError):
     """A file's sha256 is not the one that the manifest recorded."""
 
 
+class UnsoundWeightsError(CheckpointError):
+    """What the model computes is not finite, so it means nothing."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} are not finite numbers: the weights are damaged, or too large for their number"
+            " type; fetch them again, or try float32"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class KeyReport:
     """How the tensors of a file differ from those that the model needs."""

@@ -22,6 +22,7 @@ from models.drawing.cuda_graphs import Graphs
 from models.drawing.generate import Batch, Shapes, run_now, run_to_end
 from models.drawing.sampling import RowParams
 from models.drawing.shapes import exact_shapes, keeps_bits
+from models.errors import UnsoundWeightsError
 from models.families import as_codec, as_prior, build_codec, build_prior, prior_family
 from models.files import checkpoint as checkpoints
 from models.files.checkpoint import open_checkpoint
@@ -169,11 +170,17 @@ class Pipeline:
 
     @torch.inference_mode()
     def pixels(self, codes: Tensor) -> Tensor:
-        """Codes [n, T, D] → pixels in 0..1 [n, 3, H, W] float32, on the device."""
+        """Codes [n, T, D] → pixels in 0..1 [n, 3, H, W] float32, on the device.
+
+        UnsoundWeightsError when they are not finite.
+        """
         chunk = self.options.chunk
         parts = [self._chunk(codes[i : i + chunk]) for i in range(0, len(codes), chunk)]
         width, height = self.preset.size
-        return torch.cat(parts) if parts else torch.zeros(0, 3, height, width)
+        pixels = torch.cat(parts) if parts else torch.zeros(0, 3, height, width)
+        if not pixels.isfinite().all():
+            raise UnsoundWeightsError("the pixels of stage 1")
+        return pixels
 
     def _chunk(self, codes: Tensor) -> Tensor:
         padded = F.pad(codes, (0, 0, 0, 0, 0, self.options.chunk - len(codes)))
@@ -194,10 +201,13 @@ class Pipeline:
         return self.ranker.features(prompt) if self.ranker else None
 
     def scores(self, text: Tensor | None, pixels: Tensor) -> list[float | None]:
-        """How well each picture fits; all None where nothing can be scored."""
+        """How well each picture fits; all None where nothing can be scored. Raises as `pixels`."""
         if self.ranker is None or text is None:
             return [None] * len(pixels)
-        return [float(score) for score in self.ranker.scores(text, pixels)]
+        scores = self.ranker.scores(text, pixels)
+        if not scores.isfinite().all():
+            raise UnsoundWeightsError("the ranker's scores")
+        return [float(score) for score in scores]
 
     def generate(
         self,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from models.drawing.sampling import Filters, RowParams, draw
 from models.drawing.streams import uniforms
+from models.errors import UnsoundWeightsError
 from models.stage2.prior import Prefix, Prior
 
 # Does a step's work on the device, or replays what it recorded under the same key.
@@ -24,10 +25,6 @@ Runner = Callable[[Hashable, Callable[[], None]], None]
 
 class BatchFullError(RuntimeError):
     """More rows were to be admitted than are free."""
-
-
-class UnsoundRowError(RuntimeError):
-    """The model's numbers ran over or were never finite, so its codes mean nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +249,7 @@ def run_to_end(
 
     Raises:
         BatchFullError, InvalidSamplingError: as `Batch.admit`.
-        UnsoundRowError: a row's numbers were not finite; the batch is empty again.
+        UnsoundWeightsError: a row's numbers were not finite; the batch is empty again.
     """
     done: dict[int, Tensor] = {}
     where: dict[int, int] = {}
@@ -265,7 +262,7 @@ def run_to_end(
         finished = batch.step()
         if not all(batch.are_sound(finished)):
             batch.evict(where)
-            raise UnsoundRowError("the model's states are not finite; try float32")
+            raise UnsoundWeightsError("the states of stage 2")
         for row in finished:
             done[where.pop(row)] = batch.take([row])
         if on_step:

@@ -22,6 +22,13 @@ def count_or_none(text: str) -> int:
     return 0 if text.strip("0") == "" != text else count(text)
 
 
+def several(text: str) -> int:
+    """A whole number of at least 2."""
+    if (number := count(text)) < 2:
+        raise ArgumentTypeError("must be at least 2")
+    return number
+
+
 def device(text: str) -> torch.device:
     """A device that can be computed on, now and here."""
     try:

@@ -20,7 +20,7 @@ import torch
 from models.configs import Preset, TransformerConfig, VQGANConfig
 from models.errors import ConfigError
 from models.measure import comparison, machine
-from models.measure.arguments import count, count_or_none, device
+from models.measure.arguments import count, count_or_none, device, several
 from models.measure.baselines import BlockStack
 from models.measure.stopwatch import BaselineTimes, Result, measure
 from models.pipeline import DTYPES, LoadOptions, Pipeline, load, load_random
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint", type=Path, metavar="DIR", help="a checkpoint folder (default: none)"
     )
     for name, (default, about) in _SHAPE.items():
-        accepts = count_or_none if name == "text" else count
+        accepts = {"text": count_or_none, "image": several}.get(name, count)
         which.add_argument(
             f"--{name}", type=accepts, default=default, metavar="N", help=f"{about} {_DEFAULT}"
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from types import FrameType
 
 import uvicorn
@@ -17,7 +18,7 @@ from fastapi import FastAPI
 from service.api.api_state import ApiState
 from service.api.app import create_app
 from service.broker.redis_connection import check_server, connect, disconnect
-from service.errors import QueueUnavailable
+from service.errors import QueueUnavailable, StartRefused
 from service.settings import Settings
 
 _LOOK_S = 0.05
@@ -27,8 +28,8 @@ logger = logging.getLogger(__name__)
 
 
 def serve(settings: Settings) -> None:
-    """Serve until a signal ends it. StartRefused when Redis is reachable but unfit, or when keys
-    are needed and none is set.
+    """Serve until a signal ends it. StartRefused when Redis is reachable but unfit, when keys are
+    needed and none is set, or when the address can't be listened on.
     """
     settings.require_keys()
     asyncio.run(_serve(settings))
@@ -67,6 +68,18 @@ class DrainingServer(uvicorn.Server):
         self._state: ApiState = app.state.api
         self._grace_s = api.drain_grace_s
         self._draining: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, which ends the process where it can't listen: StartRefused instead."""
+        try:
+            await super().startup(sockets)
+        except SystemExit as end:
+            if isinstance(end.__context__, OSError):
+                host, port = self.config.host, self.config.port
+                raise StartRefused(
+                    f"MINDALLE_API__PORT: can't listen on {host}:{port}: {end.__context__.strerror}"
+                ) from None
+            raise
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain at the first signal; close at the second one."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import random
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -32,12 +34,10 @@ _SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
 
 def connect(settings: RedisSettings) -> Redis:
     """A client for `settings.url`; connects at the first command. StartRefused for a bad URL."""
-    url = urlsplit(settings.url.get_secret_value())
-    if url.scheme not in _SCHEMES:
-        raise StartRefused(
-            f"MINDALLE_REDIS__URL: scheme {url.scheme!r} is none of {', '.join(_SCHEMES)}"
-        )
     try:
+        url = urlsplit(settings.url.get_secret_value())
+        if url.scheme not in _SCHEMES:
+            raise ValueError(f"scheme {url.scheme!r} is none of {', '.join(_SCHEMES)}")
         if url.scheme.endswith("+sentinel"):
             return _connect_sentinel(url, settings)
         return _connect_single(url, settings)
@@ -62,7 +62,17 @@ def _options(url: SplitResult, settings: RedisSettings) -> dict[str, Any]:
         options["password"] = unquote(url.password)
     if url.scheme.startswith("rediss") and settings.ca_file is not None:
         options["ssl_ca_certs"] = str(settings.ca_file)
+        _check_certificates(settings.ca_file)
     return options
+
+
+def _check_certificates(path: Path) -> None:
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        raise StartRefused(f"MINDALLE_REDIS__CA_FILE: {path} holds no certificate") from None
+    except OSError as error:
+        raise StartRefused(f"MINDALLE_REDIS__CA_FILE: {path}: {error.strerror}") from None
 
 
 def _database(path: str) -> int:
@@ -80,6 +90,10 @@ def _connect_single(url: SplitResult, settings: RedisSettings) -> Redis:
         timeout=settings.timeout_s,
         **options,
     )
+    try:
+        pool.connection_class(**pool.connection_kwargs)  # connects to nothing yet
+    except TypeError as error:
+        raise ValueError(f"the query has an option that is none: {error}") from None
     return Redis.from_pool(pool)
 
 

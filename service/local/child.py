@@ -127,3 +127,10 @@ def python(*arguments: str) -> tuple[str, ...]:
 def describe(lines: Sequence[str]) -> str:
     """The last lines of a child, for a person."""
     return "\n".join(f"  {line}" for line in lines) or "  (it said nothing)"
+
+
+def complaint(lines: Sequence[str], name: str) -> str:
+    """What a command of ours ended with, where it could not do what it was asked."""
+    prefix = f"mindalle {name}: "
+    found = [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
+    return (found or list(lines) or [f"{name} does not start"])[-1]

@@ -21,7 +21,7 @@ import httpx
 from service.broker.stopping import stop
 from service.errors import StartRefused
 from service.local import ports, welcome
-from service.local.child import Child, Program, describe, python
+from service.local.child import Child, Program, complaint, describe, python
 from service.local.embedded_valkey import EmbeddedValkey, prepare
 from service.settings import Settings, environment_with
 
@@ -95,9 +95,14 @@ class Supervisor:
         self._num_signals = 0
         self._ending = asyncio.Event()
         self._failure: str | None = None
+        self._refusal: str | None = None
 
     async def run(self) -> int:
-        """Until a signal (0) or until a child can't be kept alive (1)."""
+        """Until a signal (0) or until a child can't be kept alive (1).
+
+        Raises:
+            StartRefused: a child can't start as configured, in its own words.
+        """
         loop = asyncio.get_running_loop()
         for number in _end_signals():
             loop.add_signal_handler(number, self._on_signal)
@@ -107,6 +112,8 @@ class Supervisor:
         await self._ending.wait()
         await stop(*watching, greeting)
         await self._end_all()
+        if self._refusal is not None:
+            raise StartRefused(self._refusal)
         if self._failure is not None:
             self._say(self._failure)
             return 1
@@ -136,6 +143,8 @@ class Supervisor:
             now = time.monotonic()
             deaths = [death for death in deaths if now - death < _WINDOW_S] + [now]
             _log.error("a child died", extra={"child": child.program.name, "status": status})
+            if status in child.program.never_again:
+                self._refusal = complaint(child.last_lines, child.program.name)
             if status in child.program.never_again or len(deaths) >= _MAX_DEATHS:
                 self._give_up(child, f"ended with status {status}")
                 return

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from models.configs import Preset
 from models.drawing.sampling import InvalidSamplingError
 from models.pipeline import InvalidPromptError, Picture, Pipeline, to_bytes
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, StartRefused
 from service.jobs import OutputFormat, Recipe
 from service.worker.cpu_share import CpuShare
+from service.worker.device_memory import is_out_of_memory
 from service.worker.drawing.engine import row_params
 from service.worker.pictures import png
 from service.worker.pictures.picture_makers import PictureMakers
@@ -45,7 +46,13 @@ def draw(
     num_rows: int,
     on_step: Callable[[int], None] | None = None,
 ) -> list[Picture]:
-    """The candidates, best first. InvalidRequest when the model can't take the prompt."""
+    """The candidates, best first.
+
+    Raises:
+        InvalidRequest: the model can't take the prompt.
+        StartRefused: the memory does not hold the rows.
+        UnsoundWeightsError: the weights are damaged.
+    """
     params = [row_params(recipe, candidate) for candidate in candidates]
     # The worker's own makers, since a picture's last bit depends on who makes it.
     makers = PictureMakers(pipeline, CpuShare.whole(pipeline))
@@ -60,6 +67,10 @@ def draw(
             )
     except (InvalidPromptError, InvalidSamplingError) as error:
         raise InvalidRequest(str(error)) from None
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise StartRefused(f"MINDALLE_WORKER__ROWS: no memory for {num_rows} rows") from None
+        raise
     finally:
         makers.close()
 

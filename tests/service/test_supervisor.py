@@ -139,10 +139,10 @@ async def test_a_child_that_keeps_dying_ends_the_whole_with_its_last_line(tmp_pa
 async def test_a_child_that_can_not_start_as_configured_is_not_tried_again(
     tmp_path: Path,
 ) -> None:
-    code = "import sys; print('MINDALLE_X: wrong', file=sys.stderr); sys.exit(2)"
+    code = "import sys; print('mindalle api: MINDALLE_X: wrong', file=sys.stderr); sys.exit(2)"
     run = Run(tmp_path, program("api", code))
-    assert await run.end() == 1
-    assert "MINDALLE_X: wrong" in run.said[-1]
+    with pytest.raises(StartRefused, match=r"^MINDALLE_X: wrong$"):
+        await run.end()
 
 
 async def test_a_program_that_is_not_there_ends_the_whole(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 
 from models.drawing.generate import Batch, Shapes
 from models.drawing.sampling import InvalidSamplingError, RowParams
+from models.errors import UnsoundWeightsError
 from models.pipeline import InvalidPromptError, Pipeline, Prefix
 from service.config.groups import TestingSettings
 from service.jobs import Expired, Failed, Recipe
@@ -31,7 +32,6 @@ from service.worker.handover import Drawn, Glimpse, Left, StepReport
 from service.worker.run import End, Run, TakenOut
 
 _NOT_FINITE = "The model's numbers left the finite range on this job."
-
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Engine:
     def warm_up(self, use_codes: Callable[[torch.Tensor], None]) -> None:
         """Run every kernel once, before any job; `use_codes` does so for pictures, [1, T, D].
 
-        Where the device lacks the memory, `num_rows` is halved until it suffices.
+        Halves `num_rows` until the memory suffices. UnsoundWeightsError when it makes no sense.
         """
 
         def run(num_rows: int) -> None:
@@ -95,10 +95,11 @@ class Engine:
         is_captured = self._pipeline.options.device.type == "cuda"
         for shape in self._batch.shapes.rows if is_captured else (1,):
             size = min(shape, self.num_rows)  # the last shape may have rows that only fill a tile
-            params = [RowParams(0, row, *filters) for row in range(size)]
-            rows = self._batch.admit(prefix, params)
+            rows = self._batch.admit(prefix, [RowParams(0, row, *filters) for row in range(size)])
             while len(self._batch.step()) < size:
                 self._pace.keep()
+            if not all(self._batch.are_sound(rows)):
+                raise UnsoundWeightsError("the states of stage 2")
             codes = self._batch.take(rows)
         return codes[:1]
 

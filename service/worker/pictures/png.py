@@ -161,7 +161,13 @@ def read(path: Path) -> Record:
         with Pillow.open(io.BytesIO(data)) as image:
             image.load()
             text = image.info.get(KEYWORD) or image.getexif().get(_IMAGE_DESCRIPTION)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+    except (
+        UnidentifiedImageError,
+        Pillow.DecompressionBombError,
+        OSError,
+        SyntaxError,
+        ValueError,
+    ):
         raise NoRecordError(f"{path} is not an image that can be read") from None
     if not isinstance(text, str):
         raise NoRecordError(f"{path} does not say how it was made")

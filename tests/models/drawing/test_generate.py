@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from models.configs import TransformerConfig
-from models.drawing.generate import Batch, BatchFullError, UnsoundRowError, run_to_end
+from models.drawing.generate import Batch, BatchFullError, run_to_end
 from models.drawing.sampling import InvalidSamplingError, RowParams
+from models.errors import UnsoundWeightsError
 from models.pipeline import Pipeline
 from models.stage2.prior import Prefix
 from models.stage2.transformer import Transformer
@@ -180,7 +181,7 @@ def test_rows_that_are_not_finite_are_flagged_and_hurt_nobody(tiny: Pipeline) ->
         finished += batch.step()
     assert batch.are_sound(rows) == [True, True]
     assert torch.equal(batch.take(rows), expected.expand(2, -1, -1))
-    with pytest.raises(UnsoundRowError, match="not finite"):
+    with pytest.raises(UnsoundWeightsError, match="not finite"):
         run_to_end(batch, bad, _params(2))
     assert batch.num_free == 3
     assert torch.equal(run_to_end(batch, good, _params(1)), expected)
