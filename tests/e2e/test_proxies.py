@@ -13,6 +13,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from tests.e2e.browser import chromium, watched_page
 from tests.e2e.proxies import caddy, nginx
 from tests.servers import RedisServer
 from tests.service.live_api import api_settings, serving
@@ -132,6 +133,19 @@ async def _check_stream(http: httpx.AsyncClient, painter: Painter) -> None:
         painter.gate.set()
         names = [line async for line in lines if line.startswith("event: ")]
     assert names[-1] == "event: image_generation.completed"
+
+
+@pytest.mark.parametrize("spelled", ["/img", "/img/"])
+async def test_the_page_works_below_a_path(
+    painter: Painter, valkey_server: RedisServer, tmp_path: Path, spelled: str
+) -> None:
+    async with _api_port(valkey_server, trust_proxy=True) as backend:
+        with nginx(tmp_path / "proxy", backend) as port:
+            address = f"http://127.0.0.1:{port}{spelled}"
+            async with chromium() as browser, watched_page(browser, address) as watched:
+                await watched.page.fill("#prompt", "a red apple")
+                await watched.page.click("#draw")
+                await watched.page.wait_for_selector("button.tile img")
 
 
 async def test_two_proxies_in_a_row(
