@@ -19,6 +19,7 @@ from types import MappingProxyType
 import httpx
 
 from service.broker.stopping import stop
+from service.errors import StartRefused
 from service.local import ports, welcome
 from service.local.child import Child, Program, complaint, describe, python
 from service.local.embedded_valkey import EmbeddedValkey, prepare
