@@ -19,9 +19,12 @@ from torch import nn
 
 from models.configs import CodecConfig, PriorConfig, TransformerConfig, VQGANConfig
 from models.errors import Shape
+from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.stage1.codec import Codec
+from models.stage1.rq_vae import RQVAE
 from models.stage1.vqgan import VQGAN
 from models.stage2.prior import Prior
+from models.stage2.rq_transformer import RQTransformer
 from models.stage2.transformer import Transformer
 
 _QKV = ("query", "key", "value")
@@ -39,6 +42,7 @@ class CodecFamily:
     config: type[CodecConfig]
     build: Callable[[Any], nn.Module]  # a `Codec`, its weights fresh
     upstream: Callable[[str, Shape, Any], dict[str, Shape]] = _own_names  # see `PriorFamily`
+    unread: Callable[[Any], str] = lambda _config: ""  # see `PriorFamily`
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +51,10 @@ class PriorFamily:
 
     `build` also gets the picture's codec, for priors that read its codebook: they share its
     tensors and don't register them as their own. `upstream` tells which keys of the official
-    files, of which shapes, make up one of our tensors when they are joined along the first axis.
-    `recorded` names the checks of `verify` that a whole set of recorded numbers passes. Children in
-    `training_only` are never read while drawing.
+    files, of which shapes, make up one of our tensors when they are joined along the first axis,
+    `unread` is a pattern of those that may stand beside them. `recorded` names the checks of
+    `verify` that a whole set of recorded numbers passes. Children in `training_only` are never read
+    while drawing.
     """
 
     config: type[PriorConfig]
@@ -57,6 +62,7 @@ class PriorFamily:
     upstream: Callable[[str, Shape, Any], dict[str, Shape]] = _own_names
     recorded: Callable[[Any], frozenset[str]] = lambda _config: frozenset()
     training_only: tuple[str, ...] = ()
+    unread: Callable[[Any], str] = lambda _config: ""
 
 
 def _mindalle_names(name: str, shape: Shape, config: TransformerConfig) -> dict[str, Shape]:
@@ -88,8 +94,54 @@ _MINDALLE = PriorFamily(
     training_only=("head_txt",),
 )
 
-CODECS: dict[str, CodecFamily] = {"vqgan": CodecFamily(VQGANConfig, VQGAN)}
-PRIORS: dict[str, PriorFamily] = {"transformer1d": _MINDALLE, "igpt": _MINDALLE}
+
+def _split_qkv(name: str, shape: Shape, _config: Any) -> dict[str, Shape]:
+    if ".attn.qkv." in name:
+        part = (shape[0] // 3, *shape[1:])
+        return {name.replace(".qkv.", f".{key}."): part for key in _QKV}
+    return {name: shape}
+
+
+def _rq_vae_unread(config: RQVAEConfig) -> str:
+    """Moving averages are training's; a shared codebook stands in the file once per depth."""
+    averages = r"quantizer\.codebooks\.\d+\.(cluster_size_ema|embed_ema)"
+    copies = r"|quantizer\.codebooks\.[1-9]\d*\.weight" if config.shared_codebook else ""
+    return averages + copies
+
+
+def _rq_recorded(config: RQTransformerConfig) -> frozenset[str]:
+    """`rq/` are checks of the family's own by names that others have, too."""
+    own = {"tf_logits", "cached_logits", "greedy_codes", "e2e_pixels", "enc_prequant", "enc_codes"}
+    own |= {"enc_recon_raw", "dec_raw", "dec_pixels"}
+    names = {"filt_probs", "enc_quant_cumulative", "soft_codes_temp05", "dec_code_embeddings"}
+    names |= {"dec_partial_add_1", "dec_partial_select_1"} | {f"rq/{name}" for name in own}
+    text = {"token_ids", "tf_cond_logits"} if config.prefix == "text" else set()
+    return frozenset(names | text)
+
+
+def _rq_transformer(config: RQTransformerConfig, codec: nn.Module) -> RQTransformer:
+    prior = RQTransformer(config)
+    if isinstance(codec, RQVAE):
+        prior.share(codec.quantizer.vector)
+    return prior
+
+
+CODECS: dict[str, CodecFamily] = {
+    "vqgan": CodecFamily(VQGANConfig, VQGAN),
+    "rq-vae": CodecFamily(RQVAEConfig, RQVAE, unread=_rq_vae_unread),
+}
+PRIORS: dict[str, PriorFamily] = {
+    "transformer1d": _MINDALLE,
+    "igpt": _MINDALLE,
+    "rq-transformer": PriorFamily(
+        config=RQTransformerConfig,
+        build=_rq_transformer,
+        upstream=_split_qkv,
+        recorded=_rq_recorded,
+        training_only=("cond_classifier",),
+        unread=lambda _config: r"tok_emb\.offsets",  # they follow from the vocabularies
+    ),
+}
 
 
 def _of_kind(families: Iterable[_Family], config: CodecConfig | PriorConfig) -> _Family:
@@ -132,9 +184,18 @@ def upstream_shapes(
     config: CodecConfig | PriorConfig, needed: Mapping[str, Shape]
 ) -> dict[str, Shape]:
     """Our names and shapes of a stage's tensors → those of the official file."""
-    families: list[CodecFamily | PriorFamily] = [*CODECS.values(), *PRIORS.values()]
-    family = _of_kind(families, config)
+    family = _family(config)
     out: dict[str, Shape] = {}
     for name, shape in needed.items():
         out |= family.upstream(name, shape, config)
     return out
+
+
+def unread_keys(config: CodecConfig | PriorConfig) -> str:
+    """A pattern of what a stage's official file may hold beside `upstream_shapes`."""
+    return _family(config).unread(config)
+
+
+def _family(config: CodecConfig | PriorConfig) -> CodecFamily | PriorFamily:
+    families: list[CodecFamily | PriorFamily] = [*CODECS.values(), *PRIORS.values()]
+    return _of_kind(families, config)

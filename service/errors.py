@@ -6,6 +6,7 @@ Nothing here carries a path, a stack trace or a secret.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -51,6 +52,18 @@ class InvalidRequest(_BadCall):
     message = "The request is not valid."
 
 
+class OriginNotAllowed(InvalidRequest):
+    """A browser asks on behalf of a page whose origin is not listed."""
+
+    code = "origin_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Pages of this origin may not call this server; "
+            "MINDALLE_API__CORS_ORIGINS lists those that may."
+        )
+
+
 class Unauthenticated(DomainError):
     """No API key, or one that is not known."""
 
@@ -58,7 +71,7 @@ class Unauthenticated(DomainError):
     type = "authentication_error"
     code = "invalid_api_key"
     should_retry = False
-    message = "A valid API key is required."
+    message = "A valid API key is required: Authorization: Bearer KEY."
 
 
 class NotFound(_BadCall):
@@ -90,15 +103,21 @@ class ModelNotFound(NotFound):
     param = "model"
 
     def __init__(self, model: str) -> None:
-        super().__init__(f"There is no model {model!r} here.")
+        super().__init__(
+            f"There is no model {model!r} here; /v1/models lists those there are, and "
+            "MINDALLE_API__MODEL_ALIASES gives them other names."
+        )
 
 
 class MethodNotAllowed(_BadCall):
-    """The path exists, the verb does not."""
+    """The path exists, the verb does not; `allowed` are those that do."""
 
     status = 405
     code = "method_not_allowed"
-    message = "This method is not allowed here."
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        super().__init__(f"This address takes {', '.join(allowed)}.")
+        self.allowed = allowed
 
 
 class BodyTooSlow(DomainError):
@@ -197,11 +216,15 @@ class Unavailable(DomainError):
 
 
 class QueueUnavailable(Unavailable):
-    """Redis does not answer, or refuses writes."""
+    """Redis does not answer, or refuses; redis_faults.py has a code for each reason."""
 
     code = "queue_unavailable"
     message = "The queue is not reachable."
     retry_after_s = 2.0
+
+    def __init__(self, message: str | None = None, code: str = "queue_unavailable") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class NoWorker(Unavailable):

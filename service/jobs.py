@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import IntEnum, StrEnum
@@ -16,11 +17,13 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 MAX_CANDIDATES = 96  # of one job; one that is larger than a worker's rows enters in parts
+MAX_SIDE = 2048  # of a picture that is resampled to the size that a request asks for
 MAX_SEED = 2**53  # seeds stay below it: JSON readers that keep numbers as doubles lose nothing
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID_RANDOM_BITS = 80
 _ID_TIME_BITS = 48
+_UNSEEN = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})  # categories of Unicode
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 
@@ -75,6 +78,11 @@ def new_seed() -> int:
     return secrets.randbelow(MAX_SEED)
 
 
+def is_blank(text: str) -> bool:
+    """True when nothing in it can be seen: only spaces, line ends, joiners and such."""
+    return all(unicodedata.category(letter) in _UNSEEN for letter in text)
+
+
 def known_fields(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """The values that are fields of the dataclass: another release may have written others."""
     return {field.name: values[field.name] for field in fields(cls) if field.name in values}
@@ -103,7 +111,8 @@ class Recipe:
 class Job:
     """A recipe and what else the service has to know of it.
 
-    `deadline_s` counts from the moment the queue accepts the job. `prompt_len` positions hold the
+    `deadline_s` counts from the moment the queue accepts the job. Files of another `size` than the
+    model makes are resampled to it; auto is the model's. `prompt_len` positions hold the
     prompt and `num_steps` are those of one candidate, by the model's card; 0 when nobody has
     looked. `key_id` names the API key that made it, never the key.
     """
@@ -181,12 +190,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The pictures, in rank order, with stage seconds and what the caller should know."""
+    """The pictures, in rank order, with stage seconds and what the caller should know.
+
+    `native_size` is what the model made, where the files were resampled to another `size`.
+    """
 
     images: tuple[Image, ...]
     size: str
     timings_s: dict[str, float]
     prompt_truncated: bool = False
+    native_size: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +241,7 @@ class JobView:
     timings_s: dict[str, float]
     prompt_truncated: bool
     error: Failed | None
+    native_size: str | None = None
 
     @property
     def is_terminal(self) -> bool:

@@ -24,7 +24,6 @@ ADMISSION_REASONS = (
     "key_share_exceeded",
     "no_worker",
     "draining",
-    "queue_unavailable",
 )
 OUTCOMES = ("succeeded", "failed", "cancelled", "expired")
 
@@ -53,6 +52,11 @@ class _New:
 
     def info(self, name: str, about: str) -> Info:
         return Info(f"mindalle_{name}", about, registry=self.registry)
+
+
+def _redis_faults(new: _New) -> Counter:
+    about = "Times that Redis did not answer or refused, by reason."
+    return new.counter("redis_faults", about, "reason")
 
 
 class DroppedLines(Collector):
@@ -111,6 +115,7 @@ class ApiMetrics:
         )
         self.dead_letters = new.gauge("dead_letters", "Jobs in the dead-letter stream.")
         self.redis_up = new.gauge("redis_up", "1 when Redis answered at the last scrape.")
+        self.redis_faults = _redis_faults(new)
         self.sweep = SweepMetrics(registry)
 
     def cancelled(self, model: str, *, was_waiting: bool) -> None:
@@ -151,6 +156,7 @@ class WorkerMetrics:
         )
         self.load_seconds = new.gauge("weights_load_seconds", "Time to load the weights.")
         self.warm_up_seconds = new.gauge("warm_up_seconds", "Time from loaded to ready.")
+        self.redis_faults = _redis_faults(new)
         self._declare_jobs(new)
         self._declare_batch(new)
         self.sweep = SweepMetrics(registry)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Self
@@ -33,6 +33,7 @@ from service.config.groups import (
     WorkerSettings,
 )
 from service.config.paths import UserPath
+from service.config.problems import in_words
 from service.errors import StartRefused
 
 _PREFIX = "MINDALLE_"
@@ -140,10 +141,18 @@ def load(**overrides: object) -> Settings:
 
 
 def _first_problem(error: ValidationError) -> str:
-    problem = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    reason = problem["msg"].removeprefix("Value error, ")
+    problem = error.errors(include_input=False, include_url=False)[0]
+    reason = in_words(problem, _default(problem["loc"]))
     path = "__".join(str(part) for part in problem["loc"]).upper()
     return f"{_PREFIX}{path}: {reason}" if path else reason  # checks across fields name their own
+
+
+def _default(path: Sequence[str | int]) -> object:
+    """Of the setting at this place; None where there is none."""
+    value: object = Settings.model_construct()
+    for part in path:
+        value = getattr(value, str(part), None)
+    return value
 
 
 def has_trace_exporter() -> bool:

@@ -67,7 +67,7 @@ class RedisServer:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(b"PING\r\n")
-                return connection.recv(64)[:5] in (b"+PONG", b"-NOAU")
+                return connection.recv(64)[:5] in (b"+PONG", b"-NOAU", b"-MAST")
         except OSError:
             return False
 

@@ -1,7 +1,8 @@
 """A checkpoint folder → its preset, stage 1, stage 2 and tokenizer.
 
-Three layouts: our converted shards (manifest.json), the official pair of files, and a fine-tuning
-run's single last.ckpt. Models are built on the meta device and filled tensor by tensor.
+Four layouts: our converted shards (manifest.json), minDALL-E's official pair of files, a
+fine-tuning run's single last.ckpt, and the RQ family's folder for each stage. Models are built on
+the meta device and filled tensor by tensor.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ import torch
 from torch import nn
 
 from models.configs import Preset
-from models.errors import MissingFileError
+from models.errors import ConfigError, MissingFileError
 from models.families import build_codec, build_prior
-from models.files import config, shards
+from models.files import config, rq_folder, shards
 from models.files.official import OfficialWeights
 from models.files.weights import WeightSource, fill, on_meta
 from models.tokenizer import Tokenizer
 
-Layout = Literal["converted", "official", "lightning"]
+Layout = Literal["converted", "official", "lightning", "rq"]
 Stage = Literal["stage1", "stage2"]
 
 STAGE_FILES: dict[Stage, str] = {"stage1": "stage1_last.ckpt", "stage2": "stage2_last.ckpt"}
+RQ_FILES: dict[Stage, str] = {"stage1": "stage1/model.pt", "stage2": "stage2/model.pt"}
 LIGHTNING_FILE = "last.ckpt"
 TOKENIZER_FOLDER = "tokenizer"
 
@@ -36,6 +38,7 @@ class Checkpoint:
     folder: Path
     preset: Preset
     layout: Layout
+    is_averaged: bool = False  # whether stage 2 is the moving average that the file also holds
 
     def source(self, stage: Stage) -> WeightSource:
         """Where one stage's tensors come from."""
@@ -47,6 +50,10 @@ class Checkpoint:
                 return OfficialWeights(self.folder / STAGE_FILES[stage], "", stage_config)
             case "lightning":
                 return OfficialWeights(self.folder / LIGHTNING_FILE, f"{stage}.", stage_config)
+            case "rq":
+                is_averaged = self.is_averaged and stage == "stage2"
+                state = "state_dict_ema" if is_averaged else "state_dict"
+                return OfficialWeights(self.folder / RQ_FILES[stage], "", stage_config, state)
 
     def module(self, stage: Stage, codec: nn.Module | None = None) -> nn.Module:
         """One stage without memory; see `load_stage2` for `codec`."""
@@ -56,10 +63,13 @@ class Checkpoint:
         return on_meta(lambda: build_prior(preset.stage2, codec or build_codec(preset.stage1)))
 
 
-def open_checkpoint(folder: Path, *, verify_sha256: bool = False) -> Checkpoint:
+def open_checkpoint(
+    folder: Path, *, verify_sha256: bool = False, averaged: bool = False
+) -> Checkpoint:
     """Read the folder's config and see which layout it has.
 
-    With `verify_sha256` every file of a converted folder is compared with its manifest first.
+    With `verify_sha256` every file of a converted folder is compared with its manifest first. With
+    `averaged` an RQ-Transformer's weights are the moving average in its file.
 
     Raises:
         CheckpointError: the folder can't be used, and why.
@@ -70,7 +80,9 @@ def open_checkpoint(folder: Path, *, verify_sha256: bool = False) -> Checkpoint:
     layout = _layout(folder)
     if verify_sha256 and layout == "converted":
         shards.verify(folder)
-    return Checkpoint(folder, preset, layout)
+    if averaged and layout != "rq":
+        raise ConfigError(f"{folder} holds no moving average: only the RQ family's files may")
+    return Checkpoint(folder, preset, layout, averaged)
 
 
 def load_stage1(
@@ -124,6 +136,8 @@ def load_tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
 def _layout(folder: Path) -> Layout:
     if (folder / shards.MANIFEST_NAME).is_file():
         return "converted"
+    if rq_folder.is_official(folder):
+        return "rq"
     absent = [name for name in STAGE_FILES.values() if not (folder / name).is_file()]
     if not absent:
         return "official"

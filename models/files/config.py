@@ -18,6 +18,7 @@ from models.configs import ClipConfig, CodecConfig, Preset, PriorConfig, Samplin
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import ConfigError, MissingFileError
 from models.families import CODECS, PRIORS, CodecFamily, PriorFamily
+from models.files import rq_folder
 from models.files.checked import checked
 from models.files.layouts import CODEC_READERS, PRIOR_READERS, Section, written
 from models.presets import PRESETS
@@ -63,6 +64,8 @@ def read(folder: Path) -> Preset:
         ConfigError: naming the file and the key.
     """
     path = folder / CONFIG_NAME
+    if rq_folder.is_official(folder) and not path.exists():
+        return rq_folder.read_official(folder)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -18,6 +18,7 @@ from models.errors import CheckpointError, MissingFileError
 from models.files import config
 from models.files.checkpoint import (
     LIGHTNING_FILE,
+    RQ_FILES,
     STAGE_FILES,
     TOKENIZER_FOLDER,
     Checkpoint,
@@ -26,6 +27,7 @@ from models.files.checkpoint import (
 )
 from models.files.shards import ShardWriter, sha256, verify
 from models.files.weights import shapes
+from models.tokenizer import Tokenizer
 
 Tensors = Iterable[tuple[str, Tensor]]
 
@@ -41,17 +43,22 @@ def convert(
     target: Path,
     dtype: torch.dtype | None = None,
     report: Callable[[str], None] = lambda line: None,
+    *,
+    tokenizer: Path | None = None,
+    averaged: bool = False,
 ) -> Checkpoint:
     """Convert the checkpoint in `source`, of any layout, into the new folder `target`.
 
     `dtype` is that of stage 2's stored weights, None keeps the source's. Weights stored in the type
     that they are served in are mapped at load, without a copy. Stage 1 keeps its type: it is small,
-    and pictures show its rounding. `report` is called with a line per step.
+    and pictures show its rounding. `report` is called with a line per step. `tokenizer` is a folder
+    of its files, by default the source's own: the official RQ folders have none, it is part of
+    their authors' package. For `averaged` see `open_checkpoint`.
 
     Raises:
         CheckpointError: the source can't be used, or the target is in use.
     """
-    checkpoint = open_checkpoint(source, verify_sha256=True)
+    checkpoint = open_checkpoint(source, verify_sha256=True, averaged=averaged)
     report(f"source: {source}, {checkpoint.layout} layout, preset {checkpoint.preset.name}")
     stages: dict[Stage, Tensors] = {
         "stage1": _tensors(checkpoint, "stage1", None),
@@ -61,7 +68,7 @@ def convert(
         target,
         checkpoint.preset,
         stages,
-        extras=_extras(checkpoint),
+        extras=_extras(checkpoint, tokenizer or source / TOKENIZER_FOLDER),
         source={
             "folder": source.resolve().name,
             "layout": checkpoint.layout,
@@ -124,19 +131,23 @@ def _weight_files(checkpoint: Checkpoint) -> list[str]:
             return list(STAGE_FILES.values())
         case "lightning":
             return [LIGHTNING_FILE]
+        case "rq":
+            return list(RQ_FILES.values())
         case "converted":
             return ["manifest.json"]
 
 
-def _extras(checkpoint: Checkpoint) -> dict[str, Path]:
+def _extras(checkpoint: Checkpoint, tokenizer: Path) -> dict[str, Path]:
     """The other files that the model needs, or that its licence wants kept with it."""
     folder, preset = checkpoint.folder, checkpoint.preset
-    paths = [path for pattern in _NOTICES for path in sorted(folder.glob(pattern))]
+    paths = {path.name: path for pattern in _NOTICES for path in sorted(folder.glob(pattern))}
     if preset.prompt_kind == "text":
-        paths += sorted((folder / TOKENIZER_FOLDER).glob("*"))
+        Tokenizer.load(tokenizer, preset.prompt_len).check_fits(preset.stage2.prompt_vocab_size)
+        paths |= {f"{TOKENIZER_FOLDER}/{p.name}": p for p in sorted(tokenizer.glob("*"))}
     if preset.clip:
-        paths += [folder / name for name in (preset.clip.weights, preset.clip.config) if name]
-    for path in paths:
+        names = (preset.clip.weights, preset.clip.config)
+        paths |= {name: folder / name for name in names if name}
+    for path in paths.values():
         if not path.is_file():
             raise MissingFileError(f"{path} does not exist")
-    return {str(path.relative_to(folder)): path for path in paths}
+    return paths

@@ -13,7 +13,9 @@ from typing import Any
 
 from models.configs import CodecConfig, PrefixKind, PriorConfig, TransformerConfig, VQGANConfig
 from models.errors import ConfigError
+from models.files import rq_config
 from models.files.checked import checked
+from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
 Section = dict[str, Any]
 
@@ -134,11 +136,17 @@ def _require(is_kept: bool, message: str) -> None:
 
 
 # By what `families` registers under a section's type. Any: each takes or makes its own kind.
-CODEC_READERS: dict[type[CodecConfig], Callable[[Section, str], Any]] = {VQGANConfig: read_vqgan}
+CODEC_READERS: dict[type[CodecConfig], Callable[[Section, str], Any]] = {
+    VQGANConfig: read_vqgan,
+    RQVAEConfig: rq_config.read_rq_vae,
+}
 PRIOR_READERS: dict[type[PriorConfig], Callable[[Section, str, CodecConfig], Any]] = {
-    TransformerConfig: read_transformer
+    TransformerConfig: read_transformer,
+    RQTransformerConfig: rq_config.read_rq_transformer,
 }
 _WRITERS: dict[type[Any], Callable[[Any], Section]] = {
     VQGANConfig: write_vqgan,
     TransformerConfig: write_transformer,
+    RQVAEConfig: rq_config.write_rq_vae,
+    RQTransformerConfig: rq_config.write_rq_transformer,
 }

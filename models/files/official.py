@@ -14,17 +14,26 @@ from torch import Tensor
 
 from models.configs import CodecConfig, PriorConfig
 from models.errors import KeyMismatchError, KeyReport, Shape
-from models.families import upstream_shapes
+from models.families import unread_keys, upstream_shapes
 from models.files.pickles import read_state_dict
 
 _LIGHTNING_STAGES = ("stage1.", "stage2.")
 
 
 class OfficialWeights:
-    """The tensors of one official file; `key_prefix` selects a stage in a Lightning checkpoint."""
+    """The tensors of one official file.
 
-    def __init__(self, path: Path, key_prefix: str, config: CodecConfig | PriorConfig) -> None:
-        state = read_state_dict(path)
+    `key_prefix` selects a stage in a Lightning checkpoint, `state_name` one of several state dicts.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        key_prefix: str,
+        config: CodecConfig | PriorConfig,
+        state_name: str = "state_dict",
+    ) -> None:
+        state = read_state_dict(path, state_name, unread_keys(config))
         self._where = f"{path} ({key_prefix}*)" if key_prefix else str(path)
         self._config = config
         others = tuple(stage for stage in _LIGHTNING_STAGES if key_prefix and stage != key_prefix)

@@ -53,22 +53,37 @@ def load_pickle(path: Path) -> Any:
         raise CorruptFileError(f"{path} is damaged or no checkpoint: {_brief(error)}") from error
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Load the `state_dict` of a checkpoint, or a bare state dict.
+def read_state_dict(path: Path, key: str = "state_dict", unread: str = "") -> dict[str, Tensor]:
+    """Load the state dict of a checkpoint, or a bare state dict.
+
+    Args:
+        path: the file.
+        key: under which name of the checkpoint it stands.
+        unread: a pattern of the whole names of tensors that are left out, whatever they are.
 
     Raises:
         CheckpointError: as `load_pickle`, and CorruptFileError where it is no state dict.
     """
     loaded = load_pickle(path)
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
+    state = _state_in(loaded, key) if isinstance(loaded, dict) else None
     if not isinstance(state, dict) or not state:
-        raise CorruptFileError(f"{path} holds no state dict")
+        raise CorruptFileError(f"{path} holds no {'state dict' if key == 'state_dict' else key}")
+    read = {}
     for name, tensor in state.items():
         if not isinstance(name, str):
             raise CorruptFileError(f"{path} holds no state dict: {name!r} is no name")
+        if re.fullmatch(unread, name):
+            continue
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             raise CorruptFileError(f"{path}: {name} is no tensor of floating-point numbers")
-    return state
+        read[name] = tensor
+    return read
+
+
+def _state_in(loaded: dict[Any, Any], key: str) -> Any:
+    if key == "state_dict":
+        return loaded.get(key, loaded)
+    return loaded.get(key)
 
 
 def _brief(error: Exception) -> str:

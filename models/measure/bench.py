@@ -19,7 +19,7 @@ import torch
 
 from models.configs import Preset, TransformerConfig, VQGANConfig
 from models.errors import ConfigError
-from models.measure import machine
+from models.measure import comparison, machine
 from models.measure.arguments import count, count_or_none, device, several
 from models.measure.baselines import BlockStack
 from models.measure.stopwatch import BaselineTimes, Result, measure
@@ -75,6 +75,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         which.add_argument(
             f"--{name}", type=accepts, default=default, metavar="N", help=f"{about} {_DEFAULT}"
         )
+    which.add_argument(
+        "--compare",
+        action="store_true",
+        help="16×16 positions of one code against 8×8 of four, of --layers, --width and --vocab"
+        " (default: no)",
+    )
+    which.add_argument(
+        "--plot", type=Path, metavar="FILE", help="with --compare: draw it there (default: nowhere)"
+    )
     _add_ways(
         parser.add_argument_group("how it runs; several values are measured one after the other")
     )
@@ -119,6 +128,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print; 0."""
     if args.threads:
         torch.set_num_threads(args.threads)
+    if args.compare:
+        return _compare(args)
     subject = _subject(args)
     ceilings = machine.measure(args.device, [DTYPES[name] for name in args.dtype])
     facts = machine.describe(args.device)
@@ -139,6 +150,21 @@ def run(args: argparse.Namespace) -> int:
             sep="\n",
         )
     print(json.dumps(_record(args, subject, facts, ceilings, results)))
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    facts = machine.describe(args.device)
+    print(", ".join(f"{name} {value}" for name, value in facts.items()))
+    pair = comparison.presets(args.width, args.heads, args.layers, args.vocab)
+    timings: list[comparison.Timing] = []
+    for dtype in args.dtype:
+        options = LoadOptions(args.device, DTYPES[dtype], graphs=args.graphs, packed=args.packed)
+        timings += comparison.compare(pair, options, dtype, args.batch)
+    print(comparison.table(timings))
+    if args.plot:
+        comparison.plot(timings, args.plot)
+    print(json.dumps({"bench": "compare", "machine": facts, **comparison.record(timings)}))
     return 0
 
 

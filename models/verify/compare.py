@@ -18,15 +18,17 @@ from numpy.typing import NDArray
 from models.configs import PriorConfig
 from models.families import prior_family
 from models.files.checkpoint import open_checkpoint
-from models.verify import recomputed
+from models.verify import of_rq, recomputed
 from models.verify.check import Check, Result
 from models.verify.recorded import AbsentError, Recorded
 from models.verify.subject import Subject
 
 # Each family with arrays of its own joins here.
-CHECKS = recomputed.CHECKS
-INPUTS = recomputed.INPUTS | {check.tie.margins for check in CHECKS.values() if check.tie}
-FACTS = recomputed.FACTS
+CHECKS = recomputed.CHECKS | of_rq.CHECKS
+INPUTS = (
+    recomputed.INPUTS | of_rq.INPUTS | {check.tie.margins for check in CHECKS.values() if check.tie}
+)
+FACTS = recomputed.FACTS + of_rq.FACTS
 _OPTIONAL = {"seeded_codes": "it ties a model to one torch version's global generator"}
 
 

@@ -62,11 +62,11 @@ def cached_logits(subject: Subject) -> Tensor:
     prefixes, codes = _forced_prefixes(subject), subject.recorded.tensor("tf_codes")
     recorded = next(subject.recorded.arrays[n] for n in _CACHED if n in subject.recorded.arrays)
     pairs = zip(prefixes.expand(len(codes), -1), codes[: len(recorded), :, None], strict=False)
-    rows = [_through_the_state(subject.prior, *pair) for pair in pairs]
+    rows = [through_the_state(subject.prior, *pair) for pair in pairs]
     return torch.stack(rows)[:, : recorded.shape[1]]  # [n, T, V]
 
 
-def _through_the_state(prior: Prior, ids: Tensor, codes: Tensor) -> Tensor:
+def through_the_state(prior: Prior, ids: Tensor, codes: Tensor) -> Tensor:
     """Logits [T·D, V] of one row, step by step as the loop does it, but with given codes [T, D]."""
     prefix, state = prior.prefill(ids[None]), prior.new_state(1)
     state.put(prefix, torch.tensor([0]))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from service.jobs import Job, JobView, OutputFormat
 
@@ -72,6 +72,7 @@ class ImagesAnswer(BaseModel):
     background: Literal["opaque"] = "opaque"
     output_format: OutputFormat
     size: str
+    native_size: str = Field(description="What the model made; `size` is resampled from it.")
     usage: Usage
     job_id: str
     model: str
@@ -89,6 +90,7 @@ class ImagesAnswer(BaseModel):
             data=data,
             output_format=view.job.output_format,
             size=view.size or view.job.size,
+            native_size=view.native_size or view.job.size,
             usage=Usage.of(view.job),
             job_id=view.job.id,
             model=recipe.model,
@@ -123,6 +125,7 @@ class CompletedEvent(StreamedImage):
     """A finished picture; one such event for each of the `n` images, the best first."""
 
     type: Literal["image_generation.completed"] = "image_generation.completed"
+    native_size: str
     rank: int
     score: float | None
     seed: int

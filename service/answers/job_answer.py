@@ -64,6 +64,7 @@ class JobAnswer(BaseModel):
     parameters: JobParameters
     images: list[JobImage]
     size: str | None
+    native_size: str | None = Field(description="What the model made; `size` is resampled from it.")
     prompt_truncated: bool
     timings_s: dict[str, float]
     error: JobFailure | None

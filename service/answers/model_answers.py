@@ -35,6 +35,7 @@ class ModelAnswer(BaseModel):
     defaults: ModelDefaults
     weights_digest: str
     num_workers: int
+    alias_of: str | None = Field(None, description="The model that this is another name of.")
 
     @classmethod
     def of(cls, card: ModelCard, num_workers: int) -> Self:

@@ -18,6 +18,7 @@ from pydantic import (
     StrictInt,
     StrictStr,
 )
+from pydantic_core import PydanticCustomError
 
 from service.jobs import MAX_CANDIDATES, MAX_SEED, OutputFormat
 
@@ -34,7 +35,7 @@ PriorityName = Literal["high", "normal", "low"]
 def _number(value: object) -> object:
     """JSON has numbers; true and "3" are not among them, though Python would make them one."""
     if isinstance(value, bool | str):
-        raise ValueError("a number is needed")
+        raise PydanticCustomError("no_number", "a number is needed")
     return value
 
 
@@ -76,7 +77,9 @@ class ImageRequest(BaseModel):
         1, ge=1, le=MAX_IMAGES, description="How many images to return."
     )
     size: _Text | None = Field(
-        "auto", pattern=r"^(auto|\d{1,5}x\d{1,5})$", description="`auto`, or what the model makes."
+        "auto",
+        pattern=r"^(auto|\d{1,5}x\d{1,5})$",
+        description="`auto`, what the model makes, or another where the server resamples.",
     )
     response_format: ResponseFormat | None = Field(
         "url", description="Images as addresses or inside the answer. A job has addresses only."

@@ -15,8 +15,8 @@ from service.api.http.auth import Caller
 from service.broker.admission import Enqueued, Idempotency, Limits
 from service.broker.workers import ModelCard
 from service.config.groups import ApiSettings, QueueSettings
-from service.errors import DomainError, Draining, InvalidRequest
-from service.jobs import Job, Priority, Recipe, new_job_id, new_seed
+from service.errors import DomainError, Draining, InvalidRequest, QueueUnavailable
+from service.jobs import MAX_SIDE, Job, Priority, Recipe, is_blank, new_job_id, new_seed
 from service.metrics import ADMISSION_REASONS
 from service.settings import Settings
 
@@ -59,14 +59,14 @@ async def admit(
         Draining, NoWorker, QueueUnavailable, QueueFull, RateLimited, KeyShareExceeded: not now.
         IdempotencyMismatch: the key came with another body before.
     """
-    model = state.catalog.default_model if body.model is None else body.model
+    model = state.catalog.named(body.model)
     limits = limits_for(origin.caller, state.settings.queue)
     try:
         known = await _known(state, origin, idempotency)
         job = known or await _new_job(state, body, origin, model)
         enqueued = await state.queue.enqueue(job, limits, idempotency)
     except DomainError as error:
-        if error.code in ADMISSION_REASONS:
+        if error.code in ADMISSION_REASONS or isinstance(error, QueueUnavailable):
             state.metrics.rejected.labels(state.catalog.label(model), error.code).inc()
         raise
     if known is None and not enqueued.existed:
@@ -111,7 +111,7 @@ def make_job(body: ImageRequest, card: ModelCard, settings: Settings, origin: Or
         recipe=_recipe(body, card),
         priority=Priority[(body.priority or "normal").upper()],
         output_format=body.output_format or "png",
-        size=_size(body.size, card),
+        size=_size(body.size, card, settings.api),
         partial_images=body.partial_images or 0,
         deadline_s=_deadline_s(body.deadline_s, settings.api),
         embed_prompt=settings.prompt_in_png,
@@ -141,13 +141,15 @@ def _prompt(prompt: str | int | None, card: ModelCard) -> str | int | None:
     if card.prompt_kind == "class":
         return _class_id(prompt, card)
     if card.prompt_kind == "none":
-        if prompt in (None, ""):
+        if prompt is None or (isinstance(prompt, str) and is_blank(prompt)):
             return None
         raise InvalidRequest(
             f"{card.model} draws without a prompt: leave it empty.", param="prompt"
         )
-    if not isinstance(prompt, str) or not prompt:
-        raise InvalidRequest(f"{card.model} needs a text as its prompt.", param="prompt")
+    if not isinstance(prompt, str) or is_blank(prompt):
+        raise InvalidRequest(
+            f'{card.model} needs a text as its prompt, such as "a red apple".', param="prompt"
+        )
     return prompt
 
 
@@ -158,7 +160,9 @@ def _class_id(prompt: str | int | None, card: ModelCard) -> int:
         prompt = int(text)
     if not isinstance(prompt, int) or not 0 <= prompt < num_classes:
         raise InvalidRequest(
-            f"{card.model} needs a class id as its prompt: 0 to {num_classes - 1}.", param="prompt"
+            f"{card.model} needs a class id as its prompt: a whole number from 0 to "
+            f"{num_classes - 1}, such as {num_classes // 2}.",
+            param="prompt",
         )
     return prompt
 
@@ -170,7 +174,9 @@ def _num_candidates(asked: int | None, n: int, card: ModelCard) -> int:
     if asked is None:
         return max(n, min(card.defaults.num_candidates, most))
     if asked < n:
-        raise InvalidRequest(f"num_candidates must be at least n, {n}.", param="num_candidates")
+        raise InvalidRequest(
+            f"num_candidates must be at least n, which is {n}.", param="num_candidates"
+        )
     if asked > most:
         raise InvalidRequest(
             f"{card.model} makes at most {most} candidates at once.", param="num_candidates"
@@ -186,10 +192,23 @@ def _check_top_k(asked: int | None, card: ModelCard) -> None:
         )
 
 
-def _size(asked: str | None, card: ModelCard) -> str:
-    if asked not in (None, "auto", card.size):
-        raise InvalidRequest(f"{card.model} makes {card.size} or auto.", param="size")
-    return card.size
+def _size(asked: str | None, card: ModelCard, settings: ApiSettings) -> str:
+    """The size of the files; the worker resamples to it what the model makes."""
+    if asked in (None, "auto", card.size):
+        return card.size
+    if settings.sizes == "native":
+        raise InvalidRequest(
+            f'{card.model} makes "{card.size}": send that, or "auto". Where '
+            "MINDALLE_API__SIZES is any, this server resamples to other sizes.",
+            param="size",
+        )
+    width, height = map(int, asked.split("x"))
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+        raise InvalidRequest(
+            f'size can be from "1x1" to "{MAX_SIDE}x{MAX_SIDE}", such as "1024x1024".',
+            param="size",
+        )
+    return f"{width}x{height}"
 
 
 def _deadline_s(asked: float | None, settings: ApiSettings) -> float:

@@ -17,8 +17,10 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from service.api.catalog import Catalog
 from service.api.gauges import Gauges
+from service.api.http.addressing import address
 from service.api.http.auth import Caller, KeyRing
 from service.api.http.middleware import TRACEPARENT
+from service.broker.fault_log import FaultLog
 from service.broker.queue import Queue
 from service.metrics import ApiMetrics
 from service.settings import Settings
@@ -37,6 +39,7 @@ class ApiState:
     keys: KeyRing
     metrics: ApiMetrics
     gauges: Gauges
+    faults: FaultLog
     is_draining: bool = False
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     num_waiting: int = 0
@@ -94,8 +97,7 @@ async def origin(request: Request, caller: CallerOfRequest) -> Origin:
 OriginOfRequest = Annotated[Origin, Depends(origin)]
 
 
-def image_urls(request: Request, state: ApiState, job_id: str) -> Callable[[int], str]:
+def image_urls(request: Request, job_id: str) -> Callable[[int], str]:
     """Maps a rank of a job's images to the address, as this client can reach it."""
-    base = state.settings.api.public_url or str(request.base_url)
-    prefix = f"{base.rstrip('/')}/v1/jobs/{job_id}/images/"
+    prefix = f"{address(request).base}/v1/jobs/{job_id}/images/"
     return lambda rank: f"{prefix}{rank}"

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from redis.asyncio import Redis
 
@@ -23,8 +22,11 @@ from service.api.api_state import ApiState
 from service.api.catalog import Catalog
 from service.api.gauges import Gauges
 from service.api.http import problems
+from service.api.http.addressing import Addressing
 from service.api.http.auth import KeyRing
+from service.api.http.cors import Cors
 from service.api.http.envelope import ErrorEnvelope
+from service.api.http.methods import Methods
 from service.api.http.middleware import (
     BodyLimit,
     CloseWhileDraining,
@@ -34,21 +36,18 @@ from service.api.http.middleware import (
 )
 from service.api.http.request_tracing import TraceRequests
 from service.api.routes import generations, health, jobs, models, playground
+from service.broker.fault_log import FaultLog
 from service.broker.queue import Queue
-from service.broker.redis_connection import check_server, connect, disconnect
+from service.broker.redis_connection import check_server, check_writes, connect, disconnect
 from service.broker.stopping import stop
 from service.broker.sweep import Sweeper
 from service.broker.workers import Workers
+from service.config.aliases import check_aliases, read_aliases
+from service.config.origins import read_origins
 from service.errors import QueueUnavailable, StartRefused
 from service.metrics import ApiMetrics, DroppedLines
 from service.settings import Settings
 from service.tracing import tracing
-
-_EXPOSED_HEADERS = (
-    *("x-request-id", "x-should-retry", "retry-after", "location"),
-    *openapi.RATE_HEADERS,
-    *openapi.JOB_HEADERS,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +59,10 @@ def create_app(settings: Settings) -> FastAPI:
         description=openapi.DESCRIPTION,
         version=service.__version__,
         lifespan=_lifespan,
+        openapi_url=None,  # openapi.py has these pages, at the address that a proxy shows
+        docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # Addressing takes a slash off
         generate_unique_id_function=lambda route: route.name,
     )
     redis = connect(settings.redis)
@@ -87,6 +89,7 @@ def _state(settings: Settings, redis: Redis) -> ApiState:
         default_model=settings.model,
         known=PRESETS,
         on_demand=on_demand_cards(settings.api.on_demand_models),
+        aliases=_aliases(settings),
     )
     metrics = _metrics()
     return ApiState(
@@ -96,7 +99,17 @@ def _state(settings: Settings, redis: Redis) -> ApiState:
         keys=KeyRing(settings.keys(), needs_key=settings.needs_key),
         metrics=metrics,
         gauges=Gauges(metrics, queue, catalog),
+        faults=FaultLog(metrics.redis_faults),
     )
+
+
+def _aliases(settings: Settings) -> Mapping[str, str]:
+    aliases = read_aliases(settings.api.model_aliases)
+    try:
+        check_aliases(aliases, frozenset({settings.model, *PRESETS}))
+    except ValueError as error:
+        raise StartRefused(f"MINDALLE_API__MODEL_ALIASES: {error}") from None
+    return aliases
 
 
 def _metrics() -> ApiMetrics:
@@ -111,22 +124,18 @@ def _metrics() -> ApiMetrics:
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """From the inside out: the last one added sees a request first."""
     app.add_middleware(BodyLimit, max_bytes=settings.api.max_body_bytes)
-    app.add_middleware(ErrorEnvelope)
-    origins = [origin.strip() for origin in settings.api.cors_origins.split(",") if origin.strip()]
-    if origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=origins,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id"],
-            expose_headers=_EXPOSED_HEADERS,
-        )
+    app.add_middleware(Methods, routes=lambda: app.routes)
+    app.add_middleware(ErrorEnvelope, on_fault=app.state.api.faults.note)
+    app.add_middleware(Cors, origins=read_origins(settings.api.cors_origins))
     app.add_middleware(SecurityHeaders)
     state: ApiState = app.state.api
     app.add_middleware(CloseWhileDraining, is_draining=lambda: state.is_draining)
     app.add_middleware(Observe, metrics=app.state.api.metrics)
     app.add_middleware(TraceRequests, tracing=app.state.tracing)
     app.add_middleware(RequestId)
+    app.add_middleware(
+        Addressing, public_url=settings.api.base_url, trust_proxy=settings.api.trust_proxy
+    )
 
 
 @asynccontextmanager
@@ -154,8 +163,9 @@ async def _keep_house(redis: Redis, state: ApiState) -> None:
                 await check_server(redis)
                 is_checked = True
             (await sweeper.sweep()).count(state.metrics.sweep)
-        except QueueUnavailable:
-            logger.debug("no sweep: redis does not answer")
+            await check_writes(redis)
+        except QueueUnavailable as error:
+            state.faults.note(error)
         except StartRefused as error:
             logger.critical("no new jobs are taken: %s", error)
             state.is_draining = True

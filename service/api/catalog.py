@@ -22,7 +22,7 @@ class Catalog:
     """Looks models up by name. `known` names are models that exist, served now or not.
 
     Jobs for the `on_demand` ones are taken without a worker: their cards, until one has told its
-    own.
+    own. `aliases` are other names of models.
     """
 
     def __init__(
@@ -32,16 +32,18 @@ class Catalog:
         default_model: str,
         known: Collection[str],
         on_demand: Mapping[str, ModelCard] = MappingProxyType({}),
+        aliases: Mapping[str, str] = MappingProxyType({}),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.default_model = default_model
+        self.aliases = aliases
         self._workers = workers
         self._known = {default_model, *known}
         self._on_demand = dict(on_demand)
         self._clock = clock
-        self._look: asyncio.Task[list[WorkerInfo] | None] | None = None
+        self._look: asyncio.Task[list[WorkerInfo]] | None = None
         self._looked_at = float("-inf")
-        self._is_away = False
+        self._fault: QueueUnavailable | None = None  # of the last look
 
     async def workers(self) -> list[WorkerInfo]:
         """All workers with a fresh heartbeat, in any state. QueueUnavailable when Redis is away."""
@@ -49,21 +51,20 @@ class Catalog:
         if look is None or (look.done() and self._clock() - self._looked_at > _FRESH_S):
             look = self._look = asyncio.create_task(self._ask(), name="catalog")
         # One look for all who ask meanwhile; it goes on when one of them is cancelled.
-        await asyncio.wait({look}, timeout=_PATIENCE_S if self._is_away else None)
-        workers = look.result() if look.done() else None
-        if workers is None:
-            raise QueueUnavailable
-        return workers
+        await asyncio.wait({look}, timeout=_PATIENCE_S if self._fault else None)
+        if self._fault is not None:
+            raise QueueUnavailable(self._fault.message, self._fault.code) from self._fault.__cause__
+        return look.result()
 
-    async def _ask(self) -> list[WorkerInfo] | None:
-        """None when Redis does not answer."""
+    async def _ask(self) -> list[WorkerInfo]:
+        """Nobody when Redis does not answer; `_fault` then says why."""
         try:
             workers = await self._workers.list()
-            self._is_away = False
+            self._fault = None
             return workers
-        except QueueUnavailable:
-            self._is_away = True
-            return None
+        except QueueUnavailable as error:
+            self._fault = error
+            return []
         finally:
             self._looked_at = self._clock()
 
@@ -79,14 +80,18 @@ class Catalog:
                 served.setdefault(worker.card.model, []).append(worker)
         return dict(sorted(served.items()))
 
+    def named(self, name: str | None) -> str:
+        """The model that a caller means by a name, or by none."""
+        return self.default_model if name is None else self.aliases.get(name, name)
+
     async def card(self, model: str | None) -> ModelCard:
-        """What can be asked of the model; the default one for None.
+        """What can be asked of the model that a caller means.
 
         Raises:
             ModelNotFound: no model has this name.
             NoWorker: it exists, but nobody serves it now, and nobody comes on demand.
         """
-        name = self.default_model if model is None else model
+        name = self.named(model)
         serving = await self.serving(name)
         if serving:
             if name in self._on_demand:

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
+from starlette.responses import HTMLResponse, JSONResponse
 
 from service.answers.image_answers import ErrorAnswer
 from service.api.http.accept import MEDIA_TYPES
+from service.api.http.addressing import address
 from service.api.http.envelope import error_body
 from service.api.http.sse import ServerEvent
 from service.errors import (
@@ -55,7 +58,7 @@ _WHAT = {
     504: "The deadline passed before the images were ready.",
 }
 _EXAMPLES: tuple[DomainError, ...] = (
-    InvalidRequest("n: Input should be less than or equal to 10", param="n"),
+    InvalidRequest("n must be a whole number from 1 to 10, such as 4; 11 is not.", param="n"),
     Unauthenticated(),
     JobNotFound(),
     BodyTooSlow(),
@@ -91,6 +94,8 @@ JOB_HEADERS = _text_headers(
     x_mindalle_score="With a picture only: its score.",
     x_mindalle_candidate="With a picture only: its number among the candidates.",
     x_mindalle_prompt_truncated="With a picture only: true when the prompt was cut.",
+    x_mindalle_size="With a picture only: its width and height.",
+    x_mindalle_native_size="With a picture only: what the model made, before resampling.",
 )
 RATE_HEADERS = _text_headers(
     x_ratelimit_limit_requests="Jobs that this API key may send at once.",
@@ -119,7 +124,9 @@ def _error(status: int) -> dict[str, Any]:
 
 
 def install(app: FastAPI) -> None:
-    """Make `/openapi.json` tell what is answered here instead of FastAPI's own guesses."""
+    """Make `/openapi.json` tell what is answered here instead of FastAPI's own guesses, and both
+    pages the address that the caller sees.
+    """
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -127,6 +134,24 @@ def install(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # the way FastAPI documents
+    app.include_router(_pages(app))
+
+
+def _pages(app: FastAPI) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/openapi.json")
+    async def document(request: Request) -> JSONResponse:
+        seen = address(request)
+        servers = {"servers": [{"url": str(seen.base)}]} if seen.is_told else {}
+        return JSONResponse(app.openapi() | servers)
+
+    @router.get("/docs")
+    async def docs(request: Request) -> HTMLResponse:
+        where = f"{address(request).base.prefix}/openapi.json"
+        return get_swagger_ui_html(openapi_url=where, title=f"{app.title} - Swagger UI")
+
+    return router
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

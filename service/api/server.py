@@ -39,8 +39,11 @@ async def _serve(settings: Settings) -> None:
     redis = connect(settings.redis)
     try:
         await check_server(redis)
-    except QueueUnavailable:
-        logger.warning("redis does not answer yet; requests get 503 until it does")
+    except QueueUnavailable as error:
+        logger.warning(
+            "redis can't be used yet; requests get 503 until it can",
+            extra={"code": error.code, "cause": str(error.__cause__)},
+        )
     finally:
         await disconnect(redis)
     await DrainingServer(create_app(settings), settings).serve()
@@ -57,8 +60,7 @@ class DrainingServer(uvicorn.Server):
             port=api.port,
             log_config=None,
             access_log=False,
-            proxy_headers=api.trust_proxy,
-            forwarded_allow_ips="*" if api.trust_proxy else None,
+            proxy_headers=False,  # Addressing reads them, all of them
             server_header=False,
             timeout_graceful_shutdown=_CLOSE_S,
         )

@@ -42,9 +42,12 @@ class Key(StrEnum):
     RATE = "{mindalle}:rate:%s"  # hash: token bucket
 
     WORKER = "{mindalle}:worker:%s"  # sign of life, as JSON; short time to live
+    HOLDER = "{mindalle}:holder:%s"  # process that goes by the worker's name; as long as its sign
     WORKERS = "{mindalle}:workers"  # set of worker ids; time to live
     RECEIPT = "{mindalle}:receipt:%s"  # JSON: a worker's last claim; lives as long as a lease
     DEAD = "{mindalle}:dead"  # stream of dead letters; time to live, and a longest length
+
+    PROBE = "{mindalle}:probe"  # never there: a write that changes nothing shows if one could
 
     NOTIFY = "{mindalle}:notify"  # channel: "<job> <event>"
     CONTROL = "{mindalle}:control"  # channel: job that was cancelled while it ran

@@ -187,6 +187,8 @@ class Leases:
         fields = metas_to_fields(images)
         fields += ["size", outcome.size, "timings", json.dumps(outcome.timings_s)]
         fields += ["prompt_truncated", str(int(outcome.prompt_truncated))]
+        if outcome.native_size not in (None, outcome.size):
+            fields += ["native_size", str(outcome.native_size)]
         arguments = {"state": "succeeded", "fields": fields}
         data = json.dumps({"num_images": len(images)})
         files = [image.data for image in images]

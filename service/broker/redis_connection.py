@@ -19,16 +19,10 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import FullJitterBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    BusyLoadingError,
-    ConnectionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    ResponseError,
-    TimeoutError,
-)
+from redis.exceptions import ConnectionError, RedisError, ResponseError
 
+from service.broker.keys import Key
+from service.broker.redis_faults import fault_of
 from service.config.groups import RedisSettings
 from service.errors import QueueUnavailable, StartRefused
 
@@ -36,16 +30,6 @@ _log = logging.getLogger(__name__)
 
 _OLDEST = (7, 0)
 _SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
-_AWAY = (
-    ConnectionError,
-    TimeoutError,
-    BusyLoadingError,
-    ReadOnlyError,
-    OutOfMemoryError,
-    AuthenticationError,
-    OSError,
-)
-_NOT_NOW = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "LOADING", "UNBLOCKED", "OOM")
 
 
 def connect(settings: RedisSettings) -> Redis:
@@ -156,17 +140,23 @@ def _host_port(text: str) -> tuple[str, int]:
 
 @asynccontextmanager
 async def translated_errors() -> AsyncIterator[None]:
-    """QueueUnavailable in place of whatever Redis raises when it is away or refuses to write."""
+    """QueueUnavailable, which says why, in place of whatever Redis raises when it is away or
+    refuses; redis-py's own error where the fault is ours.
+    """
     try:
         yield
-    except _AWAY as error:
-        _log.debug("redis is away: %s", type(error).__name__)
-        raise QueueUnavailable from error
-    except ResponseError as error:
-        if not str(error).startswith(_NOT_NOW):
+    except (RedisError, OSError) as error:
+        fault = fault_of(error)
+        if fault is None:
             raise
-        _log.warning("redis refuses: %s", error)
-        raise QueueUnavailable from error
+        _log.debug("redis: %s: %s", fault.name, error)
+        raise QueueUnavailable(fault.message, fault.code) from error
+
+
+async def check_writes(redis: Redis) -> None:
+    """QueueUnavailable when Redis would refuse to take a job; changes nothing."""
+    async with translated_errors():
+        await redis.set(Key.PROBE.of(), "", xx=True, px=1)
 
 
 async def check_server(redis: Redis) -> None:

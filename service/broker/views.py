@@ -34,6 +34,7 @@ def job_view(reply: list[bytes]) -> JobView:
         timings_s=json.loads(fields.get("timings", b"{}")),
         prompt_truncated=fields.get("prompt_truncated") == b"1",
         error=_error(fields),
+        native_size=_text(fields, "native_size") or _text(fields, "size"),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
@@ -17,6 +18,7 @@ from redis.asyncio import Redis
 from models.configs import PrefixKind, SamplingDefaults
 from service.broker.keys import GROUP, Key
 from service.broker.redis_connection import translated_errors
+from service.broker.scripts import Scripts
 from service.jobs import MAX_CANDIDATES, known_fields
 
 _log = logging.getLogger(__name__)
@@ -107,27 +109,50 @@ class WorkerInfo:
         return self.state == "ready" and self.is_progressing
 
 
-class Workers:
-    """The list of live workers in Redis. `heartbeat_s`: how often this process says it lives."""
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that has a worker's name; '' for one that says nothing of itself.
 
-    def __init__(self, redis: Redis, *, heartbeat_s: float = 1.0) -> None:
+    Its last sign of life is believed until then, by the clock of Redis.
+    """
+
+    owner: str
+    believed_until_ms: int
+
+
+class Workers:
+    """The list of live workers in Redis. `heartbeat_s`: how often this process says it lives.
+
+    `owner` stands for this process, among all that may go by the same worker's name.
+    """
+
+    def __init__(self, redis: Redis, *, heartbeat_s: float = 1.0, owner: str | None = None) -> None:
         self._redis = redis
+        self._scripts = Scripts(redis)
+        self._owner = owner or secrets.token_hex(8)
         self._ttl_ms = math.ceil(max(_SHORTEST_TTL_S, _NUM_MISSED * heartbeat_s) * 1000)
 
-    async def heartbeat(self, info: WorkerInfo) -> None:
-        """Say that this worker lives."""
-        async with translated_errors(), self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.set(Key.WORKER.of(info.id), info.to_json(), px=self._ttl_ms)
-            pipeline.sadd(Key.WORKERS.of(), info.id)
-            pipeline.pexpire(Key.WORKERS.of(), _LIST_TTL_MS)
-            await pipeline.execute()
+    async def heartbeat(self, info: WorkerInfo, *, gone: str | None = None) -> Holder | None:
+        """Say that this worker lives; gives who has its name instead, and then says nothing.
+
+        `gone` is an owner that is known to have ended: its name is free.
+        """
+        arguments = {
+            "worker": info.id,
+            "owner": self._owner,
+            "gone": gone,
+            "ttl_ms": self._ttl_ms,
+            "list_ttl_ms": _LIST_TTL_MS,
+        }
+        found = await self._scripts.run("sign", arguments, info.to_json())
+        return Holder(found[0].decode(), found[1]) if found else None
 
     async def remove(self, worker_id: str, model: str) -> None:
         """Leave the list, as the last act of a clean end."""
-        async with translated_errors():
-            await self._redis.delete(Key.WORKER.of(worker_id))
-            await self._redis.srem(Key.WORKERS.of(), worker_id)
-            await self._forget_consumer(worker_id, Key.TICKETS.of(model))
+        arguments = {"worker": worker_id, "owner": self._owner}
+        if await self._scripts.run("leave", arguments):
+            async with translated_errors():
+                await self._forget_consumer(worker_id, Key.TICKETS.of(model))
 
     async def _forget_consumer(self, worker_id: str, tickets: str) -> None:
         """Take the name out of the consumer group, unless jobs are still on it."""

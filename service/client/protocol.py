@@ -201,6 +201,7 @@ class Generated:
     job_id: str
     prompt_truncated: bool
     timings_s: dict[str, float]
+    native_size: str | None = None  # what the model made, if the server told
 
 
 def body_of(prompt: str | int | None, parameters: Parameters, **more: object) -> dict[str, object]:

@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from service import logs
 from service.api import server
 from service.commands import flags
+from service.local import ports
 
 _FLAGS = (*flags.HTTP, *flags.MODEL, *flags.REDIS)
 
@@ -20,4 +21,5 @@ def run(args: Namespace) -> None:
     """Serve until a signal."""
     loaded = flags.load(args, *_FLAGS)
     logs.configure("api", level=loaded.log_level, style=loaded.log_format)
+    ports.claim("MINDALLE_API__PORT", loaded.api.host, loaded.api.port)
     server.serve(loaded)

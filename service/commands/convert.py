@@ -23,6 +23,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=sorted(DTYPES), help="number type of the stored weights (default: same)"
     )
+    parser.add_argument(
+        "--tokenizer", type=Path, help="folder of the tokenizer's files (default: DIR/tokenizer)"
+    )
+    parser.add_argument(
+        "--averaged", action="store_true", help="the weights' moving average (RQ's state_dict_ema)"
+    )
 
 
 def run(args: Namespace) -> None:
@@ -30,7 +36,8 @@ def run(args: Namespace) -> None:
     source: Path = args.source.resolve()
     target: Path = args.output or source.with_name(f"{source.name}-converted")
     dtype = None if args.dtype is None else DTYPES[args.dtype]
-    convert(args.source, target, dtype, _say)
+    options = {"tokenizer": args.tokenizer, "averaged": args.averaged}
+    convert(args.source, target, dtype, _say, **options)
 
 
 def _say(line: str) -> None:

@@ -21,7 +21,7 @@ from service import settings
 from service.cli import CommandError
 from service.client import ApiError, Client
 from service.client.problems import problem
-from service.jobs import MAX_SEED, OutputFormat, Recipe, new_seed
+from service.jobs import MAX_SEED, OutputFormat, Recipe, is_blank, new_seed
 from service.settings import Settings
 from service.worker import offline
 from service.worker.model_host import load_model
@@ -143,13 +143,17 @@ def _recipe(args: Namespace, name: str, preset: Preset) -> Recipe:
 
 
 def _prompt(text: str | None, kind: PrefixKind) -> str | int | None:
-    if kind == "none" and text is None:
+    if kind == "none" and is_blank(text or ""):
         return None
     if kind == "class" and text is not None and text.isdecimal():
         return int(text)
-    if kind == "text" and text is not None:
+    if kind == "text" and not is_blank(text or ""):
         return text
-    wanted = {"text": "a text", "class": "a class id", "none": "no prompt"}[kind]
+    wanted = {
+        "text": 'a text, such as "a red heart"',
+        "class": "a class id, such as 207",
+        "none": "no prompt",
+    }[kind]
     raise CommandError(f"this model takes {wanted}", 2)
 
 

@@ -52,7 +52,9 @@ def run(args: Namespace) -> int:
     candidates = range(recipe.num_candidates) if one is None else [one]
     pictures = offline.draw(model.pipeline, recipe, candidates, num_rows=model.num_rows)
     best = pictures[: recipe.n]
-    data = offline.encode(recipe, best, output_format, has_prompt=record.has_prompt)
+    data = offline.encode(
+        recipe, best, output_format, has_prompt=record.has_prompt, size=record.size
+    )
     output: Path = args.output or args.file.with_stem(f"{args.file.stem}-replay")
     output.write_bytes(data)
     verdict = _compare(args.file, output)

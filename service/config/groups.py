@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from service.config.aliases import read_aliases
+from service.config.base_url import BaseUrl, read_base_url
+from service.config.origins import read_origins
 from service.config.paths import UserPath
 from service.jobs import MAX_CANDIDATES
 
@@ -48,7 +51,10 @@ class ApiSettings(BaseModel):
         API_PORT, ge=0, le=65535, description="Port to listen on; 0 takes a free one."
     )
     public_url: str | None = Field(
-        None, description="Base of the image URLs in answers, when a proxy is in front."
+        None,
+        description="The server's address as callers see it, such as https://pics.example/img, "
+        "when a proxy is in front: every address in an answer begins with it, whatever headers "
+        "say. The proxy may take the path off or leave it on.",
     )
     max_body_bytes: int = Field(65_536, ge=1024, le=10_485_760, description="Largest request body.")
     default_deadline_s: float = Field(
@@ -66,13 +72,52 @@ class ApiSettings(BaseModel):
         description="Comma-separated presets whose jobs are taken while no worker serves them: "
         "for workers that an autoscaler starts when jobs wait.",
     )
+    model_aliases: str = Field(
+        "",
+        description="Comma-separated name=preset, other names under which requests find presets: "
+        "dall-e-3=emoji, for tools whose model can't be changed.",
+    )
+    sizes: Literal["native", "any"] = Field(
+        "native",
+        description="any: what the model makes is resampled (Lanczos) to the size that a request "
+        "asks for, up to 2048x2048; another shape is stretched. native: only the model's own size.",
+    )
     playground: bool = Field(True, description="Serve the playground page at /.")
     cors_origins: str = Field(
-        "", description="Comma-separated origins whose pages may call the API; empty: none."
+        "",
+        description="Comma-separated origins whose pages may call the API, as browsers send them: "
+        "https://app.example,http://localhost:3000. null: pages from files; *: all; empty: none.",
     )
     trust_proxy: bool = Field(
-        False, description="Believe X-Forwarded-* headers, for image URLs and the access log."
+        False,
+        description="Without MINDALLE_API__PUBLIC_URL, build addresses from what proxies say: "
+        "X-Forwarded-Proto, -Host and -Port, else Forwarded (proto, host), the first of each list, "
+        "and every X-Forwarded-Prefix, joined. The proxy must set or clear all of them.",
     )
+
+    @property
+    def base_url(self) -> BaseUrl | None:
+        """The public address, if the operator told it."""
+        return read_base_url(self.public_url) if self.public_url else None
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_address(cls, text: str | None) -> str | None:
+        if text:
+            read_base_url(text)
+        return text
+
+    @field_validator("model_aliases")
+    @classmethod
+    def _are_pairs(cls, text: str) -> str:
+        read_aliases(text)
+        return text
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _can_match(cls, text: str) -> str:
+        read_origins(text)
+        return text
 
 
 class QueueSettings(BaseModel):
@@ -127,7 +172,11 @@ class WorkerSettings(BaseModel):
 
     model_config = _GROUP
 
-    id: str | None = Field(None, description="Name among the workers; host and process when empty.")
+    id: str | None = Field(
+        None,
+        description="Name among the workers; host and process when empty. A second worker "
+        "of the same name takes one of its own and says so.",
+    )
     checkpoint: UserPath | None = Field(
         None, description="Folder with the weights; the preset's own place when empty."
     )

@@ -12,9 +12,17 @@ from typing import Any
 
 import httpx
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
-from service.broker.redis_connection import check_server, connect, disconnect, translated_errors
+from service.broker.keys import ROUTE, Key
+from service.broker.redis_connection import (
+    check_server,
+    check_writes,
+    connect,
+    disconnect,
+    translated_errors,
+)
+from service.broker.redis_faults import AWAY, FAULT_OF_CODE
 from service.doctor.finding import Finding
 from service.errors import QueueUnavailable, StartRefused
 from service.local.ports import probe, url_of
@@ -103,26 +111,44 @@ async def redis_server(settings: Settings) -> list[Finding]:
         advice = "CONFIG SET maxmemory-policy noeviction; Redis or Valkey 7.0 or later"
         return [Finding("Redis", "problem", str(error), advice)]
     except QueueUnavailable as error:
-        return [_unreachable(settings, error)]
+        return [_fault(settings, error)]
     finally:
         await disconnect(redis)
 
 
-def _unreachable(settings: Settings, error: QueueUnavailable) -> Finding:
-    advice = "start it, check MINDALLE_REDIS__URL, its password and the network"
-    if "url" not in settings.redis.model_fields_set:
+def _fault(settings: Settings, error: QueueUnavailable) -> Finding:
+    fault = FAULT_OF_CODE[error.code]
+    if fault is AWAY and "url" not in settings.redis.model_fields_set:
         advice = "`mindalle serve` brings its own; for api and worker set MINDALLE_REDIS__URL"
         return Finding("Redis", "warning", "none answers at the default address", advice)
-    return Finding("Redis", "problem", f"it does not answer: {error.__cause__}", advice)
+    return Finding("Redis", "problem", f"{fault.found}: {error.__cause__}", fault.advice)
 
 
 async def _about(redis: Redis) -> AsyncIterator[Finding]:
-    info: dict[str, Any] = await redis.info()
-    kind = "Valkey" if "valkey_version" in info else "Redis"
-    version = info.get("valkey_version", info["redis_version"])
-    yield Finding("Redis", "ok", f"{kind} {version}, noeviction")
-    yield await _persistence(redis, info)
-    yield _memory(info)
+    try:
+        info: dict[str, Any] = await redis.info()
+    except NoPermissionError:
+        yield Finding("Redis", "warning", "it denies INFO to this user", "ACL SETUSER … +info")
+    else:
+        kind = "Valkey" if "valkey_version" in info else "Redis"
+        version = info.get("valkey_version", info.get("redis_version"))
+        yield Finding("Redis", "ok", f"{kind} {version}, noeviction")
+        yield await _persistence(redis, info)
+        yield _memory(info)
+    yield await _writes(redis)
+
+
+async def _writes(redis: Redis) -> Finding:
+    """Whether jobs could be taken: by commands of the kinds that we use, which change nothing."""
+    try:
+        async with translated_errors():
+            await redis.eval("return 1", 1, ROUTE)
+            await redis.publish(Key.NOTIFY.value, "- probe")
+        await check_writes(redis)
+    except QueueUnavailable as error:
+        fault = FAULT_OF_CODE[error.code]
+        return Finding("Redis writes", "problem", f"{fault.found}: {error.__cause__}", fault.advice)
+    return Finding("Redis writes", "ok", "it takes jobs")
 
 
 async def _persistence(redis: Redis, info: dict[str, Any]) -> Finding:
@@ -147,7 +173,7 @@ async def _persistence(redis: Redis, info: dict[str, Any]) -> Finding:
 
 
 def _memory(info: dict[str, Any]) -> Finding:
-    used, limit = int(info["used_memory"]), int(info.get("maxmemory", 0))
+    used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     found = f"{used / 1e6:.0f} MB used"
     if limit and used > _FULL * limit:
         return Finding(

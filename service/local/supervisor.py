@@ -49,7 +49,7 @@ def plan(settings: Settings, flags: Mapping[str, str] = MappingProxyType({})) ->
     Raises:
         StartRefused: a port is taken, the data folder is in use, Valkey is not installed.
     """
-    port = _api_port(settings)
+    port = ports.claim("MINDALLE_API__PORT", settings.api.host, settings.api.port)
     changes = {**flags, "MINDALLE_API__PORT": str(port)}
     if "log_format" not in settings.model_fields_set:
         changes["MINDALLE_LOG_FORMAT"] = "text"
@@ -72,16 +72,6 @@ def plan(settings: Settings, flags: Mapping[str, str] = MappingProxyType({})) ->
     environment = environment_with(changes)
     programs += [Program(name, python(name), environment) for name in ("api", "worker")]
     return Plan(tuple(programs), ports.url_of(settings.api.host, port), valkey)
-
-
-def _api_port(settings: Settings) -> int:
-    host, port = settings.api.host, settings.api.port
-    try:
-        return ports.probe(host, port)
-    except OSError as error:
-        raise StartRefused(
-            f"MINDALLE_API__PORT: can't listen on {host}:{port}: {error.strerror}"
-        ) from None
 
 
 class Supervisor:

@@ -1,6 +1,6 @@
 // The server's HTTP routes, one function each; the API key, and errors as one class. Knows no page.
 
-const BASE = new URL(".", document.baseURI);
+const BASE = new URL("..", import.meta.url);
 const KEY = "mindalle.key";
 
 export const apiUrl = (path) => new URL(`v1/${path}`, BASE).href;
@@ -50,7 +50,7 @@ async function problemOf(answer) {
 
 const json = async (path, options) => (await request(path, options)).json();
 
-export const listModels = async () => (await json("models")).data;
+export const listModels = async () => (await json("models")).data.filter((it) => !it.alias_of);
 export const readStatus = () => json("status", { signal: AbortSignal.timeout(8000) });
 export const readJob = (id, signal) => json(`jobs/${id}`, { signal });
 export const cancelJob = (id) => json(`jobs/${id}`, { method: "DELETE" });

@@ -68,6 +68,9 @@ export function inWords(problem) {
 }
 
 function fallback(problem) {
+  if (problem.status === 503 && problem.code?.startsWith("queue_")) {
+    return { title: problem.message, way: "Whoever runs the server finds what to do in its log." };
+  }
   const isField = problem.status === 400;
   return {
     title: problem.message || "This did not work.",

@@ -76,13 +76,22 @@ def draw(
 
 
 def encode(
-    recipe: Recipe, pictures: Sequence[Picture], output_format: OutputFormat, *, has_prompt: bool
+    recipe: Recipe,
+    pictures: Sequence[Picture],
+    output_format: OutputFormat,
+    *,
+    has_prompt: bool,
+    size: str | None = None,
 ) -> bytes:
-    """The file that the service would give for one picture; several are put on a sheet."""
+    """The file that the service would give for one picture, resampled to `size` if that is given;
+    several are put on a sheet.
+    """
     if len(pictures) == 1:
         (picture,) = pictures
-        record = png.Record.of(recipe, picture.candidate, picture.score, has_prompt=has_prompt)
-        return png.encode(_pixels(picture), output_format, record)
+        record = png.Record.of(
+            recipe, picture.candidate, picture.score, has_prompt=has_prompt, size=size
+        )
+        return png.encode(_pixels(picture), output_format, record, size)
     return sheet(recipe, [_pixels(p) for p in pictures], output_format, has_prompt=has_prompt)
 
 

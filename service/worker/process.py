@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from redis.asyncio import Redis
 
 import service
+from service.broker.fault_log import FaultLog
 from service.broker.redis_connection import backoff_s, check_server, connect, disconnect
 from service.broker.stopping import stop
 from service.broker.workers import Workers
@@ -23,6 +24,7 @@ from service.tracing import tracing
 from service.worker.model_host import Machinery, loading_card
 from service.worker.signs.heartbeat import Heartbeat
 from service.worker.signs.metrics_server import MetricsServer
+from service.worker.signs.worker_name import Owner
 from service.worker.threads import on_own_thread
 from service.worker.worker import Worker, worker_id
 
@@ -43,7 +45,8 @@ async def _run(settings: Settings) -> int:
     for collector in (ProcessCollector, PlatformCollector, GCCollector, DroppedLines):
         collector(registry=registry)
     redis = connect(settings.redis)
-    workers = Workers(redis, heartbeat_s=settings.worker.heartbeat_s)
+    owner = Owner.of_this_process()
+    workers = Workers(redis, heartbeat_s=settings.worker.heartbeat_s, owner=str(owner))
     heartbeat = Heartbeat(
         workers, worker_id(settings), WorkerMetrics(registry), loading_card(settings.model)
     )
@@ -51,8 +54,9 @@ async def _run(settings: Settings) -> int:
     traces = tracing.start("worker", service.__version__)
     beating = asyncio.create_task(heartbeat.run(settings.worker.heartbeat_s))
     try:
-        await _fit_server(redis)
+        await _fit_server(redis, heartbeat.faults)
         machinery = await on_own_thread(lambda: Machinery.load(settings.model, settings.worker))
+        await heartbeat.named()
         worker = Worker(settings, redis, machinery, heartbeat, traces)
         await on_own_thread(worker.warm_up)
         return await worker.run()
@@ -84,15 +88,14 @@ def _metrics_server(
     return server
 
 
-async def _fit_server(redis: Redis) -> None:
+async def _fit_server(redis: Redis, faults: FaultLog) -> None:
     """Wait for Redis. StartRefused when it is unfit."""
     failures = 0
     while True:
         try:
             await check_server(redis)
             return
-        except QueueUnavailable:
+        except QueueUnavailable as error:
+            faults.note(error)
             failures += 1
-            if failures == 1:
-                _log.warning("redis does not answer yet")
             await asyncio.sleep(backoff_s(failures))

@@ -21,6 +21,7 @@ from service.broker.leases import Leases
 from service.broker.stopping import stop
 from service.broker.sweep import Sweeper
 from service.broker.workers import WorkerInfo, WorkerState
+from service.config.groups import TestingSettings
 from service.errors import QueueUnavailable
 from service.settings import Settings
 from service.tracing.tracing import Tracing
@@ -55,7 +56,7 @@ def exit_hung() -> None:
 
 
 def worker_id(settings: Settings) -> str:
-    """The name among the workers."""
+    """The name that is wanted among the workers."""
     return settings.worker.id or f"{socket.gethostname()}-{os.getpid()}"
 
 
@@ -113,7 +114,8 @@ class Worker:
         model, engine = self._machinery.model, self._machinery.engine
         metrics = self._heartbeat.metrics
         self._machinery.warm_up()
-        engine.faults = self._settings.testing
+        testing = self._settings.testing
+        engine.faults = None if testing == TestingSettings() else testing
         metrics.load_seconds.set(model.load_s)
         metrics.warm_up_seconds.set(time.monotonic() - began)
         metrics.build.info({"version": service.__version__})
@@ -188,13 +190,17 @@ class Worker:
         _log.info("ended", extra={"num_jobs_left": len(self._leased)})
 
     def _hand_back(self) -> None:
-        """What an engine that died was drawing may be what killed it."""
+        """What an engine that died was drawing may be what killed it.
+
+        A run that has its end already is put too, since who decided it may not have got so far as
+        to hand it on: what is delivered twice is dropped the second time.
+        """
         for run in self._leased:
             end = TakenOut("drained")
             if self._death is not None and run.phase in DRAWING_PHASES:
                 end = TakenOut("crashed", self._death)
-            if run.close(end):
-                self._delivery.put(run)
+            run.close(end)
+            self._delivery.put(run)
 
     async def _sweep(self) -> None:
         while True:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from prometheus_client import CollectorRegistry
 
-from service.metrics import ApiMetrics, WorkerMetrics
+from service.metrics import ApiMetrics, DroppedLines, WorkerMetrics
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy/rules/mindalle.yml"
@@ -27,7 +27,9 @@ _SUFFIXES = {
 
 def declared_metrics() -> dict[str, tuple[str, ...]]:
     """Every series name that a process can show, with the labels it is declared with."""
-    names = {}
+    names: dict[str, tuple[str, ...]] = {
+        family.name + "_total": () for family in DroppedLines(CollectorRegistry()).collect()
+    }
     for metrics in (ApiMetrics(CollectorRegistry()), WorkerMetrics(CollectorRegistry())):
         collectors: Any = metrics.registry._collector_to_names
         for collector in collectors:

@@ -30,7 +30,8 @@ from tests.deploy.names import (
 from tests.models import mindalle
 
 METRICS = declared_metrics()
-PAGES = ("deploy/README.md", "docker-compose.yml", "Dockerfile", "deploy/prometheus.yml")
+PAGES = ("deploy/README.md", "docker-compose.yml", "Dockerfile", "deploy/prometheus.yml",
+         "deploy/proxies/nginx.conf", "deploy/proxies/Caddyfile")  # fmt: skip
 FOREIGN = re.compile(r"(OTEL_EXPORTER_OTLP_ENDPOINT|REDIS_PASSWORD|POD_NAME)")
 
 

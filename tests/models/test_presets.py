@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from models.configs import Preset
+from models.drawing.sampling import RowParams
 from models.presets import PRESETS, UnknownPresetError, get_preset
 from tests.models.mindalle import shape
 
@@ -15,17 +16,24 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
 def test_every_preset_fits_itself(preset: Preset) -> None:
-    stage2, sampling = shape(preset), preset.sampling
+    stage1, stage2, sampling = preset.stage1, preset.stage2, preset.sampling
     assert get_preset(preset.name) is preset
-    assert preset.stage1.code_shape == (stage2.num_steps, 1)
-    assert preset.stage1.vocab_sizes == preset.vocab_sizes == stage2.vocab_sizes
+    assert stage1.code_shape == (preset.num_steps, preset.depth)
+    assert stage1.vocab_sizes == preset.vocab_sizes == stage2.vocab_sizes
+    assert (preset.num_classes is not None) == (preset.prompt_kind == "class")
+    row = RowParams(0, 0, sampling.temperature, sampling.top_k, sampling.top_p)
+    row.validate(preset.vocab_sizes)
+    assert preset.description
+    assert preset.licence
+
+
+@pytest.mark.parametrize("name", ["mindalle-1.3b", "mindalle-imagenet-class", "emoji", "tiny"])
+def test_a_transformers_sizes_fit_each_other(name: str) -> None:
+    stage2 = shape(name)
     assert stage2.head_dim * stage2.n_heads == stage2.embed_dim
     assert stage2.num_positions == stage2.prompt_len + stage2.ctx_len_img - 1
     assert (stage2.n_classes > 0) == (stage2.prefix == "class")
     assert (stage2.ctx_len_txt > 0) == (stage2.prefix == "text")
-    assert sampling.top_k is None or 1 <= sampling.top_k <= stage2.vocab_size_img
-    assert preset.description
-    assert preset.licence
 
 
 def test_official_shapes() -> None:

@@ -52,8 +52,10 @@ class LiveWorker:
 
 
 @asynccontextmanager
-async def working(settings: Settings, redis: Redis) -> AsyncIterator[LiveWorker]:
-    """A worker until the block ends; it must then drain cleanly."""
+async def working(
+    settings: Settings, redis: Redis, *, status: int = 0
+) -> AsyncIterator[LiveWorker]:
+    """A worker until the block ends; it must then drain, or have ended, with this status."""
     registry = CollectorRegistry()
     heartbeat = Heartbeat(Workers(redis), "w1", WorkerMetrics(registry), None)
     machinery = await asyncio.to_thread(Machinery.load, settings.model, settings.worker)
@@ -66,12 +68,12 @@ async def working(settings: Settings, redis: Redis) -> AsyncIterator[LiveWorker]
         yield LiveWorker(worker, registry, heartbeat)
     finally:
         os.kill(os.getpid(), signal.SIGTERM)
-        status = await running
+        ended_with = await running
         await stop(beating)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-    assert status == 0
+    assert ended_with == status
 
 
 async def until(is_so: Callable[[], bool]) -> None:

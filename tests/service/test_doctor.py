@@ -162,8 +162,10 @@ def test_a_machine_without_torch_can_run_the_api(monkeypatch: pytest.MonkeyPatch
 async def test_all_of_it(valkey_server: RedisServer) -> None:
     found = by_name(await examine(on(valkey_server.url)))
 
-    assert list(found) == ["access", "API port", "metrics port", "Redis", "persistence",
-                           "Redis memory", "weights", "device", "memory"]  # fmt: skip
+    assert list(found) == [
+        "access", "API port", "metrics port", "Redis", "persistence", "Redis memory",
+        "Redis writes", "weights", "device", "memory",
+    ]  # fmt: skip
 
 
 def test_the_command_says_what_to_do_and_fails_when_something_must_be_done(

@@ -272,8 +272,8 @@ def test_a_crash_of_a_run_that_is_gone_is_not_told_again(
         gone.close(TakenOut("cancelled"))  # in the middle of the step that fails
         raise RuntimeError("oh")
 
+    engine = engine_on(pipeline)  # which tries steps of its own
     monkeypatch.setattr(pipeline.stage2, "decode", decode)
-    engine = engine_on(pipeline)
     engine.add(gone)
     engine.add(other)
     assert ended(run(engine)) == [other]

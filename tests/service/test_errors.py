@@ -12,7 +12,8 @@ CLASSES = [
     for name, value in vars(errors).items()
     if not name.startswith("_") and inspect.isclass(value) and issubclass(value, DomainError)
 ]
-ARGUMENTS = {"retry_after_s": 3.0, "model": "tiny", "max_bytes": 9, "message": "Text."}
+ARGUMENTS = {"retry_after_s": 3.0, "model": "tiny", "max_bytes": 9, "message": "Text.",
+             "allowed": ["GET"]}  # fmt: skip
 
 
 def make(error: type[DomainError]) -> DomainError:

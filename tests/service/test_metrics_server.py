@@ -62,3 +62,12 @@ def test_a_taken_port_stops_the_start(server: MetricsServer) -> None:
     port = int(server.server_address[1])
     with pytest.raises(StartRefused, match="METRICS_PORT"):
         MetricsServer("127.0.0.1", port, CollectorRegistry(), lambda: True, lambda: True)
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz/", "/metrics", "/nothing"])
+def test_head_says_what_get_says_but_for_the_body(server: MetricsServer, path: str) -> None:
+    got = get(server, path)
+    headed = httpx.head(str(got.url), trust_env=False)
+    assert headed.status_code == got.status_code
+    assert headed.headers["content-length"] == got.headers["content-length"]
+    assert headed.content == b""

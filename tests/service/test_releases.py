@@ -38,6 +38,8 @@ KEYS: dict[str, Any] = json.loads((DATA / "redis.json").read_text())
 ANSWERS: dict[str, Any] = json.loads((DATA / "answers.json").read_text())
 JOBS = [name for name in ANSWERS if name.startswith("job_")]
 NEW_FIELDS = {"scores"}  # of a job's hash: the last release passes over those that it doesn't know
+NEW_KEYS = {"{mindalle}:holder:w1"}  # it never looks at
+NEW_ANSWERS = {"native_size", "alias_of"}  # callers pass over what they don't know
 
 
 @pytest.fixture
@@ -53,14 +55,19 @@ async def test_jobs_of_the_last_release_are_answered_as_it_did(
 ) -> None:
     view = await make_queue(old, clock).get(job_id)
     answer = JobAnswer.of(view, lambda rank: f"/{rank}").model_dump(mode="json")
-    assert answer == ANSWERS[job_id]
+    assert _known(answer) == ANSWERS[job_id]
+
+
+def _known(answer: dict[str, Any]) -> dict[str, Any]:
+    """What the last release answered, too."""
+    return {name: value for name, value in answer.items() if name not in NEW_ANSWERS}
 
 
 async def test_workers_of_the_last_release_serve(old: Redis) -> None:
     (worker,) = await Workers(old).list()
     assert worker.is_serving
     assert worker.card == preset_card(PRESETS["tiny"])
-    assert ModelAnswer.of(worker.card, 1).model_dump(mode="json") == ANSWERS["model"]
+    assert _known(ModelAnswer.of(worker.card, 1).model_dump(mode="json")) == ANSWERS["model"]
     assert WorkerStatus.of(worker).model_dump(mode="json") == ANSWERS["worker"]
 
 
@@ -113,6 +120,9 @@ async def test_the_last_release_can_read_what_is_written_now(redis: Redis, clock
     """Its readers need every field that it wrote; in a worker's sign they refuse any other."""
     await play(redis, clock, preset_card(PRESETS["tiny"]))
     now = await written(redis)
+    assert now.keys() >= NEW_KEYS
+    for name in NEW_KEYS:
+        del now[name]
     assert now.keys() == KEYS.keys()
     for name, content in now.items():
         then = KEYS[name]

@@ -41,9 +41,9 @@ def test_settings_are_frozen() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("MINDALLE_QUEUE__LEASE_S", "soon", "valid number"),
-        ("MINDALLE_QUEUE__MAX_DEPTH", "0", "greater than or equal to 1"),
-        ("MINDALLE_API__PORT", "99999", "less than or equal to 65535"),
+        ("MINDALLE_QUEUE__LEASE_S", "soon", "a number, such as 20.0"),
+        ("MINDALLE_QUEUE__MAX_DEPTH", "0", "at least 1"),
+        ("MINDALLE_API__PORT", "99999", "at most 65535"),
         ("MINDALLE_WORKER__DTYPE", "float8", "'auto', 'float32'"),
         ("MINDALLE_AUTH", "no", "'auto', 'required' or 'off'"),
         ("MINDALLE_API__DEFAULT_DEADLINE_S", "901", "later than"),

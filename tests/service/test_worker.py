@@ -17,6 +17,7 @@ from service.broker.queue import Queue
 from service.broker.workers import Workers
 from service.jobs import JobStatus, JobView
 from service.worker.pictures import png
+from service.worker.pictures.picture_makers import PictureMakers
 from tests.servers import RedisServer
 from tests.service.live_worker import WAIT_S, until, worker_settings, working
 from tests.service.makers import make_leases, make_queue, put
@@ -212,3 +213,46 @@ async def test_a_second_signal_hands_back_at_once(
         await until(lambda: not live.heartbeat.is_ready())
     view = await queue.get(job.id)
     assert (view.status, view.attempts) == (JobStatus.QUEUED, 0)
+
+
+async def test_the_engines_end_is_the_workers_and_what_it_drew_is_suspect(
+    valkey_server: RedisServer, redis: Redis, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(_self: Pipeline, _num_rows: int) -> None:
+        raise MemoryError("no memory for one row")
+
+    settings = worker_settings(valkey_server, testing={"poison_prompt": "poison"})
+    async with working(settings, redis, status=1) as live:
+        monkeypatch.setattr(Pipeline, "batch", none_left)
+        poison = await put(queue, prompt="poison")
+        async with asyncio.timeout(WAIT_S):
+            while (await queue.get(poison.id)).attempts != 1 or live.heartbeat.is_ready():
+                await asyncio.sleep(0.02)
+    view = await queue.get(poison.id)
+    assert (view.status, view.attempts) == (JobStatus.QUEUED, 1)
+
+
+async def test_the_picture_threads_end_is_the_workers_and_its_jobs_are_handed_back(
+    valkey_server: RedisServer, redis: Redis, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_self: PictureMakers) -> None:
+        raise RuntimeError("no thread can be started")
+
+    async with working(worker_settings(valkey_server), redis, status=1) as live:
+        monkeypatch.setattr(PictureMakers, "at_work", broken)
+        job = await put(queue)
+        await until(lambda: not live.heartbeat.is_ready())
+    view = await queue.get(job.id)
+    assert (view.status, view.attempts) == (JobStatus.QUEUED, 0)
+
+
+async def test_seconds_of_drawing_are_the_steps_seconds(
+    valkey_server: RedisServer, redis: Redis, queue: Queue
+) -> None:
+    """However busy the picture thread is with another job's pictures."""
+    settings = worker_settings(valkey_server, testing={"step_delay_s": 0.02})
+    async with working(settings, redis):
+        jobs = [await put(queue, num_candidates=4, n=4, seed=seed) for seed in range(2)]
+        views = [await ended(queue, job.id) for job in jobs]
+    for view in views:
+        assert view.timings_s["decode"] > 15 * 0.02

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from redis.asyncio import Redis
@@ -101,6 +101,38 @@ async def test_a_removed_worker_leaves_the_group_unless_it_holds_jobs(redis: Red
     await leases.finish(claim, success())
     await workers.remove("w1", MODEL)
     assert await consumers(redis) == []
+
+
+async def test_a_name_belongs_to_one_process(redis: Redis) -> None:
+    first, second = Workers(redis, owner="first"), Workers(redis, owner="second")
+    assert await first.heartbeat(INFO) is None
+    holder = await second.heartbeat(replace(INFO, rows_total=99))
+    assert holder is not None
+    assert holder.owner == "first"
+    assert holder.believed_until_ms == await redis.pexpiretime(Key.WORKER.of("w1"))
+    await second.remove("w1", MODEL)  # it is not its to remove
+    assert await first.heartbeat(INFO) is None
+    assert await second.heartbeat(replace(INFO, id="w2")) is None
+    assert await Workers(redis).list() == [INFO, replace(INFO, id="w2")]
+    await first.remove("w1", MODEL)
+    assert await second.heartbeat(INFO) is None
+
+
+async def test_a_name_is_free_once_its_last_sign_is_old_or_its_owner_gone(redis: Redis) -> None:
+    first, second = Workers(redis, owner="first"), Workers(redis, owner="second")
+    await first.heartbeat(INFO)
+    assert await second.heartbeat(INFO, gone="third") is not None
+    assert await second.heartbeat(INFO, gone="first") is None
+    assert await first.heartbeat(INFO) is not None
+    await redis.delete(Key.WORKER.of("w1"), Key.HOLDER.of("w1"))  # as their time to live does
+    assert await first.heartbeat(INFO) is None
+
+
+async def test_the_last_releases_workers_have_their_names_too(redis: Redis) -> None:
+    await redis.set(Key.WORKER.of("w1"), json.dumps(asdict(INFO)), px=5000)
+    holder = await Workers(redis).heartbeat(INFO)
+    assert holder is not None
+    assert holder.owner == ""
 
 
 async def consumers(redis: Redis) -> list[bytes]:

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.http.asgi import http_only
 from service.api.http.hangup import ClientGoneError
-from service.errors import DomainError, RateLimited, Unauthenticated
+from service.errors import (
+    DomainError,
+    MethodNotAllowed,
+    QueueUnavailable,
+    RateLimited,
+    Unauthenticated,
+)
 
 CLIENT_GONE_STATUS = 499  # nobody reads it; it marks the request in the log and in the metrics
 
@@ -41,12 +47,10 @@ def _printable(text: str) -> str:
 
 def error_response(error: DomainError, headers: Mapping[str, str] | None = None) -> Response:
     """The HTTP answer for a domain error."""
-    return JSONResponse(
-        error_body(error), error.status, {**_retry_headers(error), **(headers or {})}
-    )
+    return JSONResponse(error_body(error), error.status, {**_headers(error), **(headers or {})})
 
 
-def _retry_headers(error: DomainError) -> dict[str, str]:
+def _headers(error: DomainError) -> dict[str, str]:
     headers = {}
     if error.should_retry is not None:
         headers["x-should-retry"] = "true" if error.should_retry else "false"
@@ -57,14 +61,22 @@ def _retry_headers(error: DomainError) -> dict[str, str]:
         headers["x-ratelimit-remaining-requests"] = "0"
     if isinstance(error, Unauthenticated):
         headers["www-authenticate"] = "Bearer"
+    if isinstance(error, MethodNotAllowed):
+        headers["allow"] = ", ".join(error.allowed)
     return headers
 
 
 class ErrorEnvelope:
-    """Middleware around everything that may raise: whatever comes out leaves as an envelope."""
+    """Middleware around everything that may raise: whatever comes out leaves as an envelope.
 
-    def __init__(self, app: ASGIApp) -> None:
+    `on_fault` is told of each time that Redis was the reason.
+    """
+
+    def __init__(
+        self, app: ASGIApp, on_fault: Callable[[QueueUnavailable], None] | None = None
+    ) -> None:
         self.app = app
+        self.on_fault = on_fault
 
     @http_only
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,6 +93,8 @@ class ErrorEnvelope:
         except Exception as error:
             if has_begun:
                 raise  # the server logs it and breaks the connection: half an answer can't be saved
+            if isinstance(error, QueueUnavailable) and self.on_fault is not None:
+                self.on_fault(error)
             await _answer_for(error)(scope, receive, send)
 
 

@@ -162,6 +162,7 @@ def _route(scope: Scope) -> str:
 class BodyLimit:
     """Takes in the whole body, if it is JSON, small enough and quick enough, before the routes run.
 
+    Where a method has no use for a body, it may be of any type.
     Later calls of `receive` reach the server itself, so that a hang-up gets through.
     """
 
@@ -177,6 +178,8 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         body = await self._read(Headers(scope=scope), receive)
+        if body and scope["method"] == "POST" and not _is_json(Headers(scope=scope)):
+            raise UnsupportedMediaType
         is_read = False
 
         async def replay() -> Message:
@@ -194,12 +197,9 @@ class BodyLimit:
             raise BodyTooLarge(self.max_bytes)
         try:
             async with asyncio.timeout(self.timeout_s):
-                body = await self._collect(receive)
+                return await self._collect(receive)
         except TimeoutError:
             raise BodyTooSlow from None
-        if body and not _is_json(headers):
-            raise UnsupportedMediaType
-        return body
 
     async def _collect(self, receive: Receive) -> bytes:
         body = bytearray()

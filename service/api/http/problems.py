@@ -9,14 +9,15 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from service.answers.wanted import WHOLE_BODY, broken_json, in_words, unknown_field
 from service.api.http.envelope import error_response
-from service.errors import DomainError, InvalidRequest, MethodNotAllowed, NotFound
+from service.errors import InvalidRequest, MethodNotAllowed
 
 _SOURCES = frozenset({"body", "query", "path", "header", "cookie"})
 
 
 def install(app: FastAPI) -> None:
-    """Answer validation errors, unknown paths and wrong methods as everything else."""
+    """Answer validation errors and wrong methods as everything else."""
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_error)
 
@@ -30,36 +31,25 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 def invalid_request(problem: Mapping[str, Any]) -> InvalidRequest:
     """The first thing that is wrong with a request, with the field's name."""
     path = [str(part) for part in problem["loc"] if part not in _SOURCES]
-    if problem["type"] == "json_invalid" or not path:
-        return InvalidRequest(_about_the_whole(problem))
+    if problem["type"] == "json_invalid":
+        return InvalidRequest(broken_json(problem))
+    if not path:
+        return InvalidRequest(WHOLE_BODY)
     field = path[0]
     if problem["type"] == "extra_forbidden":
-        error = InvalidRequest(f"There is no field {field!r}.", param=field)
+        error = InvalidRequest(unknown_field(field), param=field)
         error.code = "unknown_parameter"
         return error
-    message = problem["msg"].removeprefix("Value error, ")
-    return InvalidRequest(f"{field}: {message}", param=field)
-
-
-def _about_the_whole(problem: Mapping[str, Any]) -> str:
-    if problem["type"] == "json_invalid":
-        return "The body is not valid JSON."
-    if problem["type"] == "missing":
-        return "Send a JSON object as the body."
-    return f"The body is not a JSON object of the right form: {problem['msg']}"
+    return InvalidRequest(in_words(field, problem), param=field)
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return error_response(_domain_error(error), error.headers)
-
-
-def _domain_error(error: HTTPException) -> DomainError:
-    if error.status_code == 404:
-        return NotFound()
     if error.status_code == 405:
-        return MethodNotAllowed()
+        return error_response(MethodNotAllowed(request.state.allowed_methods))
     if error.status_code < 500:
-        return InvalidRequest("The body can't be read as JSON.")
+        return error_response(
+            InvalidRequest(f"The body can't be read as JSON. {WHOLE_BODY}"), error.headers
+        )
     raise error

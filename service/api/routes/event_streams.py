@@ -106,6 +106,7 @@ async def _completed(state: ApiState, view: JobView) -> list[ServerEvent]:
             b64_json=content,
             created_at=(view.finished_ms or view.created_ms) // 1000,
             size=view.size or view.job.size,
+            native_size=view.native_size or view.job.size,
             output_format=view.job.output_format,
             job_id=view.job.id,
             candidate=meta.candidate,

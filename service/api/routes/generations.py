@@ -82,7 +82,8 @@ def _fitted(body: ImageRequest, wish: Wanted) -> ImageRequest:
     if wish.output_format is not None:
         if body.output_format not in (None, wish.output_format):
             raise InvalidRequest(
-                "output_format is not the type that Accept asks for.", param="output_format"
+                f'output_format must be "{wish.output_format}", as Accept asks, or be left out.',
+                param="output_format",
             )
         changes["output_format"] = wish.output_format
     return body.model_copy(update=changes)
@@ -132,6 +133,8 @@ def _picture(admitted: Admitted, view: JobView, image: bytes) -> Response:
     headers = _headers(admitted) | {
         "x-mindalle-candidate": str(best.candidate),
         "x-mindalle-prompt-truncated": str(view.prompt_truncated).lower(),
+        "x-mindalle-size": view.size or view.job.size,
+        "x-mindalle-native-size": view.native_size or view.job.size,
     }
     if best.score is not None:
         headers["x-mindalle-score"] = f"{best.score:.6g}"
@@ -146,7 +149,7 @@ async def _data(
     if body.response_format == "b64_json":
         contents[:] = await images_as_base64(state.queue, view)
     else:
-        urls[:] = map(image_urls(request, state, view.job.id), range(len(view.images)))
+        urls[:] = map(image_urls(request, view.job.id), range(len(view.images)))
     return [
         ImageData(url=url, b64_json=content, rank=m.rank, candidate=m.candidate, score=m.score)
         for m, url, content in zip(view.images, urls, contents, strict=True)

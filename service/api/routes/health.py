@@ -47,8 +47,9 @@ async def _why_not_ready(state: ApiState) -> str | None:
     try:
         await state.catalog.workers()  # a model on demand takes jobs without a look at Redis
         takes_jobs = await state.catalog.takes_jobs(state.catalog.default_model)
-    except QueueUnavailable:
-        return "redis does not answer"
+    except QueueUnavailable as error:
+        state.faults.note(error)
+        return "redis does not answer" if error.code == QueueUnavailable.code else error.message
     return None if takes_jobs else f"no live worker serves {state.catalog.default_model}"
 
 
@@ -62,7 +63,8 @@ async def metrics(state: State) -> Response:
     try:
         await state.gauges.read()
         state.metrics.redis_up.set(1)
-    except QueueUnavailable:
+    except QueueUnavailable as error:
+        state.faults.note(error)
         state.metrics.redis_up.set(0)
     text = await asyncio.to_thread(generate_latest, state.metrics.registry)
     return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})

@@ -18,6 +18,7 @@ from service.answers.schemas import MAX_IMAGES, ImageRequest
 from service.api.admission import admit
 from service.api.api_state import CallerOfRequest, OriginOfRequest, State, image_urls
 from service.api.http.accept import MEDIA_TYPES
+from service.api.http.addressing import address
 from service.api.http.sse import EventStream, ServerEvent
 from service.api.openapi import BODY_ERRORS, PICTURE_CONTENT, RATE_HEADERS, errors, stream_content
 from service.api.routes.event_streams import job_events
@@ -75,15 +76,15 @@ async def create_job(
     admitted = await admit(state, body, origin, idempotency)
     job_id = admitted.job.id
     response.headers.update(admitted.rate_headers())
-    response.headers["location"] = f"/v1/jobs/{job_id}"
+    response.headers["location"] = address(request).path(f"/v1/jobs/{job_id}")
     view = await state.queue.get(job_id)
-    return JobAnswer.of(view, image_urls(request, state, job_id))
+    return JobAnswer.of(view, image_urls(request, job_id))
 
 
 @router.get("/v1/jobs/{job_id}", response_model=JobAnswer, responses=errors(401, 404, 503))
-async def get_job(view: OwnJob, request: Request, state: State) -> JobAnswer:
+async def get_job(view: OwnJob, request: Request) -> JobAnswer:
     """State, position in the queue, estimated time, progress, images."""
-    return JobAnswer.of(view, image_urls(request, state, view.job.id))
+    return JobAnswer.of(view, image_urls(request, view.job.id))
 
 
 @router.delete("/v1/jobs/{job_id}", response_model=JobAnswer, responses=errors(401, 404, 503))
@@ -93,7 +94,7 @@ async def cancel_job(
     """Cancel the job; one that has ended stays as it is."""
     cancelled = await state.queue.cancel(job_id, caller.key_id)
     state.metrics.cancelled(cancelled.view.job.recipe.model, was_waiting=cancelled.was_waiting)
-    return JobAnswer.of(cancelled.view, image_urls(request, state, job_id))
+    return JobAnswer.of(cancelled.view, image_urls(request, job_id))
 
 
 @router.get(
@@ -134,7 +135,7 @@ async def follow_job(
     A client that comes back with Last-Event-ID gets what it missed.
     """
     job_id = view.job.id
-    stream = job_events(state, job_id, last_event_id, image_urls(request, state, job_id))
+    stream = job_events(state, job_id, last_event_id, image_urls(request, job_id))
     first = await anext(stream, None) if view.is_terminal else None
     if view.is_terminal and first is None:
         return Response(status_code=204)  # an EventSource does not come back after that

@@ -28,9 +28,17 @@ router = APIRouter(tags=["models"], dependencies=[Depends(caller)])
 async def list_models(state: State) -> ModelList:
     """The models that live workers serve, with licence, limits and defaults."""
     served = await state.catalog.models()
-    return ModelList(
-        data=[ModelAnswer.of(workers[0].card, len(workers)) for workers in served.values()]
-    )
+    aliases = [(name, preset) for name, preset in state.catalog.aliases.items() if preset in served]
+    names = [(name, name) for name in served] + aliases
+    return ModelList(data=[_model(name, served[preset]) for name, preset in names])
+
+
+def _model(name: str, workers: list[WorkerInfo]) -> ModelAnswer:
+    """What its workers say, under the name that was asked for."""
+    answer = ModelAnswer.of(workers[0].card, len(workers))
+    if name == answer.id:
+        return answer
+    return answer.model_copy(update={"id": name, "alias_of": answer.id})
 
 
 @router.get("/v1/models/{model}", response_model=ModelAnswer, responses=errors(401, 404, 503))
@@ -38,10 +46,10 @@ async def get_model(
     model: Annotated[str, Path(description="`id` of the model.")], state: State
 ) -> ModelAnswer:
     """One of them."""
-    workers = await state.catalog.serving(model)
+    workers = await state.catalog.serving(state.catalog.named(model))
     if not workers:
         raise ModelNotFound(model)
-    return ModelAnswer.of(workers[0].card, len(workers))
+    return _model(model, workers)
 
 
 @router.get("/v1/status", response_model=StatusAnswer, responses=errors(401, 503))

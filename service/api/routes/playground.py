@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -15,6 +16,7 @@ from typing import Self
 
 from fastapi import APIRouter, Request, Response
 
+from service.api.http.addressing import address
 from service.errors import NotFound
 
 # Everything is refused but what the page uses; nothing inline, nothing from elsewhere.
@@ -29,6 +31,7 @@ _MEDIA_TYPES = {
     "svg": "image/svg+xml",
 }
 _INDEX = "index.html"
+_LINK = re.compile(rb'(href|src)="(?=[a-z])')
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +85,23 @@ def load_assets() -> Mapping[str, Asset]:
     }
 
 
+def _below(prefix: str, page: Asset) -> Asset:
+    """The page with the prefix before its links, which a browser can't know at `/prefix`."""
+    if not prefix:
+        return page
+    content = _LINK.sub(rb'\1="%b/' % prefix.encode(), page.plain)
+    return Asset.of("html", content)
+
+
 def make_router(assets: Mapping[str, Asset]) -> APIRouter:
     """Routes for `/` and `/playground/NAME`. NotFound for names that are no asset."""
     router = APIRouter(include_in_schema=False)
 
-    @router.api_route("/", methods=["GET", "HEAD"])
+    @router.get("/")
     async def page(request: Request) -> Response:
-        return assets[_INDEX].answer(request)
+        return _below(address(request).base.prefix, assets[_INDEX]).answer(request)
 
-    @router.api_route("/playground/{name}", methods=["GET", "HEAD"])
+    @router.get("/playground/{name}")
     async def asset(name: str, request: Request) -> Response:
         if name not in assets or name == _INDEX:
             raise NotFound

@@ -32,7 +32,6 @@ from service.worker.handover import Drawn, Glimpse, Left, StepReport
 from service.worker.run import End, Run, TakenOut
 
 _NOT_FINITE = "The model's numbers left the finite range on this job."
-_NO_FAULTS = TestingSettings()
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ class Engine:
         pipeline: Pipeline,
         num_rows: int,
         *,
-        faults: TestingSettings = _NO_FAULTS,
+        faults: TestingSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.num_steps = 0
@@ -148,7 +147,7 @@ class Engine:
         if not running:
             return
         began = self._clock()
-        if self.faults != _NO_FAULTS:
+        if self.faults:
             strike(self.faults, [run.job.recipe.prompt for run in running], num_rows)
         finished = self._batch.step()
         self._pace.keep()
@@ -157,7 +156,8 @@ class Engine:
         self._look(running)
         self._take(finished)
         for run in running:
-            run.codes_done = run.num_drawn * run.codes_per_candidate + sum(self._counts_of(run))
+            in_rows = sum(map(self._batch.num_drawn, run.rows))
+            run.codes_done = run.num_drawn * run.codes_per_candidate + in_rows
         report = self._report
         report.seconds = self._clock() - began
         report.num_rows, report.num_runs = num_rows, len(running)
@@ -175,13 +175,10 @@ class Engine:
 
     def _forget(self, run: Run) -> list[int]:
         """Take it out before its time; returns its rows, which the batch still holds."""
-        counts = self._counts_of(run)
-        self._report.left.append(Left(run, len(counts), sum(counts)))
+        num_codes = sum(map(self._batch.num_drawn, run.rows))
+        self._report.left.append(Left(run, len(run.rows), num_codes))
         run.prefix = None
         return self._scheduler.remove(run)
-
-    def _counts_of(self, run: Run) -> list[int]:
-        return [self._batch.num_drawn(row) for row in run.rows]
 
     def _enter(self, entry: Entry) -> None:
         run = entry.run

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ KEYWORD = "mindalle"  # of the PNG's text chunk; JPEG and WebP carry the same JS
 _IMAGE_DESCRIPTION = 0x010E  # EXIF tag, ASCII
 _EXIF_LIMIT = 60_000  # a JPEG segment ends at 65,533 bytes
 _QUALITY = 95
+_SIZE = re.compile(r"[1-9]\d{0,3}x[1-9]\d{0,3}")
 
 
 class NoRecordError(ValueError):
@@ -38,20 +40,28 @@ _HEAD = ("model", "prompt", "has_prompt", "seed", "candidate", "score")
 class Record:
     """How a picture was made. `candidate` is None for a sheet of several.
 
-    Where `has_prompt` is false, the recipe's prompt was left out on purpose, or did not fit.
+    Where `has_prompt` is false, the recipe's prompt was left out on purpose, or did not fit. `size`
+    is that of a file whose pixels were resampled; other files don't say theirs.
     """
 
     recipe: Recipe
     candidate: int | None = None
     score: float | None = None
     has_prompt: bool = True
+    size: str | None = None
 
     @classmethod
     def of(
-        cls, recipe: Recipe, candidate: int | None, score: float | None, *, has_prompt: bool
+        cls,
+        recipe: Recipe,
+        candidate: int | None,
+        score: float | None,
+        *,
+        has_prompt: bool,
+        size: str | None = None,
     ) -> Self:
         """The record of one candidate of a recipe."""
-        record = cls(recipe, candidate, None if score is None else round(score, 6))
+        record = cls(recipe, candidate, None if score is None else round(score, 6), size=size)
         return record if has_prompt else record.without_prompt()
 
     def without_prompt(self) -> Self:
@@ -62,6 +72,8 @@ class Record:
         """ASCII and flat, with the fields in one order."""
         values = asdict(self)
         values |= values.pop("recipe")
+        if self.size is None:
+            del values["size"]
         return json.dumps({name: values.pop(name) for name in _HEAD} | values)
 
     @classmethod
@@ -75,13 +87,18 @@ class Record:
             raw: dict[str, Any] = json.loads(text)
             recipe = Recipe(**{"prompt": None} | known_fields(Recipe, raw))
             told = {"has_prompt": "prompt" in raw} | known_fields(cls, raw)
+            if not _SIZE.fullmatch(told.get("size") or "1x1"):
+                raise ValueError("a size that no file of ours has")
             return cls(**told | {"recipe": recipe})
         except (TypeError, ValueError):
             raise NoRecordError("the file's record of how it was made is damaged") from None
 
 
 def encode(
-    pixels: NDArray[np.uint8], output_format: OutputFormat, record: Record | None = None
+    pixels: NDArray[np.uint8],
+    output_format: OutputFormat,
+    record: Record | None = None,
+    size: str | None = None,
 ) -> bytes:
     """An image file.
 
@@ -89,14 +106,29 @@ def encode(
         pixels: [H, W, 3].
         output_format: png, jpeg or webp.
         record: goes into the file; a prompt that EXIF can't hold is left out.
+        size: width and height as "512x512", where the pixels shall be resampled to them.
     """
     file = io.BytesIO()
     image = Pillow.fromarray(pixels, "RGB")
+    if size is not None:
+        width, height = map(int, size.split("x"))
+        image = image.resize((width, height), Pillow.Resampling.LANCZOS)
     if output_format == "png":
         image.save(file, "PNG", pnginfo=_text_chunk(record))
     else:
         image.save(file, output_format.upper(), quality=_QUALITY, exif=_exif(record))
     return file.getvalue()
+
+
+def native_size(pixels: NDArray[np.uint8]) -> str:
+    """Width and height of pixels, [H, W, 3], as a job names them."""
+    height, width, _ = pixels.shape
+    return f"{width}x{height}"
+
+
+def resampled_size(wanted: str, pixels: NDArray[np.uint8]) -> str | None:
+    """The size that a job wants of pixels, [H, W, 3], that have another one; else None."""
+    return None if wanted in ("auto", native_size(pixels)) else wanted
 
 
 def _text_chunk(record: Record | None) -> PngInfo:

@@ -149,18 +149,23 @@ class Pictures:
         best = [candidates[index] for index in order[: run.job.recipe.n]]
         with self._timed(run, "encoding"):
             images = tuple(self._image(run, rank, kept) for rank, kept in enumerate(best))
-        height, width, _ = run.pictures[best[0]][0].shape
-        return Succeeded(images, f"{width}x{height}", run.timings_s(), run.is_truncated)
+        pixels = run.pictures[best[0]][0]
+        native = png.native_size(pixels)
+        size = png.resampled_size(run.job.size, pixels) or native
+        return Succeeded(images, size, run.timings_s(), run.is_truncated, native)
 
     def _image(self, run: Run, rank: int, candidate: int) -> Image:
         job, (pixels, score) = run.job, run.pictures[candidate]
-        record = png.Record.of(job.recipe, candidate, score, has_prompt=job.embed_prompt)
-        return Image(rank, candidate, score, png.encode(pixels, job.output_format, record))
+        size = png.resampled_size(job.size, pixels)
+        record = png.Record.of(job.recipe, candidate, score, has_prompt=job.embed_prompt, size=size)
+        return Image(rank, candidate, score, png.encode(pixels, job.output_format, record, size))
 
     def _preview(self, glimpse: Glimpse) -> None:
         codes = glimpse.codes.to(self._pipeline.options.device)
         (pixels,) = to_bytes(self._pipeline.preview(codes, [glimpse.num_drawn]))
-        data = png.encode(pixels, glimpse.run.job.output_format)
+        job = glimpse.run.job
+        size = png.resampled_size(job.size, pixels)
+        data = png.encode(pixels, job.output_format, size=size)
         self.num_moves += 1
         self._delivery(replace(glimpse, data=data))
 

@@ -9,12 +9,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import get_args
 
 import service
-from service.broker.workers import ModelCard, WorkerInfo, Workers, WorkerState
+from service.broker.fault_log import FaultLog
+from service.broker.workers import Holder, ModelCard, WorkerInfo, Workers, WorkerState
 from service.errors import QueueUnavailable
 from service.metrics import WorkerMetrics
+from service.worker.signs.worker_name import Owner, name_of_its_own
 
 _SILENCE_S = 15.0  # an event loop that is late by so much is dead to a probe,
 _NUM_MISSED = 3  # or by so many heartbeats, where these are far between
@@ -29,7 +32,10 @@ class Heartbeat:
         self, workers: Workers, worker_id: str, metrics: WorkerMetrics, card: ModelCard | None
     ) -> None:
         self.metrics = metrics
+        self.faults = FaultLog(metrics.redis_faults)
         self.worker_id = worker_id
+        self._named = asyncio.Event()
+        self._holder: Holder | None = None  # who had the name at the last beat
         self._workers = workers
         loading = WorkerInfo(worker_id, card, version=service.__version__) if card else None
         self._last = loading
@@ -44,15 +50,11 @@ class Heartbeat:
     async def run(self, interval_s: float) -> None:
         """Beat for ever."""
         self._silence_s = max(_SILENCE_S, _NUM_MISSED * interval_s)
-        failures = 0
         while True:
             try:
                 await self.beat()
-                failures = 0
-            except QueueUnavailable:
-                failures += 1
-                if failures == 1:
-                    _log.warning("no sign of life could be given: redis is away")
+            except QueueUnavailable as error:
+                self.faults.note(error)
             await asyncio.sleep(interval_s)
 
     async def beat(self) -> None:
@@ -63,7 +65,42 @@ class Heartbeat:
             self.metrics.state.labels(state).set(state == (signs.state if signs else "loading"))
         self.metrics.up.set(signs is not None and signs.state == "ready")
         if signs is not None:
-            await self._workers.heartbeat(signs)
+            await self._say(signs)
+
+    async def _say(self, signs: WorkerInfo) -> None:
+        """Say it under a name that is this process's alone."""
+        info = replace(signs, id=self.worker_id)
+        holder = await self._workers.heartbeat(info)
+        owner = Owner.parse(holder.owner) if holder else None
+        if holder and owner and owner.has_ended():
+            holder = await self._workers.heartbeat(info, gone=holder.owner)
+        if holder and self._is_alive(holder):
+            self._take_own_name(owner)
+            holder = await self._workers.heartbeat(replace(info, id=self.worker_id))
+        self._holder = holder
+        if holder is None:
+            self._named.set()
+
+    def _is_alive(self, holder: Holder) -> bool:
+        """It has said so since the last beat, or taken a name that was ours; else it may be what a
+        worker left that was killed, and its name is free when its last sign is old.
+        """
+        has_spoken = self._holder is not None and self._holder != holder
+        return has_spoken or self._named.is_set()
+
+    def _take_own_name(self, owner: Owner | None) -> None:
+        taken, self.worker_id = self.worker_id, name_of_its_own(self.worker_id)
+        _log.warning(
+            "another worker is called %s: this one goes by %s; give each its own "
+            "MINDALLE_WORKER__ID",
+            taken,
+            self.worker_id,
+            extra={"other_host": owner.host} if owner else {},
+        )
+
+    async def named(self) -> None:
+        """Wait until `worker_id` is known to be this worker's alone."""
+        await self._named.wait()
 
     async def leave(self, model: str) -> None:
         """Go off the list."""

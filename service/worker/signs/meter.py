@@ -61,9 +61,11 @@ class Meter:
             self._batch_jobs.observe(report.num_runs)
             self._metrics.last_step_time.set(time.time())
         self._codes.inc(report.num_rows + report.num_entered)
-        self._joins.inc(report.num_joins)
         self._num_drawn += report.num_drawn
-        self._crashes.inc(report.num_crashes)
+        if report.num_joins:
+            self._joins.inc(report.num_joins)
+        if report.num_crashes:
+            self._crashes.inc(report.num_crashes)
         for left in report.left:
             self._left[_reason(left)].inc(left.num_rows)
             self._wasted.inc(left.num_codes)

@@ -57,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer one of the three addresses."""
-        match self.path.partition("?")[0]:
+        match self.path.partition("?")[0].rstrip("/"):
             case "/metrics":
                 self._answer(200, CONTENT_TYPE_LATEST, generate_latest(self.server.registry))
             case "/livez":
@@ -67,6 +67,10 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 self._answer(404, "text/plain", b"not found\n")
 
+    def do_HEAD(self) -> None:
+        """The same without its body."""
+        self.do_GET()
+
     def _probe(self, is_well: bool) -> None:
         self._answer(200 if is_well else 503, "text/plain", b"ok\n" if is_well else b"no\n")
 
@@ -75,7 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", content_type)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Scrapes are not worth a log line."""

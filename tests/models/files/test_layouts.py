@@ -6,16 +6,21 @@ import pytest
 
 from models.configs import TransformerConfig, VQGANConfig
 from models.errors import ConfigError
-from models.files.layouts import read_transformer, read_vqgan, written
+from models.files.layouts import (
+    CODEC_READERS,
+    PRIOR_READERS,
+    read_transformer,
+    read_vqgan,
+    written,
+)
 from models.presets import PRESETS
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_what_is_written_reads_the_same(name: str) -> None:
-    preset = PRESETS[name]
-    codec = preset.stage1
-    assert read_vqgan(written(codec), "stage1") == codec
-    assert read_transformer(written(preset.stage2), "stage2", codec) == preset.stage2
+    codec, prior = PRESETS[name].stage1, PRESETS[name].stage2
+    assert CODEC_READERS[type(codec)](written(codec), "stage1") == codec
+    assert PRIOR_READERS[type(prior)](written(prior), "stage2", codec) == prior
 
 
 def test_an_empty_section_is_the_official_stage() -> None:

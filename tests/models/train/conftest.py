@@ -65,7 +65,7 @@ def emoji_set() -> EmojiSet:
 
 @pytest.fixture(scope="session")
 def art_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As it is fetched for scenes: squares for forty things, names for all concepts."""
+    """As `load_art` and `open_scenes` fetch it: squares for forty things, and all names."""
     cache = tmp_path_factory.mktemp("art")
     labels = [label for _, label, _ in parse_list(LIST.read_text("utf-8"))]
     for package, _ in [*((art.package, art.version) for art in ART_SETS), NAMES, CLDR]:

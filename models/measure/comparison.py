@@ -1,0 +1,158 @@
+"""`mindalle bench --compare`: 16×16 positions of one code against 8×8 of four, all else equal.
+
+Both are RQ-Transformers of one width, one vocabulary and one number of layers, with random weights:
+the flat one has all its layers in the body, as the paper's baseline has (Lee et al. 2022, figure 4
+and its measuring script). Times whole pictures, stage 1 included; prints a table and draws a plot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from models.configs import Preset
+from models.drawing.generate import run_to_end
+from models.drawing.sampling import RowParams
+from models.measure import machine
+from models.pipeline import LoadOptions, Pipeline, load_random
+from models.rq_configs import RQStackConfig, RQTransformerConfig, RQVAEConfig
+
+_HEAD_SHARE = 8  # the authors' 1.4B model has one of its 48 layers in 8 in the head
+# Seconds a picture on an A100 at these batches, the paper's figure 4: 1.4B parameters.
+PAPER = {"16×16×1": {100: 0.162, 200: 0.140}, "8×8×4": {100: 0.039, 200: 0.025, 500: 0.019}}
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One grid at one batch; seconds a picture."""
+
+    grid: str
+    setting: str
+    rows: int
+    codes_s: float
+    pixels_s: float
+
+    @property
+    def picture_s(self) -> float:
+        """All of it."""
+        return self.codes_s + self.pixels_s
+
+
+def presets(width: int, heads: int, layers: int, vocab: int) -> tuple[Preset, Preset]:
+    """The flat model and the deep one."""
+    num_head = max(1, round(layers / _HEAD_SHARE))
+    deep = RQTransformerConfig(
+        prefix="none",
+        vocab_sizes=(vocab,) * 4,
+        vocab_size_cond=1,
+        block_size_cond=1,
+        embed_dim=width,
+        body=RQStackConfig(width, layers - num_head, heads),
+        head=RQStackConfig(width, num_head, heads),
+    )
+    flat = replace(
+        deep,
+        block_size=(16, 16, 1),
+        vocab_sizes=(vocab,),
+        body=replace(deep.body, n_layers=layers),
+        head=replace(deep.head, n_layers=0),
+    )
+    deep_codec = RQVAEConfig(n_embed=(vocab,) * 4)
+    flat_codec = replace(
+        deep_codec,
+        n_embed=(vocab,),
+        latent_shape=(16, 16, 256),
+        grid=(16, 16, 1),
+        ch_mult=(1, 1, 2, 2, 4),
+        attn_resolutions=(16,),
+        decay=(0.99,),
+    )
+    about = "random weights, to compare grids"
+    return (
+        Preset("16×16×1", about, "none", flat_codec, flat),
+        Preset("8×8×4", about, "none", deep_codec, deep),
+    )
+
+
+def compare(
+    pair: tuple[Preset, Preset], options: LoadOptions, setting: str, batches: list[int]
+) -> Iterator[Timing]:
+    """Time one batch of pictures of each, after a first step that warms up."""
+    for preset in pair:
+        pipeline = load_random(preset, options)
+        for rows in batches:
+            yield _timed(pipeline, setting, rows)
+
+
+def _timed(pipeline: Pipeline, setting: str, rows: int) -> Timing:
+    device = pipeline.options.device
+    prefix = pipeline.prefix(pipeline.encode(None))
+    batch = pipeline.batch(rows)
+    params = [RowParams(seed=1, candidate=i) for i in range(rows)]
+    batch.admit(prefix, params)
+    batch.step()
+    batch.evict(range(rows))
+    done: list[Tensor] = []
+    codes_s = machine.seconds(device, lambda: done.append(run_to_end(batch, prefix, params)))
+    chunk = done[0][:1].expand(pipeline.options.chunk, -1, -1)
+    pixels_s = machine.best_of(2, device, lambda: pipeline.pixels(chunk)) / len(chunk)
+    return Timing(pipeline.preset.name, setting, rows, codes_s / rows, pixels_s)
+
+
+def table(timings: list[Timing]) -> str:
+    """A line per batch: seconds a picture of each grid, and how many times faster the deep one."""
+    lines = [f"{'setting':<16}{'rows':>5}{'16×16×1':>22}{'8×8×4':>22}{'ratio':>8}{'codes':>8}"]
+    for flat, deep in _pairs(timings):
+        lines.append(
+            f"{flat.setting:<16}{flat.rows:>5}{_parts(flat):>22}{_parts(deep):>22}"
+            f"{flat.picture_s / deep.picture_s:>7.2f}x{flat.codes_s / deep.codes_s:>7.2f}x"
+        )
+    lines.append("seconds a picture: codes + pixels. The paper's, on an A100, codes and pixels:")
+    for batch, seconds in PAPER["8×8×4"].items():
+        flat_s = PAPER["16×16×1"].get(batch)
+        known = f"{flat_s:>22.3f}" if flat_s else f"{'out of memory':>22}"
+        ratio = f"{flat_s / seconds:>7.2f}x" if flat_s else ""
+        lines.append(f"{'paper':<16}{batch:>5}{known}{seconds:>22.3f}{ratio}")
+    return "\n".join(lines)
+
+
+def record(timings: list[Timing]) -> dict[str, object]:
+    """For everything that reads JSON."""
+    return {"timings": [{**asdict(t), "picture_s": t.picture_s} for t in timings], "paper": PAPER}
+
+
+def plot(timings: list[Timing], path: Path) -> None:
+    """Seconds a picture by batch, this machine beside the paper's."""
+    import matplotlib as mpl  # noqa: PLC0415  slow to import and only the command draws
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415  after the backend is chosen
+
+    here: dict[str, dict[int, float]] = {}
+    for timing in timings:
+        curve = here.setdefault(f"{timing.grid} {timing.setting}", {})
+        curve[timing.rows] = timing.picture_s
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.5))
+    for axis, title, curves in ((axes[0], "this machine", here), (axes[1], "paper, A100", PAPER)):
+        for name, points in curves.items():
+            axis.plot(list(points), list(points.values()), "o-", label=name)
+        axis.set(title=title, xlabel="pictures at once", ylabel="seconds a picture", ylim=(0, None))
+        axis.legend()
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def _pairs(timings: list[Timing]) -> Iterator[tuple[Timing, Timing]]:
+    """Both grids at each setting and batch."""
+    by_key = {(t.grid, t.setting, t.rows): t for t in timings}
+    for (grid, setting, rows), flat in by_key.items():
+        if grid == "16×16×1" and (deep := by_key.get(("8×8×4", setting, rows))):
+            yield flat, deep
+
+
+def _parts(timing: Timing) -> str:
+    return f"{timing.codes_s:.3f} + {timing.pixels_s:.3f}"

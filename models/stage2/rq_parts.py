@@ -1,0 +1,111 @@
+"""What RQ-Transformer is made of: stacks of blocks, the classifier, the state of rows in flight.
+
+Knows no codes and no prompts. Module names are the checkpoints'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from models.rq_configs import RQStackConfig
+from models.stage2.blocks import Block
+from models.stage2.kv_cache import CachedPrefix, KVCache, Step
+
+
+def table(*shape: int) -> nn.Parameter:
+    """Learnt vectors that nothing else normalises: N(0, 0.02)."""
+    return nn.Parameter(torch.empty(shape).normal_(std=0.02))
+
+
+class Stack(nn.Module):
+    """Blocks one after the other; no norm behind them."""
+
+    def __init__(self, config: RQStackConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """[B, T, E] → [B, T, E], and each block's keys and values [2, B, H, T, dim]."""
+        cached = []
+        for block in cast(Iterable[Block], self.blocks):
+            x, keys_values = block(x)
+            cached.append(keys_values)
+        return x, cached
+
+    def decode(self, x: Tensor, cache: KVCache, step: Step) -> Tensor:
+        """One position per row, [b, E] → [b, E]."""
+        for layer, block in enumerate(cast(Iterable[Block], self.blocks)):
+            x = block.decode(x, cache, layer, step)
+        return x
+
+    def new_cache(self, num_rows: int, num_positions: int, like: Tensor) -> KVCache:
+        """A cache of so many rows, on the device and of the type of `like`."""
+        config = self.config
+        dim = config.embed_dim // config.n_heads
+        shape = (config.n_layers, config.n_heads, num_positions, dim)
+        return KVCache(num_rows, shape, like.device, like.dtype)
+
+
+class RQState:
+    """A `State`: the body's cache, and the head's, which starts anew at each position.
+
+    What the head reads of its cache it has written in the same step, so nobody needs to clear it.
+    """
+
+    def __init__(self, body: KVCache, head: KVCache, num_rows: int, depth: int) -> None:
+        self.body = body
+        self.head = head
+        rows = torch.zeros(num_rows, dtype=torch.int64, device=head.data.device)
+        self._steps = [head.step(rows + place, place + 1) for place in range(depth)]
+
+    def put(self, prefix: CachedPrefix, rows: Tensor) -> None:
+        """See State."""
+        self.body.put(prefix, rows)
+
+    def scramble(self, generator: torch.Generator) -> None:
+        """See State."""
+        self.body.scramble(generator)
+
+    def depth_step(self, num_rows: int, depth: int) -> Step:
+        """Where the head stands at a depth, in rows 0 .. num_rows-1."""
+        step = self._steps[depth]
+        return Step(step.positions[:num_rows], step.mask[:num_rows], step.span)
+
+
+class DepthLinear(nn.Module):
+    """A linear layer for each depth, as wide as the largest vocabulary."""
+
+    def __init__(self, embed_dim: int, sizes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.weight = table(len(sizes), embed_dim, max(sizes))
+        self.bias = nn.Parameter(torch.zeros(len(sizes), max(sizes)))
+
+    def forward(self, x: Tensor, depth: int) -> Tensor:
+        """[..., E] → [..., V] of this depth."""
+        size = self.sizes[depth]
+        return x @ self.weight[depth, :, :size] + self.bias[depth, :size]
+
+
+class Classifier(nn.Module):
+    """States → logits, by one linear layer for all depths or one for each."""
+
+    def __init__(self, embed_dim: int, sizes: tuple[int, ...], *, is_shared: bool) -> None:
+        super().__init__()
+        self.layer_norm = nn.LayerNorm(embed_dim)
+        self.linear = nn.Linear(embed_dim, sizes[0]) if is_shared else DepthLinear(embed_dim, sizes)
+
+    def forward(self, x: Tensor, depth: int = 0) -> Tensor:
+        """States [..., E] of one depth → logits [..., V] of that depth's codes."""
+        normed = self.layer_norm(x)
+        logits: Tensor
+        if isinstance(self.linear, DepthLinear):
+            logits = self.linear(normed, depth)
+        else:
+            logits = self.linear(normed)
+        return logits

@@ -1,0 +1,99 @@
+"""What each field of a request wants, in words and with an example, for whoever sent another thing.
+
+Knows no HTTP and no model: what one model wants of a field, admission.py says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any
+
+from service.answers.schemas import (
+    MAX_IMAGES,
+    MAX_PARTIAL_IMAGES,
+    MAX_TEMPERATURE,
+    MIN_TEMPERATURE,
+    ImageRequest,
+)
+from service.jobs import MAX_CANDIDATES, MAX_SEED
+
+_OWN = "leave it out for the model's own"
+_IGNORED = "it has no effect here"
+# Field or header → what it must be, and what else helps.
+_WANTED: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "prompt": ('a text, such as "a red apple", or a class id, such as 207', ""),
+        "model": ('the name of a model, such as "emoji"', "/v1/models lists them"),
+        "n": (f"a whole number from 1 to {MAX_IMAGES}, such as 4", ""),
+        "size": ('"auto", or width and height in pixels, such as "256x256"', ""),
+        "response_format": ('"url" or "b64_json"', ""),
+        "output_format": ('"png", "jpeg" or "webp"', ""),
+        "stream": ("true or false", ""),
+        "partial_images": (f"a whole number from 0 to {MAX_PARTIAL_IMAGES}, such as 2", ""),
+        "num_candidates": (f"a whole number from 1 to {MAX_CANDIDATES}, such as 16", _OWN),
+        "top_k": ("a whole number from 1 on, such as 256", _OWN),
+        "top_p": ("a number above 0 and at most 1, such as 0.9", _OWN),
+        "temperature": (
+            f"a number from {MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g}, such as 0.8",
+            _OWN,
+        ),
+        "seed": (
+            f"a whole number from 0 to {MAX_SEED - 1}, such as 7",
+            "leave it out for a random one",
+        ),
+        "priority": ('"high", "normal" or "low"', ""),
+        "deadline_s": ("a number of seconds above 0, such as 60", ""),
+        "quality": ('a text, such as "high"', _IGNORED),
+        "style": ('a text, such as "vivid"', _IGNORED),
+        "background": ('a text, such as "auto"', _IGNORED),
+        "moderation": ('a text, such as "auto"', _IGNORED),
+        "output_compression": ("a whole number, such as 80", _IGNORED),
+        "user": ('a text, such as "user-17"', _IGNORED),
+        "rank": (
+            f"a whole number from 0 to {MAX_IMAGES - 1} in the address",
+            "0 is the best image",
+        ),
+        "last-event-id": (
+            'the id of an event, such as "1795511214662-0"',
+            "leave it out for all events",
+        ),
+        "idempotency-key": ('1 to 255 characters, such as "order-17"', ""),
+    }
+)
+_MAX_SHOWN = 30
+_EXAMPLE = 'such as {"prompt": "a red apple"}'
+WHOLE_BODY = f"Send a JSON object as the body, {_EXAMPLE}."
+
+
+def in_words(field: str, problem: Mapping[str, Any]) -> str:
+    """A validation error of pydantic for a person: what is wanted, and what came instead."""
+    what, hint = _WANTED[field]
+    tail = f" {hint[0].upper()}{hint[1:]}." if hint else ""
+    if problem["type"] == "value_error":  # a check of our own, which has its own words
+        return f"{field}: {problem['ctx']['error']}. It must be {what}.{tail}"
+    return f"{field} must be {what}{_instead(problem.get('input'))}.{tail}"
+
+
+def _instead(sent: object) -> str:
+    """What was sent, where it is short enough to be of help."""
+    if not isinstance(sent, bool | int | float | str):
+        return ""
+    shown = json.dumps(sent)
+    return f"; {shown} is not" if len(shown) <= _MAX_SHOWN else ""
+
+
+def unknown_field(field: str) -> str:
+    """For a field that no request has."""
+    close = get_close_matches(field, ImageRequest.model_fields, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else " /docs lists those there are."
+    return f"There is no field {field!r}.{hint}"
+
+
+def broken_json(problem: Mapping[str, Any]) -> str:
+    """For a body that JSON's grammar does not allow."""
+    place = next((part for part in problem["loc"] if isinstance(part, int)), None)
+    at = "" if place is None else f" after {place} characters"
+    return f"The body is not valid JSON{at}. {WHOLE_BODY}"

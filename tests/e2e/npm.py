@@ -1,0 +1,45 @@
+"""Packages from npm for a page under test: fetched at their pinned versions, bundled by esbuild.
+
+Knows no browser. What is fetched is kept in pytest's cache folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+_NO_NETWORK = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH")
+_SCRIPT = "page.js"
+
+
+def bundled(source: Path, cache: pytest.Cache) -> bytes:
+    """The script of the folder `source` with all that it imports, for browsers.
+
+    Skips the test where npm's registry can't be reached and nothing was fetched before.
+    """
+    folder = cache.mkdir(source.name)
+    for name in ("package.json", "package-lock.json", _SCRIPT):
+        shutil.copyfile(source / name, folder / name)
+    _fetch(folder)
+    command = [str(folder / "node_modules/.bin/esbuild"), _SCRIPT, "--bundle", "--format=iife"]
+    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=50)
+    return done.stdout
+
+
+def _fetch(folder: Path) -> None:
+    lock = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
+    stamp = folder / "fetched"
+    if stamp.exists() and stamp.read_text() == lock:
+        return
+    npm = shutil.which("npm")
+    assert npm, "npm is needed for this test: sh deploy/install-test-programs"
+    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-timeout=20000"]
+    done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
+    if done.returncode != 0 and any(word in done.stderr for word in _NO_NETWORK):
+        pytest.skip("npm's registry can't be reached from here")
+    assert done.returncode == 0, done.stderr
+    stamp.write_text(lock)

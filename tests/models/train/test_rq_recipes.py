@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.presets import get_preset
+from models.rq_configs import RQTransformerConfig, RQVAEConfig
+from models.stage1.rq_vae import RQVAE, commitment_loss
+from models.stage2.rq_transformer import RQTransformer
+from models.train.loop.run import Run, Schedule
+from models.train.recipes.codebook_averages import CodebookAverages
+from models.train.recipes.rq_transformer import RQPlan, RQTransformerTrainer
+from models.train.recipes.rq_vae import RQVAEPlan, RQVAETrainer
+from tests.models.golden import facts
+from tests.models.rq_sets import recorded, stage1_of
+
+NAME = "rq_uncond_variants"
+
+
+@torch.inference_mode()
+def test_stage_1_has_the_recorded_losses() -> None:
+    model, images, wanted = stage1_of(NAME), recorded(NAME)["enc_images"], facts(NAME)["loss"]
+    vectors = model.fold(model.features(images))
+    codes = model.quantizer(vectors)
+    made = model.decode(codes)
+    reconstruction = float(model.reconstruction_loss(made, images))
+    commitment = float(commitment_loss(vectors, model.quantizer.vectors(codes).cumsum(2)))
+    assert reconstruction == pytest.approx(wanted["vae_recon_loss"], abs=1e-3)
+    assert commitment == pytest.approx(wanted["vae_commitment_loss"], abs=1e-3)
+    total = reconstruction + model.config.latent_loss_weight * commitment
+    assert total == pytest.approx(wanted["vae_loss_total"], abs=1e-3)
+
+
+def test_a_code_becomes_the_mean_of_the_vectors_that_choose_it() -> None:
+    averages = CodebookAverages(torch.zeros(3, 2), decay=0.5, restarts=False)
+    rng = torch.Generator()
+    vectors, codes = torch.tensor([[1.0, 0], [3, 0], [0, 8]]), torch.tensor([0, 0, 2])
+    for _ in range(30):
+        averages.update(vectors, codes, rng)
+    assert averages.counts.tolist() == pytest.approx([2, 0, 1], abs=1e-6)
+    torch.testing.assert_close(averages.book()[[0, 2]], torch.tensor([[2.0, 0], [0, 8]]))
+
+
+@pytest.mark.parametrize("num_vectors", [5, 50])
+def test_a_code_that_nothing_chooses_starts_anew_at_a_vector_of_the_batch(num_vectors: int) -> None:
+    averages = CodebookAverages(torch.full((9, 4), 50.0), 0.9, restarts=True, patience=1.05)
+    vectors = torch.randn(num_vectors, 4)
+    codes = torch.zeros(num_vectors, dtype=torch.int64)
+    averages.update(vectors, codes, torch.Generator().manual_seed(0))
+    assert averages.counts[1:].tolist() == [1.0] * 8
+    distances = torch.cdist(averages.sums[1:], vectors).amin(1)
+    assert (distances < 0.02).all()
+    assert torch.unique(averages.sums[1:], dim=0).shape[0] == 8
+
+
+def test_a_shared_codebook_is_updated_at_every_depth_in_turn(tmp_path: Path) -> None:
+    model = _stage1("tiny-rq")
+    trainer = RQVAETrainer(model, Run(tmp_path, 0), RQVAEPlan(Schedule(4), patience=100.0))
+    images = _images(2)
+    left = model.fold(model.features(images)).detach().flatten(0, 1)
+    plain = CodebookAverages(model.quantizer.book(0).clone(), 0.99, restarts=True, patience=100.0)
+    rng, book = trainer.run.torch_rng(0), model.quantizer.book(0).clone()
+    for _ in range(4):
+        codes = torch.cdist(left, book).argmin(1)
+        chosen = book[codes]
+        plain.update(left, codes, rng)
+        left, book = left - chosen, plain.book()
+    trainer.step(0, images)
+    torch.testing.assert_close(model.quantizer.book(0), book)
+    assert len(trainer.averages) == 1
+
+
+@pytest.mark.parametrize("name", ["tiny-rq", "tiny-rq-class", "tiny-rq-uncond"])
+def test_a_resumed_run_of_stage_1_is_the_uninterrupted_one(name: str, tmp_path: Path) -> None:
+    whole, first, second = (
+        RQVAETrainer(_stage1(name), Run(tmp_path, 3), RQVAEPlan(Schedule(4))) for _ in range(3)
+    )
+    for step in range(4):
+        values = whole.step(step, _images(step))
+    for step in range(2):
+        first.step(step, _images(step))
+    first.run.save(first.learner.state())
+    state = second.run.load()
+    assert state is not None
+    second.learner.restore(state)
+    again = [second.step(step, _images(step)) for step in range(second.learner.next_step, 4)]
+    assert again[-1] == values
+    _assert_same(whole.model, second.model)
+
+
+@pytest.mark.parametrize("name", ["tiny-rq", "tiny-rq-class", "tiny-rq-uncond"])
+def test_a_resumed_run_of_stage_2_is_the_uninterrupted_one(name: str, tmp_path: Path) -> None:
+    whole, first, second = (_stage2_trainer(name, tmp_path) for _ in range(3))
+    prefix = torch.randint(10, (3, whole.model.config.prompt_len)) % 2
+    prefix = prefix.clamp(max=whole.model.config.prompt_vocab_size - 1)
+    losses = [whole.step(step, prefix, _images(step))["loss"] for step in range(4)]
+    for step in range(2):
+        first.step(step, prefix, _images(step))
+    first.run.save(first.learner.state())
+    state = second.run.load()
+    assert state is not None
+    second.learner.restore(state)
+    again = [second.step(step, prefix, _images(step))["loss"] for step in (2, 3)]
+    assert again == losses[2:]
+    _assert_same(whole.model, second.model)
+
+
+def test_stage_2_learns_and_leaves_stage_1_alone(tmp_path: Path) -> None:
+    trainer = _stage2_trainer(
+        "tiny-rq-class",
+        tmp_path,
+        RQPlan(Schedule(40, warm_up=1), lr=5e-3, tau=1e-3, draws_codes=False),
+    )
+    before = {k: v.clone() for k, v in trainer.stage1.state_dict().items()}
+    prefix, images = torch.tensor([[0], [1], [2]]), _images(0)
+    losses = [trainer.step(step, prefix, images)["loss"] for step in range(40)]
+    assert losses[-1] < 0.7 * losses[0]
+    assert all(torch.equal(before[k], v) for k, v in trainer.stage1.state_dict().items())
+
+
+def test_the_text_has_its_share_of_the_loss() -> None:
+    model = _stage2("tiny-rq", _stage1("tiny-rq")).eval()
+    prefix, codes = torch.randint(99, (2, 8)), torch.randint(64, (2, 16, 4))
+    targets = list(torch.nn.functional.one_hot(codes, 64).float().unbind(2))
+    image = model.loss(prefix, codes, targets)
+    text = model(prefix, codes)[1].log_softmax(-1).gather(-1, prefix[:, 1:, None])
+    both = model.loss(prefix, codes, targets, text_weight=0.25)
+    torch.testing.assert_close(both, 0.75 * image - 0.25 * text.mean())
+
+
+def _stage1(name: str) -> RQVAE:
+    config = get_preset(name).stage1
+    assert isinstance(config, RQVAEConfig)
+    torch.manual_seed(0)
+    return RQVAE(config)
+
+
+def _stage2(name: str, stage1: RQVAE) -> RQTransformer:
+    config = get_preset(name).stage2
+    assert isinstance(config, RQTransformerConfig)
+    torch.manual_seed(0)
+    model = RQTransformer(config)
+    model.share(stage1.quantizer.vector)
+    return model
+
+
+def _stage2_trainer(name: str, folder: Path, plan: RQPlan | None = None) -> RQTransformerTrainer:
+    stage1 = _stage1(name)
+    plan = plan or RQPlan(Schedule(4, warm_up=1))
+    return RQTransformerTrainer(_stage2(name, stage1), stage1, Run(folder, 3), plan)
+
+
+def _images(step: int) -> Tensor:
+    return torch.rand((3, 3, 32, 32), generator=torch.Generator().manual_seed(step)) * 2 - 1
+
+
+def _assert_same(one: torch.nn.Module, other: torch.nn.Module) -> None:
+    first, second = one.state_dict(), other.state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
