@@ -13,6 +13,7 @@ from pathlib import Path
 from tokenizers.implementations.char_level_bpe import CharBPETokenizer
 
 from models.errors import ConfigError, CorruptFileError, MissingFileError
+from models.lookalikes import content, visible
 
 PAD = "[PAD]"
 UNK = "[UNK]"
@@ -92,10 +93,12 @@ class Tokenizer:
 
 
 def _only(folder: Path, pattern: str) -> Path:
-    found = sorted(folder.glob(pattern))
+    found = visible(folder.glob(pattern), folder)
     if not found:
         raise MissingFileError(f"{folder} holds no {pattern}")
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
-        raise ConfigError(f"{folder} holds more than one {pattern}: {names}")
+        raise ConfigError(f"{folder} holds more than one {pattern}: {names}; keep one of them")
+    if what := content(found[0], is_text=True):
+        raise CorruptFileError(f"{found[0]} {what}")
     return found[0]

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from models import lookalikes
 from models.configs import Preset
 from models.errors import ConfigError, MissingFileError
 from models.families import build_codec, build_prior
@@ -74,8 +75,7 @@ def open_checkpoint(
     Raises:
         CheckpointError: the folder can't be used, and why.
     """
-    if not folder.is_dir():
-        raise MissingFileError(f"checkpoint folder {folder} does not exist")
+    _check_folder(folder)
     preset = config.read(folder)
     layout = _layout(folder)
     if verify_sha256 and layout == "converted":
@@ -83,6 +83,17 @@ def open_checkpoint(
     if averaged and layout != "rq":
         raise ConfigError(f"{folder} holds no moving average: only the RQ family's files may")
     return Checkpoint(folder, preset, layout, averaged)
+
+
+def _check_folder(folder: Path) -> None:
+    """MissingFileError for what is given in place of a checkpoint's folder, and what to do."""
+    if rq_folder.is_official(folder):
+        return
+    if rq_folder.is_official(folder.resolve().parent):
+        parent = folder.resolve().parent
+        raise MissingFileError(f"{folder} is one folder too low: the checkpoint is {parent}")
+    if what := lookalikes.folder(folder):
+        raise MissingFileError(f"checkpoint folder {folder} {what}")
 
 
 def load_stage1(
@@ -143,7 +154,8 @@ def _layout(folder: Path) -> Layout:
         return "official"
     if (folder / LIGHTNING_FILE).is_file():
         return "lightning"
+    hints = [str(lookalikes.missing(folder / name)) for name in absent]
     raise MissingFileError(
         f"{folder} holds no weights: no {shards.MANIFEST_NAME}, no {LIGHTNING_FILE}, and of the"
-        f" official files {' and '.join(absent)} missing"
+        f" official files {' and '.join(absent)} missing ({'; '.join(hints)})"
     )

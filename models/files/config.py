@@ -16,14 +16,15 @@ import yaml
 
 from models.configs import ClipConfig, CodecConfig, Preset, PriorConfig, SamplingDefaults
 from models.drawing.sampling import InvalidSamplingError, RowParams
-from models.errors import ConfigError, MissingFileError
+from models.errors import ConfigError
 from models.families import CODECS, PRIORS, CodecFamily, PriorFamily
 from models.files import rq_folder
 from models.files.checked import checked
+from models.files.documents import yaml_in
 from models.files.layouts import CODEC_READERS, PRIOR_READERS, Section, written
+from models.lookalikes import CONFIG_NAME
 from models.presets import PRESETS
 
-CONFIG_NAME = "config.yaml"
 _OFFICIAL_TYPES = {"stage1": "vqgan", "stage2": "transformer1d"}
 
 
@@ -66,16 +67,9 @@ def read(folder: Path) -> Preset:
     path = folder / CONFIG_NAME
     if rq_folder.is_official(folder) and not path.exists():
         return rq_folder.read_official(folder)
+    document = yaml_in(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise MissingFileError(f"{folder} holds no {CONFIG_NAME}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text: {error}") from error
-    try:
-        return parse(yaml.safe_load(text) or {}, folder)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
+        return parse(document or {}, folder)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from models.configs import Preset
-from models.errors import CheckpointError, MissingFileError
+from models.errors import CheckpointError
 from models.files import config
 from models.files.checkpoint import (
     LIGHTNING_FILE,
@@ -27,6 +27,7 @@ from models.files.checkpoint import (
 )
 from models.files.shards import ShardWriter, sha256, verify
 from models.files.weights import shapes
+from models.lookalikes import CONFIG_NAME, missing, visible
 from models.tokenizer import Tokenizer
 
 Tensors = Iterable[tuple[str, Tensor]]
@@ -104,7 +105,7 @@ def save(
     draft.mkdir(parents=True)
     writer = ShardWriter(draft, dtype)
     config.write(draft, preset)
-    writer.record(config.CONFIG_NAME)
+    writer.record(CONFIG_NAME)
     for name, path in (extras or {}).items():
         (draft / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, draft / name)
@@ -143,11 +144,12 @@ def _extras(checkpoint: Checkpoint, tokenizer: Path) -> dict[str, Path]:
     paths = {path.name: path for pattern in _NOTICES for path in sorted(folder.glob(pattern))}
     if preset.prompt_kind == "text":
         Tokenizer.load(tokenizer, preset.prompt_len).check_fits(preset.stage2.prompt_vocab_size)
-        paths |= {f"{TOKENIZER_FOLDER}/{p.name}": p for p in sorted(tokenizer.glob("*"))}
+        files = [path for path in visible(tokenizer.iterdir(), tokenizer) if path.is_file()]
+        paths |= {f"{TOKENIZER_FOLDER}/{path.name}": path for path in files}
     if preset.clip:
         names = (preset.clip.weights, preset.clip.config)
         paths |= {name: folder / name for name in names if name}
     for path in paths.values():
         if not path.is_file():
-            raise MissingFileError(f"{path} does not exist")
+            raise missing(path)
     return paths

@@ -6,6 +6,7 @@ any other way. Which of its keys make up one of our tensors is told by the famil
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from models.families import unread_keys, upstream_shapes
 from models.files.pickles import read_state_dict
 
 _LIGHTNING_STAGES = ("stage1.", "stage2.")
+_WRAPPERS = ("module.", "_orig_mod.", "_forward_module.")  # of DataParallel, compile, Fabric
+
+_log = logging.getLogger(__name__)
 
 
 class OfficialWeights:
@@ -33,7 +37,7 @@ class OfficialWeights:
         config: CodecConfig | PriorConfig,
         state_name: str = "state_dict",
     ) -> None:
-        state = read_state_dict(path, state_name, unread_keys(config))
+        state = _unwrapped(read_state_dict(path, state_name, unread_keys(config)), path)
         self._where = f"{path} ({key_prefix}*)" if key_prefix else str(path)
         self._config = config
         others = tuple(stage for stage in _LIGHTNING_STAGES if key_prefix and stage != key_prefix)
@@ -59,3 +63,18 @@ class OfficialWeights:
             parts = [self._state[key] for key in keys]
             tensor = torch.cat(parts) if len(parts) > 1 else parts[0].view(shape)
             yield name, tensor.to(device=device, dtype=dtype)
+
+
+def _unwrapped(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The state of the model itself, where it was saved from inside a wrapper."""
+    for wrapper in _WRAPPERS:
+        if all(name.startswith(wrapper) for name in state):
+            _log.warning(
+                "%s was saved from inside a wrapper: the %r before every key is taken off;"
+                " `mindalle convert` writes a folder without it",
+                path,
+                wrapper,
+            )
+            inner = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
+            return _unwrapped(inner, path)
+    return state

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.errors import CorruptFileError, MissingFileError, UnsafePickleError
+from models import lookalikes
+from models.errors import CorruptFileError, UnsafePickleError
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _HARMLESS = re.compile(
@@ -36,7 +37,7 @@ def load_pickle(path: Path) -> Any:
         CorruptFileError: cut short, or no pickle at all.
     """
     if not path.is_file():
-        raise MissingFileError(f"{path} does not exist")
+        raise lookalikes.missing(path)
     with path.open("rb") as file:
         is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC  # older files can't be mapped
     try:
@@ -44,6 +45,8 @@ def load_pickle(path: Path) -> Any:
             warnings.simplefilter("ignore")  # it warns of the pickle protocol before it refuses
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except Exception as error:  # a damaged stream may raise whatever its bytes lead to
+        if what := lookalikes.content(path):
+            raise CorruptFileError(f"{path} {what}") from error
         foreign = sorted({name for name in _globals(path, is_zip) if not _HARMLESS.fullmatch(name)})
         if foreign:
             raise UnsafePickleError(

@@ -10,11 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from models.configs import Preset
 from models.errors import ConfigError
 from models.files import rq_config
+from models.files.documents import yaml_in
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.rq_presets import RQ_PRESETS
 
@@ -54,10 +53,7 @@ def read_official(folder: Path) -> Preset:
 
 
 def _load(path: Path) -> Mapping[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
+    content = yaml_in(path)
     if not isinstance(content, Mapping):
         raise ConfigError(f"{path}: must be a mapping")
     return content

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from models import lookalikes
 from models.errors import (
     CorruptFileError,
     HashMismatchError,
@@ -28,6 +29,7 @@ from models.errors import (
     MissingFileError,
     Shape,
 )
+from models.files.documents import json_in
 
 MANIFEST_NAME = "manifest.json"
 SHARD_BYTES = 128 * 2**20
@@ -119,14 +121,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         CorruptFileError: not ours, or it names files outside the folder.
     """
     path = folder / MANIFEST_NAME
+    manifest = json_in(path)
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest["format"] != _FORMAT:
             raise CorruptFileError(f"{path} has format {manifest['format']}, not {_FORMAT}")
         names = [*manifest["sha256"], *(n for names in manifest["stages"].values() for n in names)]
-    except FileNotFoundError:
-        raise MissingFileError(f"{path} does not exist") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise CorruptFileError(f"{path} is no manifest: {error}") from error
     for name in names:
         if Path(name).is_absolute() or ".." in Path(name).parts:
@@ -139,10 +139,14 @@ def verify(folder: Path) -> int:
 
     Raises:
         MissingFileError: a listed file is absent.
+        CorruptFileError: a file is something else, such as a Git LFS pointer.
         HashMismatchError: naming every file that differs.
     """
     recorded: dict[str, str] = read_manifest(folder)["sha256"]
     wrong = [name for name, digest in recorded.items() if sha256(folder / name) != digest]
+    for name in wrong:
+        if what := lookalikes.content(folder / name, is_text=not name.endswith(".safetensors")):
+            raise CorruptFileError(f"{folder / name} {what}")
     if wrong:
         raise HashMismatchError(
             f"sha256 differs from {folder / MANIFEST_NAME}: {', '.join(wrong)}; the files were"
@@ -157,7 +161,7 @@ def sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        raise MissingFileError(f"{path} does not exist") from None
+        raise lookalikes.missing(path) from None
 
 
 def _shards(
@@ -216,9 +220,10 @@ def _names(shard: Any) -> list[str]:
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:  # the library's handle has no type of its own
     if not path.is_file():
-        raise MissingFileError(f"{path} does not exist")
+        raise lookalikes.missing(path)
     try:
         with safe_open(path, framework="pt", device="cpu") as shard:
             yield shard
     except SafetensorError as error:
-        raise CorruptFileError(f"{path} is damaged: {error}") from error
+        what = lookalikes.content(path) or f"can't be read: {error}"
+        raise CorruptFileError(f"{path} {what}") from error

@@ -7,7 +7,6 @@ open_clip's own terms; `"tokenizer": "checkpoint"` in it means the text ids of t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from models import lookalikes
 from models.configs import ClipConfig
 from models.errors import (
     ConfigError,
     CorruptFileError,
     KeyMismatchError,
     KeyReport,
-    MissingFileError,
 )
 from models.files.checkpoint import TOKENIZER_FOLDER
+from models.files.documents import json_in
 from models.files.pickles import read_state_dict
 from models.files.torchscript import is_torchscript, read_tensors
 from models.files.weights import shapes
@@ -49,7 +49,7 @@ def load(clip: ClipConfig, folder: Path, device: torch.device | str = "cpu") -> 
     """
     path = folder / clip.weights
     if not path.is_file():
-        raise MissingFileError(f"{path} does not exist")
+        raise lookalikes.missing(path)
     state, is_openai = read_weights(path)
     description = _description(folder / clip.config) if clip.config else {}
     model = _build(clip.model_name, description.get("model_cfg"), is_openai)
@@ -72,7 +72,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
         try:
             return load_file(path), False
         except SafetensorError as error:
-            raise CorruptFileError(f"{path} is damaged: {error}") from error
+            what = lookalikes.content(path) or f"can't be read: {error}"
+            raise CorruptFileError(f"{path} {what}") from error
     is_openai = is_torchscript(path)
     state = read_tensors(path) if is_openai else read_state_dict(path)
     is_openai = is_openai or "input_resolution" in state
@@ -96,12 +97,7 @@ def tokenize_with(tokenizer: Callable[[str], Tensor]) -> Callable[[str], Tensor]
 
 def _description(path: Path) -> dict[str, Any]:
     """Accepts open_clip's folder form (model_cfg, preprocess_cfg) and the bare model config."""
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise MissingFileError(f"{path} does not exist") from None
-    except ValueError as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from error
+    document = json_in(path)
     if not isinstance(document, dict):
         raise ConfigError(f"{path} must hold an object")
     if "model_cfg" in document:

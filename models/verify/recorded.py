@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.errors import CorruptFileError, MissingFileError
+from models import lookalikes
+from models.errors import CorruptFileError
 
 
 class AbsentError(Exception):
@@ -40,7 +41,9 @@ class Recorded:
         """
         path, info_path = folder / "expected.npz", folder / "expected.json"
         if not path.is_file():
-            raise MissingFileError(f"{path} does not exist")
+            raise lookalikes.missing(path)
+        if what := lookalikes.content(path, is_text=True):
+            raise CorruptFileError(f"{path} {what}")
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from models.configs import Preset
+from models.lookalikes import visible
 from models.pipeline import DTYPES, LoadOptions, Pipeline, load
 from models.presets import get_preset, weights_folder
 from service.answers.preset_cards import preset_card
@@ -148,7 +149,7 @@ def _digest(preset: Preset, folder: Path | None) -> str:
     manifest = folder / "manifest.json"
     if manifest.is_file():
         return hashlib.sha256(manifest.read_bytes()).hexdigest()
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = [path for path in visible(folder.rglob("*"), folder) if path.is_file()]
     listing = "\n".join(f"{path.relative_to(folder)} {path.stat().st_size}" for path in files)
     return hashlib.sha256(listing.encode()).hexdigest()
 

@@ -22,6 +22,7 @@ from models.families import build_codec, build_prior, upstream_shapes
 from models.files import config
 from models.files.checkpoint import STAGE_FILES
 from models.files.weights import on_meta, shapes
+from models.lookalikes import CONFIG_NAME
 from models.presets import get_preset
 from tests.models.golden import GOLDEN
 
@@ -29,7 +30,7 @@ from tests.models.golden import GOLDEN
 def write_random_checkpoint(folder: Path, preset: Preset, seed: int = 0) -> None:
     """Write config.yaml, both .ckpt files and, for text models, a small tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / config.CONFIG_NAME).write_text(yaml.safe_dump(_official_document(preset)))
+    (folder / CONFIG_NAME).write_text(yaml.safe_dump(_official_document(preset)))
     stage1 = on_meta(lambda: build_codec(preset.stage1))
     stage2 = on_meta(lambda: build_prior(preset.stage2, stage1))
     generator = torch.Generator().manual_seed(seed)

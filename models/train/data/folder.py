@@ -15,6 +15,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from models.lookalikes import visible
 from models.train.data.data_set import Variant
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -26,7 +27,8 @@ class FolderSet:
 
     def __init__(self, folder: Path, size: int) -> None:
         self.size = size
-        self.paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        files = visible(folder.rglob("*"), folder)
+        self.paths = [path for path in files if path.suffix.lower() in SUFFIXES]
         if not self.paths:
             raise FileNotFoundError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
         self._captions = tuple(_captions(path) for path in self.paths)

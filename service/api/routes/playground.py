@@ -82,6 +82,7 @@ def load_assets() -> Mapping[str, Asset]:
         entry.name: Asset.of(suffix, entry.read_bytes())
         for entry in folder.iterdir()
         if (suffix := entry.name.rpartition(".")[2]) in _MEDIA_TYPES
+        and not entry.name.startswith(".")  # a Mac's archive brings `._main.js`
     }
 
 
