@@ -164,6 +164,12 @@ def _run(arguments: list[str]) -> int:
 
 
 def _run_command(name: str, arguments: list[str]) -> int:
+    try:
+        Path.cwd()
+    except FileNotFoundError:  # libraries of the worker end the process over it
+        raise CommandError(
+            "the folder that this is called in was removed; go to another", 2
+        ) from None
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"; did you mean {close[0]}?" if close else "; see mindalle --help"

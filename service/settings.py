@@ -72,7 +72,8 @@ class Settings(BaseSettings):
     )
     log_format: Literal["json", "text"] = Field("json", description="How log lines look.")
     data_dir: UserPath = Field(
-        Path("~/.local/share/mindalle"),  # the home is looked up only by who needs the folder
+        Path("~/.local/share/mindalle"),
+        validate_default=False,  # only who needs the folder looks for the home
         description="Where `mindalle serve` keeps its Valkey's data.",
     )
     redis: RedisSettings = Field(default_factory=RedisSettings)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+import certifi
 import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis, SSLConnection
@@ -234,8 +235,8 @@ def test_backoff_grows_to_its_cap() -> None:
     assert all(2.5 <= backoff_s(failures) <= 5.0 for failures in range(6, 60))
 
 
-async def test_sentinels_are_spoken_to_by_tls_as_their_server_is(tmp_path: Path) -> None:
-    ca_file = tmp_path / "ca.pem"
+async def test_sentinels_are_spoken_to_by_tls_as_their_server_is() -> None:
+    ca_file = Path(certifi.where())
     url = SecretStr("rediss+sentinel://a:1,b:2/mymaster?sentinel_password=hush")
     redis = connect(RedisSettings(url=url, ca_file=ca_file))
     pool = redis.connection_pool
