@@ -147,7 +147,7 @@ def _prompt(text: str | None, kind: PrefixKind) -> str | int | None:
         return None
     if kind == "class" and text is not None and text.isdecimal():
         return int(text)
-    if kind == "text" and not is_blank(text or ""):
+    if kind == "text" and text is not None:  # an empty one is legal: the padding alone
         return text
     wanted = {
         "text": 'a text, such as "a red heart"',

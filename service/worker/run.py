@@ -61,7 +61,8 @@ class Run:
     """One claim on its way. Times are on the engine's clock.
 
     Every field has one writer at a time, the station named over it; any thread may read it. Only
-    `close` may be called from everywhere: the first call decides how the run ends.
+    `close` may be called from everywhere: the first call decides how the run ends, and each station
+    drops what has its end at its inbox and at its next step.
     """
 
     # Claims, before anybody else sees it.
@@ -75,9 +76,6 @@ class Run:
     # Claims, on the event loop.
     is_leased: bool = True  # false once it is let go: then nothing is to be told to the queue
     told_progress: int = 0  # the part of it that was published last
-
-    # The station that has the run; drawing, while some of its candidates lack codes.
-    spans: list[Span] = field(default_factory=list)
 
     # Drawing.
     waiting: list[int] = field(default_factory=list)  # candidates without a row, ascending
@@ -93,7 +91,13 @@ class Run:
     text: Tensor | None = None  # CLIP's features of the prompt
     pictures: dict[int, tuple[NDArray[np.uint8], float | None]] = field(default_factory=dict)
 
+    # Whichever station something happens in; of a large job, two at a time add to it.
+    spans: list[Span] = field(default_factory=list)
+
+    # The station that has the run: drawing, as long as some of its candidates lack codes.
     _phase: Phase = "waiting"
+
+    # Whoever is first.
     _end: End | None = None
     _deciding: threading.Lock = field(default_factory=threading.Lock)
 
@@ -124,7 +128,7 @@ class Run:
 
     @property
     def is_gone(self) -> bool:
-        """True when nothing more is to be drawn or made for it: each station then drops it."""
+        """True when nothing more is to be drawn or made for it."""
         return self._end is not None
 
     @property

@@ -87,8 +87,10 @@ class Worker:
         self._join_stations(Journal(self._meter, tracing))
 
     def _join_stations(self, journal: Journal) -> None:
-        """claims → drawing → pictures → delivery: each is given the inbox of the next one. From
-        delivery a run comes home to the leased ones, which let it go."""
+        """claims → drawing → pictures → delivery: each is given the inbox of the next one.
+
+        From delivery a run comes home to the leased ones, which let it go.
+        """
         leases, meter, machinery = self._leases, self._meter, self._machinery
         model, engine, share = machinery.model, machinery.engine, machinery.share
         self._leased = Leased(journal, codes_per_candidate=model.card.num_steps)

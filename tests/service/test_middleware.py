@@ -188,7 +188,7 @@ async def test_log_lines_carry_request_and_trace(traceparent: str, trace_id: str
     lines: list[str] = []
 
     async def logs(scope: Scope, receive: Receive, send: Send) -> None:
-        record = logging.makeLogRecord({"msg": "inside"})
+        record = logging.makeLogRecord({"name": "service.access", "msg": "inside"})
         lines.append(JsonLines("api").format(record))
 
     scope = _scope(x_request_id="r1", traceparent=traceparent)
