@@ -143,6 +143,8 @@ def folder(path: Path) -> str | None:
         return _file(path)
     if not path.is_dir():
         return f"does not exist{_quoted(path) or _in_place_of(path) or _beside(path)}"
+    if path.name.endswith(".partial"):
+        return "is what a conversion that did not end has left; convert again"
     return None if (path / CONFIG_NAME).is_file() else _without_config(path)
 
 

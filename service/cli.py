@@ -62,6 +62,9 @@ _MISTAKES = (
 )
 
 
+_MOST_TOLD = 4  # lines of a longer report
+
+
 class Command(Protocol):
     """What the file of a subcommand holds."""
 
@@ -104,7 +107,7 @@ def _guarded(prog: str, arguments: list[str]) -> int:
     except BrokenPipeError:  # `mindalle config show | head`
         return 1
     except (CommandError, StartRefused, UnknownPresetError, CheckpointError, DomainError) as error:
-        _complain(f"{prog}: {error}")
+        _complain(f"{prog}: {_one_line(str(error))}")
         return _status(error)
     except (OSError, ModuleNotFoundError) as error:
         _complain(f"{prog}: {_explain(error)}")
@@ -134,6 +137,15 @@ def _complain(line: str) -> None:
         outlet.discard(sys.stderr)
 
 
+def _one_line(message: str) -> str:
+    """A report of many lines, such as of all keys that don't fit, by its first ones."""
+    head, *rest = (" ".join(line.split()) for line in message.splitlines() or [""])
+    if not rest:
+        return head
+    left = f"; and {len(rest) - _MOST_TOLD} more" if len(rest) > _MOST_TOLD else ""
+    return f"{head} {'; '.join(rest[:_MOST_TOLD])}{left}"
+
+
 def _status(error: Exception) -> int:
     if isinstance(error, CommandError):
         return error.status
@@ -154,6 +166,8 @@ def _explain(error: OSError | ModuleNotFoundError) -> str:
 
 def _run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else ""
+    if name == "help" and arguments[1:]:
+        return _run_command(arguments[1], ["--help"])
     if name in ("", "-h", "--help", "help"):
         print(_help(), end="")
         return 0 if name else 2

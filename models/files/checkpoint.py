@@ -16,7 +16,7 @@ from torch import nn
 
 from models import lookalikes
 from models.configs import Preset
-from models.errors import ConfigError, MissingFileError
+from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.families import build_codec, build_prior
 from models.files import config, rq_folder, shards
 from models.files.official import OfficialWeights
@@ -40,6 +40,19 @@ class Checkpoint:
     preset: Preset
     layout: Layout
     is_averaged: bool = False  # whether stage 2 is the moving average that the file also holds
+
+    @property
+    def weight_files(self) -> tuple[str, ...]:
+        """What its weights are known by: the files that hold them, or the list of these."""
+        match self.layout:
+            case "official":
+                return tuple(STAGE_FILES.values())
+            case "lightning":
+                return (LIGHTNING_FILE,)
+            case "rq":
+                return tuple(RQ_FILES.values())
+            case "converted":
+                return (shards.MANIFEST_NAME,)
 
     def source(self, stage: Stage) -> WeightSource:
         """Where one stage's tensors come from."""
@@ -69,7 +82,8 @@ def open_checkpoint(
 ) -> Checkpoint:
     """Read the folder's config and see which layout it has.
 
-    With `verify_sha256` every file of a converted folder is compared with its manifest first. With
+    With `verify_sha256` every file of a converted folder is compared with its manifest first, and
+    those of another layout are looked at as far as their first bytes tell something. With
     `averaged` an RQ-Transformer's weights are the moving average in its file.
 
     Raises:
@@ -78,11 +92,25 @@ def open_checkpoint(
     _check_folder(folder)
     preset = config.read(folder)
     layout = _layout(folder)
-    if verify_sha256 and layout == "converted":
-        shards.verify(folder)
+    checkpoint = Checkpoint(folder, preset, layout, averaged)
+    if verify_sha256:
+        _verify(checkpoint)
     if averaged and layout != "rq":
         raise ConfigError(f"{folder} holds no moving average: only the RQ family's files may")
-    return Checkpoint(folder, preset, layout, averaged)
+    return checkpoint
+
+
+def _verify(checkpoint: Checkpoint) -> None:
+    """CheckpointError where a file is not what its name says, as far as that can be told."""
+    folder = checkpoint.folder
+    if checkpoint.layout == "converted":
+        shards.verify(folder)
+        return
+    for name in checkpoint.weight_files:
+        if what := lookalikes.content(folder / name):
+            raise CorruptFileError(f"{folder / name} {what}")
+    if (folder / TOKENIZER_FOLDER).is_dir():
+        load_tokenizer(checkpoint)
 
 
 def _check_folder(folder: Path) -> None:

@@ -17,9 +17,6 @@ from models.configs import Preset
 from models.errors import CheckpointError
 from models.files import config
 from models.files.checkpoint import (
-    LIGHTNING_FILE,
-    RQ_FILES,
-    STAGE_FILES,
     TOKENIZER_FOLDER,
     Checkpoint,
     Stage,
@@ -73,7 +70,7 @@ def convert(
         source={
             "folder": source.resolve().name,
             "layout": checkpoint.layout,
-            "sha256": {name: sha256(source / name) for name in _weight_files(checkpoint)},
+            "sha256": {name: sha256(source / name) for name in checkpoint.weight_files},
         },
     )
     report(f"target: {target}, sha256 of {verify(target)} files verified")
@@ -124,18 +121,6 @@ def _tensors(checkpoint: Checkpoint, stage: Stage, dtype: torch.dtype | None) ->
     source = checkpoint.source(stage)
     source.check(needed)
     return source.tensors(needed, torch.device("cpu"), dtype)
-
-
-def _weight_files(checkpoint: Checkpoint) -> list[str]:
-    match checkpoint.layout:
-        case "official":
-            return list(STAGE_FILES.values())
-        case "lightning":
-            return [LIGHTNING_FILE]
-        case "rq":
-            return list(RQ_FILES.values())
-        case "converted":
-            return ["manifest.json"]
 
 
 def _extras(checkpoint: Checkpoint, tokenizer: Path) -> dict[str, Path]:

@@ -171,6 +171,7 @@ def _shards(
     size = 0
     for name, tensor in tensors:
         converted = tensor.detach().to(device="cpu", dtype=dtype or tensor.dtype).contiguous()
+        _check_finite(name, converted)
         if shard and size + converted.nbytes > SHARD_BYTES:
             yield shard
             shard, size = {}, 0
@@ -178,6 +179,16 @@ def _shards(
         size += converted.nbytes
     if shard:
         yield shard
+
+
+def _check_finite(name: str, tensor: Tensor) -> None:
+    """CorruptFileError for what nothing can be computed with."""
+    if not tensor.isfinite().all():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise CorruptFileError(
+            f"{name} holds what is no finite number in {kind}: the weights are damaged, or too"
+            " large for it (bfloat16 has room)"
+        )
 
 
 def _read(path: Path, name: str, device: torch.device, dtype: torch.dtype | None) -> Tensor:

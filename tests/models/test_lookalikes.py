@@ -252,6 +252,11 @@ def test_what_is_no_folder_at_all(folder: Path, given: str, what: str) -> None:
     assert what in refusal(lambda: open_checkpoint(path))
 
 
+def test_what_a_conversion_that_did_not_end_has_left(folder: Path) -> None:
+    partial = folder.rename(folder.with_name("model.partial"))
+    assert "a conversion that did not end" in refusal(lambda: open_checkpoint(partial))
+
+
 def test_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / ".gitkeep").touch()
     assert "is an empty folder" in refusal(lambda: open_checkpoint(tmp_path))
@@ -306,3 +311,12 @@ def test_what_is_right_is_taken_for_nothing_else(folder: Path, converted: Path) 
     assert load_all(folder).layout == "official"
     assert load_all(converted).layout == "converted"
     assert json.loads((converted / "manifest.json").read_text())["format"] == 1
+
+
+def test_files_of_an_official_folder_are_looked_at_without_loading_them(folder: Path) -> None:
+    """As `mindalle doctor` and `convert` do."""
+    open_checkpoint(folder, verify_sha256=True)
+    (folder / "tokenizer/bpe-16k-merges.txt").write_bytes(LFS)
+    assert "Git LFS" in refusal(lambda: open_checkpoint(folder, verify_sha256=True))
+    (folder / "stage1_last.ckpt").write_bytes(PAGE)
+    assert "web page" in refusal(lambda: open_checkpoint(folder, verify_sha256=True))

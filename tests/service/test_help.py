@@ -85,6 +85,12 @@ def test_flags_of_settings_are_grouped_and_name_their_variable(
     assert "mindalle config show" in text
 
 
+def test_help_with_a_command_is_that_commands_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["help", "serve"])
+    assert capsys.readouterr().out == cli.parser_of("serve").format_help()
+
+
 def test_the_first_page_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     shown = capsys.readouterr().out

@@ -236,6 +236,16 @@ def test_weights_that_are_no_numbers(
     assert f"the {what} are not finite numbers: the weights are damaged" in line
 
 
+def test_weights_that_do_not_fit_their_config(tmp_path: Path, refusal: Callable[..., str]) -> None:
+    folder = Path(shutil.copytree(GOLDEN / "mindalle_text", tmp_path / "model"))
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("mlp_bias: true", "mlp_bias: false"))
+    line = refusal("generate", "a", "--checkpoint", str(folder))
+    assert "does not fit its config (0 missing, " in line
+    assert "unexpected blocks.0.mlp.0.bias" in line
+    assert len(line) < 1000
+
+
 def test_a_ranker_whose_weights_are_no_numbers(tmp_path: Path, refusal: Callable[..., str]) -> None:
     folder = Path(shutil.copytree(WEIGHTS_FOLDER / "emoji", tmp_path / "emoji"))
     path = folder / "clip/clip.safetensors"

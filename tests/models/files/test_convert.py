@@ -196,3 +196,16 @@ def test_a_trained_model_is_saved_with_its_other_files(tmp_path: Path) -> None:
         load_transformer(checkpoint.folder, torch.float16).head.weight, stage2.head.weight.half()
     )
     assert load_vqgan(checkpoint.folder).quantize.embedding.weight.dtype == torch.float32
+
+
+def test_weights_that_are_no_numbers_or_too_large_are_not_converted(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(GOLDEN / "mindalle_text", tmp_path / "model"))
+    path = folder / "stage2_last.ckpt"
+    content = torch.load(path, weights_only=True)
+    head = content["state_dict"]["head_img.weight"]
+    for value, dtype in ((1e6, torch.float16), (float("nan"), None)):
+        head[0, 0] = value
+        torch.save(content, path)
+        with pytest.raises(CorruptFileError, match=r"^head\.weight holds what is no finite number"):
+            convert(folder, tmp_path / "new", dtype)
+        assert not (tmp_path / "new").exists()
