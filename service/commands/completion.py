@@ -7,19 +7,20 @@ Made once, from what the commands themselves declare, and kept in a file: a shel
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
 from service.commands import shells
 
 _HOWTO = """Keep the script where your shell looks for it:
-bash: mindalle completion bash > ~/.local/share/bash-completion/completions/mindalle;
-zsh: mindalle completion zsh > a folder of $fpath/_mindalle;
-fish: mindalle completion fish > ~/.config/fish/completions/mindalle.fish"""
+  mindalle completion bash > ~/.local/share/bash-completion/completions/mindalle
+  mindalle completion zsh  > _mindalle        in a folder of $fpath, before compinit
+  mindalle completion fish > ~/.config/fish/completions/mindalle.fish"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """For which shell."""
     parser.epilog = _HOWTO
+    parser.formatter_class = RawDescriptionHelpFormatter
     parser.add_argument("shell", choices=sorted(shells.SCRIPTS), help="yours: echo $SHELL")
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -168,3 +169,36 @@ def test_what_is_not_there_is_one_clear_line(
     monkeypatch.setenv("MINDALLE_REDIS__URL", "redis://127.0.0.1:9/0")
     assert call(*arguments) == status
     assert complaint(capsys).startswith(f"mindalle {arguments[0]}: ")
+
+
+def test_a_terminal_without_our_letters_gets_them_escaped() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "service", "config", "show", "--describe"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u2026" in done.stdout
+    assert done.stdout.isascii()
+
+
+def test_output_that_can_not_be_written_is_a_failure_in_one_line() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "service", "config", "show"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"mindalle config: No space left on device\n"
+
+
+@pytest.mark.parametrize("redirections", ["2>/dev/full", "2>&-", "<&- >&- 2>&-"])
+def test_the_exit_status_is_right_where_nobody_can_read_why(redirections: str) -> None:
+    command = f'"$0" -m service none-of-these {redirections}'
+    done = subprocess.run(["sh", "-c", command, sys.executable], check=False, timeout=60)
+    assert done.returncode == 2
