@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from models.presets import WEIGHTS_FOLDER
 from service import cli
 from tests.models.golden import GOLDEN
+from tests.servers import RedisServer
 
 PROMPTS = Path(__file__).parents[1] / "data/prompts.json"
 
@@ -236,6 +237,20 @@ def test_weights_that_are_no_numbers(
     assert f"the {what} are not finite numbers: the weights are damaged" in line
 
 
+def test_a_worker_with_such_weights_does_not_start(
+    tmp_path: Path, valkey_server: RedisServer
+) -> None:
+    folder = Path(shutil.copytree(GOLDEN / "mindalle_text", tmp_path / "model"))
+    _with_nan(folder, "stage2_last.ckpt", "head_img.weight")
+    done = _process(
+        "worker", "--checkpoint", str(folder), "--redis", valkey_server.url, "--port", "0"
+    )
+    assert done.returncode == 2
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("mindalle worker: the states of stage 2 are not finite numbers")
+    assert "Traceback" not in done.stderr
+
+
 def test_weights_that_do_not_fit_their_config(tmp_path: Path, refusal: Callable[..., str]) -> None:
     folder = Path(shutil.copytree(GOLDEN / "mindalle_text", tmp_path / "model"))
     config = folder / "config.yaml"
@@ -312,27 +327,26 @@ def test_certificates_that_are_none(
     assert "holds no certificate" in refusal("dlq", "list")
 
 
+def _process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command as a process of its own: those that serve take over standard error."""
+    return subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        env=os.environ | {"MINDALLE_LOG_LEVEL": "error", "MINDALLE_AUTH": "off"} | environment,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
 @pytest.mark.parametrize("command", ["serve", "api", "worker"])
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_an_address_that_another_program_has(tmp_path: Path, command: str, style: str) -> None:
-    """Each a process of its own, since they take over standard error."""
-    environment = {
-        "MINDALLE_AUTH": "off",
-        "MINDALLE_LOG_FORMAT": style,
-        "MINDALLE_LOG_LEVEL": "error",
-        "MINDALLE_DATA_DIR": str(tmp_path),
-    }
+    environment = {"MINDALLE_LOG_FORMAT": style, "MINDALLE_DATA_DIR": str(tmp_path)}
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        done = subprocess.run(
-            [sys.executable, "-m", "service", command, "--port", port],
-            env=os.environ | environment,
-            cwd=Path(__file__).parents[2],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        done = _process(command, "--port", port, **environment)
     line = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 2
     assert line.startswith(f"mindalle {command}: MINDALLE_")
