@@ -95,11 +95,11 @@ def test_a_class_model_takes_nothing_else(prompt: str | int | None) -> None:
     assert _refused(CLASS_CARD, prompt=prompt) == "prompt"
 
 
-@pytest.mark.parametrize("prompt", ["", None])
+@pytest.mark.parametrize("prompt", ["", " ", None])
 def test_an_unconditional_model_takes_no_prompt(prompt: str | None) -> None:
     assert _job(UNCOND_CARD, prompt=prompt).recipe.prompt is None
 
 
-@pytest.mark.parametrize("prompt", ["cat", 0, " "])
+@pytest.mark.parametrize("prompt", ["cat", 0, " cat"])
 def test_an_unconditional_model_refuses_a_prompt(prompt: str | int) -> None:
     assert _refused(UNCOND_CARD, prompt=prompt) == "prompt"

@@ -23,9 +23,10 @@ async def _post(http: httpx.AsyncClient, body: dict[str, Any], key: str = "k") -
 async def test_the_same_job_is_told_of_when_no_worker_is_left(
     http: httpx.AsyncClient, api: LiveApi, redis: Redis
 ) -> None:
-    await Painter(redis, TEXT_CARD).announce()  # it lives, but takes no jobs
+    worker = Painter(redis, TEXT_CARD)
+    await worker.announce()  # it lives, but takes no jobs
     job = (await _post(http, BODY)).json()
-    await Painter(redis, TEXT_CARD).leave()
+    await worker.leave()
     await asyncio.sleep(REMEMBERED_S)
     assert (await _post(http, BODY, key="other")).status_code == 503
     again = await _post(http, BODY)
