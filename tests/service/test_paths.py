@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import subprocess
@@ -13,17 +12,14 @@ from pathlib import Path
 import certifi
 import pytest
 from pydantic import BaseModel
-from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from models.presets import WEIGHTS_FOLDER
 from service import cli
 from service.broker.redis_connection import connect, disconnect
 from service.config.paths import expanded
 from service.errors import StartRefused
-from service.local.child import Child, Program
-from service.local.embedded_valkey import prepare
 from service.settings import Settings, load, show
+from tests.service.embedded import embedded
 
 ROOT = Path(__file__).parents[2]
 ODD = "a \"b\" 'c' \\d %s $HOME {x} né 鍵 #e,f;g&h"
@@ -112,31 +108,9 @@ async def test_odd_names_hold_certificates(odd: Path) -> None:
 async def test_odd_names_hold_the_data_of_valkey(odd: Path) -> None:
     for name in ("plain", 'q"\\', b"caf\xe9\n".decode("utf-8", "surrogateescape")):
         folder = odd / name
-        valkey = prepare(folder)
-        child = Child(
-            Program(
-                "valkey",
-                valkey.command,
-                dict(os.environ),
-                stdin=valkey.configuration,
-                pass_fds=(valkey.lock.fileno(),),
-            )
-        )
-        await child.start()
-        async with Redis.from_url(valkey.url) as redis, asyncio.timeout(20):
-            while not await _answers(redis):
-                await asyncio.sleep(0.02)
+        async with embedded(folder) as redis:
             await redis.set("kept", 1)
-        await child.end(20)
-        valkey.lock.close()
         assert any((folder / "valkey/appendonlydir").iterdir())
-
-
-async def _answers(redis: Redis) -> bool:
-    try:
-        return bool(await redis.ping())
-    except RedisConnectionError:
-        return False
 
 
 HOMELESS = """

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from service.errors import StartRefused
 from service.local import welcome
@@ -19,6 +17,7 @@ from service.local.embedded_valkey import prepare
 from service.local.supervisor import Plan, Supervisor, plan
 from service.outlet import Outlet
 from service.settings import Settings
+from tests.service.embedded import embedded
 
 WAIT_S = 30.0
 
@@ -165,35 +164,12 @@ async def test_a_child_that_does_not_end_is_killed() -> None:
 
 async def test_the_embedded_valkey_keeps_what_was_written(tmp_path: Path) -> None:
     for round_number in range(2):
-        valkey = prepare(tmp_path)
-        child = Child(
-            Program(
-                "valkey",
-                valkey.command,
-                dict(os.environ),
-                stdin=valkey.configuration,
-                pass_fds=(valkey.lock.fileno(),),
-            )
-        )
-        await child.start()
-        async with Redis.from_url(valkey.url) as redis:
-            async with asyncio.timeout(WAIT_S):
-                while not await _answers(redis):
-                    await asyncio.sleep(0.05)
+        async with embedded(tmp_path) as redis:
             assert await redis.incr("rounds") == round_number + 1
             policy = await redis.config_get("maxmemory-policy")
             assert policy["maxmemory-policy"] == "noeviction"
-        with pytest.raises(StartRefused, match="in use"):
-            prepare(tmp_path)
-        await child.end(WAIT_S)
-        valkey.lock.close()
-
-
-async def _answers(redis: Redis) -> bool:
-    try:
-        return bool(await redis.ping())
-    except RedisConnectionError:
-        return False
+            with pytest.raises(StartRefused, match="in use"):
+                prepare(tmp_path)
 
 
 def test_a_plan_starts_the_store_first_and_tells_it_to_the_rest(tmp_path: Path) -> None:
