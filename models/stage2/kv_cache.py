@@ -13,6 +13,24 @@ import torch
 from torch import Tensor
 
 
+_SPAN_STEP = 64  # cache positions between two spans that a step may read
+
+
+def reaches(
+    start: int, num_steps: int, device: torch.device, dtype: torch.dtype
+) -> tuple[int, ...]:
+    """See Prior, for a cache with the first code's step at `start`.
+
+    It is read up to a multiple of `_SPAN_STEP` positions, or whole.
+    """
+    last = num_steps - 1
+    # The CPU's 16-bit products copy what isn't dense, which costs more than the cache's rest.
+    if device.type == "cpu" and dtype.itemsize <= 2:
+        return (last,)
+    ends = range(_SPAN_STEP, start + last, _SPAN_STEP)
+    return (*(end - start for end in ends if end > start), last)
+
+
 @dataclass(frozen=True, slots=True)
 class CachedPrefix:
     """A prefilled prompt, as `Prefix` has it."""
