@@ -17,12 +17,15 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from models import dalle_keys
 from models.configs import CodecConfig, PriorConfig, TransformerConfig, VQGANConfig
+from models.dalle_configs import DalleConfig
 from models.errors import Shape
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.stage1.codec import Codec
 from models.stage1.rq_vae import RQVAE
 from models.stage1.vqgan import VQGAN
+from models.stage2.dalle import Dalle
 from models.stage2.prior import Prior
 from models.stage2.rq_transformer import RQTransformer
 from models.stage2.transformer import Transformer
@@ -33,6 +36,10 @@ _Family = TypeVar("_Family", "CodecFamily", "PriorFamily", "CodecFamily | PriorF
 
 def _own_names(name: str, shape: Shape, _config: Any) -> dict[str, Shape]:
     return {name: shape}
+
+
+def _all_rows(_name: str, _config: Any) -> slice:
+    return slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,8 @@ class PriorFamily:
     `build` also gets the picture's codec, for priors that read its codebook: they share its
     tensors and don't register them as their own. `upstream` tells which keys of the official
     files, of which shapes, make up one of our tensors when they are joined along the first axis,
-    `unread` is a pattern of those that may stand beside them. `recorded` names the checks of
+    `rows` which of the joined rows are ours, where that is not all of them, and `unread` is a
+    pattern of keys that may stand beside them. `recorded` names the checks of
     `verify` that a whole set of recorded numbers passes. Children in `training_only` are never read
     while drawing.
     """
@@ -60,6 +68,7 @@ class PriorFamily:
     config: type[PriorConfig]
     build: Callable[[Any, nn.Module], nn.Module]  # a `Prior`, its weights fresh
     upstream: Callable[[str, Shape, Any], dict[str, Shape]] = _own_names
+    rows: Callable[[str, Any], slice] = _all_rows
     recorded: Callable[[Any], frozenset[str]] = lambda _config: frozenset()
     training_only: tuple[str, ...] = ()
     unread: Callable[[Any], str] = lambda _config: ""
@@ -131,6 +140,12 @@ def _vqgan_names(name: str, shape: Shape, config: VQGANConfig) -> dict[str, Shap
     return {"quantize.embed.weight" if is_book else name: shape}
 
 
+def _dalle_recorded(_config: DalleConfig) -> frozenset[str]:
+    """One file of weights serves both versions, which are recorded beside each other."""
+    names = ("logits", "greedy", "rank_ppl")
+    return frozenset(f"{version}_{name}" for version in ("v2", "v3") for name in names)
+
+
 CODECS: dict[str, CodecFamily] = {
     "vqgan": CodecFamily(VQGANConfig, VQGAN, upstream=_vqgan_names),
     "rq-vae": CodecFamily(RQVAEConfig, RQVAE, unread=_rq_vae_unread),
@@ -145,6 +160,15 @@ PRIORS: dict[str, PriorFamily] = {
         recorded=_rq_recorded,
         training_only=("cond_classifier",),
         unread=lambda _config: r"tok_emb\.offsets",  # they follow from the vocabularies
+    ),
+    "dalle": PriorFamily(
+        config=DalleConfig,
+        build=lambda config, _codec: Dalle(config),
+        upstream=dalle_keys.upstream_names,
+        rows=dalle_keys.upstream_rows,
+        recorded=_dalle_recorded,
+        training_only=("head_txt",),
+        unread=lambda _config: dalle_keys.UNREAD,
     ),
 }
 
@@ -194,6 +218,12 @@ def upstream_shapes(
     for name, shape in needed.items():
         out |= family.upstream(name, shape, config)
     return out
+
+
+def upstream_rows(config: CodecConfig | PriorConfig, name: str) -> slice:
+    """Which rows of the tensors behind `upstream_shapes`, joined, are one of ours."""
+    family = _family(config)
+    return family.rows(name, config) if isinstance(family, PriorFamily) else slice(None)
 
 
 def unread_keys(config: CodecConfig | PriorConfig) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.configs import ClipConfig, Preset, SamplingDefaults, TransformerConfig, VQGANConfig
+from models.dalle_presets import DALLE_PRESETS
 from models.errors import MissingFileError
 from models.rq_presets import RQ_PRESETS
 
@@ -136,6 +137,7 @@ _ALL = (
         ),
     ),
     *RQ_PRESETS,
+    *DALLE_PRESETS,
 )
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}

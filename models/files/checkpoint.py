@@ -1,8 +1,8 @@
 """A checkpoint folder → its preset, stage 1, stage 2 and tokenizer.
 
-Four layouts: our converted shards (manifest.json), minDALL-E's official pair of files, a
-fine-tuning run's single last.ckpt, and the RQ family's folder for each stage. Models are built on
-the meta device and filled tensor by tensor.
+Five layouts: our converted shards (manifest.json), minDALL-E's official pair of files, a
+fine-tuning run's single last.ckpt, the RQ family's folder for each stage, and ru-DALL-E's files.
+Models are built on the meta device and filled tensor by tensor.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from models import lookalikes
 from models.configs import Preset
 from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.families import build_codec, build_prior
-from models.files import config, rq_folder, shards
+from models.files import config, rq_folder, rudalle_folder, shards
 from models.files.official import OfficialWeights
 from models.files.weights import WeightSource, fill, on_meta
-from models.tokenizer import Tokenizer
+from models.tokenizer import YTTM_FILE, Tokenizer
 
-Layout = Literal["converted", "official", "lightning", "rq"]
+Layout = Literal["converted", "official", "lightning", "rq", "rudalle"]
 Stage = Literal["stage1", "stage2"]
 
 STAGE_FILES: dict[Stage, str] = {"stage1": "stage1_last.ckpt", "stage2": "stage2_last.ckpt"}
@@ -51,6 +51,8 @@ class Checkpoint:
                 return (LIGHTNING_FILE,)
             case "rq":
                 return tuple(RQ_FILES.values())
+            case "rudalle":
+                return rudalle_folder.stage_files(self.folder)
             case "converted":
                 return (shards.MANIFEST_NAME,)
 
@@ -68,6 +70,15 @@ class Checkpoint:
                 is_averaged = self.is_averaged and stage == "stage2"
                 state = "state_dict_ema" if is_averaged else "state_dict"
                 return OfficialWeights(self.folder / RQ_FILES[stage], "", stage_config, state)
+            case "rudalle":
+                first, second = rudalle_folder.stage_files(self.folder)
+                name = first if stage == "stage1" else second
+                return OfficialWeights(self.folder / name, "", stage_config)
+
+    def has(self, stage: Stage) -> bool:
+        """Whether there are weights of this stage; only parts of ru-DALL-E come one by one."""
+        names = dict(zip(STAGE_FILES, self.weight_files, strict=False))
+        return self.layout != "rudalle" or (self.folder / names[stage]).is_file()
 
     def module(self, stage: Stage, codec: nn.Module | None = None) -> nn.Module:
         """One stage without memory; see `load_stage2` for `codec`."""
@@ -109,13 +120,13 @@ def _verify(checkpoint: Checkpoint) -> None:
     for name in checkpoint.weight_files:
         if what := lookalikes.content(folder / name):
             raise CorruptFileError(f"{folder / name} {what}")
-    if (folder / TOKENIZER_FOLDER).is_dir():
+    if tokenizer_folder(folder).is_dir():
         load_tokenizer(checkpoint)
 
 
 def _check_folder(folder: Path) -> None:
     """MissingFileError for what is given in place of a checkpoint's folder, and what to do."""
-    if rq_folder.is_official(folder):
+    if rq_folder.is_official(folder) or rudalle_folder.is_official(folder):
         return
     if rq_folder.is_official(folder.resolve().parent):
         parent = folder.resolve().parent
@@ -167,9 +178,15 @@ def load_tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
     preset = checkpoint.preset
     if preset.prompt_kind != "text":
         return None
-    tokenizer = Tokenizer.load(checkpoint.folder / TOKENIZER_FOLDER, preset.prompt_len)
+    tokenizer = Tokenizer.load(tokenizer_folder(checkpoint.folder), preset.prompt_len)
     tokenizer.check_fits(preset.stage2.prompt_vocab_size)
     return tokenizer
+
+
+def tokenizer_folder(folder: Path) -> Path:
+    """Where a checkpoint's folder has its tokenizer: ru-DALL-E's lies among its other files."""
+    inner = folder / TOKENIZER_FOLDER
+    return folder if (folder / YTTM_FILE).is_file() and not inner.is_dir() else inner
 
 
 def _layout(folder: Path) -> Layout:
@@ -177,6 +194,8 @@ def _layout(folder: Path) -> Layout:
         return "converted"
     if rq_folder.is_official(folder):
         return "rq"
+    if rudalle_folder.is_official(folder):
+        return "rudalle"
     absent = [name for name in STAGE_FILES.values() if not (folder / name).is_file()]
     if not absent:
         return "official"

@@ -12,8 +12,9 @@ from math import isqrt
 from typing import Any
 
 from models.configs import CodecConfig, PrefixKind, PriorConfig, TransformerConfig, VQGANConfig
+from models.dalle_configs import DalleConfig
 from models.errors import ConfigError
-from models.files import rq_config
+from models.files import dalle_config, rq_config
 from models.files.checked import checked
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
@@ -150,10 +151,12 @@ CODEC_READERS: dict[type[CodecConfig], Callable[[Section, str], Any]] = {
 PRIOR_READERS: dict[type[PriorConfig], Callable[[Section, str, CodecConfig], Any]] = {
     TransformerConfig: read_transformer,
     RQTransformerConfig: rq_config.read_rq_transformer,
+    DalleConfig: dalle_config.read_dalle,
 }
 _WRITERS: dict[type[Any], Callable[[Any], Section]] = {
     VQGANConfig: write_vqgan,
     TransformerConfig: write_transformer,
     RQVAEConfig: rq_config.write_rq_vae,
     RQTransformerConfig: rq_config.write_rq_transformer,
+    DalleConfig: dalle_config.write_dalle,
 }

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-
 _SPAN_STEP = 64  # cache positions between two spans that a step may read
 
 

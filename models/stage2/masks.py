@@ -41,7 +41,7 @@ def sees(mask: Mask, grid: tuple[int, int], query: Tensor, key: Tensor) -> Tenso
         case "conv_v2":
             is_near = (_around(up, height) <= around) & (_around(left, width) <= around)
         case "conv_like":
-            is_near = (up < mask.kernel) & (0 <= left) & (left < mask.kernel)
+            is_near = (up < mask.kernel) & (left >= 0) & (left < mask.kernel)
     return is_near & (key <= query)
 
 

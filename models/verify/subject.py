@@ -10,12 +10,20 @@ from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.families import as_codec, as_prior
-from models.files.checkpoint import Checkpoint, load_stage1, load_stage2, load_tokenizer
+from models.files.checkpoint import (
+    Checkpoint,
+    load_stage1,
+    load_stage2,
+    load_tokenizer,
+)
+from models.stage1.codec import Codec
+from models.stage2.prior import Prior
+from models.tokenizer import Tokenizer
 from models.verify.recorded import AbsentError, Recorded
 
 
@@ -44,10 +52,26 @@ class Subject:
         self.checkpoint = checkpoint
         self.recorded = recorded
         self.preset = checkpoint.preset
-        self.stage1 = load_stage1(checkpoint)
-        self.stage2 = load_stage2(checkpoint, codec=self.stage1)
-        self.codec, self.prior = as_codec(self.stage1), as_prior(self.stage2)
-        self.tokenizer = load_tokenizer(checkpoint)
+        codec = self.stage1 if checkpoint.has("stage1") else None
+        self.stage2 = load_stage2(checkpoint, codec=codec)
+        self.prior = as_prior(self.stage2)
+
+    @cached_property
+    def stage1(self) -> nn.Module:
+        """The codec; some sets are of stage 2 alone."""
+        if not self.checkpoint.has("stage1"):
+            raise AbsentError("stage 1")
+        return load_stage1(self.checkpoint)
+
+    @property
+    def codec(self) -> Codec:
+        """Stage 1 as what it is."""
+        return as_codec(self.stage1)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer | None:
+        """None for models without text, and for a stage 2 that comes alone."""
+        return load_tokenizer(self.checkpoint) if self.checkpoint.has("stage1") else None
 
     @property
     def raw(self) -> RawCodec:
@@ -81,14 +105,19 @@ class Subject:
         """Codes [B, T, D] of the recorded images."""
         return self.codec.encode(self.recorded.tensor("enc_images") * 0.5 + 0.5)
 
-    @torch.inference_mode()
     def draw_greedily(self, prefixes: Tensor) -> Tensor:
         """Prefix ids [n, N] → codes [n, T, D], all rows in flight together."""
-        batch = Batch(self.prior, capacity=len(prefixes))
-        rows: list[int] = []
-        for prefix in prefixes:
-            rows += batch.admit(self.prior.prefill(prefix[None]), [RowParams(seed=0, top_k=1)])
-        finished: set[int] = set()
-        while len(finished) < len(rows):
-            finished.update(batch.step())
-        return batch.take(rows)
+        return drawn_greedily(self.prior, prefixes)
+
+
+@torch.inference_mode()
+def drawn_greedily(prior: Prior, prefixes: Tensor) -> Tensor:
+    """See `Subject.draw_greedily`."""
+    batch = Batch(prior, capacity=len(prefixes))
+    rows: list[int] = []
+    for prefix in prefixes:
+        rows += batch.admit(prior.prefill(prefix[None]), [RowParams(seed=0, top_k=1)])
+    finished: set[int] = set()
+    while len(finished) < len(rows):
+        finished.update(batch.step())
+    return batch.take(rows)

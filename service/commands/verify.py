@@ -1,4 +1,4 @@
-"""`mindalle verify DIR --expected DIR`: does a checkpoint compute what was recorded."""
+"""`mindalle verify [DIR] --expected DIR`: does a checkpoint compute what was recorded."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ from models.verify import compare as verify
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Two folders."""
-    parser.add_argument("checkpoint", type=Path, metavar="DIR", help="the checkpoint's folder")
+    """Two folders; numbers that follow from a definition alone need no checkpoint."""
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        nargs="?",
+        metavar="DIR",
+        help="the checkpoint's folder; without one, only numbers that need none are checked",
+    )
     parser.add_argument(
         "--expected", type=Path, required=True, metavar="DIR", help="holds expected.npz"
     )
