@@ -31,6 +31,7 @@ from models.pictures import to_bytes
 from models.presets import WEIGHTS_FOLDER, get_preset, weights_folder
 from models.rerank import clip_files
 from models.rerank.clip import CHUNK
+from models.rerank.perplexity import PerplexityRanker, SelfRanking
 from models.stage1.codec import Codec
 from models.stage2 import packing
 from models.stage2.prior import Prefix, Prior
@@ -92,7 +93,7 @@ class EncodedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One candidate's result; `score` is None where the model has no CLIP."""
+    """One candidate's result; `score` is None where the model has no ranker."""
 
     candidate: int
     pixels: Tensor  # [3, H, W] in 0..1, CPU
@@ -100,13 +101,13 @@ class Picture:
 
 
 class Ranker(Protocol):
-    """Says how well pictures fit their prompt."""
+    """Says how well candidates fit their prompt."""
 
     def features(self, prompt: Prompt) -> Tensor | None:
         """What pictures are compared with; None for prompts that it can't judge by."""
 
-    def scores(self, features: Tensor, pixels: Tensor) -> Tensor:
-        """One number [n] per picture [n, 3, H, W], higher is better."""
+    def scores(self, features: Tensor, pixels: Tensor, codes: Tensor | None = None) -> Tensor:
+        """One number [n] per picture [n, 3, H, W] and its codes [n, T, D], higher is better."""
 
 
 class Makers(Protocol):
@@ -114,7 +115,9 @@ class Makers(Protocol):
 
     def pixels(self, codes: Tensor) -> Tensor: ...
     def text_features(self, prompt: Prompt) -> Tensor | None: ...
-    def scores(self, text: Tensor | None, pixels: Tensor) -> list[float | None]: ...
+    def scores(
+        self, text: Tensor | None, pixels: Tensor, codes: Tensor | None = None
+    ) -> list[float | None]: ...
 
 
 @dataclass(slots=True)
@@ -200,11 +203,16 @@ class Pipeline:
         """What the ranker compares pictures with, None where nothing can be scored."""
         return self.ranker.features(prompt) if self.ranker else None
 
-    def scores(self, text: Tensor | None, pixels: Tensor) -> list[float | None]:
-        """How well each picture fits; all None where nothing can be scored. Raises as `pixels`."""
+    def scores(
+        self, text: Tensor | None, pixels: Tensor, codes: Tensor | None = None
+    ) -> list[float | None]:
+        """How well each picture fits; all None where nothing can be scored. Raises as `pixels`.
+
+        Some models are judged by the pictures' codes [n, T, D] and need them here.
+        """
         if self.ranker is None or text is None:
             return [None] * len(pixels)
-        scores = self.ranker.scores(text, pixels)
+        scores = self.ranker.scores(text, pixels, codes)
         if not scores.isfinite().all():
             raise UnsoundWeightsError("the ranker's scores")
         return [float(score) for score in scores]
@@ -230,7 +238,7 @@ class Pipeline:
         codes = run_to_end(batch, self.prefix(self.encode(prompt)), params, on_step)
         makers = makers or self
         pixels = makers.pixels(codes)
-        scores = makers.scores(makers.text_features(prompt), pixels)
+        scores = makers.scores(makers.text_features(prompt), pixels, codes)
         order = ranking(scores)
         return [Picture(params[i].candidate, pixels[i].cpu(), scores[i]) for i in order]
 
@@ -262,7 +270,7 @@ def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None 
     pipeline.tokenizer = checkpoints.load_tokenizer(opened)
     if clip := opened.preset.clip:
         pipeline.ranker = clip_files.load(clip, folder, options.device)
-    return pipeline
+    return _ranked(pipeline)
 
 
 def num_weights(preset: Preset) -> int:
@@ -284,6 +292,14 @@ def load_random(preset: Preset, options: LoadOptions) -> Pipeline:
     pipeline = _joined(preset, options, stage1, stage2)
     if preset.prompt_kind == "text":
         pipeline.tokenizer = Tokenizer.of_letters(preset.prompt_len)
+    return _ranked(pipeline)
+
+
+def _ranked(pipeline: Pipeline) -> Pipeline:
+    """With the ranking that a family has of its own, where there is no other."""
+    prior, tokenizer = pipeline.stage2, pipeline.tokenizer
+    if pipeline.ranker is None and tokenizer and isinstance(prior, SelfRanking):
+        pipeline.ranker = PerplexityRanker(prior, tokenizer, pipeline.options.device)
     return pipeline
 
 

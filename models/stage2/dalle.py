@@ -169,6 +169,16 @@ class Dalle(nn.Module):
         text_loss = F.cross_entropy(text.flatten(0, 1), targets.flatten())
         return (1 - text_weight) * loss + text_weight * text_loss
 
+    def perplexity(self, ids: Tensor, codes: Tensor) -> Tensor:
+        """How little it expects pictures: the mean of 1 / p over their codes, [B], 1 at least.
+
+        Of codes [B, T] after text ids [B, N], the first code left out: ru-DALL-E ranks by this, and
+        its version 3 has never learnt to draw the first one.
+        """
+        image, _ = self(ids, codes)
+        losses = F.cross_entropy(image[:, 1:].float().mT, codes[:, 1:], reduction="none")
+        return losses.exp().mean(1)
+
     def prefill(self, ids: Tensor) -> CachedPrefix:
         """See Prior. Among text tokens every mask is the plain causal one."""
         x = self.embed_prefix(ids)

@@ -42,6 +42,8 @@ def greedy(subject: Subject, version: str) -> Tensor:
 def rank_ppl(subject: Subject, version: str) -> Tensor:
     """The reference ranks both versions by the positions of version 3: in 2, by the code before."""
     model, codes = _stage2(subject, version), subject.recorded.tensor(f"{version}_greedy")
+    if version == "v3":
+        return model.perplexity(_ids(subject), codes)
     start = model.config.ctx_len_txt
     x = model.hidden(_ids(subject), codes)[:, start : start + codes.shape[1] - 1]
     losses = F.cross_entropy(model.head(x).mT, codes[:, 1:], reduction="none")

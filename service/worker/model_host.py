@@ -100,7 +100,7 @@ class Machinery:
         pipeline = self.model.pipeline
         pixels = pipeline.pixels(codes)
         pipeline.preview(codes, [1])
-        pipeline.scores(pipeline.text_features("a"), pixels)
+        pipeline.scores(pipeline.text_features("a"), pixels, codes)
 
 
 def load_options(settings: WorkerSettings) -> LoadOptions:
