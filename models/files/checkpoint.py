@@ -73,7 +73,8 @@ class Checkpoint:
             case "rudalle":
                 first, second = rudalle_folder.stage_files(self.folder)
                 name = first if stage == "stage1" else second
-                return OfficialWeights(self.folder / name, "", stage_config)
+                unread = rudalle_folder.UNREAD
+                return OfficialWeights(self.folder / name, "", stage_config, unread=unread)
 
     def has(self, stage: Stage) -> bool:
         """Whether there are weights of this stage; only parts of ru-DALL-E come one by one."""
@@ -118,6 +119,8 @@ def _verify(checkpoint: Checkpoint) -> None:
         shards.verify(folder)
         return
     for name in checkpoint.weight_files:
+        if not (folder / name).is_file():
+            raise lookalikes.missing(folder / name)
         if what := lookalikes.content(folder / name):
             raise CorruptFileError(f"{folder / name} {what}")
     if tokenizer_folder(folder).is_dir():
@@ -178,7 +181,10 @@ def load_tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
     preset = checkpoint.preset
     if preset.prompt_kind != "text":
         return None
-    tokenizer = Tokenizer.load(tokenizer_folder(checkpoint.folder), preset.prompt_len)
+    folder = tokenizer_folder(checkpoint.folder)
+    if checkpoint.layout == "rudalle" and not folder.is_dir():
+        raise lookalikes.missing(checkpoint.folder / YTTM_FILE)
+    tokenizer = Tokenizer.load(folder, preset.prompt_len)
     tokenizer.check_fits(preset.stage2.prompt_vocab_size)
     return tokenizer
 

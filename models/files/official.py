@@ -28,6 +28,7 @@ class OfficialWeights:
     """The tensors of one official file.
 
     `key_prefix` selects a stage in a Lightning checkpoint, `state_name` one of several state dicts.
+    `unread` is a pattern of the file's own keys that are left out, beside the family's.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class OfficialWeights:
         key_prefix: str,
         config: CodecConfig | PriorConfig,
         state_name: str = "state_dict",
+        unread: str = "",
     ) -> None:
-        state = _unwrapped(read_state_dict(path, state_name, unread_keys(config)), path)
+        left_out = "|".join(pattern for pattern in (unread, unread_keys(config)) if pattern)
+        state = _unwrapped(read_state_dict(path, state_name, left_out), path)
         self._where = f"{path} ({key_prefix}*)" if key_prefix else str(path)
         self._config = config
         others = tuple(stage for stage in _LIGHTNING_STAGES if key_prefix and stage != key_prefix)

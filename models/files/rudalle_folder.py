@@ -10,6 +10,7 @@ By which of two sets of rules a model was trained no file says: see `version`. K
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ _STAGE2 = ("pytorch_model.bin", "pytorch_model_v3.bin", "pytorch_model_v2.bin")
 _STAGE1 = "vqgan*.ckpt"
 _USUAL_STAGE1 = "vqgan.gumbelf8-sber.model.ckpt"
 _PIXELS_PER_CODE = 8
+UNREAD = r"loss\..*"  # what trained stage 1, and stands in its file
 
 
 def is_official(folder: Path) -> bool:
@@ -53,23 +55,24 @@ def read_official(folder: Path) -> Preset:
         stage2 = rudalle_config(given, version(folder, given, named))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    if named and named.stage2 == stage2:
-        return named
-    for preset in DALLE_PRESETS:
-        if preset.weights is None and preset.stage2 == stage2:
-            return preset
-    return Preset(
+    return _released(stage2, named) or Preset(
         given.name or folder.resolve().name,
         "",
         "unknown",
-        _stage1(stage2),
+        _usual_codec(stage2),
         stage2,
         sampling=replace(SAMPLING, top_k=min(SAMPLING.top_k or 1, stage2.vocab_size_img)),
     )
 
 
-def _stage1(stage2: DalleConfig) -> VQGANConfig:
-    """The released codec for another grid and codebook."""
+def _released(stage2: DalleConfig, named: Preset | None) -> Preset | None:
+    """The released model of this shape; of several, the one that the folder is called after."""
+    equal = [p for p in DALLE_PRESETS if p.weights is None and p.stage2 == stage2]
+    return named if named in equal else next(iter(equal), None)
+
+
+def _usual_codec(stage2: DalleConfig) -> VQGANConfig:
+    """The released codec, for this grid and codebook."""
     side = stage2.grid[0]
     return replace(
         GUMBEL_F8,
@@ -96,9 +99,8 @@ def _stage2(folder: Path) -> str | None:
 
 
 def _named(name: str) -> Preset | None:
-    """The released model whose name a folder's ends with, as `rudalle-Emojich` does."""
-    for preset in DALLE_PRESETS:
-        short = preset.name.removeprefix("rudalle-")
-        if preset.weights is None and name.lower().endswith(short):
-            return preset
-    return None
+    """The released model all of whose name's words a folder's has, as `rudalle-Emojich` does."""
+    words = set(re.split(r"[\W_]+", name.lower()))
+    released = [preset for preset in DALLE_PRESETS if preset.weights is None]
+    fitting = [p for p in released if words >= set(p.name.split("-")[1:])]
+    return max(fitting, key=lambda preset: len(preset.name), default=None)

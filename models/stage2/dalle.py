@@ -135,7 +135,7 @@ class Dalle(nn.Module):
         embedded: Tensor = self.tok_emb_img(codes) + self.pos_emb_img(places)
         return embedded
 
-    def hidden(self, ids: Tensor, codes: Tensor) -> Tensor:
+    def states(self, ids: Tensor, codes: Tensor) -> Tensor:
         """Text ids [B, N] and codes [B, t] → what both heads read at all positions [B, P, E]."""
         places = torch.arange(codes.shape[1], device=codes.device)
         x = torch.cat((self.embed_prefix(ids), self.embed_codes(codes, places)), 1)
@@ -153,7 +153,7 @@ class Dalle(nn.Module):
         the text [B, P - 1, Vt], where position j of its P predicts token j + 1.
         """
         start = self._first_place
-        x = self.hidden(ids, codes[:, :-1])
+        x = self.states(ids, codes[:, :-1])
         return self.head(x[:, start - 1 :]), self.head_txt(x[:, : start - 1])
 
     def loss(self, ids: Tensor, codes: Tensor, text_weight: float = 0.0) -> Tensor:
@@ -175,8 +175,8 @@ class Dalle(nn.Module):
         Of codes [B, T] after text ids [B, N], the first code left out: ru-DALL-E ranks by this, and
         its version 3 has never learnt to draw the first one.
         """
-        image, _ = self(ids, codes)
-        losses = F.cross_entropy(image[:, 1:].float().mT, codes[:, 1:], reduction="none")
+        image: Tensor = self.head(self.states(ids, codes[:, :-1])[:, self._first_place :])
+        losses = F.cross_entropy(image.float().mT, codes[:, 1:], reduction="none")
         return losses.exp().mean(1)
 
     def prefill(self, ids: Tensor) -> CachedPrefix:

@@ -30,7 +30,7 @@ def logits(subject: Subject, version: str) -> Tensor:
     codes = subject.recorded.tensor("tf_codes")
     num_positions = subject.recorded.arrays[f"{version}_logits"].shape[1]
     model = _stage2(subject, version)
-    x = model.hidden(_ids(subject), codes)[:, :num_positions]
+    x = model.states(_ids(subject), codes)[:, :num_positions]
     return torch.cat((model.head_txt(x), model.head(x)), -1)
 
 
@@ -45,7 +45,7 @@ def rank_ppl(subject: Subject, version: str) -> Tensor:
     if version == "v3":
         return model.perplexity(_ids(subject), codes)
     start = model.config.ctx_len_txt
-    x = model.hidden(_ids(subject), codes)[:, start : start + codes.shape[1] - 1]
+    x = model.states(_ids(subject), codes)[:, start : start + codes.shape[1] - 1]
     losses = F.cross_entropy(model.head(x).mT, codes[:, 1:], reduction="none")
     return losses.exp().mean(1)
 
@@ -63,15 +63,12 @@ def losses(subject: Subject) -> Iterator[Result]:
 
 def _losses(subject: Subject, version: str) -> dict[str, float]:
     """In version 3 the first code is scored by the logits of text tokens, as its labels stand."""
-    model, ids, codes = (
-        _stage2(subject, version),
-        _ids(subject),
-        subject.recorded.tensor("tf_codes"),
-    )
+    model, ids = _stage2(subject, version), _ids(subject)
+    codes = subject.recorded.tensor("tf_codes")
     image, text = model(ids, codes)
     text_targets = model.text_tokens(ids)[:, 1:]
     if version == "v3":
-        last = model.head_txt(model.hidden(ids, codes[:, :0])[:, -1:])
+        last = model.head_txt(model.states(ids, codes[:, :0])[:, -1:])
         text, text_targets = torch.cat((text, last), 1), torch.cat((text_targets, codes[:, :1]), 1)
         image, codes = image[:, 1:], codes[:, 1:]
     of_text = float(F.cross_entropy(text.mT, text_targets))
