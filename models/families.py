@@ -126,8 +126,13 @@ def _rq_transformer(config: RQTransformerConfig, codec: nn.Module) -> RQTransfor
     return prior
 
 
+def _vqgan_names(name: str, shape: Shape, config: VQGANConfig) -> dict[str, Shape]:
+    is_book = name == "quantize.embedding.weight" and config.quantizer == "gumbel"
+    return {"quantize.embed.weight" if is_book else name: shape}
+
+
 CODECS: dict[str, CodecFamily] = {
-    "vqgan": CodecFamily(VQGANConfig, VQGAN),
+    "vqgan": CodecFamily(VQGANConfig, VQGAN, upstream=_vqgan_names),
     "rq-vae": CodecFamily(RQVAEConfig, RQVAE, unread=_rq_vae_unread),
 }
 PRIORS: dict[str, PriorFamily] = {

@@ -29,17 +29,24 @@ def read_vqgan(section: Section, path: str) -> VQGANConfig:
     values, places = _flat(section, path, _VQGAN_OUTER)
     _require(not values.pop("double_z", False), f"{path}.hparams.double_z: true is not supported")
     config = checked(VQGANConfig, values, path, places)
+    check_vqgan(config, f"{path}.hparams")
+    return config
+
+
+def check_vqgan(config: VQGANConfig, path: str) -> None:
+    """ConfigError where the numbers of a VQGAN, which stand at `path`, contradict each other."""
     halvings = len(config.ch_mult) - 1 + config.use_init_downsample
     multiple = 2**halvings * config.patch_size
     widths = [config.ch * mult for mult in (1, *config.ch_mult)]
-    _require(
-        config.resolution % multiple == 0, f"{path}.hparams.resolution: no multiple of {multiple}"
-    )
+    _require(config.resolution % multiple == 0, f"{path}.resolution: no multiple of {multiple}")
     _require(
         config.norm != "group" or all(width % config.norm_groups == 0 for width in widths),
-        f"{path}.hparams.ch: widths must be multiples of {config.norm_groups}",
+        f"{path}.ch: widths must be multiples of {config.norm_groups}",
     )
-    return config
+    _require(
+        config.quantizer != "gumbel" or config.z_channels == config.embed_dim,
+        f"{path}.z_channels: must equal embed_dim where the quantizer is gumbel",
+    )
 
 
 def write_vqgan(config: VQGANConfig) -> Section:
