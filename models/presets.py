@@ -7,6 +7,7 @@ from pathlib import Path
 from models.configs import ClipConfig, Preset, SamplingDefaults, TransformerConfig, VQGANConfig
 from models.errors import MissingFileError
 from models.rq_presets import RQ_PRESETS
+from models.taming_presets import TAMING_PRESETS
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 _OFFICIAL_CLIP = ClipConfig(model_name="ViT-B-32-quickgelu", weights="clip/ViT-B-32.pt")
@@ -136,6 +137,7 @@ _ALL = (
         ),
     ),
     *RQ_PRESETS,
+    *TAMING_PRESETS,
 )
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}

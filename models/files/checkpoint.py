@@ -1,8 +1,8 @@
 """A checkpoint folder → its preset, stage 1, stage 2 and tokenizer.
 
-Four layouts: our converted shards (manifest.json), minDALL-E's official pair of files, a
-fine-tuning run's single last.ckpt, and the RQ family's folder for each stage. Models are built on
-the meta device and filled tensor by tensor.
+Five layouts: our converted shards (manifest.json), minDALL-E's official pair of files, a
+fine-tuning run's single last.ckpt, the RQ family's folder for each stage, and a project of
+taming-transformers. Models are built on the meta device and filled tensor by tensor.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import torch
 from torch import nn
 
 from models import lookalikes
-from models.configs import Preset
+from models.configs import NoPriorConfig, Preset
 from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.families import build_codec, build_prior
-from models.files import config, rq_folder, shards
+from models.files import config, rq_folder, shards, taming_folder
 from models.files.official import OfficialWeights
 from models.files.weights import WeightSource, fill, on_meta
 from models.tokenizer import Tokenizer
 
-Layout = Literal["converted", "official", "lightning", "rq"]
+Layout = Literal["converted", "official", "lightning", "rq", "taming"]
 Stage = Literal["stage1", "stage2"]
 
 STAGE_FILES: dict[Stage, str] = {"stage1": "stage1_last.ckpt", "stage2": "stage2_last.ckpt"}
@@ -51,6 +51,8 @@ class Checkpoint:
                 return (LIGHTNING_FILE,)
             case "rq":
                 return tuple(RQ_FILES.values())
+            case "taming":
+                return (taming_folder.weights_name(self.folder),)
             case "converted":
                 return (shards.MANIFEST_NAME,)
 
@@ -68,6 +70,11 @@ class Checkpoint:
                 is_averaged = self.is_averaged and stage == "stage2"
                 state = "state_dict_ema" if is_averaged else "state_dict"
                 return OfficialWeights(self.folder / RQ_FILES[stage], "", stage_config, state)
+            case "taming":
+                path = self.folder / taming_folder.weights_name(self.folder)
+                prefix = taming_folder.key_prefix(stage, self.preset.stage2)
+                unread = taming_folder.unread_keys(prefix)
+                return OfficialWeights(path, prefix, stage_config, unread=unread)
 
     def module(self, stage: Stage, codec: nn.Module | None = None) -> nn.Module:
         """One stage without memory; see `load_stage2` for `codec`."""
@@ -78,13 +85,18 @@ class Checkpoint:
 
 
 def open_checkpoint(
-    folder: Path, *, verify_sha256: bool = False, averaged: bool = False
+    folder: Path,
+    *,
+    verify_sha256: bool = False,
+    averaged: bool = False,
+    codec_alone: bool = False,
 ) -> Checkpoint:
     """Read the folder's config and see which layout it has.
 
     With `verify_sha256` every file of a converted folder is compared with its manifest first, and
     those of another layout are looked at as far as their first bytes tell something. With
-    `averaged` an RQ-Transformer's weights are the moving average in its file.
+    `averaged` an RQ-Transformer's weights are the moving average in its file. With `codec_alone` a
+    folder without a stage 2 will do.
 
     Raises:
         CheckpointError: the folder can't be used, and why.
@@ -97,6 +109,11 @@ def open_checkpoint(
         _verify(checkpoint)
     if averaged and layout != "rq":
         raise ConfigError(f"{folder} holds no moving average: only the RQ family's files may")
+    if isinstance(preset.stage2, NoPriorConfig) and not codec_alone:
+        raise MissingFileError(
+            f"{folder} holds stage 1 alone, the codec: nothing draws pictures; give the folder"
+            " of a transformer that was trained on its codes"
+        )
     return checkpoint
 
 
@@ -115,13 +132,19 @@ def _verify(checkpoint: Checkpoint) -> None:
 
 def _check_folder(folder: Path) -> None:
     """MissingFileError for what is given in place of a checkpoint's folder, and what to do."""
-    if rq_folder.is_official(folder):
+    if _is_nested(folder):
         return
-    if rq_folder.is_official(folder.resolve().parent):
-        parent = folder.resolve().parent
-        raise MissingFileError(f"{folder} is one folder too low: the checkpoint is {parent}")
+    for parent in folder.resolve().parents[:2]:
+        if _is_nested(parent):
+            at = "a file" if folder.is_file() else "one folder too low"
+            raise MissingFileError(f"{folder} is {at}: the checkpoint is {parent}")
     if what := lookalikes.folder(folder):
         raise MissingFileError(f"checkpoint folder {folder} {what}")
+
+
+def _is_nested(folder: Path) -> bool:
+    """Whether it is a family's official folder, with files in folders below."""
+    return rq_folder.is_official(folder) or taming_folder.is_official(folder)
 
 
 def load_stage1(
@@ -177,6 +200,8 @@ def _layout(folder: Path) -> Layout:
         return "converted"
     if rq_folder.is_official(folder):
         return "rq"
+    if taming_folder.is_official(folder):
+        return "taming"
     absent = [name for name in STAGE_FILES.values() if not (folder / name).is_file()]
     if not absent:
         return "official"

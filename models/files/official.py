@@ -1,7 +1,8 @@
 """The official checkpoint files, as a `WeightSource`.
 
 A file is a pickle of tensors, read with `weights_only=True` and mapped into memory, never unpickled
-any other way. Which of its keys make up one of our tensors is told by the family.
+any other way; what Lightning keeps beside them becomes objects that do nothing. Which of its keys
+make up one of our tensors is told by the family.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ from models.files.pickles import read_state_dict
 _LIGHTNING_STAGES = ("stage1.", "stage2.")
 _WRAPPERS = ("module.", "_orig_mod.", "_forward_module.")  # of DataParallel, compile, Fabric
 
+# Classes of what a training run saves beside its tensors: callbacks, its options, its scores.
+_BESIDE = (
+    r"(pytorch_lightning|lightning|lightning_fabric|omegaconf|taming|main|numpy|argparse|pathlib"
+    r"|typing|collections)\..+|(builtins|__builtin__)\.(dict|list|set|tuple|int|float|str|bool|object)"
+)
+
 _log = logging.getLogger(__name__)
 
 
@@ -28,6 +35,7 @@ class OfficialWeights:
     """The tensors of one official file.
 
     `key_prefix` selects a stage in a Lightning checkpoint, `state_name` one of several state dicts.
+    `unread` is a pattern of the file's own keys that are left out, beside the family's.
     """
 
     def __init__(
@@ -36,8 +44,10 @@ class OfficialWeights:
         key_prefix: str,
         config: CodecConfig | PriorConfig,
         state_name: str = "state_dict",
+        unread: str = "",
     ) -> None:
-        state = _unwrapped(read_state_dict(path, state_name, unread_keys(config)), path)
+        left_out = "|".join(pattern for pattern in (unread, unread_keys(config)) if pattern)
+        state = _unwrapped(read_state_dict(path, state_name, left_out, inert=_BESIDE), path)
         self._where = f"{path} ({key_prefix}*)" if key_prefix else str(path)
         self._config = config
         others = tuple(stage for stage in _LIGHTNING_STAGES if key_prefix and stage != key_prefix)

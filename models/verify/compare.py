@@ -18,17 +18,16 @@ from numpy.typing import NDArray
 from models.configs import PriorConfig
 from models.families import prior_family
 from models.files.checkpoint import open_checkpoint
-from models.verify import of_rq, recomputed
+from models.verify import of_rq, of_taming, recomputed
 from models.verify.check import Check, Result
 from models.verify.recorded import AbsentError, Recorded
 from models.verify.subject import Subject
 
 # Each family with arrays of its own joins here.
-CHECKS = recomputed.CHECKS | of_rq.CHECKS
-INPUTS = (
-    recomputed.INPUTS | of_rq.INPUTS | {check.tie.margins for check in CHECKS.values() if check.tie}
-)
-FACTS = recomputed.FACTS + of_rq.FACTS
+CHECKS = recomputed.CHECKS | of_rq.CHECKS | of_taming.CHECKS
+_MARGINS = {check.tie.margins for check in CHECKS.values() if check.tie}
+INPUTS = recomputed.INPUTS | of_rq.INPUTS | of_taming.INPUTS | _MARGINS
+FACTS = recomputed.FACTS + of_rq.FACTS + of_taming.FACTS
 _OPTIONAL = {"seeded_codes": "it ties a model to one torch version's global generator"}
 
 
@@ -45,7 +44,7 @@ def run(checkpoint_dir: Path, expected_dir: Path, file: TextIO | None = None) ->
     """
     out = file or sys.stdout
     numbers = Recorded.load(expected_dir)
-    subject = Subject(open_checkpoint(checkpoint_dir), numbers)
+    subject = Subject(open_checkpoint(checkpoint_dir, codec_alone=True), numbers)
     print(f"{'array':<20} {'worst error':>12} {'tolerance':>10}", file=out)
     results = []
     for result in check_all(subject):
@@ -95,7 +94,7 @@ def compare(name: str, check: Check, computed: NDArray[Any], numbers: Recorded) 
     if computed.shape != wanted.shape:
         note = f"shape {computed.shape}, recorded {wanted.shape}"
         return Result(name, np.inf, check.tolerance, note)
-    if wanted.dtype.kind in "iu":
+    if wanted.dtype.kind in "iu" and check.are_codes:
         return _compare_codes(name, check, computed, numbers)
     if check.align:
         computed, wanted = check.align(computed, numbers), check.align(wanted, numbers)

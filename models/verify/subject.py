@@ -10,12 +10,14 @@ from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from models.configs import NoPriorConfig
 from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.families import as_codec, as_prior
 from models.files.checkpoint import Checkpoint, load_stage1, load_stage2, load_tokenizer
+from models.stage2.prior import Prior
 from models.verify.recorded import AbsentError, Recorded
 
 
@@ -45,9 +47,23 @@ class Subject:
         self.recorded = recorded
         self.preset = checkpoint.preset
         self.stage1 = load_stage1(checkpoint)
-        self.stage2 = load_stage2(checkpoint, codec=self.stage1)
-        self.codec, self.prior = as_codec(self.stage1), as_prior(self.stage2)
+        self.codec = as_codec(self.stage1)
         self.tokenizer = load_tokenizer(checkpoint)
+        self._stage2: nn.Module | None = None
+        if not isinstance(self.preset.stage2, NoPriorConfig):
+            self._stage2 = load_stage2(checkpoint, codec=self.stage1)
+
+    @property
+    def stage2(self) -> nn.Module:
+        """Stage 2, where the folder holds more than a codec."""
+        if self._stage2 is None:
+            raise AbsentError("a stage 2")
+        return self._stage2
+
+    @property
+    def prior(self) -> Prior:
+        """Stage 2 as what draws."""
+        return as_prior(self.stage2)
 
     @property
     def raw(self) -> RawCodec:
@@ -64,9 +80,13 @@ class Subject:
         return self.stage2
 
     def prefixes(self, name: str) -> Tensor:
-        """Prefix ids [B, N] from an array of token ids or labels; zeros where there is none."""
+        """Prefix ids [B, N] from an array of token ids or labels.
+
+        Without a prompt they are zeros, or the recorded tokens that stand in its place.
+        """
         if self.preset.prompt_kind == "none":
-            return torch.zeros(1, 1, dtype=torch.int64)
+            is_given = "cond_codes" in self.recorded.arrays
+            return self.recorded.tensor("cond_codes") if is_given else torch.zeros(1, 1).long()
         ids = self.recorded.tensor(name)
         return ids if self.preset.prompt_kind == "text" else ids[:, None]
 
