@@ -16,6 +16,9 @@ PrefixKind = Literal["text", "class", "none"]
 Size = Annotated[int, Gt(0)]
 Count = Annotated[int, Ge(0)]
 Share = Annotated[float, Ge(0)]
+CodeOrder = Literal[
+    "raster", "subsample", "zcurve", "spiral-out", "spiral-in", "random", "alternate"
+]
 Prompt = str | int | None  # text, a class, or nothing: as the model's `prompt_kind` says
 
 
@@ -100,12 +103,14 @@ class VQGANConfig(BackboneConfig):
     """Shape of a VQGAN: pixels ↔ a grid of codes.
 
     Its `quantizer` takes the nearest of the codebook's vectors, or, as in models that were trained
-    with the Gumbel-softmax relaxation, the code with the largest logit.
+    with the Gumbel-softmax relaxation, the code with the largest logit. Codes are drawn in
+    `order`, for which see `orders`.
     """
 
     embed_dim: Size = 256
     n_embed: Size = 16384
     quantizer: Literal["nearest", "gumbel"] = "nearest"
+    order: CodeOrder = "raster"
 
     @property
     def code_shape(self) -> tuple[int, int]:
@@ -118,7 +123,12 @@ class VQGANConfig(BackboneConfig):
 
 @dataclass(frozen=True, slots=True)
 class TransformerConfig:
-    """Shape of the transformer over codes; `prefix` says what stands before the first code."""
+    """Shape of the transformer over codes; `prefix` says what stands before the first code.
+
+    With `vocab_size` it is the minGPT of taming-transformers: one table of so many tokens for
+    prompt and codes, and one of `block_size` positions that run through both. Where there is no
+    prompt it begins with the tokens `start`; the first `n_unmasked` positions see each other.
+    """
 
     prefix: PrefixKind = "text"
     embed_dim: Size = 1536
@@ -129,6 +139,10 @@ class TransformerConfig:
     vocab_size_txt: Count = 16384
     ctx_len_txt: Count = 64
     n_classes: Count = 0
+    vocab_size: Count = 0
+    block_size: Count = 0
+    start: tuple[Count, ...] = (0,)
+    n_unmasked: Count = 0
     mlp_bias: bool = True
     attn_bias: bool = True
     gelu_use_approx: bool = False
@@ -142,7 +156,9 @@ class TransformerConfig:
 
     @property
     def prompt_len(self) -> int:
-        return self.ctx_len_txt if self.prefix == "text" else 1
+        if self.prefix == "text":
+            return self.ctx_len_txt
+        return len(self.start) if self.prefix == "none" else 1
 
     @property
     def prompt_vocab_size(self) -> int:
@@ -172,6 +188,28 @@ class TransformerConfig:
     def head_dim(self) -> int:
         """Width of one attention head."""
         return self.embed_dim // self.n_heads
+
+
+@dataclass(frozen=True, slots=True)
+class NoPriorConfig:
+    """In a stage 2's place where a folder holds a codec alone, which draws nothing by itself."""
+
+    num_steps: Size
+    vocab_sizes: tuple[Size, ...]
+
+    prompt_kind: ClassVar[PrefixKind] = "none"
+    prompt_len: ClassVar[int] = 1
+    prompt_vocab_size: ClassVar[int] = 1
+    summary: ClassVar[str] = "no stage 2"
+
+    @classmethod
+    def of(cls, codec: CodecConfig) -> NoPriorConfig:
+        """Beside this codec."""
+        return cls(codec.code_shape[0], codec.vocab_sizes)
+
+    def row_bytes(self, number_bytes: int) -> int:
+        """No rows are drawn."""
+        return 0 * number_bytes
 
 
 @dataclass(frozen=True, slots=True)

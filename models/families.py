@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 from torch import nn
 
 from models import dalle_keys
-from models.configs import CodecConfig, PriorConfig, TransformerConfig, VQGANConfig
+from models.configs import CodecConfig, NoPriorConfig, PriorConfig, TransformerConfig, VQGANConfig
 from models.dalle_configs import DalleConfig
-from models.errors import Shape
+from models.errors import ConfigError, Shape
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.stage1.codec import Codec
 from models.stage1.rq_vae import RQVAE
@@ -72,22 +72,40 @@ class PriorFamily:
     recorded: Callable[[Any], frozenset[str]] = lambda _config: frozenset()
     training_only: tuple[str, ...] = ()
     unread: Callable[[Any], str] = lambda _config: ""
+    closed_nucleus: Callable[[Any], bool] = lambda _config: False  # how top_p cuts, see `Filters`
 
 
-def _mindalle_names(name: str, shape: Shape, config: TransformerConfig) -> dict[str, Shape]:
-    """Upstream keeps query, key and value apart; its unconditional start is one bare parameter."""
+def _split_qkv(name: str, shape: Shape, _config: Any) -> dict[str, Shape]:
+    """Upstream keeps query, key and value apart."""
     if ".attn.qkv." in name:
         part = (shape[0] // 3, *shape[1:])
         return {name.replace(".qkv.", f".{key}."): part for key in _QKV}
+    return {name: shape}
+
+
+def _transformer_names(name: str, shape: Shape, config: TransformerConfig) -> dict[str, Shape]:
+    """The unconditional start and minGPT's positions are bare parameters."""
+    if config.vocab_size and name == "tok_emb_img.weight":
+        return {"tok_emb.weight": shape}
+    if config.vocab_size and name == "pos_emb_img.weight":
+        return {"pos_emb": (1, *shape)}
     if name == "head.weight" and config.prefix == "text":
         return {"head_img.weight": shape}
     if name == "sos.weight" and config.prefix == "none":
         return {"sos": (1, *shape)}
-    return {name: shape}
+    return _split_qkv(name, shape, config)
 
 
-def _mindalle_recorded(config: TransformerConfig) -> frozenset[str]:
-    both = {"greedy_codes", "dec_raw", "dec_pixels", "enc_prequant", "enc_codes", "enc_recon_raw"}
+_OF_CODEC = frozenset({"dec_raw", "dec_pixels", "enc_prequant", "enc_codes", "enc_recon_raw"})
+
+
+def _transformer_recorded(config: TransformerConfig) -> frozenset[str]:
+    """`taming/` are checks of that family's own by names that others have, too."""
+    both = _OF_CODEC | {"greedy_codes"}
+    if config.vocab_size:
+        own = {"tf_logits", "cached_logits", "completed_codes", "train_loss", "taming/e2e_pixels"}
+        own |= {"e2e_u8", "taming/enc_codes", "taming/enc_recon_raw", "taming/dec_pixels"}
+        return both - {name.removeprefix("taming/") for name in own} | own
     if config.prefix == "text":
         own = {"token_ids", "tf_logits_img", "tf_logits_txt", "cached_logits_img", "filt_probs"}
     else:
@@ -95,20 +113,14 @@ def _mindalle_recorded(config: TransformerConfig) -> frozenset[str]:
     return frozenset(both | own | {"e2e_pixels"})
 
 
-_MINDALLE = PriorFamily(
+_TRANSFORMER = PriorFamily(
     config=TransformerConfig,
     build=lambda config, _codec: Transformer(config),
-    upstream=_mindalle_names,
-    recorded=_mindalle_recorded,
+    upstream=_transformer_names,
+    recorded=_transformer_recorded,
     training_only=("head_txt",),
+    closed_nucleus=lambda config: config.vocab_size > 0,
 )
-
-
-def _split_qkv(name: str, shape: Shape, _config: Any) -> dict[str, Shape]:
-    if ".attn.qkv." in name:
-        part = (shape[0] // 3, *shape[1:])
-        return {name.replace(".qkv.", f".{key}."): part for key in _QKV}
-    return {name: shape}
 
 
 def _rq_vae_unread(config: RQVAEConfig) -> str:
@@ -146,13 +158,18 @@ def _dalle_recorded(_config: DalleConfig) -> frozenset[str]:
     return frozenset(f"{version}_{name}" for version in ("v2", "v3") for name in names)
 
 
+def _no_prior(_config: NoPriorConfig, _codec: nn.Module) -> nn.Module:
+    raise ConfigError("there is no stage 2: the folder holds a codec alone")
+
+
 CODECS: dict[str, CodecFamily] = {
     "vqgan": CodecFamily(VQGANConfig, VQGAN, upstream=_vqgan_names),
     "rq-vae": CodecFamily(RQVAEConfig, RQVAE, unread=_rq_vae_unread),
 }
 PRIORS: dict[str, PriorFamily] = {
-    "transformer1d": _MINDALLE,
-    "igpt": _MINDALLE,
+    "transformer1d": _TRANSFORMER,
+    "igpt": _TRANSFORMER,
+    "mingpt": _TRANSFORMER,
     "rq-transformer": PriorFamily(
         config=RQTransformerConfig,
         build=_rq_transformer,
@@ -170,6 +187,7 @@ PRIORS: dict[str, PriorFamily] = {
         training_only=("head_txt",),
         unread=lambda _config: dalle_keys.UNREAD,
     ),
+    "none": PriorFamily(NoPriorConfig, _no_prior, recorded=lambda _config: _OF_CODEC),
 }
 
 

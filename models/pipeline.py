@@ -1,8 +1,8 @@
 """A model ready to make pictures: prompt → prefix → (the loop) → codes → pixels → scores.
 
-`load` finds the weights, puts them on the device in the form that is fast there, and gives a
-`Pipeline`. The service steps its batch continuously; `generate` runs one prompt to the end. Knows
-no jobs, no HTTP, no image files and no model by name: `families` builds what the preset asks for.
+`load` finds the weights and gives a `Pipeline`, in the form that is fast on the device. The service
+steps its batch continuously; `generate` runs one prompt to the end. Knows no jobs, no HTTP, no
+image files and no model by name.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from models.pictures import to_bytes
 from models.presets import WEIGHTS_FOLDER, get_preset, weights_folder
 from models.rerank import clip_files
 from models.rerank.clip import CHUNK
-from models.rerank.perplexity import PerplexityRanker, SelfRanking
+from models.rerank.perplexity import own_ranker
+from models.rerank.ranker import Ranker
 from models.stage1.codec import Codec
 from models.stage2 import packing
 from models.stage2.prior import Prefix, Prior
@@ -100,16 +101,6 @@ class Picture:
     score: float | None
 
 
-class Ranker(Protocol):
-    """Says how well candidates fit their prompt."""
-
-    def features(self, prompt: Prompt) -> Tensor | None:
-        """What pictures are compared with; None for prompts that it can't judge by."""
-
-    def scores(self, features: Tensor, pixels: Tensor, codes: Tensor | None = None) -> Tensor:
-        """One number [n] per picture [n, 3, H, W] and its codes [n, T, D], higher is better."""
-
-
 class Makers(Protocol):
     """Makes and scores pictures. A `Pipeline` is one; the worker's makers divide the work."""
 
@@ -131,6 +122,7 @@ class Pipeline:
     tokenizer: Tokenizer | None = None
     ranker: Ranker | None = None
     quantization: QuantizationReport | None = None
+    closed_nucleus: bool = False  # how its family cuts, see `Filters`
     _shapes: dict[int, Shapes] = field(default_factory=dict)
 
     def encode(self, prompt: Prompt) -> EncodedPrompt:
@@ -162,10 +154,10 @@ class Pipeline:
         """An empty batch; the shapes it may step at are found once per capacity."""
         if capacity not in self._shapes:
             self._shapes[capacity] = exact_shapes(self.stage2, capacity)
-        options = self.options
+        options, shapes = self.options, self._shapes[capacity]
         is_captured = options.graphs and options.device.type == "cuda"
         run = Graphs(options.device).run if is_captured else run_now
-        return Batch(self.stage2, capacity, self._shapes[capacity], run)
+        return Batch(self.stage2, capacity, shapes, run, closed_nucleus=self.closed_nucleus)
 
     def keeps_bits(self, shapes: Shapes, num_threads: int) -> bool:
         """Whether a CPU may step on `num_threads` at times, at these shapes."""
@@ -228,8 +220,8 @@ class Pipeline:
     ) -> list[Picture]:
         """Make one prompt's candidates, one for each of `params`, and rank them, best first.
 
-        On an empty batch, by default one as large as they need. `on_step` is called after each step
-        with the number of codes drawn in it; `makers` make the pictures of the codes.
+        On an empty batch, by default one as large as they need. For `on_step` see `run_to_end`;
+        `makers` make the pictures of the codes.
 
         Raises:
             InvalidPromptError, InvalidSamplingError: nothing was generated.
@@ -270,7 +262,9 @@ def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None 
     pipeline.tokenizer = checkpoints.load_tokenizer(opened)
     if clip := opened.preset.clip:
         pipeline.ranker = clip_files.load(clip, folder, options.device)
-    return _ranked(pipeline)
+    else:
+        pipeline.ranker = own_ranker(stage2, pipeline.tokenizer, options.device)
+    return pipeline
 
 
 def num_weights(preset: Preset) -> int:
@@ -292,14 +286,7 @@ def load_random(preset: Preset, options: LoadOptions) -> Pipeline:
     pipeline = _joined(preset, options, stage1, stage2)
     if preset.prompt_kind == "text":
         pipeline.tokenizer = Tokenizer.of_letters(preset.prompt_len)
-    return _ranked(pipeline)
-
-
-def _ranked(pipeline: Pipeline) -> Pipeline:
-    """With the ranking that a family has of its own, where there is no other."""
-    prior, tokenizer = pipeline.stage2, pipeline.tokenizer
-    if pipeline.ranker is None and tokenizer and isinstance(prior, SelfRanking):
-        pipeline.ranker = PerplexityRanker(prior, tokenizer, pipeline.options.device)
+    pipeline.ranker = own_ranker(stage2, pipeline.tokenizer, options.device)
     return pipeline
 
 
@@ -308,9 +295,12 @@ def _joined(preset: Preset, options: LoadOptions, stage1: nn.Module, stage2: nn.
     stage1.eval().requires_grad_(False)
     stage2.eval().requires_grad_(False)
     quantization = quantize(stage2) if options.quantization == "int8" else None
+    family = prior_family(preset.stage2)
     if options.packed and packing.can_pack(options.device, options.dtype):
-        packing.pack_linears(stage2, keep=prior_family(preset.stage2).training_only)
+        packing.pack_linears(stage2, keep=family.training_only)
     # After packing, which holds two copies of a weight for a moment.
     codec = as_codec(stage1)
     codec.prepare()
-    return Pipeline(preset, options, codec, as_prior(stage2), quantization=quantization)
+    pipeline = Pipeline(preset, options, codec, as_prior(stage2), quantization=quantization)
+    pipeline.closed_nucleus = family.closed_nucleus(preset.stage2)
+    return pipeline

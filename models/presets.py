@@ -8,6 +8,7 @@ from models.configs import ClipConfig, Preset, SamplingDefaults, TransformerConf
 from models.dalle_presets import DALLE_PRESETS
 from models.errors import MissingFileError
 from models.rq_presets import RQ_PRESETS
+from models.taming_presets import TAMING_PRESETS
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 _OFFICIAL_CLIP = ClipConfig(model_name="ViT-B-32-quickgelu", weights="clip/ViT-B-32.pt")
@@ -138,6 +139,7 @@ _ALL = (
     ),
     *RQ_PRESETS,
     *DALLE_PRESETS,
+    *TAMING_PRESETS,
 )
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}

@@ -56,16 +56,22 @@ class Batch:
     """Up to `capacity` rows in flight on one device. Not thread-safe: one thread steps it.
 
     All tensors that steps read and write stay where they are, so that `run` may replay a recorded
-    step: its key says all that the host has decided about it.
+    step: its key says all that the host has decided about it. For `closed_nucleus` see `Filters`.
     """
 
     def __init__(
-        self, prior: Prior, capacity: int, shapes: Shapes | None = None, run: Runner = run_now
+        self,
+        prior: Prior,
+        capacity: int,
+        shapes: Shapes | None = None,
+        run: Runner = run_now,
+        *,
+        closed_nucleus: bool = False,
     ) -> None:
         self.prior = prior
         self.capacity = capacity
         self.shapes = shapes or Shapes((capacity,), prior.reaches[-1:])
-        self._run = run
+        self._run, self._closed_nucleus = run, closed_nucleus
         num_rows, device = self.shapes.rows[-1], prior.device
         self._state = prior.new_state(num_rows)
         self._drawn = [0] * capacity  # steps drawn per row, 0 = free
@@ -232,8 +238,10 @@ class Batch:
     def _filters_of(self, params: Sequence[RowParams]) -> list[Filters]:
         """One per depth."""
         prior = self.prior
-        sizes = enumerate(prior.vocab_sizes)
-        return [Filters.of(params, size, prior.device, depth) for depth, size in sizes]
+        return [
+            Filters.of(params, size, prior.device, depth, closed_nucleus=self._closed_nucleus)
+            for depth, size in enumerate(prior.vocab_sizes)
+        ]
 
 
 def run_to_end(

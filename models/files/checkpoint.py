@@ -1,8 +1,8 @@
 """A checkpoint folder → its preset, stage 1, stage 2 and tokenizer.
 
 Five layouts: our converted shards (manifest.json), minDALL-E's official pair of files, a
-fine-tuning run's single last.ckpt, the RQ family's folder for each stage, and ru-DALL-E's files.
-Models are built on the meta device and filled tensor by tensor.
+fine-tuning run's single last.ckpt, the RQ family's folder for each stage, ru-DALL-E's files, and a
+project of taming-transformers. Models are built on the meta device and filled tensor by tensor.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import torch
 from torch import nn
 
 from models import lookalikes
-from models.configs import Preset
+from models.configs import NoPriorConfig, Preset
 from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.families import build_codec, build_prior
-from models.files import config, rq_folder, rudalle_folder, shards
+from models.files import config, rq_folder, rudalle_folder, shards, taming_folder
 from models.files.official import OfficialWeights
 from models.files.weights import WeightSource, fill, on_meta
 from models.tokenizer import YTTM_FILE, Tokenizer
 
-Layout = Literal["converted", "official", "lightning", "rq", "rudalle"]
+Layout = Literal["converted", "official", "lightning", "rq", "rudalle", "taming"]
 Stage = Literal["stage1", "stage2"]
 
 STAGE_FILES: dict[Stage, str] = {"stage1": "stage1_last.ckpt", "stage2": "stage2_last.ckpt"}
@@ -53,6 +53,8 @@ class Checkpoint:
                 return tuple(RQ_FILES.values())
             case "rudalle":
                 return rudalle_folder.stage_files(self.folder)
+            case "taming":
+                return (taming_folder.weights_name(self.folder),)
             case "converted":
                 return (shards.MANIFEST_NAME,)
 
@@ -75,6 +77,11 @@ class Checkpoint:
                 name = first if stage == "stage1" else second
                 unread = rudalle_folder.UNREAD
                 return OfficialWeights(self.folder / name, "", stage_config, unread=unread)
+            case "taming":
+                path = self.folder / taming_folder.weights_name(self.folder)
+                prefix = taming_folder.key_prefix(stage, self.preset.stage2)
+                unread = taming_folder.unread_keys(prefix)
+                return OfficialWeights(path, prefix, stage_config, unread=unread)
 
     def has(self, stage: Stage) -> bool:
         """Whether there are weights of this stage; only parts of ru-DALL-E come one by one."""
@@ -90,13 +97,18 @@ class Checkpoint:
 
 
 def open_checkpoint(
-    folder: Path, *, verify_sha256: bool = False, averaged: bool = False
+    folder: Path,
+    *,
+    verify_sha256: bool = False,
+    averaged: bool = False,
+    codec_alone: bool = False,
 ) -> Checkpoint:
     """Read the folder's config and see which layout it has.
 
     With `verify_sha256` every file of a converted folder is compared with its manifest first, and
     those of another layout are looked at as far as their first bytes tell something. With
-    `averaged` an RQ-Transformer's weights are the moving average in its file.
+    `averaged` an RQ-Transformer's weights are the moving average in its file. With `codec_alone` a
+    folder without a stage 2 will do.
 
     Raises:
         CheckpointError: the folder can't be used, and why.
@@ -109,6 +121,11 @@ def open_checkpoint(
         _verify(checkpoint)
     if averaged and layout != "rq":
         raise ConfigError(f"{folder} holds no moving average: only the RQ family's files may")
+    if isinstance(preset.stage2, NoPriorConfig) and not codec_alone:
+        raise MissingFileError(
+            f"{folder} holds stage 1 alone, the codec: nothing draws pictures; give the folder"
+            " of a transformer that was trained on its codes"
+        )
     return checkpoint
 
 
@@ -129,13 +146,19 @@ def _verify(checkpoint: Checkpoint) -> None:
 
 def _check_folder(folder: Path) -> None:
     """MissingFileError for what is given in place of a checkpoint's folder, and what to do."""
-    if rq_folder.is_official(folder) or rudalle_folder.is_official(folder):
+    if _is_nested(folder) or rudalle_folder.is_official(folder):
         return
-    if rq_folder.is_official(folder.resolve().parent):
-        parent = folder.resolve().parent
-        raise MissingFileError(f"{folder} is one folder too low: the checkpoint is {parent}")
+    for parent in folder.resolve().parents[:2]:
+        if _is_nested(parent):
+            at = "a file" if folder.is_file() else "one folder too low"
+            raise MissingFileError(f"{folder} is {at}: the checkpoint is {parent}")
     if what := lookalikes.folder(folder):
         raise MissingFileError(f"checkpoint folder {folder} {what}")
+
+
+def _is_nested(folder: Path) -> bool:
+    """Whether it is a family's official folder, with files in folders below."""
+    return rq_folder.is_official(folder) or taming_folder.is_official(folder)
 
 
 def load_stage1(
@@ -202,6 +225,8 @@ def _layout(folder: Path) -> Layout:
         return "rq"
     if rudalle_folder.is_official(folder):
         return "rudalle"
+    if taming_folder.is_official(folder):
+        return "taming"
     absent = [name for name in STAGE_FILES.values() if not (folder / name).is_file()]
     if not absent:
         return "official"

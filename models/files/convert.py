@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.configs import Preset
+from models.configs import NoPriorConfig, Preset
 from models.errors import CheckpointError
 from models.files import config
 from models.files.checkpoint import (
@@ -57,12 +57,11 @@ def convert(
     Raises:
         CheckpointError: the source can't be used, or the target is in use.
     """
-    checkpoint = open_checkpoint(source, verify_sha256=True, averaged=averaged)
+    checkpoint = open_checkpoint(source, verify_sha256=True, averaged=averaged, codec_alone=True)
     report(f"source: {source}, {checkpoint.layout} layout, preset {checkpoint.preset.name}")
-    stages: dict[Stage, Tensors] = {
-        "stage1": _tensors(checkpoint, "stage1", None),
-        "stage2": _tensors(checkpoint, "stage2", dtype),
-    }
+    stages: dict[Stage, Tensors] = {"stage1": _tensors(checkpoint, "stage1", None)}
+    if not isinstance(checkpoint.preset.stage2, NoPriorConfig):
+        stages["stage2"] = _tensors(checkpoint, "stage2", dtype)
     save(
         target,
         checkpoint.preset,
@@ -75,7 +74,7 @@ def convert(
         },
     )
     report(f"target: {target}, sha256 of {verify(target)} files verified")
-    return open_checkpoint(target)
+    return open_checkpoint(target, codec_alone=True)
 
 
 def save(

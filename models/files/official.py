@@ -1,7 +1,8 @@
 """The official checkpoint files, as a `WeightSource`.
 
 A file is a pickle of tensors, read with `weights_only=True` and mapped into memory, never unpickled
-any other way. Which of its keys make up one of our tensors is told by the family.
+any other way; what Lightning keeps beside them becomes objects that do nothing. Which of its keys
+make up one of our tensors is told by the family.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ from models.files.pickles import read_state_dict
 
 _LIGHTNING_STAGES = ("stage1.", "stage2.")
 _WRAPPERS = ("module.", "_orig_mod.", "_forward_module.")  # of DataParallel, compile, Fabric
+
+# Classes of what a training run saves beside its tensors: callbacks, its options, its scores.
+_BESIDE = (
+    r"(pytorch_lightning|lightning|lightning_fabric|omegaconf|taming|main|numpy|argparse|pathlib"
+    r"|typing|collections)\..+|(builtins|__builtin__)\.(dict|list|set|tuple|int|float|str|bool|object)"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +47,7 @@ class OfficialWeights:
         unread: str = "",
     ) -> None:
         left_out = "|".join(pattern for pattern in (unread, unread_keys(config)) if pattern)
-        state = _unwrapped(read_state_dict(path, state_name, left_out), path)
+        state = _unwrapped(read_state_dict(path, state_name, left_out, inert=_BESIDE), path)
         self._where = f"{path} ({key_prefix}*)" if key_prefix else str(path)
         self._config = config
         others = tuple(stage for stage in _LIGHTNING_STAGES if key_prefix and stage != key_prefix)

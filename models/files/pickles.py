@@ -2,6 +2,7 @@
 
 `torch.load(weights_only=True)` is the only way in; this file maps the file into memory where its
 format allows that, and turns every failure into an error that says what is wrong with the file.
+What a training framework left beside the tensors can be replaced by objects that do nothing.
 """
 
 from __future__ import annotations
@@ -28,8 +29,26 @@ _HARMLESS = re.compile(
 )
 
 
-def load_pickle(path: Path) -> Any:
+class _Inert:
+    """Stands for an object of a class that isn't here: takes what it is given, and does nothing."""
+
+    def __new__(cls, *_args: Any) -> _Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *_args: Any) -> None: ...
+
+    def __setstate__(self, _state: Any) -> None: ...
+
+    def __setitem__(self, _key: Any, _value: Any) -> None: ...
+
+
+def load_pickle(path: Path, inert: str = "") -> Any:
     """Load a file of tensors and plain containers.
+
+    Args:
+        path: the file.
+        inert: a pattern of the whole names of classes that may stand beside them; whatever is made
+            of these does nothing.
 
     Raises:
         MissingFileError: no such file.
@@ -40,15 +59,16 @@ def load_pickle(path: Path) -> Any:
         raise lookalikes.missing(path)
     with path.open("rb") as file:
         is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC  # older files can't be mapped
+    beside = _foreign(path, is_zip, inert) if inert else []
+    replaced: list[Any] = [(_Inert, name) for name in beside]  # Any: as torch declares it
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(replaced):
             warnings.simplefilter("ignore")  # it warns of the pickle protocol before it refuses
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except Exception as error:  # a damaged stream may raise whatever its bytes lead to
         if what := lookalikes.content(path):
             raise CorruptFileError(f"{path} {what}") from error
-        foreign = sorted({name for name in _globals(path, is_zip) if not _HARMLESS.fullmatch(name)})
-        if foreign:
+        if foreign := [name for name in _foreign(path, is_zip) if name not in beside]:
             raise UnsafePickleError(
                 f"{path} was not loaded: its pickle asks for {', '.join(foreign)}, which might"
                 " run code; only tensors and plain containers are accepted"
@@ -56,18 +76,21 @@ def load_pickle(path: Path) -> Any:
         raise CorruptFileError(f"{path} is damaged or no checkpoint: {_brief(error)}") from error
 
 
-def read_state_dict(path: Path, key: str = "state_dict", unread: str = "") -> dict[str, Tensor]:
+def read_state_dict(
+    path: Path, key: str = "state_dict", unread: str = "", inert: str = ""
+) -> dict[str, Tensor]:
     """Load the state dict of a checkpoint, or a bare state dict.
 
     Args:
         path: the file.
         key: under which name of the checkpoint it stands.
         unread: a pattern of the whole names of tensors that are left out, whatever they are.
+        inert: see `load_pickle`.
 
     Raises:
         CheckpointError: as `load_pickle`, and CorruptFileError where it is no state dict.
     """
-    loaded = load_pickle(path)
+    loaded = load_pickle(path, inert)
     state = _state_in(loaded, key) if isinstance(loaded, dict) else None
     if not isinstance(state, dict) or not state:
         raise CorruptFileError(f"{path} holds no {'state dict' if key == 'state_dict' else key}")
@@ -95,6 +118,12 @@ def _brief(error: Exception) -> str:
     if "Weights only load failed" in text:
         return "its pickle can't be read"
     return text.splitlines()[0].partition(". ")[0][:200] if text else type(error).__name__
+
+
+def _foreign(path: Path, is_zip: bool, pattern: str = ".*") -> list[str]:
+    """Names that the file's pickle refers to and that are no tensors, those of a pattern."""
+    names = {name for name in _globals(path, is_zip) if not _HARMLESS.fullmatch(name)}
+    return sorted(name for name in names if re.fullmatch(pattern, name))
 
 
 def _globals(path: Path, is_zip: bool) -> Iterator[str]:

@@ -46,3 +46,12 @@ class PerplexityRanker:
         codes = codes.flatten(1).to(self._device)
         scores = [-self._prior.perplexity(features, row[None]) for row in codes]
         return torch.cat(scores).cpu() if scores else torch.zeros(0)
+
+
+def own_ranker(
+    prior: object, tokenizer: Tokenizer | None, device: torch.device
+) -> PerplexityRanker | None:
+    """The ranking that a prior's family has of its own; None for families without one."""
+    if tokenizer is None or not isinstance(prior, SelfRanking):
+        return None
+    return PerplexityRanker(prior, tokenizer, device)

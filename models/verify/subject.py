@@ -12,15 +12,11 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from models.configs import NoPriorConfig
 from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.families import as_codec, as_prior
-from models.files.checkpoint import (
-    Checkpoint,
-    load_stage1,
-    load_stage2,
-    load_tokenizer,
-)
+from models.files.checkpoint import Checkpoint, load_stage1, load_stage2, load_tokenizer
 from models.stage1.codec import Codec
 from models.stage2.prior import Prior
 from models.tokenizer import Tokenizer
@@ -52,9 +48,6 @@ class Subject:
         self.checkpoint = checkpoint
         self.recorded = recorded
         self.preset = checkpoint.preset
-        codec = self.stage1 if checkpoint.has("stage1") else None
-        self.stage2 = load_stage2(checkpoint, codec=codec)
-        self.prior = as_prior(self.stage2)
 
     @cached_property
     def stage1(self) -> nn.Module:
@@ -63,10 +56,23 @@ class Subject:
             raise AbsentError("stage 1")
         return load_stage1(self.checkpoint)
 
+    @cached_property
+    def stage2(self) -> nn.Module:
+        """Stage 2, where the folder holds more than a codec."""
+        if isinstance(self.preset.stage2, NoPriorConfig):
+            raise AbsentError("a stage 2")
+        codec = self.stage1 if self.checkpoint.has("stage1") else None
+        return load_stage2(self.checkpoint, codec=codec)
+
     @property
     def codec(self) -> Codec:
-        """Stage 1 as what it is."""
+        """Stage 1 as what turns codes into pixels."""
         return as_codec(self.stage1)
+
+    @property
+    def prior(self) -> Prior:
+        """Stage 2 as what draws."""
+        return as_prior(self.stage2)
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
@@ -88,9 +94,13 @@ class Subject:
         return self.stage2
 
     def prefixes(self, name: str) -> Tensor:
-        """Prefix ids [B, N] from an array of token ids or labels; zeros where there is none."""
+        """Prefix ids [B, N] from an array of token ids or labels.
+
+        Without a prompt they are zeros, or the recorded tokens that stand in its place.
+        """
         if self.preset.prompt_kind == "none":
-            return torch.zeros(1, 1, dtype=torch.int64)
+            is_given = "cond_codes" in self.recorded.arrays
+            return self.recorded.tensor("cond_codes") if is_given else torch.zeros(1, 1).long()
         ids = self.recorded.tensor(name)
         return ids if self.preset.prompt_kind == "text" else ids[:, None]
 

@@ -1,4 +1,4 @@
-"""A worker serves families that it was not written for: they exist in tests only."""
+"""A worker serves families that it was not written for: two of them exist in tests only."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from PIL import Image as Pillow
 from redis.asyncio import Redis
 
+from models.configs import Prompt
 from models.drawing.sampling import RowParams
 from models.pipeline import to_bytes
 from service.broker.queue import Queue
@@ -20,7 +21,7 @@ from tests.service.live_worker import WAIT_S, worker_settings, working
 from tests.service.makers import make_queue, put
 
 _ROWS = 8
-_PROMPTS: dict[str, str | int] = {"text": "a heart", "class": 4}
+_PROMPTS: dict[str, Prompt] = {"text": "a heart", "class": 4, "none": None}
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ async def queue(redis: Redis) -> AsyncIterator[Queue]:
     await queue.close()
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", [*OTHERS, "tiny-taming-class", "tiny-taming-uncond"])
 async def test_a_job_of_another_family_becomes_its_pictures(
     valkey_server: RedisServer, redis: Redis, queue: Queue, name: str
 ) -> None:
@@ -41,9 +42,11 @@ async def test_a_job_of_another_family_becomes_its_pictures(
     with registered():
         async with working(worker_settings(valkey_server, model=name), redis):
             job = await put(queue, prompt=prompt, partial_images=2, **asked)
-            refused = await put(queue, prompt=None, **asked)
+            wrong = "no prompt" if prompt is None else None
+            refused = await put(queue, prompt=wrong, **asked)
             view = await queue.wait(job.id, WAIT_S)
-            assert (view.status, view.size) == (JobStatus.SUCCEEDED, "16x16")
+            side = pipeline.preset.size[0]
+            assert (view.status, view.size) == (JobStatus.SUCCEEDED, f"{side}x{side}")
             assert (await queue.wait(refused.id, WAIT_S)).status == JobStatus.FAILED
             found = [await queue.image(job.id, meta.rank) for meta in view.images]
             partial = [e.image async for e in queue.events(job.id) if e.name == "partial_image"]

@@ -220,7 +220,7 @@ def alone_in_other_families(every_other: Pipeline) -> Alone:
 @settings(max_examples=100, deadline=None)
 @given(capacity=st.sampled_from(CAPACITIES), ops=_OPS)
 def test_in_other_families(alone_in_other_families: Alone, capacity: int, ops: list[Op]) -> None:
-    """Three codes a step, and no key-value cache."""
+    """A table for prompt and codes, many tokens before the codes; three codes a step; no cache."""
     check(alone_in_other_families, capacity, ops, with_pixels=True)
 
 
