@@ -3,6 +3,7 @@
     config.json                        of its Hugging Face repository; without one it is Malevich's
     pytorch_model[_v2|_v3].bin         stage 2, a flat state dict
     vqgan.gumbelf8-sber.model.ckpt     stage 1, from the repository of its utilities
+    vqgan.gumbelf8-sber.config.yml     what that is, from its package; may be absent
     bpe.model                          the tokenizer, from there, too
 
 By which of two sets of rules a model was trained no file says: see `version`. Knows no torch.
@@ -20,12 +21,14 @@ from models.dalle_presets import DALLE_PRESETS, GUMBEL_F8, SAMPLING
 from models.errors import ConfigError
 from models.files.checked import checked
 from models.files.dalle_config import RuDalleDocument, Version, rudalle_config
-from models.files.documents import json_in
+from models.files.documents import json_in, yaml_in
+from models.files.taming_config import read_codec
 from models.lookalikes import CONFIG_NAME, visible
 
 CONFIG = "config.json"
 _STAGE2 = ("pytorch_model.bin", "pytorch_model_v3.bin", "pytorch_model_v2.bin")
 _STAGE1 = "vqgan*.ckpt"
+_STAGE1_CONFIG = "vqgan*.y*ml"
 _USUAL_STAGE1 = "vqgan.gumbelf8-sber.model.ckpt"
 _PIXELS_PER_CODE = 8
 UNREAD = r"loss\..*"  # what trained stage 1, and stands in its file
@@ -43,7 +46,7 @@ def stage_files(folder: Path) -> tuple[str, str]:
 
 
 def read_official(folder: Path) -> Preset:
-    """Read config.json.
+    """Read config.json, and stage 1's description where there is one.
 
     Raises:
         ConfigError: naming the folder and the key.
@@ -55,7 +58,7 @@ def read_official(folder: Path) -> Preset:
         stage2 = rudalle_config(given, version(folder, given, named))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    return _released(stage2, named) or Preset(
+    preset = _released(stage2, named) or Preset(
         given.name or folder.resolve().name,
         "",
         "unknown",
@@ -63,6 +66,10 @@ def read_official(folder: Path) -> Preset:
         stage2,
         sampling=replace(SAMPLING, top_k=min(SAMPLING.top_k or 1, stage2.vocab_size_img)),
     )
+    described = visible(folder.glob(_STAGE1_CONFIG), folder)
+    if described:
+        preset = replace(preset, stage1=_described_codec(described[0], stage2))
+    return preset
 
 
 def _released(stage2: DalleConfig, named: Preset | None) -> Preset | None:
@@ -80,6 +87,21 @@ def _usual_codec(stage2: DalleConfig) -> VQGANConfig:
         resolution=side * _PIXELS_PER_CODE,
         attn_resolutions=(side,),
     )
+
+
+def _described_codec(path: Path, stage2: DalleConfig) -> VQGANConfig:
+    """What a file of taming-transformers says of stage 1."""
+    document = yaml_in(path)
+    section = document.get("model") if isinstance(document, dict) else None
+    try:
+        codec = read_codec(section, "model")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    rows, columns = stage2.grid
+    made = codec.grid_size
+    if (made, made) != stage2.grid:
+        raise ConfigError(f"{path}: makes {made}×{made} codes for a stage 2 of {rows}×{columns}")
+    return codec
 
 
 def version(folder: Path, given: RuDalleDocument, named: Preset | None) -> Version:

@@ -19,7 +19,6 @@ from models.families import as_codec, as_prior
 from models.files.checkpoint import Checkpoint, load_stage1, load_stage2, load_tokenizer
 from models.stage1.codec import Codec
 from models.stage2.prior import Prior
-from models.tokenizer import Tokenizer
 from models.verify.recorded import AbsentError, Recorded
 
 
@@ -48,21 +47,26 @@ class Subject:
         self.checkpoint = checkpoint
         self.recorded = recorded
         self.preset = checkpoint.preset
+        self._stage1 = load_stage1(checkpoint) if checkpoint.has("stage1") else None
+        self._stage2: nn.Module | None = None
+        if not isinstance(self.preset.stage2, NoPriorConfig):
+            self._stage2 = load_stage2(checkpoint, codec=self._stage1)
+        # A stage 2 that comes alone has no tokenizer either.
+        self.tokenizer = load_tokenizer(checkpoint) if self._stage1 else None
 
-    @cached_property
+    @property
     def stage1(self) -> nn.Module:
-        """The codec; some sets are of stage 2 alone."""
-        if not self.checkpoint.has("stage1"):
+        """The codec, where the folder has one."""
+        if self._stage1 is None:
             raise AbsentError("stage 1")
-        return load_stage1(self.checkpoint)
+        return self._stage1
 
-    @cached_property
+    @property
     def stage2(self) -> nn.Module:
         """Stage 2, where the folder holds more than a codec."""
-        if isinstance(self.preset.stage2, NoPriorConfig):
+        if self._stage2 is None:
             raise AbsentError("a stage 2")
-        codec = self.stage1 if self.checkpoint.has("stage1") else None
-        return load_stage2(self.checkpoint, codec=codec)
+        return self._stage2
 
     @property
     def codec(self) -> Codec:
@@ -73,11 +77,6 @@ class Subject:
     def prior(self) -> Prior:
         """Stage 2 as what draws."""
         return as_prior(self.stage2)
-
-    @cached_property
-    def tokenizer(self) -> Tokenizer | None:
-        """None for models without text, and for a stage 2 that comes alone."""
-        return load_tokenizer(self.checkpoint) if self.checkpoint.has("stage1") else None
 
     @property
     def raw(self) -> RawCodec:
