@@ -44,6 +44,7 @@ __all__ = ["CHUNK", "WEIGHTS_FOLDER", "Prefix", "Prompt", "open_checkpoint", "to
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _RANDOM_SEED = 20211115
+Scores = list[float | None]
 
 
 class InvalidPromptError(ValueError):
@@ -108,7 +109,7 @@ class Makers(Protocol):
     def text_features(self, prompt: Prompt) -> Tensor | None: ...
     def scores(
         self, text: Tensor | None, pixels: Tensor, codes: Tensor | None = None
-    ) -> list[float | None]: ...
+    ) -> Scores: ...
 
 
 @dataclass(slots=True)
@@ -195,12 +196,10 @@ class Pipeline:
         """What the ranker compares pictures with, None where nothing can be scored."""
         return self.ranker.features(prompt) if self.ranker else None
 
-    def scores(
-        self, text: Tensor | None, pixels: Tensor, codes: Tensor | None = None
-    ) -> list[float | None]:
+    def scores(self, text: Tensor | None, pixels: Tensor, codes: Tensor | None = None) -> Scores:
         """How well each picture fits; all None where nothing can be scored. Raises as `pixels`.
 
-        Some models are judged by the pictures' codes [n, T, D] and need them here.
+        Some models judge a picture by its codes, and need them here.
         """
         if self.ranker is None or text is None:
             return [None] * len(pixels)
@@ -260,10 +259,9 @@ def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None 
     stage2 = checkpoints.load_stage2(opened, options.device, options.dtype, codec=stage1)
     pipeline = _joined(opened.preset, options, stage1, stage2)
     pipeline.tokenizer = checkpoints.load_tokenizer(opened)
+    pipeline.ranker = own_ranker(stage2, pipeline.tokenizer, options.device)
     if clip := opened.preset.clip:
         pipeline.ranker = clip_files.load(clip, folder, options.device)
-    else:
-        pipeline.ranker = own_ranker(stage2, pipeline.tokenizer, options.device)
     return pipeline
 
 
