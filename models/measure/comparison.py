@@ -13,12 +13,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from models.configs import Preset
+from models.configs import Preset, StackConfig
 from models.drawing.generate import run_to_end
 from models.drawing.sampling import RowParams
 from models.measure import machine
 from models.pipeline import LoadOptions, Pipeline, load_random
-from models.rq_configs import RQStackConfig, RQTransformerConfig, RQVAEConfig
+from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
 _HEAD_SHARE = 8  # the authors' 1.4B model has one of its 48 layers in 8 in the head
 # Seconds a picture on an A100 at these batches, the paper's figure 4: 1.4B parameters.
@@ -50,8 +50,8 @@ def presets(width: int, heads: int, layers: int, vocab: int) -> tuple[Preset, Pr
         vocab_size_cond=1,
         block_size_cond=1,
         embed_dim=width,
-        body=RQStackConfig(width, layers - num_head, heads),
-        head=RQStackConfig(width, num_head, heads),
+        body=StackConfig(width, layers - num_head, heads),
+        head=StackConfig(width, num_head, heads),
     )
     flat = replace(
         deep,
