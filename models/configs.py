@@ -7,7 +7,6 @@ the numbers mean is in the model files; fields are named as in the official conf
 from __future__ import annotations
 
 from dataclasses import Field, dataclass
-from itertools import accumulate
 from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from annotated_types import Ge, Gt
@@ -18,6 +17,18 @@ Size = Annotated[int, Gt(0)]
 Count = Annotated[int, Ge(0)]
 Share = Annotated[float, Ge(0)]
 Prompt = str | int | None  # text, a class, or nothing: as the model's `prompt_kind` says
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A way to look at a picture: what the first `depth` codes of each position make of it.
+
+    Callers ask for it by a parameter and its value, such as depth=1.
+    """
+
+    parameter: str
+    value: str
+    depth: int
 
 
 class CodecConfig(Protocol):
@@ -31,6 +42,8 @@ class CodecConfig(Protocol):
     def code_shape(self) -> tuple[int, int]: ...  # codes of one picture: steps T, depth D
     @property
     def vocab_sizes(self) -> tuple[int, ...]: ...  # how many codes it has at each depth
+    @property
+    def views(self) -> tuple[View, ...]: ...  # coarse to fine; none of a codec without coarse ones
 
 
 class PriorConfig(Protocol):
@@ -100,6 +113,10 @@ class BackboneConfig:
     @property
     def size(self) -> tuple[int, int]:
         return self.resolution, self.resolution
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,14 +283,14 @@ class Preset:
         return len(self.vocab_sizes)
 
     @property
+    def views(self) -> tuple[View, ...]:
+        """How its pictures can be looked at, coarse to fine; empty where there is one way only."""
+        return self.stage1.views
+
+    @property
     def levels(self) -> tuple[int, ...]:
         """How many of a step's codes each level has, the coarsest first; mostly one."""
         return self.stage1.levels if isinstance(self.stage1, Levelled) else (1,) * self.depth
-
-    @property
-    def views(self) -> tuple[int, ...]:
-        """Of how many first codes of its steps a picture can be made, from coarse to all."""
-        return tuple(accumulate(self.levels))
 
     @property
     def codes_per_image(self) -> int:

@@ -7,9 +7,10 @@ config.yaml where it has them; what the numbers mean is in the model files.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
-from models.configs import BackboneConfig, Count, PrefixKind, Share, Size, StackConfig
+from models.configs import BackboneConfig, Count, PrefixKind, Share, Size, StackConfig, View
 
 Resize = Literal["pixelshuffle", "nearest", "conv"]
 # How a cell's finer codes are drawn: those of a level at once, one by one, or all with the top one.
@@ -85,6 +86,14 @@ class HQVAEConfig(BackboneConfig):
     def levels(self) -> tuple[int, ...]:
         """See `Levelled`."""
         return cell_levels(len(self.n_embed), self.ratio)
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """See CodecConfig; where a level is left out, its vectors are zeros."""
+        middle = [f"middle{i}" for i in range(1, len(self.n_embed) - 1)]
+        names = ["top", *(["middle"] if len(middle) == 1 else middle), "bottom"]
+        depths = accumulate(self.levels)
+        return tuple(View("level", name, depth) for name, depth in zip(names, depths, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-from models.configs import PrefixKind, StackConfig, VQGANConfig
+from models.configs import PrefixKind, StackConfig, View, VQGANConfig
 
 _BODY, _HEAD = StackConfig(1280, 26, 20), StackConfig(1280, 4, 20)
 
@@ -74,6 +74,11 @@ class RQVAEConfig:
     def vocab_sizes(self) -> tuple[int, ...]:
         """See CodecConfig."""
         return self.n_embed
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """See CodecConfig; each further depth adds what the ones before it left over."""
+        return tuple(View("depth", str(depth), depth) for depth in range(1, self.grid[2] + 1))
 
     @property
     def fold(self) -> tuple[int, int]:

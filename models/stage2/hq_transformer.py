@@ -135,7 +135,16 @@ class HQTransformer(nn.Module):
 
     def prefill(self, ids: Tensor) -> CachedPrefix:
         """See Prior."""
-        x, cached = self.body(self.embed_prefix(ids))
+        return self._prefilled(self.embed_prefix(ids))
+
+    def prefill_with(self, ids: Tensor, codes: Tensor) -> CachedPrefix:
+        """A prompt's ids [1, N] and the codes [1, t, D] of its first t cells at once."""
+        places = torch.arange(codes.shape[1], device=codes.device)
+        cells = self.cell(codes, places[None])
+        return self._prefilled(torch.cat((self.embed_prefix(ids), cells), 1))
+
+    def _prefilled(self, tokens: Tensor) -> CachedPrefix:
+        x, cached = self.body(tokens)
         return CachedPrefix(torch.stack(cached), self.ln_f(x[:, -1]))
 
     def new_state(self, num_rows: int) -> KVCache:

@@ -173,8 +173,8 @@ def test_pictures_of_the_first_levels_are_coarse_to_fine(exact: Pipeline) -> Non
         exact.prefix(exact.encode(_PROMPTS[exact.preset.prompt_kind])),
         [RowParams(seed=0)],
     )
-    pictures = [exact.pixels(codes[..., :depths]) for depths in exact.preset.views]
-    assert exact.preset.views[-1] == exact.preset.depth
+    pictures = [exact.pixels(codes[..., : view.depth]) for view in exact.preset.views]
+    assert exact.preset.views[-1].depth == exact.preset.depth
     assert all(picture.shape == pictures[0].shape for picture in pictures)
     distances = [float((picture - pictures[-1]).abs().mean()) for picture in pictures]
     assert distances[-1] == 0
