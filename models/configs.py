@@ -19,6 +19,18 @@ Share = Annotated[float, Ge(0)]
 Prompt = str | int | None  # text, a class, or nothing: as the model's `prompt_kind` says
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """A way to look at a picture: what the first `depth` codes of each position make of it.
+
+    Callers ask for it by a parameter and its value, such as depth=1.
+    """
+
+    parameter: str
+    value: str
+    depth: int
+
+
 class CodecConfig(Protocol):
     """What every stage 1's shape answers, whatever its own fields are."""
 
@@ -30,6 +42,8 @@ class CodecConfig(Protocol):
     def code_shape(self) -> tuple[int, int]: ...  # codes of one picture: steps T, depth D
     @property
     def vocab_sizes(self) -> tuple[int, ...]: ...  # how many codes it has at each depth
+    @property
+    def views(self) -> tuple[View, ...]: ...  # coarse to fine; none of a codec without coarse ones
 
 
 class PriorConfig(Protocol):
@@ -91,6 +105,10 @@ class BackboneConfig:
     @property
     def size(self) -> tuple[int, int]:
         return self.resolution, self.resolution
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +200,11 @@ class ClipConfig:
 
 @dataclass(frozen=True, slots=True)
 class SamplingDefaults:
-    """What a request gets when it names nothing else."""
+    """What a request gets when it names nothing else: of a filter one value, or one per depth."""
 
-    temperature: float = 1.0
-    top_k: Size | None = 256
-    top_p: float | None = None
+    temperature: float | tuple[float, ...] = 1.0
+    top_k: Size | tuple[Size, ...] | None = 256
+    top_p: float | tuple[float, ...] | None = None
     num_candidates: Size = 16
 
 
@@ -241,6 +259,11 @@ class Preset:
     def depth(self) -> int:
         """Codes that one step draws."""
         return len(self.vocab_sizes)
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """How its pictures can be looked at, coarse to fine; empty where there is one way only."""
+        return self.stage1.views
 
     @property
     def codes_per_image(self) -> int:

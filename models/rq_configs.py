@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-from models.configs import PrefixKind, VQGANConfig
+from models.configs import PrefixKind, View, VQGANConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,11 @@ class RQVAEConfig:
     def vocab_sizes(self) -> tuple[int, ...]:
         """See CodecConfig."""
         return self.n_embed
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """See CodecConfig; each further depth adds what the ones before it left over."""
+        return tuple(View("depth", str(depth), depth) for depth in range(1, self.grid[2] + 1))
 
     @property
     def fold(self) -> tuple[int, int]:

@@ -45,7 +45,7 @@ class Usage(BaseModel):
     @classmethod
     def of(cls, job: Job) -> Self:
         """The prompt counts once, however many candidates share it."""
-        drawn = job.recipe.num_candidates * job.num_steps
+        drawn = job.recipe.num_candidates * job.codes_per_candidate
         return cls(
             input_tokens=job.prompt_len,
             output_tokens=drawn,
@@ -115,10 +115,11 @@ class StreamedImage(BaseModel):
 
 
 class PartialImageEvent(StreamedImage):
-    """A picture decoded from the codes drawn so far."""
+    """A picture decoded from the codes drawn so far; of all of them, but coarser, with a `view`."""
 
     type: Literal["image_generation.partial_image"] = "image_generation.partial_image"
     partial_image_index: int
+    view: str | None = None
 
 
 class CompletedEvent(StreamedImage):

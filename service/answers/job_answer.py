@@ -12,6 +12,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field
 
 from service.answers.schemas import JobParameters, PriorityName
+from service.answers.views import by_parameter
 from service.jobs import JobStatus, JobView, Priority
 
 _PRIORITY_NAMES: dict[Priority, PriorityName] = {
@@ -65,6 +66,9 @@ class JobAnswer(BaseModel):
     images: list[JobImage]
     size: str | None
     native_size: str | None = Field(description="What the model made; `size` is resampled from it.")
+    views: dict[str, list[str]] = Field(
+        {}, description="Query parameters by which an image can be seen coarser, and their values."
+    )
     prompt_truncated: bool
     timings_s: dict[str, float]
     error: JobFailure | None
@@ -80,6 +84,7 @@ class JobAnswer(BaseModel):
             "finished_at": _seconds(view.finished_ms),
             "expires_at": _seconds(view.expires_ms),
             "parameters": _parameters(view),
+            "views": by_parameter(view.views),
             "images": [asdict(meta) | {"url": image_url(meta.rank)} for meta in view.images],
         }
         return cls.model_validate(asdict(view) | own)

@@ -35,6 +35,7 @@ def job_view(reply: list[bytes]) -> JobView:
         prompt_truncated=fields.get("prompt_truncated") == b"1",
         error=_error(fields),
         native_size=_text(fields, "native_size") or _text(fields, "size"),
+        views=tuple((name, value) for name, value in json.loads(fields.get("views", b"[]"))),
     )
 
 
@@ -47,7 +48,8 @@ def _text(fields: dict[str, bytes], name: str) -> str | None:
 
 
 def _progress(fields: dict[str, bytes], job: Job) -> Progress:
-    total = int(fields.get("codes_total", job.recipe.num_candidates * job.num_steps))
+    to_draw = job.recipe.num_candidates * job.codes_per_candidate
+    total = int(fields.get("codes_total", to_draw))
     if fields["state"] == b"succeeded":
         return Progress(total, total, "done")
     stage = "waiting" if fields["state"] == b"queued" else _text(fields, "stage") or "prefill"

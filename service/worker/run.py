@@ -56,6 +56,19 @@ class Span:
         return self.ended - self.began
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A candidate's picture, [H, W, 3], its score and its codes, [T, D].
+
+    `coarser` looks at it, by their queries, are made once it is known which candidates are kept.
+    """
+
+    pixels: NDArray[np.uint8]
+    score: float | None
+    codes: Tensor
+    coarser: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+
+
 @dataclass(slots=True, eq=False)
 class Run:
     """One claim on its way. Times are on the engine's clock.
@@ -89,7 +102,7 @@ class Run:
 
     # Pictures.
     text: Tensor | None = None  # CLIP's features of the prompt
-    pictures: dict[int, tuple[NDArray[np.uint8], float | None]] = field(default_factory=dict)
+    pictures: dict[int, Made] = field(default_factory=dict)  # by candidate
 
     # Whichever station something happens in; of a large job, two at a time add to it.
     spans: list[Span] = field(default_factory=list)

@@ -74,7 +74,7 @@ class Worker:
         self._settings = settings
         self._machinery = machinery
         self._heartbeat = heartbeat
-        self._meter = Meter(heartbeat.metrics, settings.model)
+        self._meter = Meter(heartbeat.metrics, settings.model, depth=machinery.model.card.depth)
         self._leases = Leases(
             redis, model=settings.model, worker_id=heartbeat.worker_id, policy=settings.queue
         )
@@ -93,7 +93,7 @@ class Worker:
         """
         leases, meter, machinery = self._leases, self._meter, self._machinery
         model, engine, share = machinery.model, machinery.engine, machinery.share
-        self._leased = Leased(journal, codes_per_candidate=model.card.num_steps)
+        self._leased = Leased(journal, codes_per_candidate=model.card.codes_per_candidate)
         self._delivery = Delivery(leases, meter, self._leased.let_go)
         self._pictures = Pictures(model.pipeline, share, meter, self._delivery.put)
         self._drawing = Drawing(

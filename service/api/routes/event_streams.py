@@ -89,8 +89,9 @@ def _partial(job: Job, event: Event) -> ServerEvent:
         job_id=job.id,
         candidate=_integer(event.data.get("candidate", 0)),
         partial_image_index=_integer(event.data.get("index", 0)),
+        view=event.data.get("view"),
     )
-    return ServerEvent(data.type, data.model_dump())
+    return ServerEvent(data.type, data.model_dump(exclude_none=True))
 
 
 def _integer(value: object) -> int:
