@@ -33,15 +33,13 @@ def asked_for(parameters: Mapping[str, str]) -> tuple[str, str] | None:
     return named[0] if named else None
 
 
-def query_for(asked: tuple[str, str] | None, job: JobView) -> str | None:
-    """The file that shows an image of the job so; None for the image as it is.
+def query_for(asked: tuple[str, str], job: JobView) -> str | None:
+    """The query by which an image of the job is kept so; None for the image as it is.
 
     Raises:
         ImageNotFound: the job has none, or none yet.
         InvalidRequest: its images can't be seen so.
     """
-    if asked is None:
-        return None
     if job.status != JobStatus.SUCCEEDED:
         raise ImageNotFound
     if asked not in job.views:

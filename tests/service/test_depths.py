@@ -19,6 +19,7 @@ from models.drawing.generate import run_to_end
 from models.drawing.sampling import RowParams
 from models.pipeline import Pipeline, load, to_bytes
 from service.broker.queue import Queue
+from service.client.async_client import AsyncClient
 from service.jobs import JobStatus
 from tests.servers import RedisServer
 from tests.service.live_api import LiveApi, api_settings, serving
@@ -134,7 +135,9 @@ async def test_a_depth_that_is_none_is_one_clear_error(api: LiveApi, queue: Queu
     async with api.client() as http:
         refused = [await http.get(f"{address}?depth={value}") for value in _NO_DEPTHS]
         beyond = await http.get(f"/v1/jobs/{job.id}/images/1?depth=1")
-    assert beyond.status_code == 404
+        assert beyond.status_code == 404
+        async with AsyncClient(api.url) as ours:
+            assert await ours.image(job.id, depth=1) == await queue.image(job.id, 0, "depth=1")
     for answer in refused:
         error = answer.json()["error"]
         assert answer.status_code == 400

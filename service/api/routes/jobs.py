@@ -121,9 +121,10 @@ async def get_image(
 
     The job's `views` tell which query parameters, if any, show it coarser than it is.
     """
-    view = await state.queue.get(job_id)
-    query = query_for(asked_for(request.query_params), view)
+    asked = asked_for(request.query_params)
+    query = query_for(asked, await state.queue.get(job_id)) if asked else None
     data = await state.queue.image(job_id, rank, query)
+    view = await state.queue.get(job_id)
     media_type = MEDIA_TYPES[view.job.output_format]
     return Response(data, media_type=media_type, headers={"cache-control": _IMAGE_KEPT})
 
