@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 MAX_CANDIDATES = 96  # of one job; one that is larger than a worker's rows enters in parts
+FIRST_CANDIDATES = 8  # of a job with a `min_score`, before their scores say whether to go on
 MAX_SIDE = 2048  # of a picture that is resampled to the size that a request asks for
 MAX_SEED = 2**53  # seeds stay below it: JSON readers that keep numbers as doubles lose nothing
 
@@ -121,7 +122,8 @@ class Job:
     `deadline_s` counts from the moment the queue accepts the job. Files of another `size` than the
     model makes are resampled to it; auto is the model's. `prompt_len` positions hold the
     prompt and `codes_per_candidate` are drawn, by the model's card; 0 when nobody has looked.
-    `key_id` names the API key that made it, never the key.
+    `key_id` names the API key that made it, never the key. With a `min_score` no more candidates
+    are drawn than it takes until `n` of them have it.
     """
 
     id: str
@@ -134,9 +136,16 @@ class Job:
     embed_prompt: bool = True
     prompt_len: int = 0
     codes_per_candidate: int = 0
+    min_score: float | None = None
     key_id: str = "anonymous"
     request_id: str | None = None
     traceparent: str | None = None
+
+    @property
+    def first_candidates(self) -> int:
+        """How many are drawn before it is asked whether that was enough."""
+        most = self.recipe.num_candidates
+        return most if self.min_score is None else min(most, max(self.recipe.n, FIRST_CANDIDATES))
 
     @property
     def trace_id(self) -> str | None:
@@ -147,9 +156,11 @@ class Job:
         """Compact ASCII JSON with every field, so that half a surrogate pair survives, too.
 
         Flat, with the recipe's fields among the others, as the first release wrote and reads it:
-        to it, each step drew one code.
+        to it, each step drew one code. What it doesn't know is there only where it says something.
         """
         values = asdict(self)
+        if self.min_score is None:
+            del values["min_score"]
         recipe = values.pop("recipe") | {"num_steps": values.pop("codes_per_candidate")}
         return json.dumps(values | recipe, separators=(",", ":"))
 
@@ -210,7 +221,8 @@ class Succeeded:
 
     `native_size` is what the model made, where the files were resampled to another `size`. `views`
     are parameters and values to see the pictures by, coarse to fine; the last is the picture as it
-    is, each other one is among what is `coarser` than it.
+    is, each other one is among what is `coarser` than it. `num_drawn` candidates were drawn; None
+    means all.
     """
 
     images: tuple[Image, ...]
@@ -219,6 +231,7 @@ class Succeeded:
     prompt_truncated: bool = False
     native_size: str | None = None
     views: tuple[tuple[str, str], ...] = ()
+    num_drawn: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +275,7 @@ class JobView:
     error: Failed | None
     native_size: str | None = None
     views: tuple[tuple[str, str], ...] = ()
+    num_drawn: int | None = None
 
     @property
     def is_terminal(self) -> bool:

@@ -36,6 +36,7 @@ class ModelAnswer(BaseModel):
     views: dict[str, list[str]] = Field(
         {}, description="Query parameters by which an image can be seen coarser, and their values."
     )
+    has_scores: bool = Field(False, description="Whether `accept` has a meaning for it.")
     limits: ModelLimits
     defaults: ModelDefaults
     weights_digest: str

@@ -66,6 +66,14 @@ _Text = Annotated[StrictStr, AfterValidator(_encodable)]
 _IGNORED = "Accepted so that OpenAI clients work unchanged; it has no effect here."
 
 
+class Accept(BaseModel):
+    """Which candidates are good enough."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    min_score: Annotated[float, _Number] = Field(description="The least score.")
+
+
 class ImageRequest(BaseModel):
     """What to draw and how."""
 
@@ -114,6 +122,12 @@ class ImageRequest(BaseModel):
         le=MAX_CANDIDATES,
         description="How many to generate; the best `n` are returned. The model's own number "
         "when left out.",
+    )
+    accept: Accept | None = Field(
+        None,
+        description="Draw on until `n` candidates are good enough, at most `num_candidates` or, "
+        "when that is left out, as many as the model makes. The best `n` of those drawn are "
+        "returned, good enough or not.",
     )
     top_k: _Whole = Field(
         None,

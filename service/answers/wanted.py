@@ -36,6 +36,7 @@ _WANTED: Mapping[str, tuple[str, str]] = MappingProxyType(
         "stream": ("true or false", ""),
         "partial_images": (f"a whole number from 0 to {MAX_PARTIAL_IMAGES}, such as 2", ""),
         "num_candidates": (f"a whole number from 1 to {MAX_CANDIDATES}, such as 16", _OWN),
+        "accept": ('a least score, such as {"min_score": 0.3}', "leave it out to draw all"),
         "top_k": (f"a whole number from 1 on, such as 256, or {_PER_DEPTH}", _OWN),
         "top_p": (f"a number above 0 and at most 1, such as 0.9, or {_PER_DEPTH}", _OWN),
         "temperature": (f"a number {_WARMTH}, such as 0.8, or {_PER_DEPTH}", _OWN),

@@ -127,6 +127,7 @@ def make_job(body: ImageRequest, card: ModelCard, settings: Settings, origin: Or
         embed_prompt=settings.prompt_in_png,
         prompt_len=card.prompt_len,
         codes_per_candidate=card.codes_per_candidate,
+        min_score=_min_score(body, card),
         key_id=origin.caller.key_id,
         request_id=origin.request_id,
         traceparent=origin.traceparent,
@@ -136,7 +137,8 @@ def make_job(body: ImageRequest, card: ModelCard, settings: Settings, origin: Or
 def _recipe(body: ImageRequest, card: ModelCard) -> Recipe:
     defaults, n = asdict(card.defaults), body.n or 1
     chosen = defaults | body.model_dump(include=set(defaults), exclude_none=True)
-    chosen["num_candidates"] = _num_candidates(body.num_candidates, n, card)
+    asked = body.num_candidates or (card.max_candidates if body.accept else None)
+    chosen["num_candidates"] = _num_candidates(asked, n, card)
     _check_lists(body, card)
     _check_top_k(body.top_k, card)
     return Recipe(
@@ -146,6 +148,16 @@ def _recipe(body: ImageRequest, card: ModelCard) -> Recipe:
         n=n,
         **known_fields(Recipe, chosen),
     )
+
+
+def _min_score(body: ImageRequest, card: ModelCard) -> float | None:
+    if body.accept is None:
+        return None
+    if not card.has_scores:
+        raise InvalidRequest(
+            f"{card.model} gives its images no scores: leave accept out.", param="accept"
+        )
+    return body.accept.min_score
 
 
 def _prompt(prompt: str | int | None, card: ModelCard) -> str | int | None:

@@ -189,6 +189,8 @@ class Leases:
         fields += ["prompt_truncated", str(int(outcome.prompt_truncated))]
         if outcome.native_size not in (None, outcome.size):
             fields += ["native_size", str(outcome.native_size)]
+        if claim.job.min_score is not None:
+            fields += ["num_drawn", str(outcome.num_drawn)]
         if outcome.views:
             fields += ["views", json.dumps(outcome.views)]
         files = files_of(images)

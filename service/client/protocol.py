@@ -35,6 +35,7 @@ class Parameters(TypedDict, total=False):
     model: str
     n: int
     num_candidates: int
+    accept: Mapping[str, float]
     top_k: int | Sequence[int]
     top_p: float | Sequence[float]
     temperature: float | Sequence[float]

@@ -118,6 +118,16 @@ def test_codes_are_counted_at_all_depths() -> None:
     assert _job().codes_per_candidate == 16
 
 
+def test_a_least_score_is_for_models_that_score() -> None:
+    scored = replace(TEXT_CARD, has_scores=True)
+    job = _job(scored, prompt="a", n=3, accept={"min_score": 0.3})
+    assert (job.min_score, job.recipe.num_candidates, job.first_candidates) == (0.3, 96, 8)
+    job = _job(scored, prompt="a", num_candidates=5, accept={"min_score": 0.0})
+    assert (job.min_score, job.recipe.num_candidates, job.first_candidates) == (0.0, 5, 5)
+    assert _job(scored, prompt="a").min_score is None
+    assert _refused(accept={"min_score": 0.3}) == "accept"
+
+
 def test_a_small_worker_limits_images_and_candidates() -> None:
     small = replace(TEXT_CARD, max_candidates=3)
     assert _refused(small, prompt="a", n=4) == "n"

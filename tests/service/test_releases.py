@@ -44,6 +44,9 @@ NEW_ANSWERS = {
     "alias_of",
     "views",
     "depth",
+    "num_drawn",
+    "has_scores",
+    "accept",
 }  # callers pass over what they don't know
 
 

@@ -115,7 +115,7 @@ async def _completed(state: ApiState, view: JobView) -> list[ServerEvent]:
             score=meta.score,
             seed=view.job.recipe.seed,
             prompt_truncated=view.prompt_truncated,
-            usage=Usage.of(view.job),
+            usage=Usage.of(view),
         )
         for meta, content in zip(view.images, contents, strict=True)
     ]

@@ -7,6 +7,7 @@ metrics, and makes no pixels: whoever reads the reports does.
 from __future__ import annotations
 
 import logging
+import math
 import time
 import traceback
 from collections.abc import Callable
@@ -249,7 +250,8 @@ class Engine:
             is_last = run.num_undrawn == 0
             if is_last:
                 run.stamp("drawing", run.drawing_since, now)
-                run.codes_done = run.codes_total
+                run.drawing_since = math.inf
+                run.codes_done = run.num_drawn * run.codes_per_candidate
                 run.enter("pixels")
             of_candidates = {candidate: codes[row] for row, candidate in rows.items()}
             self._report.made += self._glimpses.of_finished(run, of_candidates)

@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class Pictures:
-    """`put` goes to delivery. `num_moves` grows with every few candidates."""
+    """`again` takes a run back to drawing. `num_moves` grows with every few candidates."""
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Pictures:
         share: CpuShare,
         meter: Meter,
         delivery: Callable[[Run | Glimpse], None],
+        again: Callable[[Run], None],
     ) -> None:
         self.num_moves = 0
         self._num_put = self._num_done = 0  # each written by one thread only
@@ -46,6 +47,7 @@ class Pictures:
         self._makers = PictureMakers(pipeline, share, on_move=self._count_move)
         self._meter = meter
         self._delivery = delivery
+        self._again = again
         self._inbox: queue.SimpleQueue[Drawn | Glimpse | None] = queue.SimpleQueue()
 
     @property
@@ -131,6 +133,10 @@ class Pictures:
             self._retried(partial(self._picture, run, candidates, codes))
         if not drawn.is_last or run.is_gone:
             return
+        if not run.is_enough:
+            run.grow()
+            self._again(run)
+            return
         best = _best(run)
         self._retried(partial(self._add_coarser, run, best))
         if run.close(self._outcome(run, best)):
@@ -166,7 +172,9 @@ class Pictures:
         native = png.native_size(pixels)
         size = png.resampled_size(run.job.size, pixels) or native
         views = tuple((view.parameter, view.value) for view in self._pipeline.preset.views)
-        return Succeeded(images, size, run.timings_s(), run.is_truncated, native, views)
+        return Succeeded(
+            images, size, run.timings_s(), run.is_truncated, native, views, len(run.pictures)
+        )
 
     def _image(self, run: Run, rank: int, candidate: int) -> Image:
         """The file, and the coarser ones, which say as little of themselves as previews do."""
