@@ -5,18 +5,21 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.configs import CodecConfig
 from models.families import as_codec
 from models.train.data.data_set import DataSet
 from models.train.data.sources import open_data
 from models.train.loop import workers
-from models.train.loop.run import Run, save_grid, train
+from models.train.loop.run import Run, Schedule, save_grid, train
 from models.train.options import add_stage, arguments, prepare, steps_to_do
-from models.train.recipes.codec import CodecTrainer, evaluate
+from models.train.recipes.adversary import LAST_LAYER, Adversary
+from models.train.recipes.codec import CodecTrainer, Critic, evaluate
+from models.train.recipes.perceptual import load_perceptual
 from models.train.recipes.register import CODEC_RECIPES, codec_recipe
 from models.train.start import codec_to_train
 
@@ -33,7 +36,19 @@ def trainer_of(args: Namespace) -> tuple[CodecConfig, CodecTrainer]:
     plan = replace(plan, muon_lr=muon_lr, adam_lr=plan.adam_lr * args.rate)
     if args.start:
         plan = replace(plan, unquantised=-1)
-    return shape, CodecTrainer(model, run, plan, recipe.codes(model, run, plan))
+    codes, critics = recipe.codes(model, run, plan), _critics(args, model, plan.schedule)
+    return shape, CodecTrainer(model, run, plan, codes, *critics)
+
+
+def _critics(args: Namespace, model: nn.Module, schedule: Schedule) -> list[Critic]:
+    """Who judges besides the reconstruction; LPIPS first, for the adversary is weighed by it."""
+    critics: list[Critic] = []
+    if args.lpips:
+        critics.append(load_perceptual(args.lpips))
+    if args.gan:
+        last = model.get_parameter(LAST_LAYER)
+        critics.append(Adversary(last, schedule, weight=args.gan, start=args.gan_from))
+    return critics
 
 
 def _work(worker: int, args: Namespace) -> None:
@@ -90,6 +105,11 @@ def main(argv: list[str] | None = None) -> None:
     add_stage(parser, CODEC_RECIPES)
     parser.add_argument("--look-every", type=int, default=200, help="steps between judgements")
     parser.add_argument("--judged", type=int, default=96, help="pictures of each sort to judge by")
+    parser.add_argument(
+        "--gan", nargs="?", type=float, const=0.75, metavar="WEIGHT", help="with an adversary"
+    )
+    parser.add_argument("--gan-from", type=int, default=0, metavar="STEP", help="its first step")
+    parser.add_argument("--lpips", type=Path, metavar="FILE", help="with LPIPS, of these weights")
     workers.run(_work, parser.parse_args(argv))
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from models.errors import ConfigError
 from models.train.loop.run import Schedule, State
 
 
@@ -91,11 +92,11 @@ class Learner:
         }
 
     def restore(self, state: State) -> None:
-        """Take up a state; ValueError where it is that of another kind of run."""
+        """Take up a state; ConfigError where it is that of another kind of run."""
         saved = cast(dict[str, Any], state)
         differing = sorted(saved.keys() ^ self.state().keys())
         if differing:
-            raise ValueError(f"the run and its options differ in: {', '.join(differing)}")
+            raise ConfigError(f"the run and its options differ in: {', '.join(differing)}")
         self.next_step = saved["step"]
         self.average.weights = saved["average"]
         for optimiser, values in zip(self.optimisers, saved["optimisers"], strict=True):

@@ -97,7 +97,7 @@ class Critic(Protocol):
     @property
     def state(self) -> Mapping[str, Stateful]: ...
 
-    def loss(self, made: Tensor, images: Tensor, so_far: Tensor) -> Tensor:
+    def loss(self, step: int, made: Tensor, images: Tensor, so_far: Tensor) -> Tensor:
         """What the codec shall lower besides the loss `so_far`."""
 
     def learn(self, step: int, made: Tensor, images: Tensor) -> dict[str, float]:
@@ -126,7 +126,7 @@ class CodecTrainer:
         reconstruction = self.plan.loss(attempt.made, images)
         total = reconstruction
         for critic in self.critics:
-            total = total + critic.loss(attempt.made, images, total)
+            total = total + critic.loss(step, attempt.made, images, total)
         self.learner.backward(total + self.plan.commitment * attempt.commitment)
         values = {"commitment": float(attempt.commitment.detach()), **attempt.values}
         for critic in self.critics:

@@ -87,7 +87,7 @@ def test_codes_cover_the_training_pictures(family: str, runs: Path, pictures: Pa
 def test_a_resumed_stage1_is_the_uninterrupted_one(
     family: str, pictures: Path, tmp_path: Path
 ) -> None:
-    options = [*codec_options(family), "--steps", "4"]
+    options = [*codec_options(family), "--steps", "4", "--gan", "0.5", "--gan-from", "1"]
     assert_resumes(stage1.main, pictures, tmp_path, options)
 
 
@@ -188,6 +188,9 @@ def test_options_that_contradict_the_run_are_one_error(
     wrong = ["stage1", *common(pictures, runs / "hq-vae"), "--resume", "--family", "rq-vae"]
     assert commands.main(wrong) == 1
     assert "hq-vae" in capsys.readouterr().err
+    adversary = ["stage1", *common(pictures, runs / "hq-vae"), "--resume", "--gan"]
+    assert commands.main(adversary) == 1
+    assert "differ in: critic" in capsys.readouterr().err
     unread = ["--family", "transformer", "--codes", str(runs / "rq-vae-codes")]
     with pytest.raises(ConfigError, match="4 codes a step"):
         stage2.main([*common(pictures, runs / "none"), *prior_options("vqgan", runs), *unread])
