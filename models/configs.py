@@ -267,11 +267,11 @@ class ClipConfig:
 
 @dataclass(frozen=True, slots=True)
 class SamplingDefaults:
-    """What a request gets when it names nothing else."""
+    """What a request gets when it names nothing else: of a filter one value, or one per depth."""
 
-    temperature: float = 1.0
-    top_k: Size | None = 256
-    top_p: float | None = None
+    temperature: float | tuple[float, ...] = 1.0
+    top_k: Size | tuple[Size, ...] | None = 256
+    top_p: float | tuple[float, ...] | None = None
     num_candidates: Size = 16
 
 
