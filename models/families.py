@@ -21,11 +21,16 @@ from models import dalle_keys
 from models.configs import CodecConfig, NoPriorConfig, PriorConfig, TransformerConfig, VQGANConfig
 from models.dalle_configs import DalleConfig
 from models.errors import ConfigError, Shape
+from models.hq_configs import HQ_TYPES, HQTransformerConfig, HQVAEConfig
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
+from models.stage1 import hq_vae
 from models.stage1.codec import Codec
+from models.stage1.hq_vae import HQVAE
 from models.stage1.rq_vae import RQVAE
 from models.stage1.vqgan import VQGAN
+from models.stage2 import hq_transformer
 from models.stage2.dalle import Dalle
+from models.stage2.hq_transformer import HQTransformer
 from models.stage2.prior import Prior
 from models.stage2.rq_transformer import RQTransformer
 from models.stage2.transformer import Transformer
@@ -36,10 +41,6 @@ _Family = TypeVar("_Family", "CodecFamily", "PriorFamily", "CodecFamily | PriorF
 
 def _own_names(name: str, shape: Shape, _config: Any) -> dict[str, Shape]:
     return {name: shape}
-
-
-def _all_rows(_name: str, _config: Any) -> slice:
-    return slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class PriorFamily:
     config: type[PriorConfig]
     build: Callable[[Any, nn.Module], nn.Module]  # a `Prior`, its weights fresh
     upstream: Callable[[str, Shape, Any], dict[str, Shape]] = _own_names
-    rows: Callable[[str, Any], slice] = _all_rows
+    rows: Callable[[str, Any], slice] = lambda _name, _config: slice(None)
     recorded: Callable[[Any], frozenset[str]] = lambda _config: frozenset()
     training_only: tuple[str, ...] = ()
     unread: Callable[[Any], str] = lambda _config: ""
@@ -152,19 +153,61 @@ def _vqgan_names(name: str, shape: Shape, config: VQGANConfig) -> dict[str, Shap
     return {"quantize.embed.weight" if is_book else name: shape}
 
 
-def _dalle_recorded(_config: DalleConfig) -> frozenset[str]:
-    """One file of weights serves both versions, which are recorded beside each other."""
-    names = ("logits", "greedy", "rank_ppl")
-    return frozenset(f"{version}_{name}" for version in ("v2", "v3") for name in names)
-
-
 def _no_prior(_config: NoPriorConfig, _codec: nn.Module) -> nn.Module:
     raise ConfigError("there is no stage 2: the folder holds a codec alone")
 
 
+def _hq_vae_names(name: str, shape: Shape, config: HQVAEConfig) -> dict[str, Shape]:
+    return {hq_vae.official_name(name, config): shape}
+
+
+def _hq_vae_unread(config: HQVAEConfig) -> str:
+    """Moving averages are training's; where one codebook serves all levels, the others are, too."""
+    averages = r".*\.(cluster_size|embedding_avg)"
+    second = r"|quantize_b\..*|quantizers\.[1-9]\d*\..*" if config.has_shared_codebook else ""
+    return averages + second
+
+
+def _hq_names(name: str, shape: Shape, config: HQTransformerConfig) -> dict[str, Shape]:
+    theirs = hq_transformer.official_name(name, config)
+    if name == "sos.weight" and config.prefix == "none":
+        return {"sos": (1, *shape)}
+    return _split_qkv(theirs, shape, config)
+
+
+def _hq_recorded(config: HQTransformerConfig) -> frozenset[str]:
+    """`hq/` are checks of the family's own, mostly a name for each level."""
+    is_pair = len(config.sizes) == 2
+    levels = ("top", "bot") if is_pair else ("top", "mid", "bot")
+    of_each = ("tf_logits", "cached_logits", "greedy_codes", "enc_codes")
+    names = {f"{name}_{level}" for name in of_each for level in levels}
+    names |= {"enc_recon_raw", "dec_raw", "dec_pixels", "dec_top_only_raw", "e2e_pixels"}
+    if is_pair:
+        names |= {"enc_residual", "dec_bot_only_raw"}
+        names |= {"soft_top", "soft_bot_rows2"} if config.temp_soft_labels else set()
+        names |= {"given_codes_bot"} if config.drawing == "parallel" else set()
+    else:
+        names |= {"enc_quant", "dec_top_mid_raw", *(f"soft_{level}_row0" for level in levels)}
+    names |= {"tf_logits_txt"} if config.prefix == "text" else set()
+    shared = {"enc_prequant", "token_ids"} if config.prefix == "text" else {"enc_prequant"}
+    return frozenset({f"hq/{name}" for name in names} | shared)
+
+
+_HQ_VAE = CodecFamily(HQVAEConfig, HQVAE, _hq_vae_names, _hq_vae_unread)
+_HQ_TRANSFORMER = PriorFamily(
+    config=HQTransformerConfig,
+    build=lambda config, _codec: HQTransformer(config),
+    upstream=_hq_names,
+    recorded=_hq_recorded,
+    training_only=("head_txt", "ln_txt"),
+    unread=hq_transformer.unread_names,
+)
+
 CODECS: dict[str, CodecFamily] = {
     "vqgan": CodecFamily(VQGANConfig, VQGAN, upstream=_vqgan_names),
     "rq-vae": CodecFamily(RQVAEConfig, RQVAE, unread=_rq_vae_unread),
+    "simrqgan2": _HQ_VAE,
+    "hqvae": _HQ_VAE,
 }
 PRIORS: dict[str, PriorFamily] = {
     "transformer1d": _TRANSFORMER,
@@ -183,11 +226,12 @@ PRIORS: dict[str, PriorFamily] = {
         build=lambda config, _codec: Dalle(config),
         upstream=dalle_keys.upstream_names,
         rows=dalle_keys.upstream_rows,
-        recorded=_dalle_recorded,
+        recorded=dalle_keys.recorded,
         training_only=("head_txt",),
         unread=lambda _config: dalle_keys.UNREAD,
     ),
     "none": PriorFamily(NoPriorConfig, _no_prior, recorded=lambda _config: _OF_CODEC),
+    **dict.fromkeys(HQ_TYPES, _HQ_TRANSFORMER),
 }
 
 

@@ -7,8 +7,7 @@ image files and no model by name.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -32,7 +31,7 @@ from models.presets import WEIGHTS_FOLDER, get_preset, weights_folder
 from models.rerank import clip_files
 from models.rerank.clip import CHUNK
 from models.rerank.perplexity import own_ranker
-from models.rerank.ranker import Ranker
+from models.rerank.ranker import Ranker, Scores, ranking
 from models.stage1.codec import Codec
 from models.stage2 import packing
 from models.stage2.prior import Prefix, Prior
@@ -40,11 +39,10 @@ from models.stage2.quantize import QuantizationReport, quantize
 from models.tokenizer import Tokenizer
 
 # Parts below that the service needs as well, beside what is defined here: it imports none of them.
-__all__ = ["CHUNK", "WEIGHTS_FOLDER", "Prefix", "Prompt", "open_checkpoint", "to_bytes"]
+__all__ = ["CHUNK", "WEIGHTS_FOLDER", "Prefix", "Prompt", "open_checkpoint", "ranking", "to_bytes"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _RANDOM_SEED = 20211115
-Scores = list[float | None]
 
 
 class InvalidPromptError(ValueError):
@@ -232,12 +230,6 @@ class Pipeline:
         scores = makers.scores(makers.text_features(prompt), pixels, codes)
         order = ranking(scores)
         return [Picture(params[i].candidate, pixels[i].cpu(), scores[i]) for i in order]
-
-
-def ranking(scores: Sequence[float | None]) -> list[int]:
-    """Indices from the best score to the worst; equals keep their order, NaN and None come last."""
-    known = [-math.inf if score is None or math.isnan(score) else score for score in scores]
-    return sorted(range(len(known)), key=known.__getitem__, reverse=True)
 
 
 def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None = None) -> Pipeline:

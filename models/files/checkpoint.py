@@ -1,15 +1,13 @@
 """A checkpoint folder → its preset, stage 1, stage 2 and tokenizer.
 
-Five layouts: our converted shards (manifest.json), minDALL-E's official pair of files, a
-fine-tuning run's single last.ckpt, the RQ family's folder for each stage, ru-DALL-E's files, and a
-project of taming-transformers. Models are built on the meta device and filled tensor by tensor.
+Its layout, and which file of it holds what, is told by `places`. Models are built on the meta
+device and filled tensor by tensor.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
@@ -20,15 +18,10 @@ from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.families import build_codec, build_prior
 from models.files import config, rq_folder, rudalle_folder, shards, taming_folder
 from models.files.official import OfficialWeights
+from models.files.places import STAGES, Layout, Place, Stage, layout_of, place
 from models.files.weights import WeightSource, fill, on_meta
 from models.tokenizer import YTTM_FILE, Tokenizer
 
-Layout = Literal["converted", "official", "lightning", "rq", "rudalle", "taming"]
-Stage = Literal["stage1", "stage2"]
-
-STAGE_FILES: dict[Stage, str] = {"stage1": "stage1_last.ckpt", "stage2": "stage2_last.ckpt"}
-RQ_FILES: dict[Stage, str] = {"stage1": "stage1/model.pt", "stage2": "stage2/model.pt"}
-LIGHTNING_FILE = "last.ckpt"
 TOKENIZER_FOLDER = "tokenizer"
 
 
@@ -44,49 +37,24 @@ class Checkpoint:
     @property
     def weight_files(self) -> tuple[str, ...]:
         """What its weights are known by: the files that hold them, or the list of these."""
-        match self.layout:
-            case "official":
-                return tuple(STAGE_FILES.values())
-            case "lightning":
-                return (LIGHTNING_FILE,)
-            case "rq":
-                return tuple(RQ_FILES.values())
-            case "rudalle":
-                return rudalle_folder.stage_files(self.folder)
-            case "taming":
-                return (taming_folder.weights_name(self.folder),)
-            case "converted":
-                return (shards.MANIFEST_NAME,)
+        if self.layout == "converted":
+            return (shards.MANIFEST_NAME,)
+        return tuple(dict.fromkeys(self._place(stage).file for stage in STAGES))
 
     def source(self, stage: Stage) -> WeightSource:
         """Where one stage's tensors come from."""
-        stage_config = self.preset.stage1 if stage == "stage1" else self.preset.stage2
-        match self.layout:
-            case "converted":
-                return shards.ShardedWeights(self.folder, stage)
-            case "official":
-                return OfficialWeights(self.folder / STAGE_FILES[stage], "", stage_config)
-            case "lightning":
-                return OfficialWeights(self.folder / LIGHTNING_FILE, f"{stage}.", stage_config)
-            case "rq":
-                is_averaged = self.is_averaged and stage == "stage2"
-                state = "state_dict_ema" if is_averaged else "state_dict"
-                return OfficialWeights(self.folder / RQ_FILES[stage], "", stage_config, state)
-            case "rudalle":
-                first, second = rudalle_folder.stage_files(self.folder)
-                name = first if stage == "stage1" else second
-                unread = rudalle_folder.UNREAD
-                return OfficialWeights(self.folder / name, "", stage_config, unread=unread)
-            case "taming":
-                path = self.folder / taming_folder.weights_name(self.folder)
-                prefix = taming_folder.key_prefix(stage, self.preset.stage2)
-                unread = taming_folder.unread_keys(prefix)
-                return OfficialWeights(path, prefix, stage_config, unread=unread)
+        if self.layout == "converted":
+            return shards.ShardedWeights(self.folder, stage)
+        at, of_stage = self._place(stage), getattr(self.preset, stage)
+        state = "state_dict_ema" if self.is_averaged and stage == "stage2" else at.state_name
+        return OfficialWeights(self.folder / at.file, at.key_prefix, of_stage, state, at.unread)
 
     def has(self, stage: Stage) -> bool:
-        """Whether there are weights of this stage; only parts of ru-DALL-E come one by one."""
-        names = dict(zip(STAGE_FILES, self.weight_files, strict=False))
-        return self.layout != "rudalle" or (self.folder / names[stage]).is_file()
+        """Whether its file is there; only the parts of ru-DALL-E come one by one."""
+        return self.layout == "converted" or (self.folder / self._place(stage).file).is_file()
+
+    def _place(self, stage: Stage) -> Place:
+        return place(self.layout, self.folder, self.preset, stage)
 
     def module(self, stage: Stage, codec: nn.Module | None = None) -> nn.Module:
         """One stage without memory; see `load_stage2` for `codec`."""
@@ -115,7 +83,7 @@ def open_checkpoint(
     """
     _check_folder(folder)
     preset = config.read(folder)
-    layout = _layout(folder)
+    layout = layout_of(folder)
     checkpoint = Checkpoint(folder, preset, layout, averaged)
     if verify_sha256:
         _verify(checkpoint)
@@ -216,24 +184,3 @@ def tokenizer_folder(folder: Path) -> Path:
     """Where a checkpoint's folder has its tokenizer: ru-DALL-E's lies among its other files."""
     inner = folder / TOKENIZER_FOLDER
     return folder if (folder / YTTM_FILE).is_file() and not inner.is_dir() else inner
-
-
-def _layout(folder: Path) -> Layout:
-    if (folder / shards.MANIFEST_NAME).is_file():
-        return "converted"
-    if rq_folder.is_official(folder):
-        return "rq"
-    if rudalle_folder.is_official(folder):
-        return "rudalle"
-    if taming_folder.is_official(folder):
-        return "taming"
-    absent = [name for name in STAGE_FILES.values() if not (folder / name).is_file()]
-    if not absent:
-        return "official"
-    if (folder / LIGHTNING_FILE).is_file():
-        return "lightning"
-    hints = [str(lookalikes.missing(folder / name)) for name in absent]
-    raise MissingFileError(
-        f"{folder} holds no weights: no {shards.MANIFEST_NAME}, no {LIGHTNING_FILE}, and of the"
-        f" official files {' and '.join(absent)} missing ({'; '.join(hints)})"
-    )

@@ -19,10 +19,10 @@ from models.files import config
 from models.files.checkpoint import (
     TOKENIZER_FOLDER,
     Checkpoint,
-    Stage,
     open_checkpoint,
     tokenizer_folder,
 )
+from models.files.places import Stage
 from models.files.shards import ShardWriter, sha256, verify
 from models.files.weights import shapes
 from models.lookalikes import CONFIG_NAME, missing

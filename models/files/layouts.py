@@ -21,22 +21,21 @@ from models.configs import (
 )
 from models.dalle_configs import DalleConfig
 from models.errors import ConfigError
-from models.files import dalle_config, rq_config
+from models.files import dalle_config, hq_config, rq_config
 from models.files.checked import checked
+from models.files.sections import Section, check_backbone, flat, require
+from models.hq_configs import HQTransformerConfig, HQVAEConfig
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
-
-Section = dict[str, Any]
 
 _VQGAN_OUTER = ("embed_dim", "n_embed")
 _TRANSFORMER_OUTER = ("vocab_size_img", "vocab_size_txt", "use_cls_cond")
 _JOINT = ("vocab_size", "block_size", "start", "n_unmasked")  # fields that only a minGPT has
-_DERIVED = ("prefix",)  # fields that other keys decide
 
 
 def read_vqgan(section: Section, path: str) -> VQGANConfig:
     """A VQGAN, of type `vqgan`."""
-    values, places = _flat(section, path, _VQGAN_OUTER)
-    _require(not values.pop("double_z", False), f"{path}.hparams.double_z: true is not supported")
+    values, places = flat(section, path, _VQGAN_OUTER)
+    require(not values.pop("double_z", False), f"{path}.hparams.double_z: true is not supported")
     config = checked(VQGANConfig, values, path, places)
     check_vqgan(config, f"{path}.hparams")
     return config
@@ -44,15 +43,8 @@ def read_vqgan(section: Section, path: str) -> VQGANConfig:
 
 def check_vqgan(config: VQGANConfig, path: str) -> None:
     """ConfigError where the numbers of a VQGAN, which stand at `path`, contradict each other."""
-    halvings = len(config.ch_mult) - 1 + config.use_init_downsample
-    multiple = 2**halvings * config.patch_size
-    widths = [config.ch * mult for mult in (1, *config.ch_mult)]
-    _require(config.resolution % multiple == 0, f"{path}.resolution: no multiple of {multiple}")
-    _require(
-        config.norm != "group" or all(width % config.norm_groups == 0 for width in widths),
-        f"{path}.ch: widths must be multiples of {config.norm_groups}",
-    )
-    _require(
+    check_backbone(config, path)
+    require(
         config.quantizer != "gumbel" or config.z_channels == config.embed_dim,
         f"{path}.z_channels: must equal embed_dim where the quantizer is gumbel",
     )
@@ -68,23 +60,23 @@ def write_vqgan(config: VQGANConfig) -> Section:
 
 def read_transformer(section: Section, path: str, codec: CodecConfig) -> TransformerConfig:
     """A transformer over codes: `transformer1d` with a text before them, else `igpt`, `mingpt`."""
-    values, places = _flat(section, path, _TRANSFORMER_OUTER)
+    values, places = flat(section, path, _TRANSFORMER_OUTER, ("prefix",))
     values.pop("use_head_txt", None)  # the reference never reads it
     n_dense, has_classes = values.pop("n_dense_layers", None), values.pop("use_cls_cond", None)
     if values.get("n_classes", 0) is None:
         del values["n_classes"]
     config = checked(TransformerConfig, values, path, places)
     hparams = f"{path}.hparams"
-    _require(has_classes in (True, False, None), f"{path}.use_cls_cond: must be true or false")
-    _require(n_dense in (None, config.n_layers), f"{hparams}.n_dense_layers: must equal n_layers")
-    _require(config.embed_dim % config.n_heads == 0, f"{hparams}.n_heads: must divide embed_dim")
+    require(has_classes in (True, False, None), f"{path}.use_cls_cond: must be true or false")
+    require(n_dense in (None, config.n_layers), f"{hparams}.n_dense_layers: must equal n_layers")
+    require(config.embed_dim % config.n_heads == 0, f"{hparams}.n_heads: must divide embed_dim")
     _require_codec(config, path, codec)
     kind = section.get("type", "transformer1d")
     others = [name for name in _JOINT if name in values and kind != "mingpt"]
-    _require(not others, f"unknown key: {', '.join(f'{hparams}.{name}' for name in others)}")
+    require(not others, f"unknown key: {', '.join(f'{hparams}.{name}' for name in others)}")
     if kind == "transformer1d":
         return replace(config, n_classes=0)
-    _require(
+    require(
         config.n_classes > 0 or not has_classes,
         f"{hparams}.n_classes: needed where use_cls_cond is true",
     )
@@ -100,15 +92,15 @@ def check_joint(config: TransformerConfig, path: str) -> None:
     """ConfigError where the numbers of a minGPT, which stand at `path`, contradict each other."""
     size, needed = config.vocab_size, config.num_positions
     tokens = max(config.n_classes - 1, config.vocab_size_img - 1, *config.start)
-    _require(
+    require(
         tokens < size,
         f"{path}.vocab_size: {size} tokens, but codes and conditions go up to {tokens}",
     )
-    _require(
+    require(
         needed <= config.block_size,
         f"{path}.block_size: {config.block_size} positions, but a whole picture takes {needed}",
     )
-    _require(
+    require(
         config.n_unmasked <= config.prompt_len,
         f"{path}.n_unmasked: {config.n_unmasked}, of {config.prompt_len} before the codes",
     )
@@ -118,12 +110,12 @@ def _require_codec(config: TransformerConfig, path: str, codec: CodecConfig) -> 
     (num_codes, depth), codebook = codec.code_shape, codec.vocab_sizes[0]
     side = isqrt(num_codes)
     grid = f"{side}×{side}" if side**2 == num_codes else f"{num_codes}"
-    _require(
+    require(
         (config.ctx_len_img, 1) == (num_codes, depth),
         f"{path}.hparams.ctx_len_img: {config.ctx_len_img} codes for a stage 1 that makes {grid}"
         + (f" of {depth} each" if depth > 1 else ""),
     )
-    _require(
+    require(
         config.vocab_size_img <= codebook,
         f"{path}.vocab_size_img: {config.vocab_size_img} for a codebook of {codebook}",
     )
@@ -163,38 +155,21 @@ def written(config: CodecConfig | PriorConfig) -> Section:
     return _WRITERS[type(config)](config)
 
 
-def _flat(section: Section, path: str, outer: tuple[str, ...]) -> tuple[Section, dict[str, str]]:
-    """Values and places of a section whose `outer` fields stand in it, the others in `hparams`."""
-    hparams = section.get("hparams") or {}
-    _require(isinstance(hparams, dict), f"{path}.hparams: must be a mapping")
-    here = {key: section[key] for key in section if key not in ("type", "hparams")}
-    values: Section = {}
-    places: dict[str, str] = {}
-    for part, where, is_outer in ((here, path, True), (hparams, f"{path}.hparams", False)):
-        for key, value in part.items():
-            place = f"{where}.{key}"
-            belongs_here = (key in outer) == is_outer and key not in _DERIVED
-            name = key if belongs_here else place  # which no field is called, so it is refused
-            values[name], places[name] = value, place
-    return values, places
-
-
-def _require(is_kept: bool, message: str) -> None:
-    if not is_kept:
-        raise ConfigError(message)
-
-
 # By what `families` registers under a section's type. Any: each takes or makes its own kind.
 CODEC_READERS: dict[type[CodecConfig], Callable[[Section, str], Any]] = {
     VQGANConfig: read_vqgan,
     RQVAEConfig: rq_config.read_rq_vae,
+    HQVAEConfig: hq_config.read_hq_vae,
 }
 PRIOR_READERS: dict[type[PriorConfig], Callable[[Section, str, CodecConfig], Any]] = {
     TransformerConfig: read_transformer,
     NoPriorConfig: read_no_prior,
     RQTransformerConfig: rq_config.read_rq_transformer,
     DalleConfig: dalle_config.read_dalle,
+    HQTransformerConfig: hq_config.read_hq_transformer,
 }
+# Those whose documents are checked to the last key of training's sections, too.
+WITH_TRAINING: tuple[type[PriorConfig], ...] = (TransformerConfig,)
 _WRITERS: dict[type[Any], Callable[[Any], Section]] = {
     VQGANConfig: write_vqgan,
     TransformerConfig: write_transformer,
@@ -202,4 +177,6 @@ _WRITERS: dict[type[Any], Callable[[Any], Section]] = {
     RQVAEConfig: rq_config.write_rq_vae,
     RQTransformerConfig: rq_config.write_rq_transformer,
     DalleConfig: dalle_config.write_dalle,
+    HQVAEConfig: hq_config.write_hq_vae,
+    HQTransformerConfig: hq_config.write_hq_transformer,
 }

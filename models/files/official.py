@@ -8,6 +8,7 @@ make up one of our tensors is told by the family.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,7 @@ _BESIDE = (
     r"(pytorch_lightning|lightning|lightning_fabric|omegaconf|taming|main|numpy|argparse|pathlib"
     r"|typing|collections)\..+|(builtins|__builtin__)\.(dict|list|set|tuple|int|float|str|bool|object)"
 )
+_GENERATOR, _DISCRIMINATOR = "generator.", "discriminator."  # of a codec's training run
 
 _log = logging.getLogger(__name__)
 
@@ -46,16 +48,19 @@ class OfficialWeights:
         state_name: str = "state_dict",
         unread: str = "",
     ) -> None:
-        left_out = "|".join(pattern for pattern in (unread, unread_keys(config)) if pattern)
+        of_family = unread_keys(config)
+        patterns = (unread, f"{re.escape(key_prefix)}(?:{of_family})" if of_family else "")
+        left_out = "|".join(pattern for pattern in patterns if pattern)
         state = _unwrapped(read_state_dict(path, state_name, left_out, inert=_BESIDE), path)
         self._where = f"{path} ({key_prefix}*)" if key_prefix else str(path)
         self._config = config
         others = tuple(stage for stage in _LIGHTNING_STAGES if key_prefix and stage != key_prefix)
-        self._state = {
+        own = {
             name.removeprefix(key_prefix): tensor
             for name, tensor in state.items()
             if not (others and name.startswith(others))
         }
+        self._state = _generator(own)
 
     def check(self, needed: dict[str, Shape]) -> None:
         """See WeightSource."""
@@ -89,3 +94,14 @@ def _unwrapped(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
             inner = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
             return _unwrapped(inner, path)
     return state
+
+
+def _generator(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The codec itself, where its training's second network stands in the file, too."""
+    if not all(name.startswith((_GENERATOR, _DISCRIMINATOR)) for name in state):
+        return state
+    return {
+        name.removeprefix(_GENERATOR): tensor
+        for name, tensor in state.items()
+        if name.startswith(_GENERATOR)
+    }

@@ -16,6 +16,7 @@ from models.errors import ConfigError
 from models.files import taming_sections as sections
 from models.files.checked import checked
 from models.files.layouts import check_joint, check_vqgan
+from models.files.sections import require
 from models.stage1.orders import allowed_sides
 from models.taming_presets import coordinate_tokens
 
@@ -77,7 +78,9 @@ def read_model(model: Any) -> tuple[VQGANConfig, TransformerConfig]:
     path = "model.params.first_stage_config"
     codec = read_codec(values.first_stage_config, path, _order(values.permuter_config))
     side = codec.grid_size
-    _keep(side in allowed_sides(codec.order, side), f"{_PERMUTER}: no such order of {side}×{side}")
+    require(
+        side in allowed_sides(codec.order, side), f"{_PERMUTER}: no such order of {side}×{side}"
+    )
     return codec, _prior(values, codec)
 
 
@@ -90,7 +93,7 @@ def _order(section: Any) -> CodeOrder:
     kind, params = _object(section, _PERMUTER, tuple(_ORDERS))
     if kind != "Identity":
         size = checked(sections.Permuter, params, f"{_PERMUTER}.params")
-        _keep(size.H == size.W, f"{_PERMUTER}: {size.H}×{size.W} is no square")
+        require(size.H == size.W, f"{_PERMUTER}: {size.H}×{size.W} is no square")
     return _ORDERS[kind]
 
 
@@ -118,7 +121,7 @@ def _prior(values: sections.Net2Net, codec: VQGANConfig) -> TransformerConfig:
         attn_pdrop=gpt.attn_pdrop,
     )
     check_joint(config, f"{path}.params")
-    _keep(gpt.n_embd % gpt.n_head == 0, f"{path}.params.n_head: must divide n_embd")
+    require(gpt.n_embd % gpt.n_head == 0, f"{path}.params.n_head: must divide n_embd")
     return config
 
 
@@ -129,14 +132,14 @@ def _condition(
     section, path = values.cond_stage_config, "model.params.cond_stage_config"
     if values.unconditional or section == _UNCONDITIONAL:
         return "none", 0, (values.sos_token,)
-    _keep(section != _FIRST_STAGE, f"{path}: {_PICTURE}")
+    require(section != _FIRST_STAGE, f"{path}: {_PICTURE}")
     kind, params = _object(section, path, ("Labelator", "CoordStage", *_CODECS, "DummyCondStage"))
     if kind == "Labelator":
         labels = checked(sections.Labels, params, f"{path}.params")
         return "class", labels.n_classes, (0,)
-    _keep(kind not in _CODECS, f"{path}: {_PICTURE}")
-    _keep(kind == "CoordStage", f"{path}: boxes in a scene as the condition are not supported")
-    _keep(values.downsample_cond_size == -1, "model.params.downsample_cond_size: only -1 works")
+    require(kind not in _CODECS, f"{path}: {_PICTURE}")
+    require(kind == "CoordStage", f"{path}: boxes in a scene as the condition are not supported")
+    require(values.downsample_cond_size == -1, "model.params.downsample_cond_size: only -1 works")
     stage = checked(sections.Coordinates, params, f"{path}.params")
     return "none", 0, coordinate_tokens(codec.resolution, stage.down_factor, stage.n_embed)
 
@@ -146,7 +149,7 @@ def _object(section: Any, path: str, classes: tuple[str, ...]) -> tuple[str, dic
     if not isinstance(section, Mapping):
         raise ConfigError(f"{path}: must be a mapping with target and params")
     kind = _class(section, path)
-    _keep(kind in classes, f"{path}.target: {kind} is not supported, only {' or '.join(classes)}")
+    require(kind in classes, f"{path}.target: {kind} is not supported, only {' or '.join(classes)}")
     params = section.get("params")
     return kind, {} if params is None else params
 
@@ -156,8 +159,3 @@ def _class(section: Mapping[str, Any], path: str) -> str:
     if not isinstance(target, str):
         raise ConfigError(f"{path}.target: must be the name of a class, not {target!r}")
     return target.rpartition(".")[2]
-
-
-def _keep(is_kept: bool, message: str) -> None:
-    if not is_kept:
-        raise ConfigError(message)

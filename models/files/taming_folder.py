@@ -32,7 +32,7 @@ _WEIGHTS = ("checkpoints/last.ckpt", "ckpts/last.ckpt")
 _PREFIXES = {"stage1": "first_stage_model.", "stage2": "transformer."}
 # Inside a stage: what training needed, the segmentations' colours, the mask of every block.
 _UNREAD = r"(loss|colorize)\b.*|blocks\.\d+\.attn\.mask"
-_SAMPLING = SamplingDefaults(top_k=250, top_p=1.0)  # of the authors' sampling script
+_TOP_K = 250  # of the authors' sampling script, and a nucleus of everything
 
 
 def is_official(folder: Path) -> bool:
@@ -68,8 +68,8 @@ def read_official(folder: Path) -> Preset:
     like = _known_preset(stage1, stage2, name)
     if like:
         return replace(like, stage2=stage2)
-    top_k = min(_SAMPLING.top_k or 0, stage2.vocab_size_img)
-    return Preset(name, "", "unknown", stage1, stage2, sampling=replace(_SAMPLING, top_k=top_k))
+    sampling = SamplingDefaults(top_k=min(_TOP_K, stage2.vocab_size_img), top_p=1.0)
+    return Preset(name, "", "unknown", stage1, stage2, sampling=sampling)
 
 
 def key_prefix(stage: str, stage2: PriorConfig) -> str:

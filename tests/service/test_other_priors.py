@@ -1,4 +1,4 @@
-"""A worker serves families that it was not written for: two of them exist in tests only."""
+"""A worker serves families that it was not written for; two of them exist in tests only."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ from tests.service.makers import make_queue, put
 
 _ROWS = 8
 _PROMPTS: dict[str, Prompt] = {"text": "a heart", "class": 4, "none": None}
+_WRONG: dict[str, str | None] = {"text": None, "class": None, "none": "a heart"}
+_TAMING = ("tiny-taming-class", "tiny-taming-uncond")
+_FAMILIES = (*OTHERS, "tiny-rq-class", "tiny-hq", "tiny-hq-class", "tiny-hq-uncond", *_TAMING)
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ async def queue(redis: Redis) -> AsyncIterator[Queue]:
     await queue.close()
 
 
-@pytest.mark.parametrize("name", [*OTHERS, "tiny-taming-class", "tiny-taming-uncond"])
+@pytest.mark.parametrize("name", _FAMILIES)
 async def test_a_job_of_another_family_becomes_its_pictures(
     valkey_server: RedisServer, redis: Redis, queue: Queue, name: str
 ) -> None:
@@ -42,11 +45,12 @@ async def test_a_job_of_another_family_becomes_its_pictures(
     with registered():
         async with working(worker_settings(valkey_server, model=name), redis):
             job = await put(queue, prompt=prompt, partial_images=2, **asked)
-            wrong = "no prompt" if prompt is None else None
-            refused = await put(queue, prompt=wrong, **asked)
+            refused = await put(queue, prompt=_WRONG[pipeline.preset.prompt_kind], **asked)
             view = await queue.wait(job.id, WAIT_S)
-            side = pipeline.preset.size[0]
-            assert (view.status, view.size) == (JobStatus.SUCCEEDED, f"{side}x{side}")
+            assert (view.status, view.size) == (
+                JobStatus.SUCCEEDED,
+                "{}x{}".format(*pipeline.preset.size),
+            )
             assert (await queue.wait(refused.id, WAIT_S)).status == JobStatus.FAILED
             found = [await queue.image(job.id, meta.rank) for meta in view.images]
             partial = [e.image async for e in queue.events(job.id) if e.name == "partial_image"]

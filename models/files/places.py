@@ -1,0 +1,93 @@
+"""Which layout a checkpoint's folder has, and in which of its files each stage lies.
+
+One entry for each layout of others: a family that comes in files of its own adds its own. Knows no
+shapes and reads no weights; our converted folders, which list their files, are `shards`'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from models import lookalikes
+from models.configs import Preset
+from models.errors import MissingFileError
+from models.files import rq_folder, rudalle_folder, shards, taming_folder
+
+Layout = Literal["converted", "official", "lightning", "hq", "rq", "rudalle", "taming"]
+Stage = Literal["stage1", "stage2"]
+
+STAGES: tuple[Stage, Stage] = ("stage1", "stage2")
+STAGE_FILES: dict[Stage, str] = {"stage1": "stage1_last.ckpt", "stage2": "stage2_last.ckpt"}
+_LIGHTNING_FILE = "last.ckpt"
+_HQ_FILES = ("ckpt/state_dict.ckpt", "ckpt/last.ckpt")  # the authors take the first that is there
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a stage's tensors lie; for what the fields mean see `OfficialWeights`."""
+
+    file: str
+    key_prefix: str = ""
+    state_name: str = "state_dict"
+    unread: str = ""
+
+
+def layout_of(folder: Path) -> Layout:
+    """The layout of a folder that `config` could read.
+
+    Raises:
+        MissingFileError: it holds no weights.
+    """
+    for layout, is_here in _SIGNS.items():
+        if is_here(folder):
+            return layout
+    absent = [name for name in STAGE_FILES.values() if not (folder / name).is_file()]
+    hints = [str(lookalikes.missing(folder / name)) for name in absent]
+    raise MissingFileError(
+        f"{folder} holds no weights: no {shards.MANIFEST_NAME}, no {_LIGHTNING_FILE}, and of the"
+        f" official files {' and '.join(absent)} missing ({'; '.join(hints)})"
+    )
+
+
+def place(layout: Layout, folder: Path, preset: Preset, stage: Stage) -> Place:
+    """Where a stage lies in a folder that is not converted."""
+    return _PLACES[layout](folder, preset, stage)
+
+
+def _hq_file(folder: Path) -> str:
+    """The HQ family's one file of weights; empty where there is none."""
+    return next((name for name in _HQ_FILES if (folder / name).is_file()), "")
+
+
+def _rudalle(folder: Path, _preset: Preset, stage: Stage) -> Place:
+    name = rudalle_folder.stage_files(folder)[STAGES.index(stage)]
+    return Place(name, unread=rudalle_folder.UNREAD)
+
+
+def _taming(folder: Path, preset: Preset, stage: Stage) -> Place:
+    prefix = taming_folder.key_prefix(stage, preset.stage2)
+    unread = taming_folder.unread_keys(prefix)
+    return Place(taming_folder.weights_name(folder), prefix, unread=unread)
+
+
+# The first that fits.
+_SIGNS: dict[Layout, Callable[[Path], bool]] = {
+    "converted": lambda folder: (folder / shards.MANIFEST_NAME).is_file(),
+    "rq": rq_folder.is_official,
+    "rudalle": rudalle_folder.is_official,
+    "taming": taming_folder.is_official,
+    "official": lambda folder: all((folder / name).is_file() for name in STAGE_FILES.values()),
+    "lightning": lambda folder: (folder / _LIGHTNING_FILE).is_file(),
+    "hq": lambda folder: bool(_hq_file(folder)),
+}
+_PLACES: dict[Layout, Callable[[Path, Preset, Stage], Place]] = {
+    "rq": lambda _folder, _preset, stage: Place(f"{stage}/model.pt"),
+    "rudalle": _rudalle,
+    "taming": _taming,
+    "official": lambda _folder, _preset, stage: Place(STAGE_FILES[stage]),
+    "lightning": lambda _folder, _preset, stage: Place(_LIGHTNING_FILE, f"{stage}."),
+    "hq": lambda folder, _preset, stage: Place(_hq_file(folder), f"{stage}."),
+}
