@@ -16,12 +16,13 @@ import torch
 from torch import nn
 
 from models import lookalikes
-from models.configs import NoPriorConfig, Preset
+from models.configs import Preset
 from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.families import build_codec, build_prior
 from models.files import config, rq_folder, shards, taming_folder
 from models.files.official import OfficialWeights
 from models.files.weights import WeightSource, fill, on_meta
+from models.no_prior import NoPriorConfig
 from models.tokenizer import Tokenizer
 
 Layout = Literal["converted", "official", "lightning", "hq", "rq", "taming"]

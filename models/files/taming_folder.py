@@ -14,7 +14,6 @@ from typing import Any
 
 from models.configs import (
     CodecConfig,
-    NoPriorConfig,
     Preset,
     PriorConfig,
     SamplingDefaults,
@@ -24,6 +23,7 @@ from models.errors import ConfigError
 from models.files import taming_config
 from models.files.documents import yaml_in
 from models.lookalikes import taming_configs
+from models.no_prior import NoPriorConfig
 from models.taming_presets import TAMING_PRESETS
 
 # `ckpts` is the name in the authors' downloads of first stages.
