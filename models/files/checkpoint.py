@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from models import lookalikes
-from models.configs import Preset
+from models.configs import Preset, VQGANConfig
 from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.families import build_codec, build_prior
 from models.files import config, rq_folder, shards, taming_folder
@@ -80,6 +80,8 @@ class Checkpoint:
                 state = "state_dict_ema" if is_averaged else "state_dict"
                 return OfficialWeights(self.folder / RQ_FILES[stage], "", stage_config, state)
             case "taming":
+                if isinstance(stage_config, VQGANConfig):
+                    taming_folder.check_order(self.folder, stage_config)
                 path = self.folder / taming_folder.weights_name(self.folder)
                 prefix = taming_folder.key_prefix(stage, self.preset.stage2)
                 unread = taming_folder.unread_keys(prefix)
