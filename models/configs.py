@@ -217,28 +217,6 @@ class TransformerConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class NoPriorConfig:
-    """In a stage 2's place where a folder holds a codec alone, which draws nothing by itself."""
-
-    num_steps: Size
-    vocab_sizes: tuple[Size, ...]
-
-    prompt_kind: ClassVar[PrefixKind] = "none"
-    prompt_len: ClassVar[int] = 1
-    prompt_vocab_size: ClassVar[int] = 1
-    summary: ClassVar[str] = "no stage 2"
-
-    @classmethod
-    def of(cls, codec: CodecConfig) -> NoPriorConfig:
-        """Beside this codec."""
-        return cls(codec.code_shape[0], codec.vocab_sizes)
-
-    def row_bytes(self, number_bytes: int) -> int:
-        """No rows are drawn."""
-        return 0 * number_bytes
-
-
-@dataclass(frozen=True, slots=True)
 class StackConfig:
     """Shape of one stack of transformer blocks: a body over steps, or a head over their codes."""
 

@@ -18,10 +18,11 @@ from typing import Any, TypeVar
 from torch import nn
 
 from models import dalle_keys
-from models.configs import CodecConfig, NoPriorConfig, PriorConfig, TransformerConfig, VQGANConfig
+from models.configs import CodecConfig, PriorConfig, TransformerConfig, VQGANConfig
 from models.dalle_configs import DalleConfig
 from models.errors import ConfigError, Shape
 from models.hq_configs import HQ_TYPES, HQTransformerConfig, HQVAEConfig
+from models.no_prior import NoPriorConfig
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.stage1 import hq_vae
 from models.stage1.codec import Codec

@@ -13,13 +13,14 @@ import torch
 from torch import nn
 
 from models import lookalikes
-from models.configs import NoPriorConfig, Preset
+from models.configs import Preset
 from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.families import build_codec, build_prior
 from models.files import config, rq_folder, rudalle_folder, shards, taming_folder
 from models.files.official import OfficialWeights
 from models.files.places import STAGES, Layout, Place, Stage, layout_of, place
 from models.files.weights import WeightSource, fill, on_meta
+from models.no_prior import NoPriorConfig
 from models.tokenizer import YTTM_FILE, Tokenizer
 
 TOKENIZER_FOLDER = "tokenizer"
@@ -46,6 +47,7 @@ class Checkpoint:
         if self.layout == "converted":
             return shards.ShardedWeights(self.folder, stage)
         at, of_stage = self._place(stage), getattr(self.preset, stage)
+        at.check()
         state = "state_dict_ema" if self.is_averaged and stage == "stage2" else at.state_name
         return OfficialWeights(self.folder / at.file, at.key_prefix, of_stage, state, at.unread)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.configs import NoPriorConfig, Preset
+from models.configs import Preset
 from models.errors import CheckpointError
 from models.files import config
 from models.files.checkpoint import (
@@ -26,6 +26,7 @@ from models.files.places import Stage
 from models.files.shards import ShardWriter, sha256, verify
 from models.files.weights import shapes
 from models.lookalikes import CONFIG_NAME, missing
+from models.no_prior import NoPriorConfig
 from models.tokenizer import Tokenizer
 
 Tensors = Iterable[tuple[str, Tensor]]

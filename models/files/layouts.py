@@ -13,7 +13,6 @@ from typing import Any
 
 from models.configs import (
     CodecConfig,
-    NoPriorConfig,
     PrefixKind,
     PriorConfig,
     TransformerConfig,
@@ -25,6 +24,7 @@ from models.files import dalle_config, hq_config, rq_config
 from models.files.checked import checked
 from models.files.sections import Section, check_backbone, flat, require
 from models.hq_configs import HQTransformerConfig, HQVAEConfig
+from models.no_prior import NoPriorConfig
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
 _VQGAN_OUTER = ("embed_dim", "n_embed")

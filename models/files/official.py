@@ -18,16 +18,11 @@ from torch import Tensor
 from models.configs import CodecConfig, PriorConfig
 from models.errors import KeyMismatchError, KeyReport, Shape
 from models.families import unread_keys, upstream_rows, upstream_shapes
-from models.files.pickles import read_state_dict
+from models.files.pickles import OF_TRAINING, read_state_dict
 
 _LIGHTNING_STAGES = ("stage1.", "stage2.")
 _WRAPPERS = ("module.", "_orig_mod.", "_forward_module.")  # of DataParallel, compile, Fabric
 
-# Classes of what a training run saves beside its tensors: callbacks, its options, its scores.
-_BESIDE = (
-    r"(pytorch_lightning|lightning|lightning_fabric|omegaconf|taming|main|numpy|argparse|pathlib"
-    r"|typing|collections)\..+|(builtins|__builtin__)\.(dict|list|set|tuple|int|float|str|bool|object)"
-)
 _GENERATOR, _DISCRIMINATOR = "generator.", "discriminator."  # of a codec's training run
 
 _log = logging.getLogger(__name__)
@@ -51,7 +46,7 @@ class OfficialWeights:
         of_family = unread_keys(config)
         patterns = (unread, f"{re.escape(key_prefix)}(?:{of_family})" if of_family else "")
         left_out = "|".join(pattern for pattern in patterns if pattern)
-        state = _unwrapped(read_state_dict(path, state_name, left_out, inert=_BESIDE), path)
+        state = _unwrapped(read_state_dict(path, state_name, left_out, inert=OF_TRAINING), path)
         self._where = f"{path} ({key_prefix}*)" if key_prefix else str(path)
         self._config = config
         others = tuple(stage for stage in _LIGHTNING_STAGES if key_prefix and stage != key_prefix)

@@ -12,7 +12,7 @@ import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,13 @@ _ZIP_MAGIC = b"PK\x03\x04"
 _HARMLESS = re.compile(
     r"collections\.OrderedDict|torch\.\w+Storage|torch\.storage\.\w+|torch\.b?float\d+"
     r"|torch\._utils\._rebuild_(tensor_v2|parameter)"
+)
+
+
+# Classes of what training saves beside its tensors: callbacks, options, scores; see `load_pickle`.
+OF_TRAINING = (
+    r"(pytorch_lightning|lightning|lightning_fabric|omegaconf|taming|main|numpy|argparse|pathlib"
+    r"|typing|collections)\..+|(builtins|__builtin__)\.(dict|list|set|tuple|int|float|str|bool|object)"
 )
 
 
@@ -59,21 +66,35 @@ def load_pickle(path: Path, inert: str = "") -> Any:
         raise lookalikes.missing(path)
     with path.open("rb") as file:
         is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC  # older files can't be mapped
-    beside = _foreign(path, is_zip, inert) if inert else []
-    replaced: list[Any] = [(_Inert, name) for name in beside]  # Any: as torch declares it
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(replaced):
-            warnings.simplefilter("ignore")  # it warns of the pickle protocol before it refuses
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        return _load(path, is_zip)
     except Exception as error:  # a damaged stream may raise whatever its bytes lead to
         if what := lookalikes.content(path):
             raise CorruptFileError(f"{path} {what}") from error
-        if foreign := [name for name in _foreign(path, is_zip) if name not in beside]:
+        foreign = _foreign(path, is_zip)
+        if unsafe := [name for name in foreign if not re.fullmatch(inert, name)]:
             raise UnsafePickleError(
-                f"{path} was not loaded: its pickle asks for {', '.join(foreign)}, which might"
+                f"{path} was not loaded: its pickle asks for {', '.join(unsafe)}, which might"
                 " run code; only tensors and plain containers are accepted"
             ) from error
-        raise CorruptFileError(f"{path} is damaged or no checkpoint: {_brief(error)}") from error
+        if not foreign:
+            raise _damaged(path, error) from error
+    try:
+        return _load(path, is_zip, foreign)
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def _load(path: Path, is_zip: bool, inert: Iterable[str] = ()) -> Any:
+    """What the file holds, with objects of some classes replaced."""
+    replaced: list[Any] = [(_Inert, name) for name in inert]  # Any: as torch declares it
+    with warnings.catch_warnings(), torch.serialization.safe_globals(replaced):
+        warnings.simplefilter("ignore")  # it warns of the pickle protocol before it refuses
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+
+
+def _damaged(path: Path, error: Exception) -> CorruptFileError:
+    return CorruptFileError(f"{path} is damaged or no checkpoint: {_brief(error)}")
 
 
 def read_state_dict(
@@ -120,10 +141,9 @@ def _brief(error: Exception) -> str:
     return text.splitlines()[0].partition(". ")[0][:200] if text else type(error).__name__
 
 
-def _foreign(path: Path, is_zip: bool, pattern: str = ".*") -> list[str]:
-    """Names that the file's pickle refers to and that are no tensors, those of a pattern."""
-    names = {name for name in _globals(path, is_zip) if not _HARMLESS.fullmatch(name)}
-    return sorted(name for name in names if re.fullmatch(pattern, name))
+def _foreign(path: Path, is_zip: bool) -> list[str]:
+    """Names that the file's pickle refers to and that are no tensors."""
+    return sorted({name for name in _globals(path, is_zip) if not _HARMLESS.fullmatch(name)})
 
 
 def _globals(path: Path, is_zip: bool) -> Iterator[str]:

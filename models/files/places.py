@@ -7,12 +7,13 @@ shapes and reads no weights; our converted folders, which list their files, are 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from models import lookalikes
-from models.configs import Preset
+from models.configs import Preset, VQGANConfig
 from models.errors import MissingFileError
 from models.files import rq_folder, rudalle_folder, shards, taming_folder
 
@@ -33,6 +34,7 @@ class Place:
     key_prefix: str = ""
     state_name: str = "state_dict"
     unread: str = ""
+    check: Callable[[], None] = lambda: None  # before they are read; CheckpointError
 
 
 def layout_of(folder: Path) -> Layout:
@@ -70,7 +72,10 @@ def _rudalle(folder: Path, _preset: Preset, stage: Stage) -> Place:
 def _taming(folder: Path, preset: Preset, stage: Stage) -> Place:
     prefix = taming_folder.key_prefix(stage, preset.stage2)
     unread = taming_folder.unread_keys(prefix)
-    return Place(taming_folder.weights_name(folder), prefix, unread=unread)
+    at = Place(taming_folder.weights_name(folder), prefix, unread=unread)
+    if stage == "stage2" or not isinstance(preset.stage1, VQGANConfig):
+        return at
+    return replace(at, check=partial(taming_folder.check_order, folder, preset.stage1))
 
 
 # The first that fits.

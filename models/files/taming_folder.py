@@ -1,7 +1,7 @@
 """taming-transformers' folders: configs/ and checkpoints/last.ckpt → `Preset`.
 
 A project's folder holds both stages (configs/STAMP-project.yaml), or a VQGAN alone (the same, or
-configs/model.yaml). What training wrote beside `model:` is not read. Knows no torch.
+configs/model.yaml). What training wrote beside `model:` is not read.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ from typing import Any
 
 from models.configs import (
     CodecConfig,
-    NoPriorConfig,
     Preset,
     PriorConfig,
     SamplingDefaults,
     TransformerConfig,
+    VQGANConfig,
 )
 from models.errors import ConfigError
 from models.files import taming_config
 from models.files.documents import yaml_in
+from models.files.pickles import OF_TRAINING, load_pickle
 from models.lookalikes import taming_configs
+from models.no_prior import NoPriorConfig
+from models.stage1.orders import raster_places
 from models.taming_presets import TAMING_PRESETS
 
 # `ckpts` is the name in the authors' downloads of first stages.
@@ -32,6 +35,7 @@ _WEIGHTS = ("checkpoints/last.ckpt", "ckpts/last.ckpt")
 _PREFIXES = {"stage1": "first_stage_model.", "stage2": "transformer."}
 # Inside a stage: what training needed, the segmentations' colours, the mask of every block.
 _UNREAD = r"(loss|colorize)\b.*|blocks\.\d+\.attn\.mask"
+_ORDER = "permuter.forward_shuffle_idx"
 _TOP_K = 250  # of the authors' sampling script, and a nucleus of everything
 
 
@@ -81,6 +85,16 @@ def unread_keys(prefix: str) -> str:
     """A pattern of all keys that are not a stage's weights."""
     start = re.escape(prefix)
     return rf"(?!{start}).*|{start}({_UNREAD})"
+
+
+def check_order(folder: Path, codec: VQGANConfig) -> None:
+    """ConfigError where the order of codes that the weights' file holds is not the config's."""
+    path, side = folder / weights_name(folder), codec.grid_size
+    loaded = load_pickle(path, OF_TRAINING)
+    state = loaded.get("state_dict") if isinstance(loaded, dict) else None
+    stored = state.get(_ORDER) if isinstance(state, dict) else None
+    if stored is not None and stored.tolist() != raster_places(codec.order, side):
+        raise ConfigError(f"{path}: {_ORDER} is no {codec.order} order of {side}×{side} codes")
 
 
 def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from models.configs import CodecConfig, Preset, PriorConfig, TransformerConfig, VQGANConfig
 from models.families import build_codec, build_prior, upstream_shapes
 from models.files.weights import on_meta, shapes
+from models.stage1.orders import raster_places
 from tests.models.mindalle import codec_shape, shape
 
 STAMP = "2021-04-03T19-39-50"
@@ -29,7 +30,8 @@ def write_project(folder: Path, preset: Preset, beside: dict[str, Any] | None = 
         size = stage2.block_size
         state[f"transformer.blocks.{layer}.attn.mask"] = torch.ones(1, 1, size, size).tril()
     state["first_stage_model.loss.discriminator.main.3.num_batches_tracked"] = torch.tensor(7)
-    state["permuter.forward_shuffle_idx"] = torch.arange(stage2.ctx_len_img)
+    places = raster_places(stage1.order, stage1.grid_size)
+    state["permuter.forward_shuffle_idx"] = torch.tensor(places)
     _write(folder, f"{STAMP}-project.yaml", {"model": _model(stage1, stage2)}, state, beside)
     (folder / f"configs/{STAMP}-lightning.yaml").write_text("trainer: {gpus: 0}\n")
 

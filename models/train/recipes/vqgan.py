@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from models.errors import ConfigError
 from models.stage1.hq_vae import Quantised
 from models.stage1.vqgan import VQGAN
 from models.train.loop.run import Run, Schedule
@@ -19,7 +20,9 @@ def plan_of(_model: object, steps: int, is_fine_tuning: bool) -> CodecPlan:
 
 
 def codes_of(model: VQGAN, run: Run, plan: CodecPlan) -> GridCodes:
-    """Its codebook in training."""
+    """Its codebook in training. ConfigError for one whose codes are chosen by logits."""
+    if model.config.quantizer != "nearest":
+        raise ConfigError("a VQGAN with Gumbel codes can be used, but not be trained further")
 
     def quantise(features: Tensor) -> list[Quantised]:
         codes = model.quantize(features)

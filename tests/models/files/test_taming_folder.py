@@ -266,6 +266,13 @@ def test_weights_of_another_shape_are_listed(folder: Path) -> None:
         load_stage2(open_checkpoint(folder))
 
 
+def test_another_order_than_the_configs_is_refused(tmp_path: Path) -> None:
+    write_project(tmp_path / "p", get_preset("tiny-taming-uncond"))
+    edit(tmp_path / "p", lambda params: params["permuter_config"].update(target="SpiralOut"))
+    message = refusal(lambda: load_stage1(open_checkpoint(tmp_path / "p")))
+    assert "permuter.forward_shuffle_idx is no spiral-out order of 4×4 codes" in message
+
+
 def test_a_place_near_the_folder_is_told_from_it(folder: Path) -> None:
     for low in (folder / "configs", folder / "checkpoints"):
         assert refusal(lambda low=low: open_checkpoint(low)).endswith(  # type: ignore[misc]  # a default
