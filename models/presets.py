@@ -6,6 +6,7 @@ from pathlib import Path
 
 from models.configs import ClipConfig, Preset, SamplingDefaults, TransformerConfig, VQGANConfig
 from models.errors import MissingFileError
+from models.pixel_presets import PIXEL_PRESETS
 from models.rq_presets import RQ_PRESETS
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
@@ -136,6 +137,7 @@ _ALL = (
         ),
     ),
     *RQ_PRESETS,
+    *PIXEL_PRESETS,
 )
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}

@@ -13,8 +13,9 @@ from typing import Any
 
 from models.configs import CodecConfig, PrefixKind, PriorConfig, TransformerConfig, VQGANConfig
 from models.errors import ConfigError
-from models.files import rq_config
+from models.files import pixel_config, rq_config
 from models.files.checked import checked
+from models.raw_pixels_config import RawPixelsConfig
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
 Section = dict[str, Any]
@@ -139,14 +140,18 @@ def _require(is_kept: bool, message: str) -> None:
 CODEC_READERS: dict[type[CodecConfig], Callable[[Section, str], Any]] = {
     VQGANConfig: read_vqgan,
     RQVAEConfig: rq_config.read_rq_vae,
+    RawPixelsConfig: pixel_config.read_raw_pixels,
 }
 PRIOR_READERS: dict[type[PriorConfig], Callable[[Section, str, CodecConfig], Any]] = {
     TransformerConfig: read_transformer,
     RQTransformerConfig: rq_config.read_rq_transformer,
+    **pixel_config.READERS,
 }
 _WRITERS: dict[type[Any], Callable[[Any], Section]] = {
     VQGANConfig: write_vqgan,
     TransformerConfig: write_transformer,
     RQVAEConfig: rq_config.write_rq_vae,
     RQTransformerConfig: rq_config.write_rq_transformer,
+    RawPixelsConfig: pixel_config.write_raw_pixels,
+    **dict.fromkeys(pixel_config.READERS, pixel_config.write_prior),
 }
