@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from models.configs import Size
+from models.configs import Size, View
 
 NUM_BYTES = 256
 
@@ -48,6 +48,11 @@ class RawPixelsConfig:
     def vocab_sizes(self) -> tuple[int, ...]:
         """See CodecConfig."""
         return (self.levels,) * self.code_shape[1]
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """See CodecConfig."""
+        return ()
 
 
 def drawing_order(grid: tuple[int, int], block: tuple[int, int] | None) -> list[int]:

@@ -1,4 +1,4 @@
-"""A worker serves families that it was not written for: of tests alone, and of pixels."""
+"""A worker serves families that it was not written for; two of them exist in tests only."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from tests.service.live_worker import WAIT_S, worker_settings, working
 from tests.service.makers import make_queue, put
 
 _ROWS = 8
-_PIXELS = (
+_PROMPTS: dict[str, str | int | None] = {"text": "a heart", "class": 3, "none": None}
+_WRONG: dict[str, str | None] = {"text": None, "class": None, "none": "a heart"}
+_FAMILIES = (
+    *(*OTHERS, "tiny-rq-class", "tiny-hq", "tiny-hq-class", "tiny-hq-uncond"),
     *("tiny-pixelcnn", "tiny-gated-pixelcnn", "tiny-pixelcnn++", "tiny-pixelcnn++-gray"),
     *("tiny-image-transformer", "tiny-image-transformer-2d"),
 )
-_PROMPTS: dict[str, str | int | None] = {"text": "a heart", "class": 3, "none": None}
-_WRONG: dict[str, str | int | None] = {"text": None, "class": None, "none": "a heart"}
 
 
 @pytest.fixture
@@ -36,20 +37,22 @@ async def queue(redis: Redis) -> AsyncIterator[Queue]:
     await queue.close()
 
 
-@pytest.mark.parametrize("name", [*OTHERS, *_PIXELS])
+@pytest.mark.parametrize("name", _FAMILIES)
 async def test_a_job_of_another_family_becomes_its_pictures(
     valkey_server: RedisServer, redis: Redis, queue: Queue, name: str
 ) -> None:
     pipeline = load_any(name)
-    kind, (width, height) = pipeline.preset.prompt_kind, pipeline.preset.size
-    prompt = _PROMPTS[kind]
+    prompt = _PROMPTS[pipeline.preset.prompt_kind]
     asked = {"model": name, "num_candidates": 11, "n": 11, "top_k": 4}
     with registered():
         async with working(worker_settings(valkey_server, model=name), redis):
             job = await put(queue, prompt=prompt, partial_images=2, **asked)
-            refused = await put(queue, prompt=_WRONG[kind], **asked)
+            refused = await put(queue, prompt=_WRONG[pipeline.preset.prompt_kind], **asked)
             view = await queue.wait(job.id, WAIT_S)
-            assert (view.status, view.size) == (JobStatus.SUCCEEDED, f"{width}x{height}")
+            assert (view.status, view.size) == (
+                JobStatus.SUCCEEDED,
+                "{}x{}".format(*pipeline.preset.size),
+            )
             assert (await queue.wait(refused.id, WAIT_S)).status == JobStatus.FAILED
             found = [await queue.image(job.id, meta.rank) for meta in view.images]
             partial = [e.image async for e in queue.events(job.id) if e.name == "partial_image"]
