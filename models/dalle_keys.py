@@ -1,7 +1,4 @@
-"""What ru-DALL-E's files call the tensors of `Dalle`, and what its recorded sets hold of it.
-
-Knows no torch and opens no file.
-"""
+"""What ru-DALL-E's files call the tensors of `Dalle`. Knows no torch and opens no file."""
 
 from __future__ import annotations
 
@@ -52,9 +49,3 @@ def upstream_rows(name: str, config: DalleConfig) -> slice:
     if name.startswith("head."):
         return slice(config.vocab_size_txt, None)
     return slice(None)
-
-
-def recorded(_config: DalleConfig) -> frozenset[str]:
-    """What a whole set has: one file of weights is recorded by the rules of both versions."""
-    names = ("logits", "greedy", "rank_ppl")
-    return frozenset(f"{version}_{name}" for version in ("v2", "v3") for name in names)

@@ -17,21 +17,33 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from models import dalle_keys
+from models import dalle_keys, recorded_sets
 from models.configs import CodecConfig, PriorConfig, TransformerConfig, VQGANConfig
 from models.dalle_configs import DalleConfig
 from models.errors import ConfigError, Shape
 from models.hq_configs import HQ_TYPES, HQTransformerConfig, HQVAEConfig
 from models.no_prior import NoPriorConfig
+from models.pixel_configs import (
+    GatedPixelCNNConfig,
+    ImageTransformerConfig,
+    PixelCNNConfig,
+    PixelCNNPPConfig,
+)
+from models.raw_pixels_config import RawPixelsConfig
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.stage1 import hq_vae
 from models.stage1.codec import Codec
 from models.stage1.hq_vae import HQVAE
+from models.stage1.raw_pixels import RawPixels
 from models.stage1.rq_vae import RQVAE
 from models.stage1.vqgan import VQGAN
 from models.stage2 import hq_transformer
 from models.stage2.dalle import Dalle
+from models.stage2.gated_pixel_cnn import GatedPixelCNN
 from models.stage2.hq_transformer import HQTransformer
+from models.stage2.image_transformer import ImageTransformer
+from models.stage2.pixel_cnn import PixelCNN
+from models.stage2.pixel_cnn_pp import PixelCNNPP
 from models.stage2.prior import Prior
 from models.stage2.rq_transformer import RQTransformer
 from models.stage2.transformer import Transformer
@@ -77,6 +89,11 @@ class PriorFamily:
     closed_nucleus: Callable[[Any], bool] = lambda _config: False  # how top_p cuts, see `Filters`
 
 
+def _without_codec(build: Callable[[Any], nn.Module]) -> Callable[[Any, nn.Module], nn.Module]:
+    """For priors that read nothing of their codec."""
+    return lambda config, _codec: build(config)
+
+
 def _split_qkv(name: str, shape: Shape, _config: Any) -> dict[str, Shape]:
     """Upstream keeps query, key and value apart."""
     if ".attn.qkv." in name:
@@ -98,28 +115,11 @@ def _transformer_names(name: str, shape: Shape, config: TransformerConfig) -> di
     return _split_qkv(name, shape, config)
 
 
-_OF_CODEC = frozenset({"dec_raw", "dec_pixels", "enc_prequant", "enc_codes", "enc_recon_raw"})
-
-
-def _transformer_recorded(config: TransformerConfig) -> frozenset[str]:
-    """`taming/` are checks of that family's own by names that others have, too."""
-    both = _OF_CODEC | {"greedy_codes"}
-    if config.vocab_size:
-        own = {"tf_logits", "cached_logits", "completed_codes", "train_loss", "taming/e2e_pixels"}
-        own |= {"e2e_u8", "taming/enc_codes", "taming/enc_recon_raw", "taming/dec_pixels"}
-        return both - {name.removeprefix("taming/") for name in own} | own
-    if config.prefix == "text":
-        own = {"token_ids", "tf_logits_img", "tf_logits_txt", "cached_logits_img", "filt_probs"}
-    else:
-        own = {"tf_logits", "cached_logits", "train_loss", "transfer_logits"}
-    return frozenset(both | own | {"e2e_pixels"})
-
-
 _TRANSFORMER = PriorFamily(
     config=TransformerConfig,
-    build=lambda config, _codec: Transformer(config),
+    build=_without_codec(Transformer),
     upstream=_transformer_names,
-    recorded=_transformer_recorded,
+    recorded=recorded_sets.of_transformer,
     training_only=("head_txt",),
     closed_nucleus=lambda config: config.vocab_size > 0,
 )
@@ -130,16 +130,6 @@ def _rq_vae_unread(config: RQVAEConfig) -> str:
     averages = r"quantizer\.codebooks\.\d+\.(cluster_size_ema|embed_ema)"
     copies = r"|quantizer\.codebooks\.[1-9]\d*\.weight" if config.shared_codebook else ""
     return averages + copies
-
-
-def _rq_recorded(config: RQTransformerConfig) -> frozenset[str]:
-    """`rq/` are checks of the family's own by names that others have, too."""
-    own = {"tf_logits", "cached_logits", "greedy_codes", "e2e_pixels", "enc_prequant", "enc_codes"}
-    own |= {"enc_recon_raw", "dec_raw", "dec_pixels"}
-    names = {"filt_probs", "enc_quant_cumulative", "soft_codes_temp05", "dec_code_embeddings"}
-    names |= {"dec_partial_add_1", "dec_partial_select_1"} | {f"rq/{name}" for name in own}
-    text = {"token_ids", "tf_cond_logits"} if config.prefix == "text" else set()
-    return frozenset(names | text)
 
 
 def _rq_transformer(config: RQTransformerConfig, codec: nn.Module) -> RQTransformer:
@@ -176,30 +166,12 @@ def _hq_names(name: str, shape: Shape, config: HQTransformerConfig) -> dict[str,
     return _split_qkv(theirs, shape, config)
 
 
-def _hq_recorded(config: HQTransformerConfig) -> frozenset[str]:
-    """`hq/` are checks of the family's own, mostly a name for each level."""
-    is_pair = len(config.sizes) == 2
-    levels = ("top", "bot") if is_pair else ("top", "mid", "bot")
-    of_each = ("tf_logits", "cached_logits", "greedy_codes", "enc_codes")
-    names = {f"{name}_{level}" for name in of_each for level in levels}
-    names |= {"enc_recon_raw", "dec_raw", "dec_pixels", "dec_top_only_raw", "e2e_pixels"}
-    if is_pair:
-        names |= {"enc_residual", "dec_bot_only_raw"}
-        names |= {"soft_top", "soft_bot_rows2"} if config.temp_soft_labels else set()
-        names |= {"given_codes_bot"} if config.drawing == "parallel" else set()
-    else:
-        names |= {"enc_quant", "dec_top_mid_raw", *(f"soft_{level}_row0" for level in levels)}
-    names |= {"tf_logits_txt"} if config.prefix == "text" else set()
-    shared = {"enc_prequant", "token_ids"} if config.prefix == "text" else {"enc_prequant"}
-    return frozenset({f"hq/{name}" for name in names} | shared)
-
-
 _HQ_VAE = CodecFamily(HQVAEConfig, HQVAE, _hq_vae_names, _hq_vae_unread)
 _HQ_TRANSFORMER = PriorFamily(
     config=HQTransformerConfig,
     build=lambda config, _codec: HQTransformer(config),
     upstream=_hq_names,
-    recorded=_hq_recorded,
+    recorded=recorded_sets.of_hq,
     training_only=("head_txt", "ln_txt"),
     unread=hq_transformer.unread_names,
 )
@@ -209,6 +181,7 @@ CODECS: dict[str, CodecFamily] = {
     "rq-vae": CodecFamily(RQVAEConfig, RQVAE, unread=_rq_vae_unread),
     "simrqgan2": _HQ_VAE,
     "hqvae": _HQ_VAE,
+    "raw-pixels": CodecFamily(RawPixelsConfig, RawPixels),
 }
 PRIORS: dict[str, PriorFamily] = {
     "transformer1d": _TRANSFORMER,
@@ -218,21 +191,25 @@ PRIORS: dict[str, PriorFamily] = {
         config=RQTransformerConfig,
         build=_rq_transformer,
         upstream=_split_qkv,
-        recorded=_rq_recorded,
+        recorded=recorded_sets.of_rq,
         training_only=("cond_classifier",),
         unread=lambda _config: r"tok_emb\.offsets",  # they follow from the vocabularies
     ),
     "dalle": PriorFamily(
         config=DalleConfig,
-        build=lambda config, _codec: Dalle(config),
+        build=_without_codec(Dalle),
         upstream=dalle_keys.upstream_names,
         rows=dalle_keys.upstream_rows,
-        recorded=dalle_keys.recorded,
+        recorded=recorded_sets.of_dalle,
         training_only=("head_txt",),
         unread=lambda _config: dalle_keys.UNREAD,
     ),
-    "none": PriorFamily(NoPriorConfig, _no_prior, recorded=lambda _config: _OF_CODEC),
+    "none": PriorFamily(NoPriorConfig, _no_prior, recorded=lambda _config: recorded_sets.OF_CODEC),
     **dict.fromkeys(HQ_TYPES, _HQ_TRANSFORMER),
+    "pixel-cnn": PriorFamily(PixelCNNConfig, _without_codec(PixelCNN)),
+    "gated-pixel-cnn": PriorFamily(GatedPixelCNNConfig, _without_codec(GatedPixelCNN)),
+    "pixel-cnn-pp": PriorFamily(PixelCNNPPConfig, _without_codec(PixelCNNPP)),
+    "image-transformer": PriorFamily(ImageTransformerConfig, _without_codec(ImageTransformer)),
 }
 
 

@@ -15,6 +15,7 @@ from models.configs import (
 from models.dalle_presets import DALLE_PRESETS
 from models.errors import MissingFileError
 from models.hq_presets import HQ_PRESETS
+from models.pixel_presets import PIXEL_PRESETS
 from models.rq_presets import RQ_PRESETS
 from models.taming_presets import TAMING_PRESETS
 
@@ -137,6 +138,7 @@ _ALL = (
     *DALLE_PRESETS,
     *HQ_PRESETS,
     *TAMING_PRESETS,
+    *PIXEL_PRESETS,
 )
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}

@@ -16,11 +16,12 @@ from models import lookalikes
 from models.configs import Preset
 from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.families import build_codec, build_prior
-from models.files import config, rq_folder, rudalle_folder, shards, taming_folder
+from models.files import config, pixel_file, rq_folder, rudalle_folder, shards, taming_folder
 from models.files.official import OfficialWeights
 from models.files.places import STAGES, Layout, Place, Stage, layout_of, place
 from models.files.weights import WeightSource, fill, on_meta
 from models.no_prior import NoPriorConfig
+from models.raw_pixels_config import RawPixelsConfig
 from models.tokenizer import YTTM_FILE, Tokenizer
 
 TOKENIZER_FOLDER = "tokenizer"
@@ -44,6 +45,8 @@ class Checkpoint:
 
     def source(self, stage: Stage) -> WeightSource:
         """Where one stage's tensors come from."""
+        if isinstance(getattr(self.preset, stage), RawPixelsConfig):
+            return pixel_file.NoWeights()
         if self.layout == "converted":
             return shards.ShardedWeights(self.folder, stage)
         at, of_stage = self._place(stage), getattr(self.preset, stage)
@@ -116,7 +119,7 @@ def _verify(checkpoint: Checkpoint) -> None:
 
 def _check_folder(folder: Path) -> None:
     """MissingFileError for what is given in place of a checkpoint's folder, and what to do."""
-    if _is_nested(folder) or rudalle_folder.is_official(folder):
+    if _is_nested(folder) or rudalle_folder.is_official(folder) or pixel_file.is_checkpoint(folder):
         return
     for parent in folder.resolve().parents[:2]:
         if _is_nested(parent):

@@ -20,11 +20,12 @@ from models.configs import (
 )
 from models.dalle_configs import DalleConfig
 from models.errors import ConfigError
-from models.files import dalle_config, hq_config, rq_config
+from models.files import dalle_config, hq_config, pixel_config, rq_config
 from models.files.checked import checked
 from models.files.sections import Section, check_backbone, flat, require
 from models.hq_configs import HQTransformerConfig, HQVAEConfig
 from models.no_prior import NoPriorConfig
+from models.raw_pixels_config import RawPixelsConfig
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
 _VQGAN_OUTER = ("embed_dim", "n_embed")
@@ -160,6 +161,7 @@ CODEC_READERS: dict[type[CodecConfig], Callable[[Section, str], Any]] = {
     VQGANConfig: read_vqgan,
     RQVAEConfig: rq_config.read_rq_vae,
     HQVAEConfig: hq_config.read_hq_vae,
+    RawPixelsConfig: pixel_config.read_raw_pixels,
 }
 PRIOR_READERS: dict[type[PriorConfig], Callable[[Section, str, CodecConfig], Any]] = {
     TransformerConfig: read_transformer,
@@ -167,6 +169,7 @@ PRIOR_READERS: dict[type[PriorConfig], Callable[[Section, str, CodecConfig], Any
     RQTransformerConfig: rq_config.read_rq_transformer,
     DalleConfig: dalle_config.read_dalle,
     HQTransformerConfig: hq_config.read_hq_transformer,
+    **pixel_config.READERS,
 }
 # Those whose documents are checked to the last key of training's sections, too.
 WITH_TRAINING: tuple[type[PriorConfig], ...] = (TransformerConfig,)
@@ -179,4 +182,6 @@ _WRITERS: dict[type[Any], Callable[[Any], Section]] = {
     DalleConfig: dalle_config.write_dalle,
     HQVAEConfig: hq_config.write_hq_vae,
     HQTransformerConfig: hq_config.write_hq_transformer,
+    RawPixelsConfig: pixel_config.write_raw_pixels,
+    **dict.fromkeys(pixel_config.READERS, pixel_config.write_prior),
 }

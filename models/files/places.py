@@ -15,9 +15,9 @@ from typing import Literal
 from models import lookalikes
 from models.configs import Preset, VQGANConfig
 from models.errors import MissingFileError
-from models.files import rq_folder, rudalle_folder, shards, taming_folder
+from models.files import pixel_file, rq_folder, rudalle_folder, shards, taming_folder
 
-Layout = Literal["converted", "official", "lightning", "hq", "rq", "rudalle", "taming"]
+Layout = Literal["converted", "official", "lightning", "hq", "rq", "rudalle", "taming", "pixels"]
 Stage = Literal["stage1", "stage2"]
 
 STAGES: tuple[Stage, Stage] = ("stage1", "stage2")
@@ -84,6 +84,7 @@ _SIGNS: dict[Layout, Callable[[Path], bool]] = {
     "rq": rq_folder.is_official,
     "rudalle": rudalle_folder.is_official,
     "taming": taming_folder.is_official,
+    "pixels": pixel_file.is_checkpoint,
     "official": lambda folder: all((folder / name).is_file() for name in STAGE_FILES.values()),
     "lightning": lambda folder: (folder / _LIGHTNING_FILE).is_file(),
     "hq": lambda folder: bool(_hq_file(folder)),
@@ -92,6 +93,7 @@ _PLACES: dict[Layout, Callable[[Path, Preset, Stage], Place]] = {
     "rq": lambda _folder, _preset, stage: Place(f"{stage}/model.pt"),
     "rudalle": _rudalle,
     "taming": _taming,
+    "pixels": lambda _folder, _preset, _stage: Place(pixel_file.MODEL_FILE),
     "official": lambda _folder, _preset, stage: Place(STAGE_FILES[stage]),
     "lightning": lambda _folder, _preset, stage: Place(_LIGHTNING_FILE, f"{stage}."),
     "hq": lambda folder, _preset, stage: Place(_hq_file(folder), f"{stage}."),

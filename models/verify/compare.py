@@ -7,7 +7,7 @@ checks of `recomputed` and its like. Some sets are of definitions alone and need
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,7 +18,17 @@ from numpy.typing import NDArray
 from models.configs import PriorConfig
 from models.families import prior_family
 from models.files.checkpoint import open_checkpoint
-from models.verify import of_dalle, of_hq, of_masks, of_rq, of_taming, recomputed
+from models.verify import (
+    of_dalle,
+    of_dmol,
+    of_hq,
+    of_masks,
+    of_pixels,
+    of_rq,
+    of_taming,
+    pixel_sets,
+    recomputed,
+)
 from models.verify.check import Check, Formula, Result
 from models.verify.recorded import AbsentError, Recorded
 from models.verify.subject import Subject
@@ -29,7 +39,8 @@ CHECKS: dict[str, Check] = {name: check for part in _PARTS for name, check in pa
 INPUTS = {name for part in _PARTS for name in part.INPUTS}
 INPUTS |= {check.tie.margins for check in CHECKS.values() if check.tie}
 FACTS = [facts for part in _PARTS for facts in part.FACTS]
-FORMULAS: tuple[Formula, ...] = (of_masks.masks, of_masks.layer_patterns)
+FORMULAS: tuple[Formula, ...] = (of_dmol.mixtures, of_masks.masks, of_masks.layer_patterns)
+_FORMULA_INPUTS = of_dmol.INPUTS
 _OPTIONAL = "seeded_codes"  # and what it is called at each level
 
 
@@ -47,7 +58,11 @@ def run(checkpoint_dir: Path | None, expected_dir: Path, file: TextIO | None = N
     out = file or sys.stdout
     numbers = Recorded.load(expected_dir)
     if checkpoint_dir is None:
-        return _report_formulas(numbers, out)
+        found = (result for formula in FORMULAS for result in formula(numbers))
+        return _report(found, numbers, _FORMULA_INPUTS, out)
+    if pixel_sets.is_set(checkpoint_dir):
+        inputs = {name for name in numbers.arrays if of_pixels.is_input(name)}
+        return _report(pixel_sets.results(checkpoint_dir, numbers), numbers, inputs, out)
     subject = Subject(open_checkpoint(checkpoint_dir, codec_alone=True), numbers)
     results = _printed(check_all(subject), out)
     checked = {result.name for result in results}
@@ -56,11 +71,14 @@ def run(checkpoint_dir: Path | None, expected_dir: Path, file: TextIO | None = N
     return _concluded(results, len(_skipped(subject, checked)), out)
 
 
-def _report_formulas(numbers: Recorded, out: TextIO) -> bool:
-    results = _printed((result for formula in FORMULAS for result in formula(numbers)), out)
-    left = sorted(numbers.arrays.keys() - {result.name for result in results})
+def _report(
+    found: Iterable[Result], numbers: Recorded, inputs: Collection[str], out: TextIO
+) -> bool:
+    """Of a set whose every array is either checked or what others are computed from."""
+    results = _printed(found, out)
+    left = sorted(numbers.arrays.keys() - {result.name for result in results} - set(inputs))
     for name in left:
-        print(f"{name:<20} not checked (it needs a checkpoint)", file=out)
+        print(f"{name:<20} not checked (nothing here computes it)", file=out)
     return _concluded(results, len(left), out)
 
 

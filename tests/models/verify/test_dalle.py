@@ -57,7 +57,7 @@ def test_a_changed_mask_and_an_array_of_a_model_are_told(tmp_path: Path) -> None
     assert not run(None, folder, out)
     missed = [line.split()[0] for line in out.getvalue().splitlines() if "MISS" in line]
     assert missed == ["n6_w4_k3_row", "rect_n3_h3_w5_k3_row"]
-    assert "v3_logits            not checked (it needs a checkpoint)" in out.getvalue()
+    assert "v3_logits            not checked (nothing here computes it)" in out.getvalue()
     assert "42 arrays checked, 2 missed, 1 skipped" in out.getvalue()
 
 
