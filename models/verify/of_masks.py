@@ -36,7 +36,8 @@ _SHORT = {"row": "row", "column": "col", "conv_v3": "conv"}  # as patterns are r
 
 def masks(recorded: Recorded) -> Iterator[Result]:
     """Of each recorded mask, how many places differ."""
-    for name, wanted in recorded.arrays.items():
+    of_two = {name: array for name, array in recorded.arrays.items() if array.ndim == 2}
+    for name, wanted in of_two.items():
         computed = _of_sequence(name, len(wanted))
         if computed is None:
             computed = _of_image(name)
