@@ -21,14 +21,26 @@ from models.configs import CodecConfig, PriorConfig, TransformerConfig, VQGANCon
 from models.errors import ConfigError, Shape
 from models.hq_configs import HQ_TYPES, HQTransformerConfig, HQVAEConfig
 from models.no_prior import NoPriorConfig
+from models.pixel_configs import (
+    GatedPixelCNNConfig,
+    ImageTransformerConfig,
+    PixelCNNConfig,
+    PixelCNNPPConfig,
+)
+from models.raw_pixels_config import RawPixelsConfig
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.stage1 import hq_vae
 from models.stage1.codec import Codec
 from models.stage1.hq_vae import HQVAE
+from models.stage1.raw_pixels import RawPixels
 from models.stage1.rq_vae import RQVAE
 from models.stage1.vqgan import VQGAN
 from models.stage2 import hq_transformer
+from models.stage2.gated_pixel_cnn import GatedPixelCNN
 from models.stage2.hq_transformer import HQTransformer
+from models.stage2.image_transformer import ImageTransformer
+from models.stage2.pixel_cnn import PixelCNN
+from models.stage2.pixel_cnn_pp import PixelCNNPP
 from models.stage2.prior import Prior
 from models.stage2.rq_transformer import RQTransformer
 from models.stage2.transformer import Transformer
@@ -72,6 +84,11 @@ class PriorFamily:
     closed_nucleus: Callable[[Any], bool] = lambda _config: False  # how top_p cuts, see `Filters`
 
 
+def _without_codec(build: Callable[[Any], nn.Module]) -> Callable[[Any, nn.Module], nn.Module]:
+    """For priors that read nothing of their codec."""
+    return lambda config, _codec: build(config)
+
+
 def _split_qkv(name: str, shape: Shape, _config: Any) -> dict[str, Shape]:
     """Upstream keeps query, key and value apart."""
     if ".attn.qkv." in name:
@@ -112,7 +129,7 @@ def _transformer_recorded(config: TransformerConfig) -> frozenset[str]:
 
 _TRANSFORMER = PriorFamily(
     config=TransformerConfig,
-    build=lambda config, _codec: Transformer(config),
+    build=_without_codec(Transformer),
     upstream=_transformer_names,
     recorded=_transformer_recorded,
     training_only=("head_txt",),
@@ -204,6 +221,7 @@ CODECS: dict[str, CodecFamily] = {
     "rq-vae": CodecFamily(RQVAEConfig, RQVAE, unread=_rq_vae_unread),
     "simrqgan2": _HQ_VAE,
     "hqvae": _HQ_VAE,
+    "raw-pixels": CodecFamily(RawPixelsConfig, RawPixels),
 }
 PRIORS: dict[str, PriorFamily] = {
     "transformer1d": _TRANSFORMER,
@@ -219,6 +237,10 @@ PRIORS: dict[str, PriorFamily] = {
     ),
     "none": PriorFamily(NoPriorConfig, _no_prior, recorded=lambda _config: _OF_CODEC),
     **dict.fromkeys(HQ_TYPES, _HQ_TRANSFORMER),
+    "pixel-cnn": PriorFamily(PixelCNNConfig, _without_codec(PixelCNN)),
+    "gated-pixel-cnn": PriorFamily(GatedPixelCNNConfig, _without_codec(GatedPixelCNN)),
+    "pixel-cnn-pp": PriorFamily(PixelCNNPPConfig, _without_codec(PixelCNNPP)),
+    "image-transformer": PriorFamily(ImageTransformerConfig, _without_codec(ImageTransformer)),
 }
 
 

@@ -14,6 +14,7 @@ from models.configs import (
 )
 from models.errors import MissingFileError
 from models.hq_presets import HQ_PRESETS
+from models.pixel_presets import PIXEL_PRESETS
 from models.rq_presets import RQ_PRESETS
 from models.taming_presets import TAMING_PRESETS
 
@@ -135,6 +136,7 @@ _ALL = (
     *RQ_PRESETS,
     *HQ_PRESETS,
     *TAMING_PRESETS,
+    *PIXEL_PRESETS,
 )
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}

@@ -1,13 +1,14 @@
 """A checkpoint folder → its preset, stage 1, stage 2 and tokenizer.
 
-Five layouts: our converted shards (manifest.json), minDALL-E's official pair of files, a
+Seven layouts: our converted shards (manifest.json), minDALL-E's official pair of files, a
 fine-tuning run's single last.ckpt, the HQ family's single file in ckpt/, the RQ family's folder for
-each stage, and a project of taming-transformers. Models are built on the meta device and filled
-tensor by tensor.
+each stage, a project of taming-transformers, and a pixel model's model.pt. Models are built on the
+meta device and filled tensor by tensor.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,16 +17,17 @@ import torch
 from torch import nn
 
 from models import lookalikes
-from models.configs import Preset, VQGANConfig
+from models.configs import Preset
 from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.families import build_codec, build_prior
-from models.files import config, rq_folder, shards, taming_folder
+from models.files import config, pixel_file, rq_folder, shards, taming_folder
 from models.files.official import OfficialWeights
 from models.files.weights import WeightSource, fill, on_meta
 from models.no_prior import NoPriorConfig
+from models.raw_pixels_config import RawPixelsConfig
 from models.tokenizer import Tokenizer
 
-Layout = Literal["converted", "official", "lightning", "hq", "rq", "taming"]
+Layout = Literal["converted", "official", "lightning", "hq", "rq", "taming", "pixels"]
 Stage = Literal["stage1", "stage2"]
 
 STAGE_FILES: dict[Stage, str] = {"stage1": "stage1_last.ckpt", "stage2": "stage2_last.ckpt"}
@@ -33,6 +35,28 @@ RQ_FILES: dict[Stage, str] = {"stage1": "stage1/model.pt", "stage2": "stage2/mod
 LIGHTNING_FILE = "last.ckpt"
 HQ_FILES = ("ckpt/state_dict.ckpt", "ckpt/last.ckpt")  # the authors take the first that is there
 TOKENIZER_FOLDER = "tokenizer"
+
+
+def _hq_file(folder: Path) -> str:
+    """The HQ family's one file of weights; empty where there is none."""
+    return next((name for name in HQ_FILES if (folder / name).is_file()), "")
+
+
+_WEIGHT_FILES: dict[Layout, Callable[[Path], tuple[str, ...]]] = {
+    "converted": lambda _folder: (shards.MANIFEST_NAME,),
+    "official": lambda _folder: tuple(STAGE_FILES.values()),
+    "lightning": lambda _folder: (LIGHTNING_FILE,),
+    "hq": lambda folder: (_hq_file(folder),),
+    "rq": lambda _folder: tuple(RQ_FILES.values()),
+    "taming": lambda folder: (taming_folder.weights_name(folder),),
+    "pixels": lambda _folder: (pixel_file.MODEL_FILE,),
+}
+# Those that a family's own files tell, whatever else lies beside them.
+_OF_FAMILIES: dict[Layout, Callable[[Path], bool]] = {
+    "rq": rq_folder.is_official,
+    "taming": taming_folder.is_official,
+    "pixels": pixel_file.is_checkpoint,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,45 +71,29 @@ class Checkpoint:
     @property
     def weight_files(self) -> tuple[str, ...]:
         """What its weights are known by: the files that hold them, or the list of these."""
-        match self.layout:
-            case "official":
-                return tuple(STAGE_FILES.values())
-            case "lightning":
-                return (LIGHTNING_FILE,)
-            case "hq":
-                return (_hq_file(self.folder),)
-            case "rq":
-                return tuple(RQ_FILES.values())
-            case "taming":
-                return (taming_folder.weights_name(self.folder),)
-            case "converted":
-                return (shards.MANIFEST_NAME,)
+        return _WEIGHT_FILES[self.layout](self.folder)
 
     def source(self, stage: Stage) -> WeightSource:
         """Where one stage's tensors come from."""
         stage_config = self.preset.stage1 if stage == "stage1" else self.preset.stage2
+        if isinstance(stage_config, RawPixelsConfig):
+            return pixel_file.NoWeights()
+        files = self.weight_files
+        path = self.folder / files[0 if stage == "stage1" else -1]  # one file, or one for each
         match self.layout:
             case "converted":
                 return shards.ShardedWeights(self.folder, stage)
-            case "official":
-                return OfficialWeights(self.folder / STAGE_FILES[stage], "", stage_config)
-            case "lightning":
-                return OfficialWeights(self.folder / LIGHTNING_FILE, f"{stage}.", stage_config)
-            case "hq":
-                return OfficialWeights(
-                    self.folder / self.weight_files[0], f"{stage}.", stage_config
-                )
-            case "rq":
-                is_averaged = self.is_averaged and stage == "stage2"
-                state = "state_dict_ema" if is_averaged else "state_dict"
-                return OfficialWeights(self.folder / RQ_FILES[stage], "", stage_config, state)
+            case "lightning" | "hq":
+                return OfficialWeights(path, f"{stage}.", stage_config)
             case "taming":
-                if isinstance(stage_config, VQGANConfig):
-                    taming_folder.check_order(self.folder, stage_config)
-                path = self.folder / taming_folder.weights_name(self.folder)
                 prefix = taming_folder.key_prefix(stage, self.preset.stage2)
                 unread = taming_folder.unread_keys(prefix)
+                taming_folder.check_order(path, self.preset.stage1)
                 return OfficialWeights(path, prefix, stage_config, unread=unread)
+            case _:
+                is_averaged = self.is_averaged and stage == "stage2"
+                state = "state_dict_ema" if is_averaged else "state_dict"
+                return OfficialWeights(path, "", stage_config, state)
 
     def module(self, stage: Stage, codec: nn.Module | None = None) -> nn.Module:
         """One stage without memory; see `load_stage2` for `codec`."""
@@ -143,7 +151,7 @@ def _verify(checkpoint: Checkpoint) -> None:
 
 def _check_folder(folder: Path) -> None:
     """MissingFileError for what is given in place of a checkpoint's folder, and what to do."""
-    if _is_nested(folder):
+    if any(is_here(folder) for is_here in _OF_FAMILIES.values()):
         return
     for parent in folder.resolve().parents[:2]:
         if _is_nested(parent):
@@ -206,18 +214,12 @@ def load_tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
     return tokenizer
 
 
-def _hq_file(folder: Path) -> str:
-    """The HQ family's one file of weights; empty where there is none."""
-    return next((name for name in HQ_FILES if (folder / name).is_file()), "")
-
-
 def _layout(folder: Path) -> Layout:
     if (folder / shards.MANIFEST_NAME).is_file():
         return "converted"
-    if rq_folder.is_official(folder):
-        return "rq"
-    if taming_folder.is_official(folder):
-        return "taming"
+    for layout, is_here in _OF_FAMILIES.items():
+        if is_here(folder):
+            return layout
     absent = [name for name in STAGE_FILES.values() if not (folder / name).is_file()]
     if not absent:
         return "official"
