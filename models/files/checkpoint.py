@@ -16,9 +16,9 @@ from models import lookalikes
 from models.configs import Preset
 from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.families import build_codec, build_prior
-from models.files import config, pixel_file, rq_folder, rudalle_folder, shards, taming_folder
+from models.files import config, pixel_file, rq_folder, shards, taming_folder
 from models.files.official import OfficialWeights
-from models.files.places import STAGES, Layout, Place, Stage, layout_of, place
+from models.files.places import STAGES, Layout, Place, Stage, is_of_family, layout_of, place
 from models.files.weights import WeightSource, fill, on_meta
 from models.no_prior import NoPriorConfig
 from models.raw_pixels_config import RawPixelsConfig
@@ -119,7 +119,7 @@ def _verify(checkpoint: Checkpoint) -> None:
 
 def _check_folder(folder: Path) -> None:
     """MissingFileError for what is given in place of a checkpoint's folder, and what to do."""
-    if _is_nested(folder) or rudalle_folder.is_official(folder) or pixel_file.is_checkpoint(folder):
+    if is_of_family(folder):
         return
     for parent in folder.resolve().parents[:2]:
         if _is_nested(parent):

@@ -7,13 +7,13 @@ shapes and reads no weights; our converted folders, which list their files, are 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from models import lookalikes
-from models.configs import Preset, VQGANConfig
+from models.configs import Preset
 from models.errors import MissingFileError
 from models.files import pixel_file, rq_folder, rudalle_folder, shards, taming_folder
 
@@ -54,6 +54,11 @@ def layout_of(folder: Path) -> Layout:
     )
 
 
+def is_of_family(folder: Path) -> bool:
+    """Whether a family's own files tell what the folder holds, without a config.yaml of its own."""
+    return any(is_here(folder) for is_here in _OF_FAMILIES.values())
+
+
 def place(layout: Layout, folder: Path, preset: Preset, stage: Stage) -> Place:
     """Where a stage lies in a folder that is not converted."""
     return _PLACES[layout](folder, preset, stage)
@@ -71,20 +76,21 @@ def _rudalle(folder: Path, _preset: Preset, stage: Stage) -> Place:
 
 def _taming(folder: Path, preset: Preset, stage: Stage) -> Place:
     prefix = taming_folder.key_prefix(stage, preset.stage2)
-    unread = taming_folder.unread_keys(prefix)
-    at = Place(taming_folder.weights_name(folder), prefix, unread=unread)
-    if stage == "stage2" or not isinstance(preset.stage1, VQGANConfig):
-        return at
-    return replace(at, check=partial(taming_folder.check_order, folder, preset.stage1))
+    name, unread = taming_folder.weights_name(folder), taming_folder.unread_keys(prefix)
+    check = partial(taming_folder.check_order, folder / name, preset.stage1)
+    return Place(name, prefix, unread=unread, check=check)
 
 
-# The first that fits.
-_SIGNS: dict[Layout, Callable[[Path], bool]] = {
-    "converted": lambda folder: (folder / shards.MANIFEST_NAME).is_file(),
+# Those that a family's own files tell, whatever else lies beside them.
+_OF_FAMILIES: dict[Layout, Callable[[Path], bool]] = {
     "rq": rq_folder.is_official,
     "rudalle": rudalle_folder.is_official,
     "taming": taming_folder.is_official,
     "pixels": pixel_file.is_checkpoint,
+}
+_SIGNS: dict[Layout, Callable[[Path], bool]] = {  # the first one that is there
+    "converted": lambda folder: (folder / shards.MANIFEST_NAME).is_file(),
+    **_OF_FAMILIES,
     "official": lambda folder: all((folder / name).is_file() for name in STAGE_FILES.values()),
     "lightning": lambda folder: (folder / _LIGHTNING_FILE).is_file(),
     "hq": lambda folder: bool(_hq_file(folder)),

@@ -87,9 +87,10 @@ def unread_keys(prefix: str) -> str:
     return rf"(?!{start}).*|{start}({_UNREAD})"
 
 
-def check_order(folder: Path, codec: VQGANConfig) -> None:
-    """ConfigError where the order of codes that the weights' file holds is not the config's."""
-    path, side = folder / weights_name(folder), codec.grid_size
+def check_order(path: Path, codec: CodecConfig) -> None:
+    """ConfigError where the order of codes that the file of weights holds is not the config's."""
+    assert isinstance(codec, VQGANConfig)
+    side = codec.grid_size
     loaded = load_pickle(path, OF_TRAINING)
     state = loaded.get("state_dict") if isinstance(loaded, dict) else None
     stored = state.get(_ORDER) if isinstance(state, dict) else None

@@ -1,7 +1,7 @@
 """`verify` on VQ-GAN's own models.
 
 Of the recorded set stage 1 is left out here (a random one takes its place), so of its numbers those
-of the transformer are checked; the whole sets are checked by hand, as CONTRIBUTING says.
+of the transformer are checked; by hand `mindalle verify` takes the whole sets.
 """
 
 from __future__ import annotations
