@@ -48,6 +48,11 @@ class Forced:
         return prior.prefill(ids)
 
 
+def prefill(prior: Prior, ids: Tensor, forced: Forced | None) -> Prefix:
+    """A prompt's ids [1, N] through the prior, with what is forced or without."""
+    return forced.prefix(prior, ids) if forced else prior.prefill(ids)
+
+
 def _check(codes: Tensor, prior: Prior) -> None:
     wanted = (prior.num_steps, prior.depth)
     if tuple(codes.shape) != wanted or codes.dtype != torch.int64:

@@ -31,6 +31,7 @@ class ModelAnswer(BaseModel):
     size: str
     prompt_kind: Literal["text", "class", "none"]
     num_classes: int | None
+    takes_pictures: bool = Field(False, description="Whether it can begin with a picture.")
     limits: ModelLimits
     defaults: ModelDefaults
     weights_digest: str

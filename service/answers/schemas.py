@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from service.jobs import MAX_CANDIDATES, MAX_SEED, OutputFormat
+from service.sources.source import Fit
 
 MAX_IMAGES = 10
 MAX_PARTIAL_IMAGES = 3
@@ -123,6 +124,11 @@ class ImageRequest(BaseModel):
     output_compression: Annotated[int | None, _Number] = Field(None, description=_IGNORED)
     user: _Text | None = Field(None, description=_IGNORED)
 
+    @property
+    def has_picture(self) -> bool:
+        """Whether it begins with a caller's picture; a request of this kind never does."""
+        return False
+
     def digest(self) -> str:
         """A hash of all it says, to recognise the same request when it comes again.
 
@@ -141,6 +147,17 @@ class ModelDefaults(BaseModel):
     temperature: float
 
 
+class SourceParameters(BaseModel):
+    """The picture that an image begins with, by the hash of its file, and what is kept of it."""
+
+    image_sha256: str
+    mask_sha256: str | None
+    fit: Fit
+    keep: float | None
+    strength: float | None
+    blend: bool
+
+
 class JobParameters(BaseModel):
     """All that decides how the images look, with nothing left to a default."""
 
@@ -151,6 +168,7 @@ class JobParameters(BaseModel):
     top_p: float | None
     temperature: float
     seed: int
+    source: SourceParameters | None = None
     output_format: OutputFormat
     priority: PriorityName
     partial_images: int

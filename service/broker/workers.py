@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
@@ -27,6 +27,7 @@ _SHORTEST_TTL_S = 5.0  # a busy machine's heartbeat may come late
 _NUM_MISSED = 3  # heartbeats in a row, before a worker counts as gone
 _LIST_TTL_MS = 600_000  # longer than any worker's own
 _DEFAULT = "default_"  # before the names of a card's defaults, in JSON
+_TRAITS = ("takes_pictures",)  # of a card, that the first release doesn't know
 
 WorkerState = Literal["loading", "ready", "draining", "failing"]
 
@@ -36,7 +37,8 @@ class ModelCard:
     """What callers may know of the model that a worker holds.
 
     `size` is pixels as "256x256". `prompt_len` positions hold the prompt, padding included; then
-    come `num_steps` steps per candidate, each drawing from `vocab_size` codes.
+    come `num_steps` steps per candidate, each drawing from `vocab_size` codes. `takes_pictures`:
+    its worker can begin with a caller's picture.
     """
 
     model: str
@@ -50,23 +52,30 @@ class ModelCard:
     defaults: SamplingDefaults = field(default_factory=SamplingDefaults)
     weights_digest: str = ""
     num_classes: int | None = None
+    takes_pictures: bool = False
 
     def to_values(self) -> dict[str, Any]:
         """Flat and JSON-ready."""
         values = asdict(self)
         defaults = values.pop("defaults")
-        return values | {_DEFAULT + name: value for name, value in defaults.items()}
+        told = {name: value for name, value in values.items() if name not in _TRAITS}
+        return told | {_DEFAULT + name: value for name, value in defaults.items()}
+
+    def to_traits(self) -> dict[str, Any]:
+        """JSON-ready: what the first release has no words for."""
+        return {name: getattr(self, name) for name in _TRAITS}
 
     @classmethod
-    def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """The card of `to_values`, of this release or another one."""
+    def from_values(cls, values: Mapping[str, Any], traits: Mapping[str, Any]) -> Self:
+        """The card of `to_values` and `to_traits`, of this release or another one."""
         told = {
             name.removeprefix(_DEFAULT): value
             for name, value in values.items()
             if name.startswith(_DEFAULT)
         }
         defaults = SamplingDefaults(**known_fields(SamplingDefaults, told))
-        return cls(**known_fields(cls, values) | {"defaults": defaults})
+        own = {"defaults": defaults, "takes_pictures": traits.get("takes_pictures", False)}
+        return cls(**known_fields(cls, values) | own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +97,20 @@ class WorkerInfo:
 
     def to_json(self) -> str:
         """For Redis. The first release refuses fields that it doesn't know, here and in the card:
-        what is new needs a key of its own.
+        what is new has a key of its own, the card's traits.
         """
         return json.dumps(asdict(self) | {"card": self.card.to_values()})
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """The sign of `to_json`, of this release or another one. ValueError when it is none."""
+    def from_json(cls, text: str | bytes, traits: str | bytes = "{}") -> Self:
+        """The sign of `to_json` and its card's traits, of this release or another one.
+
+        ValueError when it is none.
+        """
         try:
             values = json.loads(text)
-            return cls(
-                **known_fields(cls, values) | {"card": ModelCard.from_values(values["card"])}
-            )
+            card = ModelCard.from_values(values["card"], json.loads(traits))
+            return cls(**known_fields(cls, values) | {"card": card})
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError("this is no worker's sign of life") from error
 
@@ -144,7 +155,8 @@ class Workers:
             "ttl_ms": self._ttl_ms,
             "list_ttl_ms": _LIST_TTL_MS,
         }
-        found = await self._scripts.run("sign", arguments, info.to_json())
+        traits = json.dumps(info.card.to_traits())
+        found = await self._scripts.run("sign", arguments, info.to_json(), traits)
         return Holder(found[0].decode(), found[1]) if found else None
 
     async def remove(self, worker_id: str, model: str) -> None:
@@ -167,20 +179,27 @@ class Workers:
         async with translated_errors():
             members: Any = await self._redis.smembers(Key.WORKERS.of())
             ids = sorted(member.decode() for member in members)
-            signs: Any = (
-                await self._redis.mget([Key.WORKER.of(worker) for worker in ids]) if ids else []
-            )
+            signs = await self._read(Key.WORKER, ids)
+            traits = await self._read(Key.TRAITS, ids)
             gone = [worker for worker, sign in zip(ids, signs, strict=True) if sign is None]
             if gone:
                 await self._redis.srem(Key.WORKERS.of(), *gone)
-        found = zip(ids, signs, strict=True)
-        return [info for name, sign in found if sign is not None and (info := _info(name, sign))]
+        found = zip(ids, signs, traits, strict=True)
+        return [
+            info
+            for name, sign, told in found
+            if sign is not None and (info := _info(name, sign, told or b"{}"))
+        ]
+
+    async def _read(self, key: Key, ids: Sequence[str]) -> Sequence[bytes | None]:
+        found: Any = await self._redis.mget([key.of(worker) for worker in ids]) if ids else []
+        return tuple(found)
 
 
-def _info(worker_id: str, sign: bytes) -> WorkerInfo | None:
+def _info(worker_id: str, sign: bytes, traits: bytes) -> WorkerInfo | None:
     """None for what we can't read."""
     try:
-        return WorkerInfo.from_json(sign)
+        return WorkerInfo.from_json(sign, traits)
     except ValueError:
         _log.warning("worker %s speaks of other things than we know", worker_id)
         return None

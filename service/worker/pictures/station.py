@@ -135,6 +135,8 @@ class Pictures:
     def _picture(self, run: Run, candidates: Sequence[int], codes: torch.Tensor) -> None:
         with self._timed(run, "pixels"):
             pixels = self._makers.pixels(codes)
+            if run.known is not None:
+                pixels = run.known.finish(pixels)
             rows = to_bytes(pixels)
         with self._timed(run, "ranking"):
             if run.text is None:
@@ -162,8 +164,11 @@ class Pictures:
 
     def _preview(self, glimpse: Glimpse) -> None:
         codes = glimpse.codes.to(self._pipeline.options.device)
-        (pixels,) = to_bytes(self._pipeline.preview(codes, [glimpse.num_drawn]))
-        job = glimpse.run.job
+        job, known = glimpse.run.job, glimpse.run.known
+        if known is None:
+            (pixels,) = to_bytes(self._pipeline.preview(codes, [glimpse.num_drawn]))
+        else:
+            (pixels,) = to_bytes(known.preview(self._pipeline, codes, glimpse.num_drawn))
         size = png.resampled_size(job.size, pixels)
         data = png.encode(pixels, job.output_format, size=size)
         self.num_moves += 1

@@ -1,0 +1,65 @@
+"""What a recipe says of the picture that it begins with; the picture itself is no part of it.
+
+And how a job with one is written down so that a worker that knows no sources refuses it. Knows no
+picture formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
+
+Fit = Literal["cover", "contain", "stretch"]
+
+# A worker of the release before sources would draw the prompt alone. It refuses this seed.
+_NO_SEED = -1
+_FIELD = "source"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A picture by the hash of its file, how it is fitted, and what is kept of it.
+
+    `keep` is the first share of rows of codes, `strength` the share of cells that is drawn anew;
+    with neither, all outside the hole is kept: the transparent part of the mask, or of the picture
+    itself where no mask came. With `blend` the picture's own pixels are put back there.
+    """
+
+    image_sha256: str
+    mask_sha256: str | None = None
+    fit: Fit = "cover"
+    keep: float | None = None
+    strength: float | None = None
+    blend: bool = True
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any] | None) -> Self | None:
+        """The source that was written down, by this release or another one; None for none."""
+        if values is None:
+            return None
+        if not isinstance(values, Mapping):
+            raise TypeError("this tells of no source")
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in names})
+
+    def told(self) -> dict[str, Any]:
+        """What is worth saying of it, JSON-ready: what is not None."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def guarded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A job's flat values as they are written down: with a source, the seed is kept beside it."""
+    written = dict(values)
+    source = written.pop(_FIELD, None)
+    if source is None:
+        return written
+    return written | {_FIELD: {**source, "seed": values["seed"]}, "seed": _NO_SEED}
+
+
+def opened(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The reverse of `guarded`."""
+    source = values.get(_FIELD)
+    if source is None:
+        return dict(values)
+    return {**values, "seed": source.get("seed", values.get("seed"))}
