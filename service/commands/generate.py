@@ -36,7 +36,8 @@ _MOST_SHOWN = 16
 CHECKPOINT_HELP = (
     "folder with the weights (default: MINDALLE_WORKER__CHECKPOINT, or the preset's own place)"
 )
-_KNOBS = tuple(field.name for field in fields(Recipe) if field.name not in ("model", "prompt"))
+_OTHERS = ("model", "prompt", "source")  # of a recipe's fields, that no flag of this command sets
+_KNOBS = tuple(field.name for field in fields(Recipe) if field.name not in _OTHERS)
 
 
 def add_arguments(parser: ArgumentParser) -> None:

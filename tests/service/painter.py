@@ -39,6 +39,7 @@ TEXT_CARD = ModelCard(
     num_steps=NUM_STEPS,
     defaults=SamplingDefaults(top_k=32, num_candidates=4),
     weights_digest="0" * 64,
+    takes_pictures=True,  # it paints its squares over them
 )
 CLASS_CARD = replace(TEXT_CARD, model="tiny-class", prompt_kind="class", num_classes=10)
 UNCOND_CARD = replace(TEXT_CARD, model="tiny-uncond", prompt_kind="none", prompt_len=1)

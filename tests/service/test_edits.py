@@ -27,7 +27,7 @@ from tests.service.painter import TEXT_CARD, painting
 EDITS, VARIATIONS, GENERATIONS = (
     f"/v1/images/{name}" for name in ("edits", "variations", "generations")
 )
-_TAKING = replace(TEXT_CARD, takes_pictures=True)
+_TAKES_NONE = replace(TEXT_CARD, takes_pictures=False)
 _PROMPT = {"prompt": "a red cube", "seed": "7", "response_format": "b64_json"}
 
 
@@ -151,7 +151,7 @@ async def test_a_stream_shows_the_picture_around_the_hole(
 async def test_a_worker_that_takes_no_pictures_gets_none(
     redis: Redis, valkey_server: RedisServer
 ) -> None:
-    async with painting(redis) as painter, serving(api_settings(valkey_server)) as api:
+    async with painting(redis, _TAKES_NONE) as painter, serving(api_settings(valkey_server)) as api:
         answer = await _post(api, EDITS, {"image": file_of(noise())})
         assert answer.status_code == 503
         assert answer.json()["error"]["code"] == "no_worker"
@@ -177,7 +177,7 @@ async def test_a_worker_that_takes_no_pictures_gets_none(
 async def test_what_is_wrong_is_said_of_its_field(
     redis: Redis, valkey_server: RedisServer, fields: dict[str, str], files: Any, param: str
 ) -> None:
-    async with painting(redis, _TAKING), serving(api_settings(valkey_server)) as api:
+    async with painting(redis), serving(api_settings(valkey_server)) as api:
         answer = await _post(api, EDITS, files or {"nothing": b""}, **fields)
     assert answer.status_code == 400, answer.text
     if files or "image" in fields:
