@@ -16,7 +16,6 @@ from service.sources.source import Source
 _AT_ONCE = 2
 _MOST_WAITING = 32
 _RETRY_S = 2.0
-DEFAULT_KEEP = 0.5
 
 
 class SourceDesk:
@@ -59,15 +58,13 @@ def _check(body: SourceRequest) -> None:
 
 
 def source_of(body: SourceRequest, prepared: Prepared) -> Source:
-    """Where neither a hole nor the body says what is drawn anew, the lower half is."""
-    keep = body.keep
-    if keep is None and body.strength is None and body.mask is None and not prepared.has_hole:
-        keep = DEFAULT_KEEP
-    return Source(
+    """What the recipe says of it."""
+    source = Source(
         image_sha256=prepared.image_sha256,
         mask_sha256=prepared.mask_sha256,
         fit=body.fit or "cover",
-        keep=keep,
+        keep=body.keep,
         strength=body.strength,
         blend=body.blend is not False,
     )
+    return source.complete(has_hole=prepared.has_hole)

@@ -7,7 +7,7 @@ picture formats.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self
 
 Fit = Literal["cover", "contain", "stretch"]
@@ -15,6 +15,8 @@ Fit = Literal["cover", "contain", "stretch"]
 # A worker of the release before sources would draw the prompt alone. It refuses this seed.
 _NO_SEED = -1
 _FIELD = "source"
+
+DEFAULT_KEEP = 0.5  # of a picture of which nothing says what to draw anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,12 @@ class Source:
         names = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in names})
 
-    def told(self) -> dict[str, Any]:
-        """What is worth saying of it, JSON-ready: what is not None."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+    def complete(self, *, has_hole: bool) -> Self:
+        """With a share to keep, where nothing says what is drawn anew: no hole, mask or share."""
+        is_told = has_hole or self.mask_sha256 is not None or self.strength is not None
+        if is_told or self.keep is not None:
+            return self
+        return replace(self, keep=DEFAULT_KEEP)
 
 
 def guarded(values: Mapping[str, Any]) -> dict[str, Any]:

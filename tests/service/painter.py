@@ -146,9 +146,11 @@ class Painter:
 
 
 @asynccontextmanager
-async def painting(redis: Redis, card: ModelCard = TEXT_CARD) -> AsyncIterator[Painter]:
-    """A painter at work."""
-    painter = Painter(redis, card)
+async def painting(
+    redis: Redis, card: ModelCard = TEXT_CARD, rows: int = 128
+) -> AsyncIterator[Painter]:
+    """A painter at work; without rows it only says that it is there."""
+    painter = Painter(redis, card, rows)
     await painter.announce()
     working = asyncio.create_task(painter.run())
     try:

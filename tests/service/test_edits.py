@@ -111,7 +111,7 @@ async def test_the_same_by_jobs_and_json_and_the_picture_is_gone_with_it(
         wanted = _image(await _post(api, EDITS, {"image": picture, "mask": mask_of(hole)}))
         form = {name: (name, data) for name, data in [("image", picture), ("mask", mask_of(hole))]}
         for options in ({"json": in_json}, {"data": body, "files": form}):
-            queued = await client.post("/v1/jobs", **options)  # type: ignore[arg-type]  # either kind
+            queued = await client.post("/v1/jobs", **options)
             assert queued.status_code == 202, queued.text
             job = queued.json()
             await client.get(f"/v1/jobs/{job['id']}/events")
@@ -146,6 +146,20 @@ async def test_a_stream_shows_the_picture_around_the_hole(
     for event in events:
         shown = pixels_of(base64.b64decode(event["b64_json"]))
         assert np.array_equal(shown[~hole], picture[~hole])
+
+
+async def test_a_picture_that_is_gone_ends_its_job_in_words(
+    redis: Redis, valkey_server: RedisServer
+) -> None:
+    async with serving(api_settings(valkey_server)) as api, api.client() as client:
+        async with painting(redis, rows=0):
+            body = {"prompt": "x", "image": base64.b64encode(file_of(noise())).decode()}
+            queued = await client.post("/v1/jobs", json=body)
+        await redis.delete(Key.SOURCE.of(queued.json()["id"]))
+        async with working(worker_settings(valkey_server), redis):
+            await client.get(f"/v1/jobs/{queued.json()['id']}/events")
+        ended = (await client.get(f"/v1/jobs/{queued.json()['id']}")).json()
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "source_lost")
 
 
 async def test_a_worker_that_takes_no_pictures_gets_none(

@@ -22,8 +22,8 @@ from service.api.openapi import (
     stream_content,
 )
 from service.api.routes.generations import answered
-from service.api.source_desk import DEFAULT_KEEP
 from service.errors import InvalidRequest
+from service.sources.source import DEFAULT_KEEP
 
 _STREAM = stream_content(
     "image_edit.partial_image",

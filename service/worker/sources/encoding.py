@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from models.known import Kept, Known, known_of
 from models.pipeline import Pipeline
 from service.errors import InvalidRequest
 from service.jobs import Recipe
+from service.worker.cpu_share import use_threads
 
 
 def known_for(pipeline: Pipeline, recipe: Recipe, data: bytes) -> Known:
@@ -30,3 +32,13 @@ def known_for(pipeline: Pipeline, recipe: Recipe, data: bytes) -> Known:
         raise InvalidRequest(f"image was not fitted to {width}x{height}", param="image")
     kept = Kept(source.keep, source.strength, recipe.seed, source.blend)
     return known_of(pipeline, levels[:3], levels[3] == 0, kept)
+
+
+def known_alone(pipeline: Pipeline, recipe: Recipe, data: bytes) -> Known:
+    """The same for whoever has threads of its own: in one thread, as the worker's station does it.
+
+    A sum that threads divide among them has other last bits, which can be another code.
+    """
+    one = 1 if pipeline.options.device.type == "cpu" else torch.get_num_threads()
+    with ThreadPoolExecutor(1, initializer=use_threads, initargs=(one,)) as thread:
+        return thread.submit(known_for, pipeline, recipe, data).result()
