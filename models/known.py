@@ -56,10 +56,10 @@ class Known:
         return torch.where(self.weight == 0, self.pixels, mixed)
 
     def preview(self, pipeline: Pipeline, codes: Tensor, count: int) -> Tensor:
-        """A picture [1, 3, H, W] of codes [1, T, D], of which `count` steps are drawn."""
+        """A picture [1, 3, H, W] of codes [1, T, d], of which `count` steps are drawn."""
         filled = codes.clone()
         filled[:, count:] = filled[:, count - 1, None]
-        known = self.forced.codes
+        known = self.forced.codes[:, : codes.shape[-1]]
         return self.finish(pipeline.pixels(torch.where(known == FREE, filled, known)))
 
 

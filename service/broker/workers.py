@@ -27,7 +27,8 @@ _SHORTEST_TTL_S = 5.0  # a busy machine's heartbeat may come late
 _NUM_MISSED = 3  # heartbeats in a row, before a worker counts as gone
 _LIST_TTL_MS = 600_000  # longer than any worker's own
 _DEFAULT = "default_"  # before the names of a card's defaults, in JSON
-_TRAITS = ("takes_pictures",)  # of a card, that the first release doesn't know
+# Of a card, that the first release doesn't know.
+_TRAITS = ("depth", "views", "has_scores", "takes_pictures")
 
 WorkerState = Literal["loading", "ready", "draining", "failing"]
 
@@ -37,8 +38,10 @@ class ModelCard:
     """What callers may know of the model that a worker holds.
 
     `size` is pixels as "256x256". `prompt_len` positions hold the prompt, padding included; then
-    come `num_steps` steps per candidate, each drawing from `vocab_size` codes. `takes_pictures`:
-    its worker can begin with a caller's picture.
+    come `codes_per_candidate` codes, `depth` at a position, each one of at most `vocab_size`.
+    `views` are parameters and values by which a picture can be seen coarser, coarse to fine.
+    `has_scores`: something ranks its pictures. `takes_pictures`: its worker can begin with a
+    caller's picture.
     """
 
     model: str
@@ -48,22 +51,27 @@ class ModelCard:
     prompt_kind: PrefixKind = "text"
     max_candidates: int = MAX_CANDIDATES
     vocab_size: int = 2**31 - 1
-    num_steps: int = 0
+    codes_per_candidate: int = 0
     defaults: SamplingDefaults = field(default_factory=SamplingDefaults)
     weights_digest: str = ""
     num_classes: int | None = None
+    depth: int = 1
+    views: tuple[tuple[str, str], ...] = ()
+    has_scores: bool = False
     takes_pictures: bool = False
 
     def to_values(self) -> dict[str, Any]:
-        """Flat and JSON-ready."""
+        """Flat and JSON-ready, in the words of the first release: to it, each step drew one code,
+        and each default was one number, here the widest.
+        """
         values = asdict(self)
-        defaults = values.pop("defaults")
-        told = {name: value for name, value in values.items() if name not in _TRAITS}
-        return told | {_DEFAULT + name: value for name, value in defaults.items()}
+        defaults = {_DEFAULT + name: _widest(v) for name, v in values.pop("defaults").items()}
+        values["num_steps"] = values.pop("codes_per_candidate")
+        return {name: v for name, v in values.items() if name not in _TRAITS} | defaults
 
     def to_traits(self) -> dict[str, Any]:
         """JSON-ready: what the first release has no words for."""
-        return {name: getattr(self, name) for name in _TRAITS}
+        return {"defaults": asdict(self.defaults)} | {name: getattr(self, name) for name in _TRAITS}
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], traits: Mapping[str, Any]) -> Self:
@@ -73,9 +81,20 @@ class ModelCard:
             for name, value in values.items()
             if name.startswith(_DEFAULT)
         }
-        defaults = SamplingDefaults(**known_fields(SamplingDefaults, told))
-        own = {"defaults": defaults, "takes_pictures": traits.get("takes_pictures", False)}
+        told |= traits.get("defaults", {})
+        own = {
+            "codes_per_candidate": values.get("num_steps", 0),
+            "defaults": SamplingDefaults(**known_fields(SamplingDefaults, told)),
+            "depth": traits.get("depth", 1),
+            "views": tuple((name, value) for name, value in traits.get("views", ())),
+            "has_scores": traits.get("has_scores", False),
+            "takes_pictures": traits.get("takes_pictures", False),
+        }
         return cls(**known_fields(cls, values) | own)
+
+
+def _widest(value: Any) -> Any:
+    return max(value) if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +210,8 @@ class Workers:
             if sign is not None and (info := _info(name, sign, told or b"{}"))
         ]
 
-    async def _read(self, key: Key, ids: Sequence[str]) -> Sequence[bytes | None]:
-        found: Any = await self._redis.mget([key.of(worker) for worker in ids]) if ids else []
-        return tuple(found)
+    async def _read(self, key: Key, ids: Sequence[str]) -> Sequence[Any]:
+        return await self._redis.mget([key.of(worker) for worker in ids]) if ids else ()
 
 
 def _info(worker_id: str, sign: bytes, traits: bytes) -> WorkerInfo | None:

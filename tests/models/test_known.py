@@ -20,7 +20,7 @@ from tests.models.priors import OTHERS, load_any
 _PARAMS = [RowParams(seed=3, candidate=i) for i in range(2)]
 
 
-@pytest.fixture(scope="module", params=(*TINY, *OTHERS, "tiny-rq"))
+@pytest.fixture(scope="module", params=(*TINY, *OTHERS, "tiny-rq", "tiny-hq", "tiny-hq-uncond"))
 def family(request: pytest.FixtureRequest) -> Pipeline:
     return load_any(request.param)
 

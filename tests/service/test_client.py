@@ -59,8 +59,8 @@ async def test_pictures_are_sent_as_they_are(client: AsyncClient, painter: Paint
     events = [event async for event in client.stream("a hat", partial_images=1, n=1, **sent)]  # type: ignore[arg-type]  # as above
     assert [type(event) for event in events] == [Partial, Image]
     job = await client.submit("a hat", keep=0.25, image=sent["image"])
-    assert job.parameters.source is not None
-    assert job.parameters.source.keep == 0.25
+    assert job.source is not None
+    assert job.source.keep == 0.25
     sources = [job.recipe.source for job in painter.started[:2]]
     assert [source.blend for source in sources if source] == [False, True]
     assert made.seed == painter.started[0].recipe.seed

@@ -117,7 +117,7 @@ async def test_the_same_by_jobs_and_json_and_the_picture_is_gone_with_it(
             await client.get(f"/v1/jobs/{job['id']}/events")
             ended = (await client.get(f"/v1/jobs/{job['id']}")).json()
             assert ended["status"] == "succeeded"
-            source = ended["parameters"]["source"]
+            source = ended["source"]
             assert (source["fit"], source["keep"], source["blend"]) == ("cover", None, True)
             file = (await client.get(f"/v1/jobs/{job['id']}/images/0")).content
             assert np.array_equal(pixels_of(file), wanted)
