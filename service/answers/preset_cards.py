@@ -5,6 +5,8 @@ For models whose workers come on demand. Loads no weights and no torch.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from models.configs import Preset
 from models.presets import PRESETS
 from service.broker.workers import ModelCard
@@ -37,5 +39,6 @@ def on_demand_cards(names: str) -> dict[str, ModelCard]:
         if name and name not in PRESETS:
             raise StartRefused(f"MINDALLE_API__ON_DEMAND_MODELS: there is no preset {name!r}")
         if name:
-            cards[name] = preset_card(PRESETS[name])
+            # The workers that will come are of this release, and take pictures as it does.
+            cards[name] = replace(preset_card(PRESETS[name]), takes_pictures=True)
     return cards

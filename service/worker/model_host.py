@@ -70,6 +70,7 @@ def load_model(name: str, settings: WorkerSettings) -> HostedModel:
         preset_card(pipeline.preset),
         model=name,
         weights_digest=_digest(pipeline.preset, folder),
+        takes_pictures=True,
     )
     num_rows = settings.rows or default_rows(
         options.device, pipeline.preset, options.dtype.itemsize
