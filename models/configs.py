@@ -199,6 +199,20 @@ class ClipConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassifierConfig:
+    """Which of torchvision's ResNets ranks a class's pictures; `weights` as `ClipConfig` has it.
+
+    A picture's shorter side becomes `short_side`, the middle `size`² are looked at: torchvision
+    documents 256 and 224 for its first weights, 232 and 224 for the second ones.
+    """
+
+    weights: str
+    model_name: str = "resnet101"
+    short_side: Size = 256
+    size: Size = 224
+
+
+@dataclass(frozen=True, slots=True)
 class SamplingDefaults:
     """What a request gets when it names nothing else: of a filter one value, or one per depth."""
 
@@ -224,6 +238,12 @@ class Preset:
     clip: ClipConfig | None = None
     sampling: SamplingDefaults = SamplingDefaults()
     weights: str | None = None
+    classifier: ClassifierConfig | None = None
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether something ranks its pictures."""
+        return (self.clip or self.classifier) is not None
 
     @property
     def size(self) -> tuple[int, int]:

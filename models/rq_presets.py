@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.configs import PrefixKind, Preset, SamplingDefaults
+from models.configs import ClassifierConfig, PrefixKind, Preset, SamplingDefaults
 from models.rq_configs import RQStackConfig, RQTransformerConfig, RQVAEConfig
 
+# Torchvision's first weights, which the authors of RQ ranked with; under torchvision's file name.
+IMAGENET_CLASSIFIER = ClassifierConfig("classifier/resnet101-63fe2227.pth")
 _LICENCE = "CC-BY-NC-SA-4.0"
 _STAGE1 = RQVAEConfig()
 
@@ -50,7 +52,8 @@ def _imagenet(name: str, size: str, width: int, heads: int, *layers: int) -> Pre
     body, head = layers
     stage2 = _stage2("class", width, heads, body, head, num_classes=1000)
     what = f"one of ImageNet's 1000 classes ({size} parameters)"
-    return _released(name, what, stage2, SamplingDefaults(top_k=None, top_p=0.92))
+    preset = _released(name, what, stage2, SamplingDefaults(top_k=None, top_p=0.92))
+    return replace(preset, classifier=IMAGENET_CLASSIFIER)
 
 
 _UNCONDITIONAL = SamplingDefaults(top_k=250, top_p=1.0)
