@@ -7,9 +7,12 @@ the numbers mean is in the model files; fields are named as in the official conf
 from __future__ import annotations
 
 from dataclasses import Field, dataclass
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from annotated_types import Ge, Gt
+
+from models.ranker_configs import ClassifierConfig, ClipConfig
+from models.views import View
 
 PrefixKind = Literal["text", "class", "none"]
 # What a number may be is said to whoever checks a document; nothing is checked here.
@@ -17,18 +20,6 @@ Size = Annotated[int, Gt(0)]
 Count = Annotated[int, Ge(0)]
 Share = Annotated[float, Ge(0)]
 Prompt = str | int | None  # text, a class, or nothing: as the model's `prompt_kind` says
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A way to look at a picture: what the first `depth` codes of each position make of it.
-
-    Callers ask for it by a parameter and its value, such as depth=1.
-    """
-
-    parameter: str
-    value: str
-    depth: int
 
 
 class CodecConfig(Protocol):
@@ -68,6 +59,14 @@ class PriorConfig(Protocol):
         """Memory that one row's state takes, with numbers of so many bytes."""
 
 
+@runtime_checkable
+class Levelled(Protocol):
+    """What a shape answers besides whose steps have several codes a level."""
+
+    @property
+    def levels(self) -> tuple[int, ...]: ...  # codes of a step that each level has, coarsest first
+
+
 @dataclass(frozen=True, slots=True)
 class BackboneConfig:
     """Shape of the encoder and decoder that VQGAN (Esser et al. 2021) and its successors share.
@@ -75,9 +74,10 @@ class BackboneConfig:
     `patch_size` p > 1 folds each p×p block of pixels into channels before the encoder and unfolds
     it after the decoder; the official models have 1. `norm_groups` is 32 in all official models;
     with `norm` "none" nothing is normalised, so that what stands in one corner does not change the
-    codes of another. The `use_` switches are the HQ family's: `use_init_downsample` halves the map
-    in the encoder's first convolution (and doubles it at the decoder's last level),
-    `use_mid_block` and `use_attn` leave parts out.
+    codes of another. Without `resamp_with_conv` maps are halved by means and doubled by repeating.
+    The `use_` switches are the HQ family's: `use_init_downsample` halves the map in the encoder's
+    first convolution (and doubles it at the decoder's last level), `use_mid_block` and `use_attn`
+    leave parts out.
     """
 
     z_channels: Size = 256
@@ -92,6 +92,7 @@ class BackboneConfig:
     patch_size: Size = 1
     norm_groups: Size = 32
     norm: Literal["group", "none"] = "group"
+    resamp_with_conv: bool = True
     use_init_downsample: bool = False
     use_mid_block: bool = True
     use_attn: bool = True
@@ -113,10 +114,15 @@ class BackboneConfig:
 
 @dataclass(frozen=True, slots=True)
 class VQGANConfig(BackboneConfig):
-    """Shape of a VQGAN: pixels ↔ a grid of codes."""
+    """Shape of a VQGAN: pixels ↔ a grid of codes.
+
+    Its `quantizer` takes the nearest of the codebook's vectors, or, as in models that were trained
+    with the Gumbel-softmax relaxation, the code with the largest logit.
+    """
 
     embed_dim: Size = 256
     n_embed: Size = 16384
+    quantizer: Literal["nearest", "gumbel"] = "nearest"
 
     @property
     def code_shape(self) -> tuple[int, int]:
@@ -186,30 +192,17 @@ class TransformerConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class ClipConfig:
-    """Which open_clip model re-ranks; `weights` is a file inside the checkpoint folder.
+class StackConfig:
+    """Shape of one stack of transformer blocks: a body over steps, or a head over their codes."""
 
-    `config` names an open_clip JSON config inside the checkpoint folder, for models that open_clip
-    does not know by name.
-    """
-
-    model_name: str
-    weights: str
-    config: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ClassifierConfig:
-    """Which of torchvision's ResNets ranks a class's pictures; `weights` as `ClipConfig` has it.
-
-    A picture's shorter side becomes `short_side`, the middle `size`² are looked at: torchvision
-    documents 256 and 224 for its first weights, 232 and 224 for the second ones.
-    """
-
-    weights: str
-    model_name: str = "resnet101"
-    short_side: Size = 256
-    size: Size = 224
+    embed_dim: Size
+    n_layers: Count
+    n_heads: Size
+    mlp_bias: bool = True
+    attn_bias: bool = True
+    gelu_use_approx: bool = False
+    attn_pdrop: Share = 0.0
+    resid_pdrop: Share = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +277,11 @@ class Preset:
     def views(self) -> tuple[View, ...]:
         """How its pictures can be looked at, coarse to fine; empty where there is one way only."""
         return self.stage1.views
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """How many of a step's codes each level has, the coarsest first; mostly one."""
+        return self.stage1.levels if isinstance(self.stage1, Levelled) else (1,) * self.depth
 
     @property
     def codes_per_image(self) -> int:

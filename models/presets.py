@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from models.configs import (
-    ClipConfig,
-    Preset,
-    SamplingDefaults,
-    TransformerConfig,
-    VQGANConfig,
-)
+from models.configs import Preset, SamplingDefaults, TransformerConfig, VQGANConfig
 from models.errors import MissingFileError
-from models.rq_presets import IMAGENET_CLASSIFIER, RQ_PRESETS
+from models.hq_presets import HQ_PRESETS
+from models.random_preset import random_preset
+from models.ranker_configs import IMAGENET_CLASSIFIER, ClipConfig
+from models.rq_presets import RQ_PRESETS
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 _OFFICIAL_CLIP = ClipConfig(model_name="ViT-B-32-quickgelu", weights="clip/ViT-B-32.pt")
@@ -40,20 +37,6 @@ _TINY_STAGE2 = TransformerConfig(
     vocab_size_txt=128,
     ctx_len_txt=8,
 )
-_TINY_SAMPLING = SamplingDefaults(top_k=32, num_candidates=4)
-
-
-def _tiny(name: str, what: str, stage2: TransformerConfig) -> Preset:
-    return Preset(
-        name=name,
-        description=f"Seeded random weights for tests: {what}",
-        licence="Apache-2.0",
-        stage1=_TINY_STAGE1,
-        stage2=stage2,
-        sampling=_TINY_SAMPLING,
-        weights="random",
-    )
-
 
 _ALL = (
     Preset(
@@ -110,10 +93,11 @@ _ALL = (
         sampling=SamplingDefaults(temperature=0.6, top_k=None, num_candidates=16),
         weights="emoji",
     ),
-    _tiny("tiny", "text prefix", _TINY_STAGE2),
-    _tiny(
+    random_preset("tiny", "text prefix", _TINY_STAGE1, _TINY_STAGE2),
+    random_preset(
         "tiny-class",
         "class prefix, approximate GELU, no MLP bias",
+        _TINY_STAGE1,
         TransformerConfig(
             prefix="class",
             embed_dim=40,
@@ -128,9 +112,10 @@ _ALL = (
             gelu_use_approx=True,
         ),
     ),
-    _tiny(
+    random_preset(
         "tiny-uncond",
         "no prompt, no attention bias",
+        _TINY_STAGE1,
         TransformerConfig(
             prefix="none",
             embed_dim=32,
@@ -144,6 +129,7 @@ _ALL = (
         ),
     ),
     *RQ_PRESETS,
+    *HQ_PRESETS,
 )
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}

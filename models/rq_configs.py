@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-from models.configs import PrefixKind, View, VQGANConfig
+from models.configs import PrefixKind, StackConfig, VQGANConfig
+from models.views import View
+
+_BODY, _HEAD = StackConfig(1280, 26, 20), StackConfig(1280, 4, 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +93,6 @@ class RQVAEConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class RQStackConfig:
-    """Shape of one stack of transformer blocks: the body, or the head that runs over the depths."""
-
-    embed_dim: int
-    n_layers: int
-    n_heads: int
-    mlp_bias: bool = True
-    attn_bias: bool = True
-    gelu_use_approx: bool = False
-    attn_pdrop: float = 0.0
-    resid_pdrop: float = 0.1
-
-
-@dataclass(frozen=True, slots=True)
 class RQTransformerConfig:
     """Shape of an RQ-Transformer over codes of `block_size` (h, w, D).
 
@@ -124,8 +113,8 @@ class RQTransformerConfig:
     shared_tok_emb: bool = True
     shared_cls_emb: bool = True
     embd_pdrop: float = 0.0
-    body: RQStackConfig = RQStackConfig(1280, 26, 20)
-    head: RQStackConfig = RQStackConfig(1280, 4, 20)
+    body: StackConfig = _BODY
+    head: StackConfig = _HEAD
 
     @property
     def prompt_kind(self) -> PrefixKind:

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from models.configs import CodecConfig, PrefixKind, SamplingDefaults
+from models.configs import CodecConfig, PrefixKind, SamplingDefaults, StackConfig
 from models.errors import ConfigError
 from models.files import rq_sections
-from models.rq_configs import RQStackConfig, RQTransformerConfig, RQVAEConfig
+from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
 _Model = TypeVar("_Model", bound=rq_sections.Section)
 _Number = TypeVar("_Number", int, float)
@@ -146,9 +146,9 @@ def write_rq_transformer(config: RQTransformerConfig) -> dict[str, Any]:
     return {"type": "rq-transformer", **shape, "vocab_size": sizes, **stacks}
 
 
-def _stack(values: rq_sections.Stack, embed_dim: int) -> RQStackConfig:
+def _stack(values: rq_sections.Stack, embed_dim: int) -> StackConfig:
     block = values.block
-    return RQStackConfig(
+    return StackConfig(
         embed_dim=embed_dim,
         n_layers=values.n_layer,
         n_heads=block.n_head,
@@ -160,7 +160,7 @@ def _stack(values: rq_sections.Stack, embed_dim: int) -> RQStackConfig:
     )
 
 
-def _stack_document(config: RQStackConfig) -> dict[str, Any]:
+def _stack_document(config: StackConfig) -> dict[str, Any]:
     block = asdict(config)
     n_layer, n_head = block.pop("n_layers"), block.pop("n_heads")
     gelu = "v2" if block.pop("gelu_use_approx") else "v1"
