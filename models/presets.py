@@ -8,6 +8,7 @@ from pathlib import Path
 from models.configs import Preset, SamplingDefaults, TransformerConfig, VQGANConfig
 from models.errors import MissingFileError
 from models.hq_presets import HQ_PRESETS
+from models.pixel_presets import PIXEL_PRESETS
 from models.random_preset import random_preset
 from models.ranker_configs import IMAGENET_CLASSIFIER, ClipConfig
 from models.rq_presets import RQ_PRESETS
@@ -130,6 +131,7 @@ _ALL = (
     ),
     *RQ_PRESETS,
     *HQ_PRESETS,
+    *PIXEL_PRESETS,
 )
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
