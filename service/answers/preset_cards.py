@@ -27,7 +27,7 @@ def preset_card(preset: Preset) -> ModelCard:
         defaults=preset.sampling,
         num_classes=preset.num_classes,
         depth=preset.depth,
-        has_scores=preset.clip is not None,
+        has_scores=preset.has_scores,
         views=tuple((view.parameter, view.value) for view in preset.views),
     )
 
