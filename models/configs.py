@@ -7,7 +7,7 @@ the numbers mean is in the model files; fields are named as in the official conf
 from __future__ import annotations
 
 from dataclasses import Field, dataclass
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from annotated_types import Ge, Gt
 
@@ -17,6 +17,18 @@ Size = Annotated[int, Gt(0)]
 Count = Annotated[int, Ge(0)]
 Share = Annotated[float, Ge(0)]
 Prompt = str | int | None  # text, a class, or nothing: as the model's `prompt_kind` says
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A way to look at a picture: what the first `depth` codes of each position make of it.
+
+    Callers ask for it by a parameter and its value, such as depth=1.
+    """
+
+    parameter: str
+    value: str
+    depth: int
 
 
 class CodecConfig(Protocol):
@@ -30,6 +42,8 @@ class CodecConfig(Protocol):
     def code_shape(self) -> tuple[int, int]: ...  # codes of one picture: steps T, depth D
     @property
     def vocab_sizes(self) -> tuple[int, ...]: ...  # how many codes it has at each depth
+    @property
+    def views(self) -> tuple[View, ...]: ...  # coarse to fine; none of a codec without coarse ones
 
 
 class PriorConfig(Protocol):
@@ -54,6 +68,14 @@ class PriorConfig(Protocol):
         """Memory that one row's state takes, with numbers of so many bytes."""
 
 
+@runtime_checkable
+class Levelled(Protocol):
+    """What a shape answers besides whose steps have several codes a level."""
+
+    @property
+    def levels(self) -> tuple[int, ...]: ...  # codes of a step that each level has, coarsest first
+
+
 @dataclass(frozen=True, slots=True)
 class BackboneConfig:
     """Shape of the encoder and decoder that VQGAN (Esser et al. 2021) and its successors share.
@@ -61,9 +83,10 @@ class BackboneConfig:
     `patch_size` p > 1 folds each p×p block of pixels into channels before the encoder and unfolds
     it after the decoder; the official models have 1. `norm_groups` is 32 in all official models;
     with `norm` "none" nothing is normalised, so that what stands in one corner does not change the
-    codes of another. The `use_` switches are the HQ family's: `use_init_downsample` halves the map
-    in the encoder's first convolution (and doubles it at the decoder's last level),
-    `use_mid_block` and `use_attn` leave parts out.
+    codes of another. Without `resamp_with_conv` maps are halved by means and doubled by repeating.
+    The `use_` switches are the HQ family's: `use_init_downsample` halves the map in the encoder's
+    first convolution (and doubles it at the decoder's last level), `use_mid_block` and `use_attn`
+    leave parts out.
     """
 
     z_channels: Size = 256
@@ -78,6 +101,7 @@ class BackboneConfig:
     patch_size: Size = 1
     norm_groups: Size = 32
     norm: Literal["group", "none"] = "group"
+    resamp_with_conv: bool = True
     use_init_downsample: bool = False
     use_mid_block: bool = True
     use_attn: bool = True
@@ -92,13 +116,22 @@ class BackboneConfig:
     def size(self) -> tuple[int, int]:
         return self.resolution, self.resolution
 
+    @property
+    def views(self) -> tuple[View, ...]:
+        return ()
+
 
 @dataclass(frozen=True, slots=True)
 class VQGANConfig(BackboneConfig):
-    """Shape of a VQGAN: pixels ↔ a grid of codes."""
+    """Shape of a VQGAN: pixels ↔ a grid of codes.
+
+    Its `quantizer` takes the nearest of the codebook's vectors, or, as in models that were trained
+    with the Gumbel-softmax relaxation, the code with the largest logit.
+    """
 
     embed_dim: Size = 256
     n_embed: Size = 16384
+    quantizer: Literal["nearest", "gumbel"] = "nearest"
 
     @property
     def code_shape(self) -> tuple[int, int]:
@@ -168,6 +201,20 @@ class TransformerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class StackConfig:
+    """Shape of one stack of transformer blocks: a body over steps, or a head over their codes."""
+
+    embed_dim: Size
+    n_layers: Count
+    n_heads: Size
+    mlp_bias: bool = True
+    attn_bias: bool = True
+    gelu_use_approx: bool = False
+    attn_pdrop: Share = 0.0
+    resid_pdrop: Share = 0.1
+
+
+@dataclass(frozen=True, slots=True)
 class ClipConfig:
     """Which open_clip model re-ranks; `weights` is a file inside the checkpoint folder.
 
@@ -182,11 +229,11 @@ class ClipConfig:
 
 @dataclass(frozen=True, slots=True)
 class SamplingDefaults:
-    """What a request gets when it names nothing else."""
+    """What a request gets when it names nothing else: of a filter one value, or one per depth."""
 
-    temperature: float = 1.0
-    top_k: Size | None = 256
-    top_p: float | None = None
+    temperature: float | tuple[float, ...] = 1.0
+    top_k: Size | tuple[Size, ...] | None = 256
+    top_p: float | tuple[float, ...] | None = None
     num_candidates: Size = 16
 
 
@@ -243,6 +290,16 @@ class Preset:
         return len(self.vocab_sizes)
 
     @property
+    def views(self) -> tuple[View, ...]:
+        """How its pictures can be looked at, coarse to fine; empty where there is one way only."""
+        return self.stage1.views
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """How many of a step's codes each level has, the coarsest first; mostly one."""
+        return self.stage1.levels if isinstance(self.stage1, Levelled) else (1,) * self.depth
+
+    @property
     def codes_per_image(self) -> int:
         """Codes that make one image: what users see as progress."""
         return self.num_steps * self.depth
@@ -250,3 +307,16 @@ class Preset:
     def row_bytes(self, number_bytes: int) -> int:
         """Device memory of one row in flight, with numbers of so many bytes."""
         return self.stage2.row_bytes(number_bytes)
+
+
+def random_preset(name: str, what: str, stage1: CodecConfig, stage2: PriorConfig) -> Preset:
+    """A small shape with random weights, to test with; `what` says what it stands for."""
+    return Preset(
+        name=name,
+        description=f"Seeded random weights for tests: {what}",
+        licence="Apache-2.0",
+        stage1=stage1,
+        stage2=stage2,
+        sampling=SamplingDefaults(top_k=32, num_candidates=4),
+        weights="random",
+    )

@@ -19,10 +19,15 @@ from torch import nn
 
 from models.configs import CodecConfig, PriorConfig, TransformerConfig, VQGANConfig
 from models.errors import Shape
+from models.hq_configs import HQ_TYPES, HQTransformerConfig, HQVAEConfig
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
+from models.stage1 import hq_vae
 from models.stage1.codec import Codec
+from models.stage1.hq_vae import HQVAE
 from models.stage1.rq_vae import RQVAE
 from models.stage1.vqgan import VQGAN
+from models.stage2 import hq_transformer
+from models.stage2.hq_transformer import HQTransformer
 from models.stage2.prior import Prior
 from models.stage2.rq_transformer import RQTransformer
 from models.stage2.transformer import Transformer
@@ -126,9 +131,62 @@ def _rq_transformer(config: RQTransformerConfig, codec: nn.Module) -> RQTransfor
     return prior
 
 
+def _vqgan_names(name: str, shape: Shape, config: VQGANConfig) -> dict[str, Shape]:
+    is_book = name == "quantize.embedding.weight" and config.quantizer == "gumbel"
+    return {"quantize.embed.weight" if is_book else name: shape}
+
+
+def _hq_vae_names(name: str, shape: Shape, config: HQVAEConfig) -> dict[str, Shape]:
+    return {hq_vae.official_name(name, config): shape}
+
+
+def _hq_vae_unread(config: HQVAEConfig) -> str:
+    """Moving averages are training's; where one codebook serves all levels, the others are, too."""
+    averages = r".*\.(cluster_size|embedding_avg)"
+    second = r"|quantize_b\..*|quantizers\.[1-9]\d*\..*" if config.has_shared_codebook else ""
+    return averages + second
+
+
+def _hq_names(name: str, shape: Shape, config: HQTransformerConfig) -> dict[str, Shape]:
+    theirs = hq_transformer.official_name(name, config)
+    if name == "sos.weight" and config.prefix == "none":
+        return {"sos": (1, *shape)}
+    return _split_qkv(theirs, shape, config)
+
+
+def _hq_recorded(config: HQTransformerConfig) -> frozenset[str]:
+    """`hq/` are checks of the family's own, mostly a name for each level."""
+    is_pair = len(config.sizes) == 2
+    levels = ("top", "bot") if is_pair else ("top", "mid", "bot")
+    of_each = ("tf_logits", "cached_logits", "greedy_codes", "enc_codes")
+    names = {f"{name}_{level}" for name in of_each for level in levels}
+    names |= {"enc_recon_raw", "dec_raw", "dec_pixels", "dec_top_only_raw", "e2e_pixels"}
+    if is_pair:
+        names |= {"enc_residual", "dec_bot_only_raw"}
+        names |= {"soft_top", "soft_bot_rows2"} if config.temp_soft_labels else set()
+        names |= {"given_codes_bot"} if config.drawing == "parallel" else set()
+    else:
+        names |= {"enc_quant", "dec_top_mid_raw", *(f"soft_{level}_row0" for level in levels)}
+    names |= {"tf_logits_txt"} if config.prefix == "text" else set()
+    shared = {"enc_prequant", "token_ids"} if config.prefix == "text" else {"enc_prequant"}
+    return frozenset({f"hq/{name}" for name in names} | shared)
+
+
+_HQ_VAE = CodecFamily(HQVAEConfig, HQVAE, _hq_vae_names, _hq_vae_unread)
+_HQ_TRANSFORMER = PriorFamily(
+    config=HQTransformerConfig,
+    build=lambda config, _codec: HQTransformer(config),
+    upstream=_hq_names,
+    recorded=_hq_recorded,
+    training_only=("head_txt", "ln_txt"),
+    unread=hq_transformer.unread_names,
+)
+
 CODECS: dict[str, CodecFamily] = {
-    "vqgan": CodecFamily(VQGANConfig, VQGAN),
+    "vqgan": CodecFamily(VQGANConfig, VQGAN, upstream=_vqgan_names),
     "rq-vae": CodecFamily(RQVAEConfig, RQVAE, unread=_rq_vae_unread),
+    "simrqgan2": _HQ_VAE,
+    "hqvae": _HQ_VAE,
 }
 PRIORS: dict[str, PriorFamily] = {
     "transformer1d": _MINDALLE,
@@ -141,6 +199,7 @@ PRIORS: dict[str, PriorFamily] = {
         training_only=("cond_classifier",),
         unread=lambda _config: r"tok_emb\.offsets",  # they follow from the vocabularies
     ),
+    **dict.fromkeys(HQ_TYPES, _HQ_TRANSFORMER),
 }
 
 

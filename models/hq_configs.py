@@ -1,4 +1,4 @@
-"""Shapes of the HQ family's codecs (You et al. 2022) as dataclasses.
+"""Shapes of the HQ family (You et al. 2022) as dataclasses: its codecs and its priors.
 
 Knows no torch, and no model by name: `presets` has those. Fields are named as in the official
 config.yaml where it has them; what the numbers mean is in the model files.
@@ -7,11 +7,38 @@ config.yaml where it has them; what the numbers mean is in the model files.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
-from models.configs import BackboneConfig, Size
+from models.configs import BackboneConfig, Count, PrefixKind, Share, Size, StackConfig, View
 
 Resize = Literal["pixelshuffle", "nearest", "conv"]
+# How a cell's finer codes are drawn: those of a level at once, one by one, or all with the top one.
+Drawing = Literal["parallel", "causal", "bidirectional", "multilevel"]
+# What the official files call them; a number says how many finer codes are drawn at once.
+HQ_TYPES: dict[str, Drawing] = {
+    "hq-transformer": "causal",
+    "hq-transformer/parallel": "parallel",
+    "hq-transformer/parallel4": "parallel",
+    "hq-transformer/parallel16": "parallel",
+    "hq-transformer/bidirectional": "bidirectional",
+    "hq-transformer/bidirectional4": "bidirectional",
+    "multilevel-hq": "multilevel",
+}
+Embedding = Literal["transformer", "reduce", "multiple", "bidirectional"]
+
+_BODY, _HEAD = StackConfig(1536, 42, 24), StackConfig(1536, 4, 24)
+
+
+def cell_levels(num_levels: int, ratio: int) -> tuple[int, ...]:
+    """How many codes each level of a cell has: one, then those that lie below it."""
+    return tuple(ratio ** (2 * level) for level in range(num_levels))
+
+
+def cell_sizes(sizes: tuple[int, ...], ratio: int) -> tuple[int, ...]:
+    """The vocabulary of each of a cell's codes, of one per level."""
+    counts = cell_levels(len(sizes), ratio)
+    return tuple(size for size, count in zip(sizes, counts, strict=True) for _ in range(count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +80,20 @@ class HQVAEConfig(BackboneConfig):
     @property
     def vocab_sizes(self) -> tuple[int, ...]:
         """See CodecConfig."""
-        sizes = enumerate(self.n_embed)
-        return tuple(size for level, size in sizes for _ in range(self.ratio ** (2 * level)))
+        return cell_sizes(self.n_embed, self.ratio)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """See `Levelled`."""
+        return cell_levels(len(self.n_embed), self.ratio)
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """See CodecConfig; where a level is left out, its vectors are zeros."""
+        middle = [f"middle{i}" for i in range(1, len(self.n_embed) - 1)]
+        names = ["top", *(["middle"] if len(middle) == 1 else middle), "bottom"]
+        depths = accumulate(self.levels)
+        return tuple(View("level", name, depth) for name, depth in zip(names, depths, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +125,94 @@ class MultiScaleConfig(BackboneConfig):
     def vocab_sizes(self) -> tuple[int, ...]:
         """See CodecConfig."""
         return (self.n_embed,) * 5
+
+
+@dataclass(frozen=True, slots=True)
+class HQTransformerConfig:
+    """Shape of an HQ-Transformer: a step is a cell, one coarsest code and all that lie below it.
+
+    `sizes` has one vocabulary a level, the coarsest first; each level's side is `ratio` times that
+    of the level before. `drawing` says how a cell's codes are drawn; "multilevel" is "parallel" by
+    the names of the official files of three levels. `embedding` is how a cell becomes one token:
+    as the mean of its codes' tokens behind `n_emb_blocks` blocks ("transformer", and
+    "bidirectional", which adds the position last), by laying narrow finer tokens side by side
+    ("reduce"), or by weighing them ("multiple"). The position table has `ctx_len_img` rows, as many
+    for rows and columns each if it is "2d", of which `num_steps` are used. The fields behind `head`
+    are training's.
+    """
+
+    prefix: PrefixKind = "class"
+    num_steps: Size = 64
+    sizes: tuple[Size, ...] = (8192, 8192)
+    ratio: Size = 2
+    drawing: Drawing = "parallel"
+    embedding: Embedding = "transformer"
+    n_emb_blocks: Count = 0
+    position_embedding: Literal["1d", "2d"] = "1d"
+    ctx_len_img: Size = 256
+    vocab_size_txt: Count = 0
+    ctx_len_txt: Count = 0
+    n_classes: Count = 0
+    body: StackConfig = _BODY
+    head: StackConfig = _HEAD
+    embd_pdrop: Share = 0.0
+    weight_bottom: Share = 4.0
+    weight_img: Share = 1.0
+    weight_txt: Share = 0.0
+    temp_soft_labels: Share | None = None
+
+    @property
+    def embed_dim(self) -> int:
+        """Width of all tokens."""
+        return self.body.embed_dim
+
+    @property
+    def prompt_kind(self) -> PrefixKind:
+        """See PriorConfig."""
+        return self.prefix
+
+    @property
+    def prompt_len(self) -> int:
+        """See PriorConfig; as many positions stand before the first cell."""
+        return self.ctx_len_txt if self.prefix == "text" else 1
+
+    @property
+    def prompt_vocab_size(self) -> int:
+        """See PriorConfig."""
+        return self.vocab_size_txt if self.prefix == "text" else max(self.n_classes, 1)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """See `Levelled`."""
+        return cell_levels(len(self.sizes), self.ratio)
+
+    @property
+    def vocab_sizes(self) -> tuple[int, ...]:
+        """See PriorConfig."""
+        return cell_sizes(self.sizes, self.ratio)
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """How many of a cell's codes are drawn in each pass of the head, in their order.
+
+        What is in a window sees all of it and all before it.
+        """
+        depth = sum(self.levels)
+        if self.drawing == "causal":
+            return (1,) * depth
+        return (depth,) if self.drawing == "bidirectional" else self.levels
+
+    @property
+    def summary(self) -> str:
+        """See PriorConfig."""
+        body, head = self.body.n_layers, self.head.n_layers
+        return f"{body} + {head} layers of {self.embed_dim}, {self.body.n_heads} heads"
+
+    @property
+    def num_positions(self) -> int:
+        """Cache positions that the body needs per row; the last cell is never fed back."""
+        return self.prompt_len + self.num_steps - 1
+
+    def row_bytes(self, number_bytes: int) -> int:
+        """See PriorConfig; the head keeps nothing from one step to the next."""
+        return 2 * self.embed_dim * self.body.n_layers * self.num_positions * number_bytes

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.configs import ClipConfig, Preset, SamplingDefaults, TransformerConfig, VQGANConfig
+from models.configs import (
+    ClipConfig,
+    Preset,
+    SamplingDefaults,
+    TransformerConfig,
+    VQGANConfig,
+    random_preset,
+)
 from models.errors import MissingFileError
+from models.hq_presets import HQ_PRESETS
 from models.rq_presets import RQ_PRESETS
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
@@ -33,20 +41,6 @@ _TINY_STAGE2 = TransformerConfig(
     vocab_size_txt=128,
     ctx_len_txt=8,
 )
-_TINY_SAMPLING = SamplingDefaults(top_k=32, num_candidates=4)
-
-
-def _tiny(name: str, what: str, stage2: TransformerConfig) -> Preset:
-    return Preset(
-        name=name,
-        description=f"Seeded random weights for tests: {what}",
-        licence="Apache-2.0",
-        stage1=_TINY_STAGE1,
-        stage2=stage2,
-        sampling=_TINY_SAMPLING,
-        weights="random",
-    )
-
 
 _ALL = (
     Preset(
@@ -102,10 +96,11 @@ _ALL = (
         sampling=SamplingDefaults(temperature=0.6, top_k=None, num_candidates=16),
         weights="emoji",
     ),
-    _tiny("tiny", "text prefix", _TINY_STAGE2),
-    _tiny(
+    random_preset("tiny", "text prefix", _TINY_STAGE1, _TINY_STAGE2),
+    random_preset(
         "tiny-class",
         "class prefix, approximate GELU, no MLP bias",
+        _TINY_STAGE1,
         TransformerConfig(
             prefix="class",
             embed_dim=40,
@@ -120,9 +115,10 @@ _ALL = (
             gelu_use_approx=True,
         ),
     ),
-    _tiny(
+    random_preset(
         "tiny-uncond",
         "no prompt, no attention bias",
+        _TINY_STAGE1,
         TransformerConfig(
             prefix="none",
             embed_dim=32,
@@ -136,9 +132,12 @@ _ALL = (
         ),
     ),
     *RQ_PRESETS,
+    *HQ_PRESETS,
 )
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
+# What callers may name to see a picture coarser than it is, whichever model made it.
+VIEW_PARAMETERS = tuple(dict.fromkeys(v.parameter for preset in _ALL for v in preset.views))
 
 
 def weights_folder(preset: Preset) -> Path | None:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-from models.configs import PrefixKind, VQGANConfig
+from models.configs import PrefixKind, StackConfig, View, VQGANConfig
+
+_BODY, _HEAD = StackConfig(1280, 26, 20), StackConfig(1280, 4, 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,11 @@ class RQVAEConfig:
         return self.n_embed
 
     @property
+    def views(self) -> tuple[View, ...]:
+        """See CodecConfig; each further depth adds what the ones before it left over."""
+        return tuple(View("depth", str(depth), depth) for depth in range(1, self.grid[2] + 1))
+
+    @property
     def fold(self) -> tuple[int, int]:
         """Rows and columns of the encoder's vectors that are quantised as one."""
         return self.latent_shape[0] // self.grid[0], self.latent_shape[1] // self.grid[1]
@@ -82,20 +89,6 @@ class RQVAEConfig:
     def code_dim(self) -> int:
         """Width of a codebook's vectors."""
         return prod(self.fold) * self.embed_dim
-
-
-@dataclass(frozen=True, slots=True)
-class RQStackConfig:
-    """Shape of one stack of transformer blocks: the body, or the head that runs over the depths."""
-
-    embed_dim: int
-    n_layers: int
-    n_heads: int
-    mlp_bias: bool = True
-    attn_bias: bool = True
-    gelu_use_approx: bool = False
-    attn_pdrop: float = 0.0
-    resid_pdrop: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +112,8 @@ class RQTransformerConfig:
     shared_tok_emb: bool = True
     shared_cls_emb: bool = True
     embd_pdrop: float = 0.0
-    body: RQStackConfig = RQStackConfig(1280, 26, 20)
-    head: RQStackConfig = RQStackConfig(1280, 4, 20)
+    body: StackConfig = _BODY
+    head: StackConfig = _HEAD
 
     @property
     def prompt_kind(self) -> PrefixKind:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.configs import PrefixKind, Preset, SamplingDefaults
-from models.rq_configs import RQStackConfig, RQTransformerConfig, RQVAEConfig
+from models.configs import PrefixKind, Preset, SamplingDefaults, StackConfig, random_preset
+from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
 _LICENCE = "CC-BY-NC-SA-4.0"
 _STAGE1 = RQVAEConfig()
@@ -41,8 +41,8 @@ def _stage2(
         vocab_size_cond=num_classes,
         block_size_cond=1,
         embed_dim=width,
-        body=RQStackConfig(width, body, heads),
-        head=RQStackConfig(width, head, heads),
+        body=StackConfig(width, body, heads),
+        head=StackConfig(width, head, heads),
     )
 
 
@@ -115,26 +115,14 @@ _TINY_TEXT = RQTransformerConfig(
     block_size_cond=8,
     embed_dim=32,
     input_embed_dim=8,
-    body=RQStackConfig(32, 2, 2, resid_pdrop=0.0),
-    head=RQStackConfig(32, 2, 4, resid_pdrop=0.0),
+    body=StackConfig(32, 2, 2, resid_pdrop=0.0),
+    head=StackConfig(32, 2, 4, resid_pdrop=0.0),
 )
 
 
-def _tiny(name: str, what: str, stage1: RQVAEConfig, stage2: RQTransformerConfig) -> Preset:
-    return Preset(
-        name=name,
-        description=f"Seeded random weights for tests: {what}",
-        licence="Apache-2.0",
-        stage1=stage1,
-        stage2=stage2,
-        sampling=SamplingDefaults(top_k=32, num_candidates=4),
-        weights="random",
-    )
-
-
 _TINY = (
-    _tiny("tiny-rq", "RQ, text prefix, 4 codes a position", _TINY_STAGE1, _TINY_TEXT),
-    _tiny(
+    random_preset("tiny-rq", "RQ, text prefix, 4 codes a position", _TINY_STAGE1, _TINY_TEXT),
+    random_preset(
         "tiny-rq-class",
         "RQ, class prefix, 3 depths with tables and classifiers of their own",
         replace(
@@ -154,10 +142,10 @@ _TINY = (
             input_emb_vqvae=False,
             shared_tok_emb=False,
             shared_cls_emb=False,
-            head=RQStackConfig(32, 1, 4, mlp_bias=False, gelu_use_approx=True, resid_pdrop=0.0),
+            head=StackConfig(32, 1, 4, mlp_bias=False, gelu_use_approx=True, resid_pdrop=0.0),
         ),
     ),
-    _tiny(
+    random_preset(
         "tiny-rq-uncond",
         "RQ, no prompt, 2×2 vectors quantised as one, no running sums",
         replace(
@@ -174,7 +162,7 @@ _TINY = (
             block_size_cond=1,
             input_embed_dim=16,
             cumsum_depth_ctx=False,
-            body=RQStackConfig(32, 2, 2, attn_bias=False, resid_pdrop=0.0),
+            body=StackConfig(32, 2, 2, attn_bias=False, resid_pdrop=0.0),
         ),
     ),
 )

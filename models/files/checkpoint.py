@@ -1,8 +1,8 @@
 """A checkpoint folder → its preset, stage 1, stage 2 and tokenizer.
 
-Four layouts: our converted shards (manifest.json), minDALL-E's official pair of files, a
-fine-tuning run's single last.ckpt, and the RQ family's folder for each stage. Models are built on
-the meta device and filled tensor by tensor.
+Five layouts: our converted shards (manifest.json), minDALL-E's official pair of files, a
+fine-tuning run's single last.ckpt, the HQ family's single file in ckpt/, and the RQ family's folder
+for each stage. Models are built on the meta device and filled tensor by tensor.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from models.files.official import OfficialWeights
 from models.files.weights import WeightSource, fill, on_meta
 from models.tokenizer import Tokenizer
 
-Layout = Literal["converted", "official", "lightning", "rq"]
+Layout = Literal["converted", "official", "lightning", "hq", "rq"]
 Stage = Literal["stage1", "stage2"]
 
 STAGE_FILES: dict[Stage, str] = {"stage1": "stage1_last.ckpt", "stage2": "stage2_last.ckpt"}
 RQ_FILES: dict[Stage, str] = {"stage1": "stage1/model.pt", "stage2": "stage2/model.pt"}
 LIGHTNING_FILE = "last.ckpt"
+HQ_FILES = ("ckpt/state_dict.ckpt", "ckpt/last.ckpt")  # the authors take the first that is there
 TOKENIZER_FOLDER = "tokenizer"
 
 
@@ -49,6 +50,8 @@ class Checkpoint:
                 return tuple(STAGE_FILES.values())
             case "lightning":
                 return (LIGHTNING_FILE,)
+            case "hq":
+                return (_hq_file(self.folder),)
             case "rq":
                 return tuple(RQ_FILES.values())
             case "converted":
@@ -64,6 +67,10 @@ class Checkpoint:
                 return OfficialWeights(self.folder / STAGE_FILES[stage], "", stage_config)
             case "lightning":
                 return OfficialWeights(self.folder / LIGHTNING_FILE, f"{stage}.", stage_config)
+            case "hq":
+                return OfficialWeights(
+                    self.folder / self.weight_files[0], f"{stage}.", stage_config
+                )
             case "rq":
                 is_averaged = self.is_averaged and stage == "stage2"
                 state = "state_dict_ema" if is_averaged else "state_dict"
@@ -172,6 +179,11 @@ def load_tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
     return tokenizer
 
 
+def _hq_file(folder: Path) -> str:
+    """The HQ family's one file of weights; empty where there is none."""
+    return next((name for name in HQ_FILES if (folder / name).is_file()), "")
+
+
 def _layout(folder: Path) -> Layout:
     if (folder / shards.MANIFEST_NAME).is_file():
         return "converted"
@@ -182,6 +194,8 @@ def _layout(folder: Path) -> Layout:
         return "official"
     if (folder / LIGHTNING_FILE).is_file():
         return "lightning"
+    if _hq_file(folder):
+        return "hq"
     hints = [str(lookalikes.missing(folder / name)) for name in absent]
     raise MissingFileError(
         f"{folder} holds no weights: no {shards.MANIFEST_NAME}, no {LIGHTNING_FILE}, and of the"

@@ -21,7 +21,8 @@ from models.families import CODECS, PRIORS, CodecFamily, PriorFamily
 from models.files import rq_folder
 from models.files.checked import checked
 from models.files.documents import yaml_in
-from models.files.layouts import CODEC_READERS, PRIOR_READERS, Section, written
+from models.files.layouts import CODEC_READERS, PRIOR_READERS, WITH_TRAINING, written
+from models.files.sections import Section
 from models.lookalikes import CONFIG_NAME
 from models.presets import PRESETS
 
@@ -93,7 +94,9 @@ def parse(document: Any, folder: Path) -> Preset:
         stage1=stage1,
         stage2=stage2,
         clip=clip or (like.clip if like else None),
-        sampling=_sampling(given.sampling or {}, stage2),
+        sampling=like.sampling
+        if like and given.sampling is None
+        else _sampling(given.sampling or {}, stage2),
     )
 
 
@@ -144,14 +147,18 @@ def _family(section: Section, register: Mapping[str, Any], path: str) -> Any:
 
 def _check_training(given: _Document, stage2: PriorConfig) -> None:
     """What a document says of training is not used, but it must fit the model."""
-    for name, shape in _TRAINING.items():
+    is_read = isinstance(stage2, WITH_TRAINING)
+    for name, shape in _TRAINING.items() if is_read else ():
         checked(shape, getattr(given, name) or {}, name)
     if stage2.prompt_kind != "text":
         return
-    length, needed = (given.dataset or {}).get("context_length"), stage2.prompt_len
+    dataset = given.dataset or {}
+    if not isinstance(dataset, dict):
+        raise ConfigError("dataset: must be a mapping")
+    length, needed = dataset.get("context_length"), stage2.prompt_len
     if length not in (None, needed):
         raise ConfigError(f"dataset.context_length: {length}, but stage 2 takes {needed} tokens")
-    for name in ("optimizer", "experiment"):
+    for name in ("optimizer", "experiment") if is_read else ():
         if getattr(given, name) is not None:
             raise ConfigError(f"{name}: only a fine-tuning config (stage2.type igpt) may have it")
 

@@ -13,33 +13,32 @@ from typing import Any
 
 from models.configs import CodecConfig, PrefixKind, PriorConfig, TransformerConfig, VQGANConfig
 from models.errors import ConfigError
-from models.files import rq_config
+from models.files import hq_config, rq_config
 from models.files.checked import checked
+from models.files.sections import Section, check_backbone, flat, require
+from models.hq_configs import HQTransformerConfig, HQVAEConfig
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
-
-Section = dict[str, Any]
 
 _VQGAN_OUTER = ("embed_dim", "n_embed")
 _TRANSFORMER_OUTER = ("vocab_size_img", "vocab_size_txt", "use_cls_cond")
-_DERIVED = ("prefix",)  # fields that other keys decide
 
 
 def read_vqgan(section: Section, path: str) -> VQGANConfig:
     """A VQGAN, of type `vqgan`."""
-    values, places = _flat(section, path, _VQGAN_OUTER)
-    _require(not values.pop("double_z", False), f"{path}.hparams.double_z: true is not supported")
+    values, places = flat(section, path, _VQGAN_OUTER)
+    require(not values.pop("double_z", False), f"{path}.hparams.double_z: true is not supported")
     config = checked(VQGANConfig, values, path, places)
-    halvings = len(config.ch_mult) - 1 + config.use_init_downsample
-    multiple = 2**halvings * config.patch_size
-    widths = [config.ch * mult for mult in (1, *config.ch_mult)]
-    _require(
-        config.resolution % multiple == 0, f"{path}.hparams.resolution: no multiple of {multiple}"
-    )
-    _require(
-        config.norm != "group" or all(width % config.norm_groups == 0 for width in widths),
-        f"{path}.hparams.ch: widths must be multiples of {config.norm_groups}",
-    )
+    check_vqgan(config, f"{path}.hparams")
     return config
+
+
+def check_vqgan(config: VQGANConfig, path: str) -> None:
+    """ConfigError where the numbers of a VQGAN, which stand at `path`, contradict each other."""
+    check_backbone(config, path)
+    require(
+        config.quantizer != "gumbel" or config.z_channels == config.embed_dim,
+        f"{path}.z_channels: must equal embed_dim where the quantizer is gumbel",
+    )
 
 
 def write_vqgan(config: VQGANConfig) -> Section:
@@ -52,20 +51,20 @@ def write_vqgan(config: VQGANConfig) -> Section:
 
 def read_transformer(section: Section, path: str, codec: CodecConfig) -> TransformerConfig:
     """A transformer over codes, of type `transformer1d` with a text before them, else `igpt`."""
-    values, places = _flat(section, path, _TRANSFORMER_OUTER)
+    values, places = flat(section, path, _TRANSFORMER_OUTER, ("prefix",))
     values.pop("use_head_txt", None)  # the reference never reads it
     n_dense, has_classes = values.pop("n_dense_layers", None), values.pop("use_cls_cond", None)
     if values.get("n_classes", 0) is None:
         del values["n_classes"]
     config = checked(TransformerConfig, values, path, places)
     hparams = f"{path}.hparams"
-    _require(has_classes in (True, False, None), f"{path}.use_cls_cond: must be true or false")
-    _require(n_dense in (None, config.n_layers), f"{hparams}.n_dense_layers: must equal n_layers")
-    _require(config.embed_dim % config.n_heads == 0, f"{hparams}.n_heads: must divide embed_dim")
+    require(has_classes in (True, False, None), f"{path}.use_cls_cond: must be true or false")
+    require(n_dense in (None, config.n_layers), f"{hparams}.n_dense_layers: must equal n_layers")
+    require(config.embed_dim % config.n_heads == 0, f"{hparams}.n_heads: must divide embed_dim")
     _require_codec(config, path, codec)
     if section.get("type") != "igpt":
         return replace(config, n_classes=0)
-    _require(
+    require(
         config.n_classes > 0 or not has_classes,
         f"{hparams}.n_classes: needed where use_cls_cond is true",
     )
@@ -78,12 +77,12 @@ def _require_codec(config: TransformerConfig, path: str, codec: CodecConfig) -> 
     (num_codes, depth), codebook = codec.code_shape, codec.vocab_sizes[0]
     side = isqrt(num_codes)
     grid = f"{side}×{side}" if side**2 == num_codes else f"{num_codes}"
-    _require(
+    require(
         (config.ctx_len_img, 1) == (num_codes, depth),
         f"{path}.hparams.ctx_len_img: {config.ctx_len_img} codes for a stage 1 that makes {grid}"
         + (f" of {depth} each" if depth > 1 else ""),
     )
-    _require(
+    require(
         config.vocab_size_img <= codebook,
         f"{path}.vocab_size_img: {config.vocab_size_img} for a codebook of {codebook}",
     )
@@ -114,39 +113,24 @@ def written(config: CodecConfig | PriorConfig) -> Section:
     return _WRITERS[type(config)](config)
 
 
-def _flat(section: Section, path: str, outer: tuple[str, ...]) -> tuple[Section, dict[str, str]]:
-    """Values and places of a section whose `outer` fields stand in it, the others in `hparams`."""
-    hparams = section.get("hparams") or {}
-    _require(isinstance(hparams, dict), f"{path}.hparams: must be a mapping")
-    here = {key: section[key] for key in section if key not in ("type", "hparams")}
-    values: Section = {}
-    places: dict[str, str] = {}
-    for part, where, is_outer in ((here, path, True), (hparams, f"{path}.hparams", False)):
-        for key, value in part.items():
-            place = f"{where}.{key}"
-            belongs_here = (key in outer) == is_outer and key not in _DERIVED
-            name = key if belongs_here else place  # which no field is called, so it is refused
-            values[name], places[name] = value, place
-    return values, places
-
-
-def _require(is_kept: bool, message: str) -> None:
-    if not is_kept:
-        raise ConfigError(message)
-
-
 # By what `families` registers under a section's type. Any: each takes or makes its own kind.
 CODEC_READERS: dict[type[CodecConfig], Callable[[Section, str], Any]] = {
     VQGANConfig: read_vqgan,
     RQVAEConfig: rq_config.read_rq_vae,
+    HQVAEConfig: hq_config.read_hq_vae,
 }
 PRIOR_READERS: dict[type[PriorConfig], Callable[[Section, str, CodecConfig], Any]] = {
     TransformerConfig: read_transformer,
     RQTransformerConfig: rq_config.read_rq_transformer,
+    HQTransformerConfig: hq_config.read_hq_transformer,
 }
+# Those whose documents are checked to the last key of training's sections, too.
+WITH_TRAINING: tuple[type[PriorConfig], ...] = (TransformerConfig,)
 _WRITERS: dict[type[Any], Callable[[Any], Section]] = {
     VQGANConfig: write_vqgan,
     TransformerConfig: write_transformer,
     RQVAEConfig: rq_config.write_rq_vae,
     RQTransformerConfig: rq_config.write_rq_transformer,
+    HQVAEConfig: hq_config.write_hq_vae,
+    HQTransformerConfig: hq_config.write_hq_transformer,
 }

@@ -7,6 +7,7 @@ any other way. Which of its keys make up one of our tensors is told by the famil
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from models.files.pickles import read_state_dict
 
 _LIGHTNING_STAGES = ("stage1.", "stage2.")
 _WRAPPERS = ("module.", "_orig_mod.", "_forward_module.")  # of DataParallel, compile, Fabric
+
+_GENERATOR, _DISCRIMINATOR = "generator.", "discriminator."  # of a codec's training run
 
 _log = logging.getLogger(__name__)
 
@@ -37,15 +40,18 @@ class OfficialWeights:
         config: CodecConfig | PriorConfig,
         state_name: str = "state_dict",
     ) -> None:
-        state = _unwrapped(read_state_dict(path, state_name, unread_keys(config)), path)
+        unread = unread_keys(config)
+        pattern = f"{re.escape(key_prefix)}(?:{unread})" if unread else ""
+        state = _unwrapped(read_state_dict(path, state_name, pattern), path)
         self._where = f"{path} ({key_prefix}*)" if key_prefix else str(path)
         self._config = config
         others = tuple(stage for stage in _LIGHTNING_STAGES if key_prefix and stage != key_prefix)
-        self._state = {
+        own = {
             name.removeprefix(key_prefix): tensor
             for name, tensor in state.items()
             if not (others and name.startswith(others))
         }
+        self._state = _generator(own)
 
     def check(self, needed: dict[str, Shape]) -> None:
         """See WeightSource."""
@@ -78,3 +84,14 @@ def _unwrapped(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
             inner = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
             return _unwrapped(inner, path)
     return state
+
+
+def _generator(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The codec itself, where its training's second network stands in the file, too."""
+    if not all(name.startswith((_GENERATOR, _DISCRIMINATOR)) for name in state):
+        return state
+    return {
+        name.removeprefix(_GENERATOR): tensor
+        for name, tensor in state.items()
+        if name.startswith(_GENERATOR)
+    }

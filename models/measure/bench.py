@@ -78,8 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--compare",
         action="store_true",
-        help="16×16 positions of one code against 8×8 of four, of --layers, --width and --vocab"
-        " (default: no)",
+        help="16×16 positions of one code against 8×8 of four and 8×8 cells of 1 + 4, of --layers,"
+        " --width and --vocab (default: no)",
     )
     which.add_argument(
         "--plot", type=Path, metavar="FILE", help="with --compare: draw it there (default: nowhere)"
@@ -156,15 +156,15 @@ def run(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> int:
     facts = machine.describe(args.device)
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
-    pair = comparison.presets(args.width, args.heads, args.layers, args.vocab)
+    models = comparison.presets(args.width, args.heads, args.layers, args.vocab)
     timings: list[comparison.Timing] = []
     for dtype in args.dtype:
         options = LoadOptions(args.device, DTYPES[dtype], graphs=args.graphs, packed=args.packed)
-        timings += comparison.compare(pair, options, dtype, args.batch)
-    print(comparison.table(timings))
+        timings += comparison.compare(models, options, dtype, args.batch)
+    print(comparison.table(timings, models))
     if args.plot:
         comparison.plot(timings, args.plot)
-    print(json.dumps({"bench": "compare", "machine": facts, **comparison.record(timings)}))
+    print(json.dumps({"bench": "compare", "machine": facts, **comparison.record(timings, models)}))
     return 0
 
 

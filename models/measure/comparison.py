@@ -1,8 +1,9 @@
-"""`mindalle bench --compare`: 16×16 positions of one code against 8×8 of four, all else equal.
+"""`mindalle bench --compare`: three ways to lay out a picture's codes, all else equal.
 
-Both are RQ-Transformers of one width, one vocabulary and one number of layers, with random weights:
-the flat one has all its layers in the body, as the paper's baseline has (Lee et al. 2022, figure 4
-and its measuring script). Times whole pictures, stage 1 included; prints a table and draws a plot.
+16×16 positions of one code, 8×8 of four (RQ-Transformers; the flat one has all its layers in the
+body, as the paper's baseline has: Lee et al. 2022, figure 4 and its measuring script), and 8×8
+cells of one and the four below it (HQ-Transformer). One width, one vocabulary, one number of
+layers, random weights. Times whole pictures, stage 1 included; prints a table and draws a plot.
 """
 
 from __future__ import annotations
@@ -13,16 +14,26 @@ from pathlib import Path
 
 from torch import Tensor
 
-from models.configs import Preset
+from models.configs import Preset, StackConfig
 from models.drawing.generate import run_to_end
 from models.drawing.sampling import RowParams
+from models.hq_configs import HQTransformerConfig, HQVAEConfig
 from models.measure import machine
 from models.pipeline import LoadOptions, Pipeline, load_random
-from models.rq_configs import RQStackConfig, RQTransformerConfig, RQVAEConfig
+from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
-_HEAD_SHARE = 8  # the authors' 1.4B model has one of its 48 layers in 8 in the head
+FLAT, DEEP, CELLS = "16×16×1", "8×8×4", "8×8×(1+4)"
+_HEAD_SHARE = 8  # the authors' 1.4B models have one of their 48 layers in 8 in the head
 # Seconds a picture on an A100 at these batches, the paper's figure 4: 1.4B parameters.
-PAPER = {"16×16×1": {100: 0.162, 200: 0.140}, "8×8×4": {100: 0.039, 200: 0.025, 500: 0.019}}
+PAPER = {FLAT: {100: 0.162, 200: 0.140}, DEEP: {100: 0.039, 200: 0.025, 500: 0.019}}
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """How often each stack runs for one picture, whatever is in it."""
+
+    body: int
+    head: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +52,25 @@ class Timing:
         return self.codes_s + self.pixels_s
 
 
-def presets(width: int, heads: int, layers: int, vocab: int) -> tuple[Preset, Preset]:
-    """The flat model and the deep one."""
+def presets(width: int, heads: int, layers: int, vocab: int) -> tuple[Preset, ...]:
+    """The flat model, the deep one and the one of cells."""
     num_head = max(1, round(layers / _HEAD_SHARE))
+    body, head = StackConfig(width, layers - num_head, heads), StackConfig(width, num_head, heads)
     deep = RQTransformerConfig(
         prefix="none",
         vocab_sizes=(vocab,) * 4,
         vocab_size_cond=1,
         block_size_cond=1,
         embed_dim=width,
-        body=RQStackConfig(width, layers - num_head, heads),
-        head=RQStackConfig(width, num_head, heads),
+        body=body,
+        head=head,
     )
     flat = replace(
         deep,
         block_size=(16, 16, 1),
         vocab_sizes=(vocab,),
-        body=replace(deep.body, n_layers=layers),
-        head=replace(deep.head, n_layers=0),
+        body=replace(body, n_layers=layers),
+        head=replace(head, n_layers=0),
     )
     deep_codec = RQVAEConfig(n_embed=(vocab,) * 4)
     flat_codec = replace(
@@ -70,18 +82,34 @@ def presets(width: int, heads: int, layers: int, vocab: int) -> tuple[Preset, Pr
         attn_resolutions=(16,),
         decay=(0.99,),
     )
+    sizes = (vocab, vocab)
+    cells = HQTransformerConfig(prefix="none", sizes=sizes, ctx_len_img=64, body=body, head=head)
+    cells_codec = HQVAEConfig(
+        n_embed=sizes, ch_mult=(1, 2, 4, 4), attn_resolutions=(16,), use_init_downsample=True
+    )
     about = "random weights, to compare grids"
     return (
-        Preset("16×16×1", about, "none", flat_codec, flat),
-        Preset("8×8×4", about, "none", deep_codec, deep),
+        Preset(FLAT, about, "none", flat_codec, flat),
+        Preset(DEEP, about, "none", deep_codec, deep),
+        Preset(CELLS, about, "none", cells_codec, cells),
     )
 
 
+def passes(preset: Preset) -> Passes:
+    """A head without layers never runs; one of cells runs once a window, others once a code."""
+    stage2 = preset.stage2
+    if isinstance(stage2, HQTransformerConfig):
+        windows = len(stage2.windows)
+    else:
+        windows = preset.depth if preset.depth > 1 else 0
+    return Passes(preset.num_steps, preset.num_steps * windows)
+
+
 def compare(
-    pair: tuple[Preset, Preset], options: LoadOptions, setting: str, batches: list[int]
+    models: tuple[Preset, ...], options: LoadOptions, setting: str, batches: list[int]
 ) -> Iterator[Timing]:
     """Time one batch of pictures of each, after a first step that warms up."""
-    for preset in pair:
+    for preset in models:
         pipeline = load_random(preset, options)
         for rows in batches:
             yield _timed(pipeline, setting, rows)
@@ -102,26 +130,30 @@ def _timed(pipeline: Pipeline, setting: str, rows: int) -> Timing:
     return Timing(pipeline.preset.name, setting, rows, codes_s / rows, pixels_s)
 
 
-def table(timings: list[Timing]) -> str:
-    """A line per batch: seconds a picture of each grid, and how many times faster the deep one."""
-    lines = [f"{'setting':<16}{'rows':>5}{'16×16×1':>22}{'8×8×4':>22}{'ratio':>8}{'codes':>8}"]
-    for flat, deep in _pairs(timings):
-        lines.append(
-            f"{flat.setting:<16}{flat.rows:>5}{_parts(flat):>22}{_parts(deep):>22}"
-            f"{flat.picture_s / deep.picture_s:>7.2f}x{flat.codes_s / deep.codes_s:>7.2f}x"
+def table(timings: list[Timing], models: tuple[Preset, ...]) -> str:
+    """A line per batch: seconds a picture of each grid, and how many times faster than the flat."""
+    counts = [(preset.name, passes(preset)) for preset in models]
+    lines = [f"{'passes a picture':<21}" + "".join(f"{_counted(n):>22}{'':>8}" for _, n in counts)]
+    lines.append(f"{'setting':<16}{'rows':>5}" + "".join(f"{n:>22}{'ratio':>8}" for n, _ in counts))
+    for flat, *others in _together(timings, [preset.name for preset in models]):
+        cells = "".join(
+            f"{_parts(t):>22}{flat.picture_s / t.picture_s:>7.2f}x" for t in (flat, *others)
         )
+        lines.append(f"{flat.setting:<16}{flat.rows:>5}{cells}")
     lines.append("seconds a picture: codes + pixels. The paper's, on an A100, codes and pixels:")
-    for batch, seconds in PAPER["8×8×4"].items():
-        flat_s = PAPER["16×16×1"].get(batch)
-        known = f"{flat_s:>22.3f}" if flat_s else f"{'out of memory':>22}"
+    for batch, seconds in PAPER[DEEP].items():
+        flat_s = PAPER[FLAT].get(batch)
+        known = f"{flat_s:>22.3f}{'':>8}" if flat_s else f"{'out of memory':>22}{'':>8}"
         ratio = f"{flat_s / seconds:>7.2f}x" if flat_s else ""
         lines.append(f"{'paper':<16}{batch:>5}{known}{seconds:>22.3f}{ratio}")
     return "\n".join(lines)
 
 
-def record(timings: list[Timing]) -> dict[str, object]:
+def record(timings: list[Timing], models: tuple[Preset, ...]) -> dict[str, object]:
     """For everything that reads JSON."""
-    return {"timings": [{**asdict(t), "picture_s": t.picture_s} for t in timings], "paper": PAPER}
+    counts = {preset.name: asdict(passes(preset)) for preset in models}
+    rows = [{**asdict(t), "picture_s": t.picture_s} for t in timings]
+    return {"timings": rows, "passes": counts, "paper": PAPER}
 
 
 def plot(timings: list[Timing], path: Path) -> None:
@@ -146,13 +178,16 @@ def plot(timings: list[Timing], path: Path) -> None:
     plt.close(figure)
 
 
-def _pairs(timings: list[Timing]) -> Iterator[tuple[Timing, Timing]]:
-    """Both grids at each setting and batch."""
+def _together(timings: list[Timing], grids: list[str]) -> Iterator[list[Timing]]:
+    """All grids at each setting and batch."""
     by_key = {(t.grid, t.setting, t.rows): t for t in timings}
-    for (grid, setting, rows), flat in by_key.items():
-        if grid == "16×16×1" and (deep := by_key.get(("8×8×4", setting, rows))):
-            yield flat, deep
+    for setting, rows in dict.fromkeys((t.setting, t.rows) for t in timings):
+        yield [by_key[grid, setting, rows] for grid in grids]
 
 
 def _parts(timing: Timing) -> str:
     return f"{timing.codes_s:.3f} + {timing.pixels_s:.3f}"
+
+
+def _counted(count: Passes) -> str:
+    return f"{count.body} + {count.head}"

@@ -44,15 +44,22 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim, bias=config.attn_bias)
         self.proj = nn.Linear(config.embed_dim, config.embed_dim, bias=config.attn_bias)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, past: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Whole sequences [B, T, E] → [B, T, E], and keys and values [2, B, H, T, dim].
 
-        The mask is added to the scores, broadcast to [B, H, T, T]; None is causal.
+        The mask is added to the scores, broadcast to [B, H, T, T]; None is causal. With a `past`,
+        keys and values [2, B, H, S, dim] of positions before these, all see it and each other, and
+        it stands before what is returned.
         """
         qkv = self.qkv(x).unflatten(-1, (3, self.n_heads, -1))  # [B, T, 3, H, dim]
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        if past is not None:
+            k, v = torch.cat((past, torch.stack((k, v))), -2)
+        is_causal = mask is None and past is None
         pdrop = self.pdrop if self.training else 0.0
-        h = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, dropout_p=pdrop)
+        h = F.scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, dropout_p=pdrop)
         return self.proj(h.transpose(1, 2).flatten(2)), torch.stack((k, v))
 
     def decode(self, x: Tensor, cache: KVCache, layer: int, step: Step) -> Tensor:
@@ -97,9 +104,11 @@ class Block(nn.Module):
         )
         self.resid_drop = nn.Dropout(config.resid_pdrop)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, past: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """[B, T, E] → ([B, T, E], keys and values [2, B, H, T, dim]); see `Attention`."""
-        attended, keys_values = self.attn(self.ln1(x), mask)
+        attended, keys_values = self.attn(self.ln1(x), mask, past)
         x = x + self.resid_drop(attended)
         return x + self.mlp(self.ln2(x)), keys_values
 

@@ -16,10 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.rq_configs import RQTransformerConfig
+from models.stage2.code_loss import (
+    hard_cross_entropy,
+    side_by_side,
+    soft_cross_entropy,
+    text_cross_entropy,
+)
 from models.stage2.kv_cache import CachedPrefix
 from models.stage2.prior import Draw
-from models.stage2.rq_loss import hard_cross_entropy, soft_cross_entropy, text_cross_entropy
-from models.stage2.rq_parts import Classifier, RQState, Stack, table
+from models.stage2.rq_parts import Classifier, RQState
+from models.stage2.stack import Stack, table
 
 LookUp = Callable[[Tensor, int], Tensor]  # codes [...] of a depth → their vectors [..., C]
 
@@ -187,10 +193,9 @@ class RQTransformer(nn.Module):
             x = torch.cat((x, self.embed_depths(codes[..., :-1])), 2)
         x = x + self.pos_emb_d
         x = self.head_transformer(x.flatten(0, 1))[0].view(x.shape)  # [B, T, D, E]
-        logits = [self.classifier(x[:, :, depth], depth) for depth in range(codes.shape[2])]
-        widest = max(self.config.vocab_sizes)
-        padded = [F.pad(part, (0, widest - part.shape[-1]), value=-torch.inf) for part in logits]
-        return torch.stack(padded, 2)
+        return side_by_side(
+            [self.classifier(x[:, :, depth], depth) for depth in range(codes.shape[2])]
+        )
 
     def _stage1_vector(self, code: Tensor, depth: int) -> Tensor:
         if self._look_up is None:

@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 from models.configs import PriorConfig
 from models.families import prior_family
 from models.files.checkpoint import open_checkpoint
-from models.verify import of_rq, recomputed
+from models.verify import of_hq, of_rq, recomputed
 from models.verify.check import Check, Result
 from models.verify.recorded import AbsentError, Recorded
 from models.verify.subject import Subject
 
 # Each family with arrays of its own joins here.
-CHECKS = recomputed.CHECKS | of_rq.CHECKS
-INPUTS = (
-    recomputed.INPUTS | of_rq.INPUTS | {check.tie.margins for check in CHECKS.values() if check.tie}
-)
-FACTS = recomputed.FACTS + of_rq.FACTS
-_OPTIONAL = {"seeded_codes": "it ties a model to one torch version's global generator"}
+_PARTS = (recomputed, of_rq, of_hq)
+CHECKS: dict[str, Check] = {name: check for part in _PARTS for name, check in part.CHECKS.items()}
+INPUTS = {name for part in _PARTS for name in part.INPUTS}
+INPUTS |= {check.tie.margins for check in CHECKS.values() if check.tie}
+FACTS = [facts for part in _PARTS for facts in part.FACTS]
+_OPTIONAL = "seeded_codes"  # and what it is called at each level
 
 
 def run(checkpoint_dir: Path, expected_dir: Path, file: TextIO | None = None) -> bool:
@@ -130,8 +130,8 @@ def _not_checked(subject: Subject, checked: set[str]) -> Iterator[str]:
     arrays, config = subject.recorded.arrays, subject.preset.stage2
     for name in sorted(arrays.keys() - checked - INPUTS):
         reason = "unknown array"
-        if name in _OPTIONAL:
-            reason = f"optional: {_OPTIONAL[name]}"
+        if name.startswith(_OPTIONAL):
+            reason = "optional: it ties a model to one torch version's global generator"
         elif name in checks_of(config):
             reason = "what it is computed from is absent"
         yield f"{name:<20} not checked ({reason})"

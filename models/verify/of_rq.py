@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.stage1.rq_vae import RQVAE, commitment_loss
-from models.stage2.rq_loss import hard_cross_entropy, soft_cross_entropy, text_cross_entropy
+from models.stage2.code_loss import hard_cross_entropy, soft_cross_entropy, text_cross_entropy
 from models.stage2.rq_transformer import RQTransformer
 from models.verify.check import LOGITS, Check, Facts, Result, Tie
 from models.verify.recomputed import through_the_state
@@ -42,7 +42,7 @@ def cached_logits(subject: Subject) -> Tensor:
     """Of the first row, as many steps as were recorded."""
     _, rows, columns, *_ = subject.recorded.arrays["cached_logits"].shape
     codes = _codes(subject, "tf_codes")[0, : rows * columns]
-    logits = through_the_state(subject.prior, subject.prefixes("tf_cond")[0], codes)
+    logits = torch.cat(through_the_state(subject.prior, subject.prefixes("tf_cond")[0], codes))
     return _like(subject, "cached_logits", logits)
 
 

@@ -7,7 +7,7 @@ and calls its checks `family/array`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -62,12 +62,15 @@ def cached_logits(subject: Subject) -> Tensor:
     prefixes, codes = _forced_prefixes(subject), subject.recorded.tensor("tf_codes")
     recorded = next(subject.recorded.arrays[n] for n in _CACHED if n in subject.recorded.arrays)
     pairs = zip(prefixes.expand(len(codes), -1), codes[: len(recorded), :, None], strict=False)
-    rows = [through_the_state(subject.prior, *pair) for pair in pairs]
+    rows = [torch.cat(through_the_state(subject.prior, *pair)) for pair in pairs]
     return torch.stack(rows)[:, : recorded.shape[1]]  # [n, T, V]
 
 
-def through_the_state(prior: Prior, ids: Tensor, codes: Tensor) -> Tensor:
-    """Logits [T·D, V] of one row, step by step as the loop does it, but with given codes [T, D]."""
+def through_the_state(prior: Prior, ids: Tensor, codes: Tensor) -> list[Tensor]:
+    """Logits of one row, step by step as the loop does it, but with given codes [T, D].
+
+    Returns T·D of them, [1, V_d] each.
+    """
     prefix, state = prior.prefill(ids[None]), prior.new_state(1)
     state.put(prefix, torch.tensor([0]))
     hidden, seen = prefix.hidden, list[Tensor]()
@@ -81,7 +84,7 @@ def through_the_state(prior: Prior, ids: Tensor, codes: Tensor) -> Tensor:
             fed = torch.tensor([step - 1])
             hidden = prior.decode(codes[fed], fed, state, prior.reaches[-1])
         prior.sample(hidden, state, keep)
-    return torch.cat(seen)
+    return seen
 
 
 def greedy_codes(subject: Subject) -> Tensor:
@@ -167,21 +170,29 @@ def _training_loss(subject: Subject) -> Tensor:
 
 def train_grad_norm(subject: Subject) -> Iterator[Result]:
     """Of the training loss, per upstream parameter."""
-    wanted: dict[str, float] = subject.recorded.fact("train_grad_norm")
-    found = _gradient_norms(subject)
-    errors = {
-        name: max(abs(found.get(name, np.inf) - norm) - _GRADIENT_FLOOR, 0) / max(norm, 1e-12)
-        for name, norm in wanted.items()
-    }
+    subject.recorded.tensor("train_loss")  # sets with other losses have checks of their own
+    wanted: dict[str, float | None] = subject.recorded.fact("train_grad_norm")
+    yield gradient_errors(subject, wanted, lambda: _training_loss(subject))
+
+
+def gradient_errors(
+    subject: Subject, wanted: Mapping[str, float | None], loss: Callable[[], Tensor]
+) -> Result:
+    """The L2 norms of a loss's gradients by stage 2's upstream names; None where there is none."""
+    found = _gradient_norms(subject, loss)
+    errors = {}
+    for name, norm in wanted.items():
+        ours = found.get(name, np.inf if norm else 0.0)
+        errors[name] = max(abs(ours - (norm or 0)) - _GRADIENT_FLOOR, 0) / max(norm or 0, 1e-12)
     worst = max(errors, key=lambda name: errors[name])
-    yield Result("train_grad_norm", errors[worst], _GRADIENT, f"relative, worst at {worst}")
+    return Result("train_grad_norm", errors[worst], _GRADIENT, f"relative, worst at {worst}")
 
 
-def _gradient_norms(subject: Subject) -> dict[str, float]:
-    """L2 norm of the training loss's gradient per upstream parameter of stage 2."""
+def _gradient_norms(subject: Subject, loss: Callable[[], Tensor]) -> dict[str, float]:
+    """L2 norm of the loss's gradient per upstream parameter of stage 2."""
     model = subject.stage2.requires_grad_(True)
     try:
-        _training_loss(subject).backward()  # type: ignore[no-untyped-call]  # torch has no types here
+        loss().backward()  # type: ignore[no-untyped-call]  # torch has no types here
         norms: dict[str, float] = {}
         for name, parameter in model.named_parameters():
             names = upstream_shapes(subject.preset.stage2, {name: tuple(parameter.shape)})

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import families
-from models.configs import PrefixKind, Preset, SamplingDefaults
+from models.configs import PrefixKind, Preset, SamplingDefaults, View
 from models.families import CodecFamily, PriorFamily
 from models.pipeline import LoadOptions, Pipeline, load
 from models.presets import PRESETS
@@ -45,6 +45,11 @@ class MosaicConfig:
     @property
     def code_shape(self) -> tuple[int, int]:
         return self.side**2, len(self.vocab_sizes)
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        depth = len(self.vocab_sizes)
+        return (View("level", "rough", 1), View("level", "whole", depth)) if depth > 1 else ()
 
 
 class Mosaic(nn.Module):

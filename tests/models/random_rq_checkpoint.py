@@ -16,13 +16,13 @@ import yaml
 from torch import Tensor, nn
 
 from models.configs import Preset
-from models.errors import Shape
 from models.families import build_codec, build_prior, upstream_shapes
 from models.files.rq_config import write_rq_transformer, write_rq_vae
 from models.files.weights import on_meta, shapes
 from models.presets import get_preset
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from tests.models.golden import GOLDEN
+from tests.models.random_values import spread_values
 
 
 def rq_shapes(preset: Preset) -> tuple[RQVAEConfig, RQTransformerConfig]:
@@ -46,9 +46,9 @@ def write_random_rq_checkpoint(
     codec: nn.Module = on_meta(lambda: build_codec(config1))
     prior: nn.Module = on_meta(lambda: build_prior(config2, codec))
     generator = torch.Generator().manual_seed(seed)
-    state1 = _values(upstream_shapes(config1, shapes(codec)), generator)
+    state1 = spread_values(upstream_shapes(config1, shapes(codec)), generator)
     _add_moving_averages(state1, config1)
-    state2 = _values(upstream_shapes(config2, shapes(prior)), generator)
+    state2 = spread_values(upstream_shapes(config2, shapes(prior)), generator)
     if "tok_emb.weight" in state2 and not config2.shared_tok_emb:
         begins = torch.tensor([0, *config2.vocab_sizes[:-1]]).cumsum(0)
         state2["tok_emb.offsets"] = begins
@@ -84,25 +84,6 @@ def _add_moving_averages(state: dict[str, Tensor], config: RQVAEConfig) -> None:
         book[-1] = 0
         state[f"{name}.cluster_size_ema"] = torch.ones(len(book) - 1)
         state[f"{name}.embed_ema"] = book[:-1].clone()
-
-
-def _values(needed: dict[str, Shape], generator: torch.Generator) -> dict[str, Tensor]:
-    """Spread values that keep activations near 1: gains around 1, weights by their width."""
-    state = {}
-    for key, shape in needed.items():
-        values = torch.empty(shape).normal_(generator=generator)
-        if len(shape) == 1:
-            values.mul_(0.1).add_(1 if key.endswith("weight") else 0)
-        elif "emb" in key:
-            values.mul_(0.1)
-        elif "codebooks" in key:
-            values.mul_(0.5)
-        else:
-            is_per_depth = key == "classifier.linear.weight" and len(shape) == 3
-            fan_in = shape[1] if is_per_depth or len(shape) == 2 else values[0].numel()
-            values.mul_(fan_in**-0.5)
-        state[key] = values
-    return state
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A worker serves families that it was not written for: they exist in tests only."""
+"""A worker serves families that it was not written for; two of them exist in tests only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from tests.service.live_worker import WAIT_S, worker_settings, working
 from tests.service.makers import make_queue, put
 
 _ROWS = 8
-_PROMPTS: dict[str, str | int] = {"text": "a heart", "class": 4}
+_PROMPTS: dict[str, str | int | None] = {"text": "a heart", "class": 4, "none": None}
+_WRONG: dict[str, str | None] = {"text": None, "class": None, "none": "a heart"}
+_FAMILIES = (*OTHERS, "tiny-rq-class", "tiny-hq", "tiny-hq-class", "tiny-hq-uncond")
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ async def queue(redis: Redis) -> AsyncIterator[Queue]:
     await queue.close()
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", _FAMILIES)
 async def test_a_job_of_another_family_becomes_its_pictures(
     valkey_server: RedisServer, redis: Redis, queue: Queue, name: str
 ) -> None:
@@ -41,9 +43,12 @@ async def test_a_job_of_another_family_becomes_its_pictures(
     with registered():
         async with working(worker_settings(valkey_server, model=name), redis):
             job = await put(queue, prompt=prompt, partial_images=2, **asked)
-            refused = await put(queue, prompt=None, **asked)
+            refused = await put(queue, prompt=_WRONG[pipeline.preset.prompt_kind], **asked)
             view = await queue.wait(job.id, WAIT_S)
-            assert (view.status, view.size) == (JobStatus.SUCCEEDED, "16x16")
+            assert (view.status, view.size) == (
+                JobStatus.SUCCEEDED,
+                "{}x{}".format(*pipeline.preset.size),
+            )
             assert (await queue.wait(refused.id, WAIT_S)).status == JobStatus.FAILED
             found = [await queue.image(job.id, meta.rank) for meta in view.images]
             partial = [e.image async for e in queue.events(job.id) if e.name == "partial_image"]

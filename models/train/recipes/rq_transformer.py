@@ -12,9 +12,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from models.configs import CodecConfig
+from models.configs import CodecConfig, StackConfig
 from models.errors import ConfigError
-from models.rq_configs import RQStackConfig, RQTransformerConfig, RQVAEConfig
+from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.stage1.rq_vae import RQVAE
 from models.stage2.rq_transformer import RQTransformer
 from models.train.recipes import transformer
@@ -37,8 +37,8 @@ def shape_of(codec: CodecConfig, prompt: PromptShape) -> RQTransformerConfig:
         embed_dim=_WIDTH,
         input_embed_dim=codec.code_dim,
         shared_cls_emb=len(set(codec.n_embed)) == 1,
-        body=RQStackConfig(_WIDTH, 6, 4, resid_pdrop=0.0),
-        head=RQStackConfig(_WIDTH, 2, 4, resid_pdrop=0.0),
+        body=StackConfig(_WIDTH, 6, 4, resid_pdrop=0.0),
+        head=StackConfig(_WIDTH, 2, 4, resid_pdrop=0.0),
     )
 
 

@@ -1,39 +1,83 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from models.drawing.generate import Batch, run_to_end
+from models.drawing.sampling import RowParams
+from models.hq_configs import HQTransformerConfig
 from models.measure import comparison
 from models.measure.comparison import Timing
+from models.pipeline import LoadOptions, load_random
 from models.rq_configs import RQTransformerConfig
+from models.stage2.hq_transformer import HQTransformer
+from models.stage2.prior import Prior
+from models.stage2.rq_transformer import RQTransformer
+from models.stage2.stack import Stack
 from service.cli import main
 
 
-def test_both_models_have_equal_width_layers_and_codes_an_image() -> None:
-    flat, deep = comparison.presets(64, 4, 16, 100)
+def test_the_models_have_equal_width_and_layers() -> None:
+    flat, deep, cells = comparison.presets(64, 4, 16, 100)
     assert isinstance(flat.stage2, RQTransformerConfig)
     assert isinstance(deep.stage2, RQTransformerConfig)
+    assert isinstance(cells.stage2, HQTransformerConfig)
     assert flat.codes_per_image == deep.codes_per_image == 256
+    assert cells.codes_per_image == 64 + 256
     assert flat.stage2.body.n_layers == 16
-    assert (deep.stage2.body.n_layers, deep.stage2.head.n_layers) == (14, 2)
-    for preset in (flat, deep):
+    for model in (deep.stage2, cells.stage2):
+        assert (model.body.n_layers, model.head.n_layers, model.embed_dim) == (14, 2, 64)
+    for preset in (flat, deep, cells):
         assert preset.size == (256, 256)
         assert preset.stage1.code_shape == (preset.num_steps, preset.depth)
 
 
+def _stacks(prior: Prior) -> dict[str, Stack]:
+    if isinstance(prior, RQTransformer):
+        return {"body": prior.body_transformer, "head": prior.head_transformer}
+    assert isinstance(prior, HQTransformer)
+    return {"body": prior.body, "head": prior.head}
+
+
+def test_passes_are_counted_by_running_them() -> None:
+    """A cell's finer codes take one pass of the head together, RQ's codes one each."""
+    for preset in comparison.presets(16, 2, 8, 8):
+        small = replace(preset, stage1=replace(preset.stage1, ch=32))
+        prior = load_random(small, LoadOptions(packed=False)).stage2
+        runs = dict.fromkeys(("body", "head"), 0)
+
+        def count(stack: str, runs: dict[str, int] = runs) -> Callable[..., None]:
+            def called(*_: object) -> None:
+                runs[stack] += 1
+
+            return called
+
+        for name, stack in _stacks(prior).items():
+            for block in list(stack.blocks)[:1]:
+                # Once a pass, whether over a sequence or of one position.
+                block.get_submodule("ln1").register_forward_hook(count(name))
+        params = [RowParams(seed=0, candidate=i) for i in range(2)]
+        run_to_end(Batch(prior, 2), prior.prefill(torch.zeros(1, 1, dtype=torch.int64)), params)
+        assert runs == asdict(comparison.passes(preset)), preset.name
+
+
 def test_the_table_says_how_many_times_faster() -> None:
-    timings = [
-        Timing("16×16×1", "float32", 4, 3.0, 1.0),
-        Timing("8×8×4", "float32", 4, 1.0, 1.0),
-    ]
-    line = comparison.table(timings).splitlines()[1]
+    models = comparison.presets(16, 2, 8, 8)
+    seconds = (3.0, 1.0, 0.5)
+    pairs = zip(models, seconds, strict=True)
+    timings = [Timing(preset.name, "float32", 4, codes_s, 1.0) for preset, codes_s in pairs]
+    passes, _, line = comparison.table(timings, models).splitlines()[:3]
+    assert " ".join(passes.split()) == "passes a picture 256 + 0 64 + 256 64 + 128"
     seen = " ".join(line.split())
-    assert seen == "float32 4 3.000 + 1.000 1.000 + 1.000 2.00x 3.00x"
+    assert seen == "float32 4 3.000 + 1.000 1.00x 1.000 + 1.000 2.00x 0.500 + 1.000 2.67x"
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_the_command_measures_prints_and_draws(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -43,6 +87,6 @@ def test_the_command_measures_prints_and_draws(
     main(["bench", "--compare", *shape, "--batch", "1", "--plot", str(plot)])
     lines = capsys.readouterr().out.splitlines()
     record = json.loads(lines[-1])
-    assert [t["grid"] for t in record["timings"]] == ["16×16×1", "8×8×4"]
+    assert [t["grid"] for t in record["timings"]] == ["16×16×1", "8×8×4", "8×8×(1+4)"]
     assert all(t["picture_s"] > 0 for t in record["timings"])
     assert plot.stat().st_size > 1000

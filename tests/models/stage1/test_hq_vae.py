@@ -2,16 +2,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from torch import Tensor
 
+from models.files.checkpoint import load_stage1, open_checkpoint
 from models.hq_configs import HQVAEConfig
-from models.stage1.hq_vae import HQVAE, official_name, to_cells, to_grids
+from models.stage1.hq_vae import HQVAE, to_cells, to_grids
 from tests.models.golden import GOLDEN, arrays, facts
 
 # conv without middle block and attention; nearest, gradient codebook, no initial down-sampling;
@@ -31,32 +30,10 @@ TINY = HQVAEConfig(
 )
 
 
-def config_of(folder: Path) -> HQVAEConfig:
-    """A released two-level config.yaml's stage 1."""
-    values = yaml.safe_load((folder / "config.yaml").read_text())["stage1"]
-    hparams: dict[str, Any] = {k: v for k, v in values["hparams"].items() if k != "double_z"}
-    for key in ("ch_mult", "attn_resolutions"):
-        hparams[key] = tuple(hparams[key])
-    upsample = values["hparams_aux"]["upsample"]
-    resize = upsample.rstrip("0123456789")
-    ratio = int(upsample.removeprefix(resize) or 2)
-    sizes = (values["n_embed"], values["n_embed"])
-    return HQVAEConfig(
-        embed_dim=values["embed_dim"],
-        n_embed=sizes,
-        ema_update=values["ema_update"],
-        ratio=ratio,
-        resize=resize,
-        **hparams,
-    )
-
-
 def recorded(name: str) -> tuple[HQVAE, dict[str, Tensor]]:
     """A set's stage 1 with its weights, and its arrays."""
-    state = torch.load(GOLDEN / name / "ckpt" / "last.ckpt", weights_only=True)["state_dict"]
-    model = HQVAE(config_of(GOLDEN / name)).eval().requires_grad_(False)
-    names = {key: f"stage1.{official_name(key, model.config)}" for key in model.state_dict()}
-    model.load_state_dict({key: state[theirs] for key, theirs in names.items()})
+    model = load_stage1(open_checkpoint(GOLDEN / name))
+    assert isinstance(model, HQVAE)
     return model, {key: torch.from_numpy(value) for key, value in arrays(name).items()}
 
 

@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.configs import Preset
+from models.configs import Preset, StackConfig
 from models.drawing.generate import run_to_end
 from models.drawing.sampling import RowParams
 from models.files.checkpoint import load_stage1, load_stage2, open_checkpoint
 from models.files.convert import convert
 from models.pipeline import load
-from models.rq_configs import RQStackConfig, RQTransformerConfig, RQVAEConfig
+from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from tests.models.random_rq_checkpoint import rq_shapes, tiny_text, write_random_rq_checkpoint
 
 State = dict[str, Tensor]
@@ -33,7 +33,7 @@ _OPTIONS: dict[str, tuple[RQVAEConfig, RQTransformerConfig]] = {
     "six-depths": (_DEEP, replace(_PLAIN, block_size=(4, 4, 6), vocab_sizes=(40,) * 6)),
     "one-depth-no-head": (
         replace(_STAGE1, grid=(4, 4, 1), n_embed=(64,), decay=(0.9,)),
-        replace(_TEXT, block_size=(4, 4, 1), vocab_sizes=(64,), head=RQStackConfig(32, 0, 2)),
+        replace(_TEXT, block_size=(4, 4, 1), vocab_sizes=(64,), head=StackConfig(32, 0, 2)),
     ),
     "uneven-vocabularies": (
         _UNEVEN,
@@ -61,7 +61,7 @@ _OPTIONS: dict[str, tuple[RQVAEConfig, RQTransformerConfig]] = {
             block_size=(2, 4, 4),
             input_embed_dim=16,
             cumsum_depth_ctx=False,
-            body=RQStackConfig(32, 1, 4, attn_bias=False, mlp_bias=False, gelu_use_approx=True),
+            body=StackConfig(32, 1, 4, attn_bias=False, mlp_bias=False, gelu_use_approx=True),
         ),
     ),
 }
@@ -91,7 +91,7 @@ def _gelu(x: Tensor, is_approximate: bool) -> Tensor:
     return x * 0.5 * (1 + torch.erf(x / 2**0.5))
 
 
-def _stack(x: Tensor, state: State, name: str, config: RQStackConfig) -> Tensor:
+def _stack(x: Tensor, state: State, name: str, config: StackConfig) -> Tensor:
     """A whole sequence [T, E]."""
     length, width = x.shape
     causal = torch.ones(length, length).tril().bool()

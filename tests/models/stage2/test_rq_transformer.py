@@ -7,7 +7,7 @@ from torch import Tensor
 from models.presets import get_preset
 from models.rq_configs import RQTransformerConfig
 from models.stage1.rq_vae import ResidualQuantizer
-from models.stage2.rq_loss import hard_cross_entropy, soft_cross_entropy, text_cross_entropy
+from models.stage2.code_loss import hard_cross_entropy, soft_cross_entropy, text_cross_entropy
 from models.stage2.rq_transformer import RQTransformer
 from tests.models.golden import facts
 from tests.models.rq_sets import RQ_SETS, quantizer_of, recorded, stage1_of, stage2_of

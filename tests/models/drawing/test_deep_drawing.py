@@ -1,8 +1,12 @@
-"""The RQ family in the one loop: several codes a step, each depth by its own filters."""
+"""Families of several codes a step in the one loop, each depth by its own filters.
+
+RQ draws one depth after the other; HQ a cell, its finer codes one by one or a level at once.
+"""
 
 from __future__ import annotations
 
-from typing import cast
+from itertools import cycle
+from typing import Any, Protocol, cast
 
 import pytest
 import torch
@@ -13,17 +17,26 @@ from torch import Tensor
 from models.drawing.generate import Batch, run_to_end
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.pipeline import LoadOptions, Pipeline, Prompt, load
-from models.stage2.rq_transformer import RQTransformer
+from models.stage2.prior import Prior
 from tests.models.drawing.test_sampling import _chi_square_limit
 from tests.models.drawing.test_schedules import _OPS, CAPACITIES, Alone, Op, check
 
-_NAMES = ("tiny-rq", "tiny-rq-class", "tiny-rq-uncond")
+_NAMES = (
+    *("tiny-rq", "tiny-rq-class", "tiny-rq-uncond"),
+    *("tiny-hq", "tiny-hq-class", "tiny-hq-uncond"),
+)
 _PROMPTS: dict[str, Prompt] = {"text": "a heart", "class": 7, "none": None}
 _NUM_DRAWS = 3000
 
 
-def _prior(pipeline: Pipeline) -> RQTransformer:
-    return cast(RQTransformer, pipeline.stage2)
+class DeepPrior(Prior, Protocol):
+    """A prior that runs over whole sequences, too: logits [B, T, D, V], and a text's."""
+
+    def __call__(self, ids: Tensor, codes: Tensor) -> tuple[Tensor, Tensor | None]: ...
+
+
+def _prior(pipeline: Pipeline) -> DeepPrior:
+    return cast(DeepPrior, pipeline.stage2)
 
 
 def _ids(pipeline: Pipeline) -> Tensor:
@@ -42,7 +55,7 @@ def alone(request: pytest.FixtureRequest) -> Alone:
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     capacity=st.sampled_from(CAPACITIES),
     ops=_OPS,
@@ -54,10 +67,14 @@ def test_a_row_draws_what_it_draws_alone(
     check(alone, capacity, ops, with_pixels)
 
 
-@pytest.fixture(scope="module", params=["none", "int8"])
+@pytest.fixture(
+    scope="module", params=[("tiny-rq", "none"), ("tiny-rq", "int8"), ("tiny-hq", "int8")]
+)
 def alone_in_bfloat16(request: pytest.FixtureRequest) -> Alone:
-    options = LoadOptions(dtype=torch.bfloat16, quantization=request.param)
-    return Alone.of(load("tiny-rq", options=options))
+    name, quantization = request.param
+    return Alone.of(
+        load(name, options=LoadOptions(dtype=torch.bfloat16, quantization=quantization))
+    )
 
 
 @pytest.mark.timeout(120)
@@ -110,13 +127,19 @@ def _reference(logits: Tensor, params: RowParams, depth: int) -> Tensor:
     return kept / kept.sum(-1, keepdim=True)
 
 
+def _cycled(values: tuple[Any, ...], prior: Prior) -> tuple[Any, ...]:
+    """One value for each depth."""
+    return tuple(value for value, _ in zip(cycle(values), prior.vocab_sizes, strict=False))
+
+
 @torch.inference_mode()
 def test_every_depth_draws_from_its_own_filtered_probabilities(exact: Pipeline) -> None:
     """The first step of many candidates, each depth given the codes that the row drew above it."""
     prior, ids = _prior(exact), _ids(exact)
-    filters = {"temperature": 1.3, "top_k": (40, 20, 12, 6), "top_p": (0.95, 0.9, 1.0, 0.7)}
-    filters |= {name: filters[name][: prior.depth] for name in ("top_k", "top_p")}  # type: ignore[index]  # tuples
-    params = [RowParams(seed=5, candidate=i, **filters) for i in range(_NUM_DRAWS)]  # type: ignore[arg-type]  # mixed values
+    params = [
+        RowParams(5, i, 1.3, _cycled((40, 20, 12, 6), prior), _cycled((0.95, 0.9, 1.0, 0.7), prior))
+        for i in range(_NUM_DRAWS)
+    ]
     batch = Batch(prior, _NUM_DRAWS)
     rows = batch.admit(prior.prefill(ids), params)
     codes = batch.peek(rows)[0][:, :1]  # [n, 1, D]
@@ -144,13 +167,14 @@ def test_a_list_of_the_wrong_length_is_refused(exact: Pipeline, field: str) -> N
         batch.admit(prior.prefill(_ids(exact)), [params])
 
 
-def test_pictures_of_the_first_depths_are_coarse_to_fine(exact: Pipeline) -> None:
+def test_pictures_of_the_first_levels_are_coarse_to_fine(exact: Pipeline) -> None:
     codes = run_to_end(
         exact.batch(1),
         exact.prefix(exact.encode(_PROMPTS[exact.preset.prompt_kind])),
         [RowParams(seed=0)],
     )
-    pictures = [exact.pixels(codes[..., : depth + 1]) for depth in range(exact.preset.depth)]
+    pictures = [exact.pixels(codes[..., : view.depth]) for view in exact.preset.views]
+    assert exact.preset.views[-1].depth == exact.preset.depth
     assert all(picture.shape == pictures[0].shape for picture in pictures)
     distances = [float((picture - pictures[-1]).abs().mean()) for picture in pictures]
     assert distances[-1] == 0

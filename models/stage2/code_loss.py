@@ -1,4 +1,4 @@
-"""What an RQ-Transformer is trained on: soft targets for codes, and a share for the text.
+"""What priors of several codes a step are trained on: soft targets for codes, the text's share.
 
 Knows neither data nor optimisers, and how targets are made is stage 1's.
 """
@@ -10,6 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _FLOOR = 1e-7  # beside the sum of exponentials, as the reference has it
+
+
+def side_by_side(logits: list[Tensor]) -> Tensor:
+    """Logits [B, T, V_d] of each depth → [B, T, D, V], -inf where a depth has no such code."""
+    widest = max(part.shape[-1] for part in logits)
+    padded = [F.pad(part, (0, widest - part.shape[-1]), value=-torch.inf) for part in logits]
+    return torch.stack(padded, 2)
 
 
 def soft_cross_entropy(logits: Tensor, targets: list[Tensor]) -> Tensor:

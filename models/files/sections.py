@@ -1,0 +1,49 @@
+"""What the readers of several families' sections share: where fields stand, what shapes must keep.
+
+Knows no family by name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models.configs import BackboneConfig
+from models.errors import ConfigError
+
+Section = dict[str, Any]
+
+
+def flat(
+    section: Section, path: str, outer: tuple[str, ...], derived: tuple[str, ...] = ()
+) -> tuple[Section, dict[str, str]]:
+    """Values and places of a section whose `outer` fields stand in it, the others in `hparams`."""
+    hparams = section.get("hparams") or {}
+    require(isinstance(hparams, dict), f"{path}.hparams: must be a mapping")
+    here = {key: section[key] for key in section if key not in ("type", "hparams")}
+    values: Section = {}
+    places: dict[str, str] = {}
+    for part, where, is_outer in ((here, path, True), (hparams, f"{path}.hparams", False)):
+        for key, value in part.items():
+            place = f"{where}.{key}"
+            belongs_here = (key in outer) == is_outer and key not in derived
+            name = key if belongs_here else place  # which no field is called, so it is refused
+            values[name], places[name] = value, place
+    return values, places
+
+
+def require(is_kept: bool, message: str) -> None:
+    """ConfigError with the message unless the condition is kept."""
+    if not is_kept:
+        raise ConfigError(message)
+
+
+def check_backbone(config: BackboneConfig, path: str) -> None:
+    """ConfigError for an encoder and decoder, at `path`, that can't be built."""
+    halvings = len(config.ch_mult) - 1 + config.use_init_downsample
+    multiple = 2**halvings * config.patch_size
+    widths = [config.ch * mult for mult in (1, *config.ch_mult)]
+    require(config.resolution % multiple == 0, f"{path}.resolution: no multiple of {multiple}")
+    require(
+        config.norm != "group" or all(width % config.norm_groups == 0 for width in widths),
+        f"{path}.ch: widths must be multiples of {config.norm_groups}",
+    )
