@@ -130,7 +130,8 @@ def _look(
         ranker=None,
     )
     sampling = SamplingDefaults(0.7, None, None, 3)
-    write_sheet(pipeline, args.run / "samples.png", sampling, sheet_prompts()[::2])
+    prompts = sheet_prompts()[::2][: args.shown]
+    write_sheet(pipeline, args.run / "samples.png", sampling, prompts)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -148,6 +149,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--nearest", action="store_true", help="take the nearest codes, don't draw among near ones"
     )
+    parser.add_argument("--shown", type=int, help="prompts in samples.png (default: 18)")
     parser.add_argument("--accumulate", type=int, default=1, help="parts to split a batch into")
     workers.run(_work, parser.parse_args(argv))
 

@@ -104,7 +104,7 @@ def prior_to_train(
         shape, model = _from_checkpoint(args, codec)
     else:
         shape = _agreed(args, known) if known else _fresh_prior(args, codec_shape)
-        if prior_recipe(shape).is_soft and codec is None:
+        if prior_recipe(shape).reads_codec and codec is None:
             raise ConfigError("this prior reads stage 1's codebook: give --stage1")
         model = build_prior(shape, codec or on_meta(lambda: build_codec(codec_shape)))
         initialise(model, args.seed)
@@ -128,7 +128,7 @@ def _fresh_prior(args: Namespace, codec: CodecConfig) -> PriorConfig:
     prompt = PromptShape(args.prefix, max(args.classes, 1))
     if args.prefix == "text":
         prompt = PromptShape("text", vocab_size(args.tokenizer), CONTEXT_LENGTH)
-    family = args.family or ("transformer" if codec.code_shape[1] == 1 else "rq-transformer")
+    family = args.family or codec_recipe(codec).prior
     shape = shapes.changed(PRIOR_RECIPES[family].shape(codec, prompt), args.shape)
     if (shape.num_steps, len(shape.vocab_sizes)) != codec.code_shape:
         raise ConfigError(f"--family {family}: stage 1 makes {codec.code_shape[1]} codes a step")

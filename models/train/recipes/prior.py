@@ -48,7 +48,7 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class PriorPlan:
-    """A recipe's numbers. Without `muon_lr` AdamW has all.
+    """A recipe's numbers. Without `muon_lr` AdamW has all, without `text_weight` the model's own.
 
     `tau` is the temperature of soft targets, in squared distances; `draws_codes` says whether the
     codes are drawn by them. Families without soft targets read neither. `accumulate` is how many
@@ -59,7 +59,7 @@ class PriorPlan:
     muon_lr: float | None = 0.02
     adam_lr: float = 2e-3
     weight_decay: float = 0.0
-    text_weight: float = 0.0
+    text_weight: float | None = 0.0
     clip_norm: float | None = None
     average: float = 0.998
     tau: float = 0.5

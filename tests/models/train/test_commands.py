@@ -28,6 +28,7 @@ SHAPES = {
 PRIORS = {
     "vqgan": ["embed_dim=32", "n_layers=1", "n_heads=2"],
     "rq-vae": ["embed_dim=32", "body.embed_dim=32", "body.n_layers=1", "head.embed_dim=32"],
+    "hq-vae": ["body.embed_dim=32", "body.n_layers=1", "head.embed_dim=32", "head.n_layers=1"],
 }
 
 
@@ -47,7 +48,7 @@ def common(pictures: Path, run: Path) -> list[str]:
 
 
 def codec_options(family: str) -> list[str]:
-    return ["--family", family, "--shape", *SHAPES[family], "--batch", "4", "--judged", "2"]
+    return ["--family", family, "--shape", *SHAPES[family], "--batch", "2", "--judged", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def test_a_resumed_ranker_is_the_uninterrupted_one(
 
 def prior_options(family: str, runs: Path) -> list[str]:
     more = ["--tokenizer", str(runs / "tokenizer"), "--batch", "4", "--shape", *PRIORS[family]]
-    more += ["--codes", str(runs / f"{family}-codes")]
+    more += ["--codes", str(runs / f"{family}-codes"), "--shown", "1"]
     return [*more, *(["--stage1", str(runs / family)] if family == "rq-vae" else [])]
 
 
@@ -170,7 +171,8 @@ def test_both_stages_go_on_from_an_official_rq_folder(pictures: Path, tmp_path: 
     stage1.main([*start, "--run", str(tmp_path / "stage1"), "--judged", "1"])
     encoding = ["--init", str(official), "--out", str(tmp_path / "codes"), "--workers", "1"]
     codes.main([*data, *encoding])
-    stage2.main([*start, "--run", str(tmp_path / "stage2"), "--codes", str(tmp_path / "codes")])
+    more = ["--codes", str(tmp_path / "codes"), "--shown", "1"]
+    stage2.main([*start, *more, "--run", str(tmp_path / "stage2")])
     shape = load_prior(tmp_path / "stage2")
     assert shape == tiny_text().stage2
     target = tmp_path / "tuned"
