@@ -22,7 +22,7 @@ from tests.models.random_rq_checkpoint import tiny_text, write_random_rq_checkpo
 
 SHAPES = {
     "vqgan": ["resolution=32", "ch=16", "n_embed=64"],
-    "rq-vae": ["resolution=32", "ch_mult=[1,1,1,1]", "n_embed=[64,64,64,64]"],
+    "rq-vae": ["resolution=32", "ch=16", "ch_mult=[1,1,1]", "n_embed=[64,64,64,64]"],
     "hq-vae": ["resolution=32", "ch=8", "n_embed=[16,16]"],
 }
 PRIORS = {
@@ -194,10 +194,11 @@ def test_options_that_contradict_the_run_are_one_error(
     assert commands.main(adversary) == 1
     assert "differ in: critic" in capsys.readouterr().err
     unread = ["--family", "transformer", "--codes", str(runs / "rq-vae-codes")]
-    with pytest.raises(ConfigError, match="4 codes a step"):
+    with pytest.raises(ConfigError, match="a stage 1 that makes 4×4 of 4 each"):
         stage2.main([*common(pictures, runs / "none"), *prior_options("vqgan", runs), *unread])
-    with pytest.raises(ConfigError, match="wide"):
-        stage1.main([*common(pictures, runs / "none"), "--shape", "wide=3"])
+    for shape, said in (("wide=3", "unknown key: wide"), ("ch=33", "multiples of 16")):
+        with pytest.raises(ConfigError, match=said):
+            stage1.main([*common(pictures, runs / "none"), "--shape", shape])
 
 
 def test_a_run_of_before_there_were_shapes_is_the_emoji_models(
