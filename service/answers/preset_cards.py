@@ -6,6 +6,7 @@ For models whose workers come on demand. Loads no weights and no torch.
 from __future__ import annotations
 
 from models.configs import Preset
+from models.filter_words import filter_words
 from models.presets import PRESETS
 from service.broker.workers import ModelCard
 from service.errors import StartRefused
@@ -26,6 +27,7 @@ def preset_card(preset: Preset) -> ModelCard:
         num_classes=preset.num_classes,
         depth=preset.depth,
         has_scores=preset.clip is not None,
+        filters=filter_words(preset),
         views=tuple((view.parameter, view.value) for view in preset.views),
     )
 
