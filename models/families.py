@@ -19,11 +19,18 @@ from torch import nn
 
 from models.configs import CodecConfig, PriorConfig, TransformerConfig, VQGANConfig
 from models.errors import Shape
-from models.hq_configs import HQ_TYPES, HQTransformerConfig, HQVAEConfig
+from models.hq_configs import (
+    HQ_TYPES,
+    HQTransformerConfig,
+    HQVAEConfig,
+    MultiScaleConfig,
+    TwoScalesConfig,
+)
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
-from models.stage1 import hq_vae
+from models.stage1 import hq_vae, multi_scale
 from models.stage1.codec import Codec
 from models.stage1.hq_vae import HQVAE
+from models.stage1.multi_scale import MultiScaleVQ
 from models.stage1.rq_vae import RQVAE
 from models.stage1.vqgan import VQGAN
 from models.stage2 import hq_transformer
@@ -31,6 +38,7 @@ from models.stage2.hq_transformer import HQTransformer
 from models.stage2.prior import Prior
 from models.stage2.rq_transformer import RQTransformer
 from models.stage2.transformer import Transformer
+from models.stage2.two_scales import TwoScales
 
 _QKV = ("query", "key", "value")
 _Family = TypeVar("_Family", "CodecFamily", "PriorFamily", "CodecFamily | PriorFamily")
@@ -131,15 +139,17 @@ def _rq_transformer(config: RQTransformerConfig, codec: nn.Module) -> RQTransfor
     return prior
 
 
+_AVERAGES = r".*\.(cluster_size|embedding_avg)"
+
+
 def _hq_vae_names(name: str, shape: Shape, config: HQVAEConfig) -> dict[str, Shape]:
     return {hq_vae.official_name(name, config): shape}
 
 
 def _hq_vae_unread(config: HQVAEConfig) -> str:
     """Moving averages are training's; where one codebook serves all levels, the others are, too."""
-    averages = r".*\.(cluster_size|embedding_avg)"
     second = r"|quantize_b\..*|quantizers\.[1-9]\d*\..*" if config.has_shared_codebook else ""
-    return averages + second
+    return _AVERAGES + second
 
 
 def _hq_names(name: str, shape: Shape, config: HQTransformerConfig) -> dict[str, Shape]:
@@ -167,6 +177,25 @@ def _hq_recorded(config: HQTransformerConfig) -> frozenset[str]:
     return frozenset({f"hq/{name}" for name in names} | shared)
 
 
+def _multi_scale_names(name: str, shape: Shape, config: MultiScaleConfig) -> dict[str, Shape]:
+    return {multi_scale.official_name(name, config): shape}
+
+
+def _two_scales_names(name: str, shape: Shape, config: TwoScalesConfig) -> dict[str, Shape]:
+    """Upstream keeps them in two files; here each key begins with which of them."""
+    part, _, leaf = name.partition(".")
+    theirs = _mindalle_names(leaf, shape, config.top if part == "top" else config.bottom)
+    return {f"{part}.{key}": value for key, value in theirs.items()}
+
+
+def _two_scales_recorded(_config: TwoScalesConfig) -> frozenset[str]:
+    of_each = ("tf_logits", "greedy_codes", "enc_prequant", "enc_codes")
+    names = {f"{name}_{grid}" for name in of_each for grid in ("top", "bot")}
+    names |= {"cached_logits_bot", "tf_logits_bot_txt", "given_codes_bot", "e2e_pixels"}
+    names |= {"enc_recon_raw", "dec_raw", "dec_pixels"}
+    return frozenset(f"scales/{name}" for name in names)
+
+
 _HQ_VAE = CodecFamily(HQVAEConfig, HQVAE, _hq_vae_names, _hq_vae_unread)
 _HQ_TRANSFORMER = PriorFamily(
     config=HQTransformerConfig,
@@ -182,6 +211,9 @@ CODECS: dict[str, CodecFamily] = {
     "rq-vae": CodecFamily(RQVAEConfig, RQVAE, unread=_rq_vae_unread),
     "simrqgan2": _HQ_VAE,
     "hqvae": _HQ_VAE,
+    "vqgan2": CodecFamily(
+        MultiScaleConfig, MultiScaleVQ, _multi_scale_names, lambda _config: _AVERAGES
+    ),
 }
 PRIORS: dict[str, PriorFamily] = {
     "transformer1d": _MINDALLE,
@@ -195,6 +227,12 @@ PRIORS: dict[str, PriorFamily] = {
         unread=lambda _config: r"tok_emb\.offsets",  # they follow from the vocabularies
     ),
     **dict.fromkeys(HQ_TYPES, _HQ_TRANSFORMER),
+    "two-scales": PriorFamily(
+        config=TwoScalesConfig,
+        build=lambda config, _codec: TwoScales(config),
+        upstream=_two_scales_names,
+        recorded=_two_scales_recorded,
+    ),
 }
 
 

@@ -1,8 +1,9 @@
 """A checkpoint folder → its preset, stage 1, stage 2 and tokenizer.
 
-Five layouts: our converted shards (manifest.json), minDALL-E's official pair of files, a
-fine-tuning run's single last.ckpt, the HQ family's single file in ckpt/, and the RQ family's folder
-for each stage. Models are built on the meta device and filled tensor by tensor.
+Six layouts: our converted shards (manifest.json), minDALL-E's official pair of files, a
+fine-tuning run's single last.ckpt, the HQ family's single file in ckpt/ or, of the multi-scale VQ,
+one for each part, and the RQ family's folder for each stage. Models are built on the meta device
+and filled tensor by tensor.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from models import lookalikes
 from models.configs import Preset
 from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.families import build_codec, build_prior
-from models.files import config, rq_folder, shards
+from models.files import config, rq_folder, scales_folder, shards
 from models.files.official import OfficialWeights
-from models.files.weights import WeightSource, fill, on_meta
+from models.files.scales_folder import PARTS
+from models.files.weights import JoinedWeights, WeightSource, fill, on_meta
+from models.hq_configs import TwoScalesConfig
 from models.tokenizer import Tokenizer
 
-Layout = Literal["converted", "official", "lightning", "hq", "rq"]
+Layout = Literal["converted", "official", "lightning", "hq", "scales", "rq"]
 Stage = Literal["stage1", "stage2"]
 
 STAGE_FILES: dict[Stage, str] = {"stage1": "stage1_last.ckpt", "stage2": "stage2_last.ckpt"}
@@ -52,6 +55,8 @@ class Checkpoint:
                 return (LIGHTNING_FILE,)
             case "hq":
                 return (_hq_file(self.folder),)
+            case "scales":
+                return tuple(f"{part}/{_hq_file(self.folder / part)}" for part in PARTS)
             case "rq":
                 return tuple(RQ_FILES.values())
             case "converted":
@@ -71,10 +76,23 @@ class Checkpoint:
                 return OfficialWeights(
                     self.folder / self.weight_files[0], f"{stage}.", stage_config
                 )
+            case "scales":
+                return self._of_parts(stage)
             case "rq":
                 is_averaged = self.is_averaged and stage == "stage2"
                 state = "state_dict_ema" if is_averaged else "state_dict"
                 return OfficialWeights(self.folder / RQ_FILES[stage], "", stage_config, state)
+
+    def _of_parts(self, stage: Stage) -> WeightSource:
+        first, *others = (self.folder / name for name in self.weight_files)
+        if stage == "stage1":
+            return OfficialWeights(first, "", self.preset.stage1)
+        assert isinstance(self.preset.stage2, TwoScalesConfig)
+        shapes = (self.preset.stage2.top, self.preset.stage2.bottom)
+        files = zip(PARTS[1:], others, shapes, strict=True)
+        return JoinedWeights(
+            {f"{part}.": OfficialWeights(path, "stage2.", shape) for part, path, shape in files}
+        )
 
     def module(self, stage: Stage, codec: nn.Module | None = None) -> nn.Module:
         """One stage without memory; see `load_stage2` for `codec`."""
@@ -122,7 +140,7 @@ def _verify(checkpoint: Checkpoint) -> None:
 
 def _check_folder(folder: Path) -> None:
     """MissingFileError for what is given in place of a checkpoint's folder, and what to do."""
-    if rq_folder.is_official(folder):
+    if rq_folder.is_official(folder) or scales_folder.is_official(folder):
         return
     if rq_folder.is_official(folder.resolve().parent):
         parent = folder.resolve().parent
@@ -196,6 +214,8 @@ def _layout(folder: Path) -> Layout:
         return "lightning"
     if _hq_file(folder):
         return "hq"
+    if scales_folder.is_official(folder) and all(_hq_file(folder / part) for part in PARTS):
+        return "scales"
     hints = [str(lookalikes.missing(folder / name)) for name in absent]
     raise MissingFileError(
         f"{folder} holds no weights: no {shards.MANIFEST_NAME}, no {LIGHTNING_FILE}, and of the"

@@ -18,7 +18,7 @@ from models.configs import ClipConfig, CodecConfig, Preset, PriorConfig, Samplin
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import ConfigError
 from models.families import CODECS, PRIORS, CodecFamily, PriorFamily
-from models.files import rq_folder
+from models.files import rq_folder, scales_folder
 from models.files.checked import checked
 from models.files.documents import yaml_in
 from models.files.layouts import CODEC_READERS, PRIOR_READERS, WITH_TRAINING, written
@@ -66,9 +66,10 @@ def read(folder: Path) -> Preset:
         ConfigError: naming the file and the key.
     """
     path = folder / CONFIG_NAME
-    if rq_folder.is_official(folder) and not path.exists():
+    if not path.exists() and rq_folder.is_official(folder):
         return rq_folder.read_official(folder)
-    document = yaml_in(path)
+    is_in_parts = not path.exists() and scales_folder.is_official(folder)
+    document = scales_folder.document(folder) if is_in_parts else yaml_in(path)
     try:
         return parse(document or {}, folder)
     except ConfigError as error:

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from models.configs import PriorConfig
 from models.families import prior_family
 from models.files.checkpoint import open_checkpoint
-from models.verify import of_hq, of_rq, recomputed
+from models.verify import of_hq, of_rq, of_scales, recomputed
 from models.verify.check import Check, Result
 from models.verify.recorded import AbsentError, Recorded
 from models.verify.subject import Subject
 
 # Each family with arrays of its own joins here.
-_PARTS = (recomputed, of_rq, of_hq)
+_PARTS = (recomputed, of_rq, of_hq, of_scales)
 CHECKS: dict[str, Check] = {name: check for part in _PARTS for name, check in part.CHECKS.items()}
 INPUTS = {name for part in _PARTS for name in part.INPUTS}
 INPUTS |= {check.tie.margins for check in CHECKS.values() if check.tie}

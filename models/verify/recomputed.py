@@ -7,7 +7,7 @@ and calls its checks `family/array`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -71,20 +71,32 @@ def through_the_state(prior: Prior, ids: Tensor, codes: Tensor) -> list[Tensor]:
 
     Returns T·D of them, [1, V_d] each.
     """
+    seen: list[Tensor] = []
+    _walk(prior, ids, codes, seen)
+    return seen
+
+
+def best_around(prior: Prior, ids: Tensor, known: Tensor) -> Tensor:
+    """One row's codes [T, D]: those that are known [T, D], and the best where there is a -1."""
+    return _walk(prior, ids, known, [])
+
+
+def _walk(prior: Prior, ids: Tensor, known: Tensor, seen: list[Tensor]) -> Tensor:
     prefix, state = prior.prefill(ids[None]), prior.new_state(1)
     state.put(prefix, torch.tensor([0]))
-    hidden, seen = prefix.hidden, list[Tensor]()
+    hidden, codes = prefix.hidden, known.clone()
 
     def keep(logits: Tensor, depth: int) -> Tensor:
         seen.append(logits)
-        return codes[step, depth : depth + 1]
+        given = known[step, depth : depth + 1]
+        return torch.where(given < 0, logits.argmax(-1), given)
 
     for step in range(len(codes)):
         if step:
             fed = torch.tensor([step - 1])
             hidden = prior.decode(codes[fed], fed, state, prior.reaches[-1])
-        prior.sample(hidden, state, keep)
-    return seen
+        codes[step] = prior.sample(hidden, state, keep)[0]
+    return codes
 
 
 def greedy_codes(subject: Subject) -> Tensor:
@@ -239,6 +251,22 @@ def _upstream(recorded: Recorded) -> Checkpoint:
     if not folder.is_dir():
         raise AbsentError(f"the upstream folder {folder}")
     return open_checkpoint(folder)
+
+
+def named_checks(
+    array: str,
+    names: Iterable[str],
+    compute: Callable[[Subject, str], Tensor],
+    margin: str = "",
+    least: float = 0,
+) -> dict[str, Check]:
+    """A check of an array that was recorded by several names, such as one a level."""
+
+    def check(name: str) -> Check:
+        tie = Tie(f"{margin}_{name}", least, "row") if margin else None
+        return Check(lambda subject: compute(subject, name), tie=tie)
+
+    return {f"{array}_{name}": check(name) for name in names}
 
 
 CHECKS = {

@@ -22,7 +22,14 @@ from tests.service.makers import make_queue, put
 _ROWS = 8
 _PROMPTS: dict[str, str | int | None] = {"text": "a heart", "class": 4, "none": None}
 _WRONG: dict[str, str | None] = {"text": None, "class": None, "none": "a heart"}
-_FAMILIES = (*OTHERS, "tiny-rq-class", "tiny-hq", "tiny-hq-class", "tiny-hq-uncond")
+_FAMILIES = (
+    *OTHERS,
+    "tiny-rq-class",
+    "tiny-hq",
+    "tiny-hq-class",
+    "tiny-hq-uncond",
+    "tiny-hq-scales",
+)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Families of several codes a step in the one loop, each depth by its own filters.
 
-RQ draws one depth after the other; HQ a cell, its finer codes one by one or a level at once.
+RQ draws one depth after the other; HQ a cell, its finer codes one by one or a level at once; the
+multi-scale VQ all finer codes behind all coarse ones.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def exact(request: pytest.FixtureRequest) -> Pipeline:
     return load(request.param, options=LoadOptions(dtype=torch.float64, packed=False))
 
 
-@pytest.fixture(scope="module", params=_NAMES)
+@pytest.fixture(scope="module", params=(*_NAMES, "tiny-hq-scales"))
 def alone(request: pytest.FixtureRequest) -> Alone:
     return Alone.of(load(request.param))
 

@@ -47,7 +47,7 @@ def _stacks(prior: Prior) -> dict[str, Stack]:
 def test_passes_are_counted_by_running_them() -> None:
     """A cell's finer codes take one pass of the head together, RQ's codes one each."""
     for preset in comparison.presets(16, 2, 8, 8):
-        small = replace(preset, stage1=replace(preset.stage1, ch=32))  # type: ignore[call-arg]  # all three have it
+        small = replace(preset, stage1=replace(preset.stage1, ch=32))
         prior = load_random(small, LoadOptions(packed=False)).stage2
         runs = dict.fromkeys(("body", "head"), 0)
 
