@@ -83,9 +83,10 @@ class BackboneConfig:
     `patch_size` p > 1 folds each p×p block of pixels into channels before the encoder and unfolds
     it after the decoder; the official models have 1. `norm_groups` is 32 in all official models;
     with `norm` "none" nothing is normalised, so that what stands in one corner does not change the
-    codes of another. The `use_` switches are the HQ family's: `use_init_downsample` halves the map
-    in the encoder's first convolution (and doubles it at the decoder's last level),
-    `use_mid_block` and `use_attn` leave parts out.
+    codes of another. Without `resamp_with_conv` maps are halved by means and doubled by repeating.
+    The `use_` switches are the HQ family's: `use_init_downsample` halves the map in the encoder's
+    first convolution (and doubles it at the decoder's last level), `use_mid_block` and `use_attn`
+    leave parts out.
     """
 
     z_channels: Size = 256
@@ -100,6 +101,7 @@ class BackboneConfig:
     patch_size: Size = 1
     norm_groups: Size = 32
     norm: Literal["group", "none"] = "group"
+    resamp_with_conv: bool = True
     use_init_downsample: bool = False
     use_mid_block: bool = True
     use_attn: bool = True
@@ -121,10 +123,15 @@ class BackboneConfig:
 
 @dataclass(frozen=True, slots=True)
 class VQGANConfig(BackboneConfig):
-    """Shape of a VQGAN: pixels ↔ a grid of codes."""
+    """Shape of a VQGAN: pixels ↔ a grid of codes.
+
+    Its `quantizer` takes the nearest of the codebook's vectors, or, as in models that were trained
+    with the Gumbel-softmax relaxation, the code with the largest logit.
+    """
 
     embed_dim: Size = 256
     n_embed: Size = 16384
+    quantizer: Literal["nearest", "gumbel"] = "nearest"
 
     @property
     def code_shape(self) -> tuple[int, int]:
@@ -222,11 +229,11 @@ class ClipConfig:
 
 @dataclass(frozen=True, slots=True)
 class SamplingDefaults:
-    """What a request gets when it names nothing else."""
+    """What a request gets when it names nothing else: of a filter one value, or one per depth."""
 
-    temperature: float = 1.0
-    top_k: Size | None = 256
-    top_p: float | None = None
+    temperature: float | tuple[float, ...] = 1.0
+    top_k: Size | tuple[Size, ...] | None = 256
+    top_p: float | tuple[float, ...] | None = None
     num_candidates: Size = 16
 
 

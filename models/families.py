@@ -139,6 +139,11 @@ def _rq_transformer(config: RQTransformerConfig, codec: nn.Module) -> RQTransfor
     return prior
 
 
+def _vqgan_names(name: str, shape: Shape, config: VQGANConfig) -> dict[str, Shape]:
+    is_book = name == "quantize.embedding.weight" and config.quantizer == "gumbel"
+    return {"quantize.embed.weight" if is_book else name: shape}
+
+
 _AVERAGES = r".*\.(cluster_size|embedding_avg)"
 
 
@@ -207,7 +212,7 @@ _HQ_TRANSFORMER = PriorFamily(
 )
 
 CODECS: dict[str, CodecFamily] = {
-    "vqgan": CodecFamily(VQGANConfig, VQGAN),
+    "vqgan": CodecFamily(VQGANConfig, VQGAN, upstream=_vqgan_names),
     "rq-vae": CodecFamily(RQVAEConfig, RQVAE, unread=_rq_vae_unread),
     "simrqgan2": _HQ_VAE,
     "hqvae": _HQ_VAE,

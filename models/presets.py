@@ -136,6 +136,8 @@ _ALL = (
 )
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
+# What callers may name to see a picture coarser than it is, whichever model made it.
+VIEW_PARAMETERS = tuple(dict.fromkeys(v.parameter for preset in _ALL for v in preset.views))
 
 
 def weights_folder(preset: Preset) -> Path | None:

@@ -11,12 +11,13 @@ import secrets
 import time
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import Any, Literal
 
 MAX_CANDIDATES = 96  # of one job; one that is larger than a worker's rows enters in parts
+FIRST_CANDIDATES = 8  # of a job with a `min_score`, before their scores say whether to go on
 MAX_SIDE = 2048  # of a picture that is resampled to the size that a request asks for
 MAX_SEED = 2**53  # seeds stay below it: JSON readers that keep numbers as doubles lose nothing
 
@@ -84,8 +85,14 @@ def is_blank(text: str) -> bool:
 
 
 def known_fields(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that are fields of the dataclass: another release may have written others."""
-    return {field.name: values[field.name] for field in fields(cls) if field.name in values}
+    """The values that are fields of the dataclass: another release may have written others.
+
+    JSON's lists become tuples, as frozen data has them.
+    """
+    known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in known.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,7 @@ class Recipe:
     """All that makes a picture again. Of `num_candidates` that are drawn, the best `n` are kept.
 
     `prompt` is a text, a class id, or None for an unconditional model; a cut of None is no cut.
+    Temperature and cuts are one value, or one for each code that the model draws at a position.
     The record inside a picture's file has the fields in this order; the file's own format and size
     are no part of it.
     """
@@ -102,9 +110,9 @@ class Recipe:
     seed: int
     n: int = 1
     num_candidates: int = 1
-    top_k: int | None = None
-    top_p: float | None = None
-    temperature: float = 1.0
+    top_k: int | tuple[int, ...] | None = None
+    top_p: float | tuple[float, ...] | None = None
+    temperature: float | tuple[float, ...] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +121,9 @@ class Job:
 
     `deadline_s` counts from the moment the queue accepts the job. Files of another `size` than the
     model makes are resampled to it; auto is the model's. `prompt_len` positions hold the
-    prompt and `num_steps` are those of one candidate, by the model's card; 0 when nobody has
-    looked. `key_id` names the API key that made it, never the key.
+    prompt and `codes_per_candidate` are drawn, by the model's card; 0 when nobody has looked.
+    `key_id` names the API key that made it, never the key. With a `min_score` no more candidates
+    are drawn than it takes until `n` of them have it.
     """
 
     id: str
@@ -126,10 +135,17 @@ class Job:
     deadline_s: float = 120.0
     embed_prompt: bool = True
     prompt_len: int = 0
-    num_steps: int = 0
+    codes_per_candidate: int = 0
+    min_score: float | None = None
     key_id: str = "anonymous"
     request_id: str | None = None
     traceparent: str | None = None
+
+    @property
+    def first_candidates(self) -> int:
+        """How many are drawn before it is asked whether that was enough."""
+        most = self.recipe.num_candidates
+        return most if self.min_score is None else min(most, max(self.recipe.n, FIRST_CANDIDATES))
 
     @property
     def trace_id(self) -> str | None:
@@ -139,10 +155,13 @@ class Job:
     def to_json(self) -> str:
         """Compact ASCII JSON with every field, so that half a surrogate pair survives, too.
 
-        Flat, with the recipe's fields among the others, as the first release wrote and reads it.
+        Flat, with the recipe's fields among the others, as the first release wrote and reads it:
+        to it, each step drew one code. What it doesn't know is there only where it says something.
         """
         values = asdict(self)
-        recipe = values.pop("recipe")
+        if self.min_score is None:
+            del values["min_score"]
+        recipe = values.pop("recipe") | {"num_steps": values.pop("codes_per_candidate")}
         return json.dumps(values | recipe, separators=(",", ":"))
 
     @classmethod
@@ -150,23 +169,31 @@ class Job:
         """The job of `to_json`, of this release or another one."""
         raw: dict[str, Any] = json.loads(text)
         values = known_fields(cls, raw) | {
+            "codes_per_candidate": raw.get("num_steps", 0),
             "recipe": Recipe(**{"prompt": None, "seed": 0} | known_fields(Recipe, raw)),
             "priority": Priority(raw.get("priority", Priority.NORMAL)),
         }
         return cls(**values)
 
 
+def query(parameter: str, value: str) -> str:
+    """The name of a coarser look at a picture, as it stands in the picture's address."""
+    return f"{parameter}={value}"
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """One finished picture: file bytes, its candidate number and its score. Rank 0 is the best.
 
-    A score is None where nothing ranked the candidates; 0.0 is a score.
+    A score is None where nothing ranked the candidates; 0.0 is a score. `coarser` are files of the
+    same picture by the `query` that asks for each.
     """
 
     rank: int
     candidate: int
     score: float | None
     data: bytes
+    coarser: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +219,10 @@ class Progress:
 class Succeeded:
     """The pictures, in rank order, with stage seconds and what the caller should know.
 
-    `native_size` is what the model made, where the files were resampled to another `size`.
+    `native_size` is what the model made, where the files were resampled to another `size`. `views`
+    are parameters and values to see the pictures by, coarse to fine; the last is the picture as it
+    is, each other one is among what is `coarser` than it. `num_drawn` candidates were drawn; None
+    means all.
     """
 
     images: tuple[Image, ...]
@@ -200,6 +230,8 @@ class Succeeded:
     timings_s: dict[str, float]
     prompt_truncated: bool = False
     native_size: str | None = None
+    views: tuple[tuple[str, str], ...] = ()
+    num_drawn: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +274,8 @@ class JobView:
     prompt_truncated: bool
     error: Failed | None
     native_size: str | None = None
+    views: tuple[tuple[str, str], ...] = ()
+    num_drawn: int | None = None
 
     @property
     def is_terminal(self) -> bool:

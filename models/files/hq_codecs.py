@@ -40,7 +40,7 @@ def read_hq_vae(section: Section, path: str) -> HQVAEConfig:
         has_shared_codebook=bool(more.shared_codebook),
         ema_update=given.ema_update,
     )
-    check_backbone(config, path)
+    check_backbone(config, f"{path}.hparams")
     _check_levels(config, more, path)
     return config
 
@@ -123,7 +123,7 @@ def read_multi_scale(section: Section, path: str) -> MultiScaleConfig:
         join=more.decoding_type,
         ema_update=given.ema_update,
     )
-    check_backbone(config, path)
+    check_backbone(config, f"{path}.hparams")
     widths = [config.ch * mult for mult in config.ch_mult]
     require(
         len(widths) > 1 and widths[-2] == config.z_channels,

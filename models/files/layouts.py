@@ -33,8 +33,17 @@ def read_vqgan(section: Section, path: str) -> VQGANConfig:
     values, places = flat(section, path, _VQGAN_OUTER)
     require(not values.pop("double_z", False), f"{path}.hparams.double_z: true is not supported")
     config = checked(VQGANConfig, values, path, places)
-    check_backbone(config, path)
+    check_vqgan(config, f"{path}.hparams")
     return config
+
+
+def check_vqgan(config: VQGANConfig, path: str) -> None:
+    """ConfigError where the numbers of a VQGAN, which stand at `path`, contradict each other."""
+    check_backbone(config, path)
+    require(
+        config.quantizer != "gumbel" or config.z_channels == config.embed_dim,
+        f"{path}.z_channels: must equal embed_dim where the quantizer is gumbel",
+    )
 
 
 def write_vqgan(config: VQGANConfig) -> Section:

@@ -112,7 +112,7 @@ def _check_pair(stage1: CodecConfig, stage2: RQTransformerConfig) -> None:
 def parse_sampling(values: Any, stage2: RQTransformerConfig) -> SamplingDefaults:
     """The authors' sampling block, by their rules: no more than the vocabulary, None is 1.0.
 
-    Defaults have one value for all depths; of a list with one per depth that is the widest.
+    A list of equal values is that value, a top_k that cuts nothing at any depth is off.
 
     Raises:
         ConfigError: naming the key.
@@ -120,8 +120,10 @@ def parse_sampling(values: Any, stage2: RQTransformerConfig) -> SamplingDefaults
     given = _checked(rq_sections.Sampling, values, "sampling")
     top_k = _for_each(given.top_k or max(stage2.vocab_sizes), stage2.depth, "sampling.top_k")
     top_p = _for_each(1.0 if given.top_p is None else given.top_p, stage2.depth, "sampling.top_p")
-    is_off = any(k >= size for k, size in zip(top_k, stage2.vocab_sizes, strict=True))
-    return SamplingDefaults(given.temp, None if is_off else max(top_k), max(top_p))
+    is_off = all(k >= size for k, size in zip(top_k, stage2.vocab_sizes, strict=True))
+    most = max(stage2.vocab_sizes)
+    limits = None if is_off else _as_one(tuple(min(k, most) for k in top_k))
+    return SamplingDefaults(given.temp, limits, _as_one(top_p))
 
 
 def write_rq_vae(config: RQVAEConfig) -> dict[str, Any]:
@@ -237,6 +239,10 @@ def _for_each(value: _Number | list[_Number], depth: int, where: str) -> tuple[_
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     return _per_depth(value, depth, where)
+
+
+def _as_one(values: tuple[_Number, ...]) -> _Number | tuple[_Number, ...]:
+    return values[0] if len(set(values)) == 1 else values
 
 
 def _plain(value: Any) -> Any:

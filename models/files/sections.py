@@ -38,14 +38,12 @@ def require(is_kept: bool, message: str) -> None:
 
 
 def check_backbone(config: BackboneConfig, path: str) -> None:
-    """Refuse an encoder and decoder that can't be built."""
+    """ConfigError for an encoder and decoder, at `path`, that can't be built."""
     halvings = len(config.ch_mult) - 1 + config.use_init_downsample
     multiple = 2**halvings * config.patch_size
     widths = [config.ch * mult for mult in (1, *config.ch_mult)]
-    require(
-        config.resolution % multiple == 0, f"{path}.hparams.resolution: no multiple of {multiple}"
-    )
+    require(config.resolution % multiple == 0, f"{path}.resolution: no multiple of {multiple}")
     require(
         config.norm != "group" or all(width % config.norm_groups == 0 for width in widths),
-        f"{path}.hparams.ch: widths must be multiples of {config.norm_groups}",
+        f"{path}.ch: widths must be multiples of {config.norm_groups}",
     )

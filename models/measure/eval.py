@@ -27,7 +27,7 @@ from models.rerank.clip import ClipScorer
 from models.train.data import sources
 from models.train.data.data_set import DataSet, Variant
 from models.train.loop.run import draw_curves
-from models.train.recipes.vqgan import evaluate
+from models.train.recipes.codec import evaluate
 from models.train.sheet import candidates
 
 BEST_OF = (1, 4, 16, 64)
@@ -92,9 +92,9 @@ def figures_of_data(pipeline: Pipeline, data: DataSet) -> dict[str, float]:
         values, _ = evaluate(pipeline.stage1, images)
     out = {
         "held-out pictures": float(len(images)),
-        "reconstruction PSNR, dB": values["val_psnr"],
-        "codes in use": values["val_codes"],
-        "perplexity of codes": values["val_perplexity"],
+        "reconstruction PSNR, dB": values["psnr"],
+        "codes in use": values["codes"],
+        "perplexity of codes": values["perplexity"],
     }
     if scorer := _clip(pipeline):
         truth = torch.tensor([data.name_of(image) for image in data.held_out])

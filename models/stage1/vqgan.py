@@ -88,8 +88,8 @@ class Upsample(nn.Module):
 class Level(nn.Module):
     """One resolution: blocks, each followed by attention where this resolution has it."""
 
-    downsample: Downsample
-    upsample: Upsample
+    downsample: nn.Module
+    upsample: nn.Module
 
     def __init__(self, channels: list[int], has_attn: bool, config: BackboneConfig) -> None:
         super().__init__()
@@ -134,6 +134,14 @@ def _conv_in(config: BackboneConfig) -> nn.Conv2d:
     return nn.Conv2d(channels, config.ch, 3, padding=1)
 
 
+def _downsample(channels: int, config: BackboneConfig) -> nn.Module:
+    return Downsample(channels) if config.resamp_with_conv else nn.AvgPool2d(2)
+
+
+def _upsample(channels: int, config: BackboneConfig) -> nn.Module:
+    return Upsample(channels) if config.resamp_with_conv else nn.Upsample(scale_factor=2.0)
+
+
 class Encoder(nn.Module):
     """Pixels in [-1, 1] [B, 3, H, W] → features [B, z_channels, h, w]."""
 
@@ -149,7 +157,7 @@ class Encoder(nn.Module):
             side = config.resolution // config.patch_size >> level
             stage = Level(channels, _has_attn(side, config), config)
             if level < len(widths) - 1:
-                stage.downsample = Downsample(width)
+                stage.downsample = _downsample(width, config)
             self.down.append(stage)
         self.mid = _mid(widths[-1], config)
         self.norm_out = normalisation(widths[-1], config)
@@ -187,7 +195,7 @@ class Decoder(nn.Module):
             channels = [before] + [width] * (config.num_res_blocks + 1)
             stage = Level(channels, _has_attn(config.grid_size << (last - level), config), config)
             if level > 0 or config.use_init_downsample:
-                stage.upsample = Upsample(width)
+                stage.upsample = _upsample(width, config)
             self.up.append(stage)
         self.norm_out = normalisation(widths[0], config)
         out_channels = config.out_ch * config.patch_size**2
@@ -226,6 +234,24 @@ class Quantizer(nn.Module):
         return vectors.permute(0, 3, 1, 2)
 
 
+class GumbelQuantizer(Quantizer):
+    """The codebook of a model trained with Gumbel-softmax: features → the most probable code.
+
+    The reference draws noise even where it only encodes; without it a picture has one answer.
+    """
+
+    def __init__(self, n_embed: int, embed_dim: int) -> None:
+        super().__init__(n_embed, embed_dim)
+        self.proj = nn.Conv2d(embed_dim, n_embed, 1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        logits: Tensor = self.proj(z)  # [B, V, h, w]
+        return logits.argmax(1)
+
+
+_QUANTIZERS = {"nearest": Quantizer, "gumbel": GumbelQuantizer}
+
+
 class VQGAN(nn.Module):
     """A `Codec` of one code per cell in raster order.
 
@@ -239,7 +265,7 @@ class VQGAN(nn.Module):
         self.code_shape = config.code_shape
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.quantize = Quantizer(config.n_embed, config.embed_dim)
+        self.quantize = _QUANTIZERS[config.quantizer](config.n_embed, config.embed_dim)
         self.quant_conv = nn.Conv2d(config.z_channels, config.embed_dim, 1)
         self.post_quant_conv = nn.Conv2d(config.embed_dim, config.z_channels, 1)
 

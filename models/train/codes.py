@@ -1,4 +1,4 @@
-"""Encode a data set by stage 1, for stage 2 to train on: `python -m models.train.codes`."""
+"""Encode a data set by stage 1, for stage 2 to train on: `python -m models.train codes`."""
 
 from __future__ import annotations
 
@@ -7,60 +7,84 @@ from argparse import Namespace
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from models.stage1.vqgan import VQGAN
+from models.errors import ConfigError
+from models.families import as_codec
+from models.train import shapes
 from models.train.data import code_table, sources
 from models.train.data.data_set import DataSet, Variant
 from models.train.data.emoji.emoji_set import Selection
-from models.train.start import preset_of, stage1_of
+from models.train.recipes.codec import Encoder
+from models.train.recipes.register import codec_recipe
+from models.train.start import codec_of, codec_shape_of
 
 _BATCH = 64
 
 
 @torch.inference_mode()
-def encode(model: VQGAN, data: DataSet, variants: tuple[Variant, ...]) -> Tensor:
-    """Codes [M, T] of variants."""
-    parts = []
-    for start in range(0, len(variants), _BATCH):
-        images = torch.stack([data.render(v) for v in variants[start : start + _BATCH]])
-        parts.append(model.encode_images(images).flatten(1))
-    return torch.cat(parts)
+def encode(
+    model: nn.Module, data: DataSet, variants: tuple[Variant, ...], *, is_soft: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Codes [n, T, D] of variants, and where they are wanted the features [n, C, h, w] behind."""
+    images = torch.stack([data.render(variant) for variant in variants])
+    codes = as_codec(model).encode(images * 0.5 + 0.5)
+    if not is_soft:
+        return codes, None
+    assert isinstance(model, Encoder)
+    return codes, model.features(images)
 
 
-def _encode_part(args: Namespace, variants: tuple[Variant, ...]) -> NDArray[Any]:
+def _encode_part(args: Namespace, start: int, variants: tuple[Variant, ...]) -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    model = stage1_of(args.checkpoint, args.stage1).eval()
-    data = sources.open_data(args.data, args.art, model.config.resolution)
-    codes: NDArray[Any] = encode(model, data, variants).to(torch.int32).numpy()
-    return codes
+    model = codec_of(args.checkpoint, args.stage1)
+    assert model is not None
+    shape = codec_shape_of(args.checkpoint, args.stage1)
+    is_soft = codec_recipe(shape).features is not None and not args.hard
+    data = sources.open_data(args.data, args.art, shape.size[0])
+    for first in range(0, len(variants), _BATCH):
+        found = encode(model, data, variants[first : first + _BATCH], is_soft=is_soft)
+        code_table.fill(args.out, start + first, *found)
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="Encode a data set by stage 1.")
     parser.add_argument("--stage1", type=Path, help="a stage-1 run")
-    parser.add_argument("--checkpoint", type=Path, help="a model; its stage 1, if no run is given")
+    parser.add_argument(
+        "--init",
+        "--checkpoint",
+        dest="checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="a model; its stage 1, if no run is given",
+    )
     sources.add_arguments(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/codes"))
     parser.add_argument("--styles", nargs="*", default=(), help="only these art styles")
     parser.add_argument("--varied", nargs="*", default=(), help="vary only these art styles")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--hard", action="store_true", help="codes alone, without what soft targets are made of"
+    )
     args = parser.parse_args(argv)
-    size, _ = preset_of(args.checkpoint).size
+    if not (args.stage1 or args.checkpoint):
+        raise ConfigError("whose codes? give --stage1 or --init")
+    shape = codec_shape_of(args.checkpoint, args.stage1)
     selection = Selection(styles=tuple(args.styles), varied=tuple(args.varied))
-    variants = sources.open_data(args.data, args.art, size, selection).variants()
+    variants = sources.open_data(args.data, args.art, shape.size[0], selection).variants()
+    features = codec_recipe(shape).features
+    extent = features(shape) if features and not args.hard else None
+    code_table.reserve(args.out, variants, shape.code_shape, extent)
+    shapes.save(args.out, shape)
     share = -(-len(variants) // args.workers)
-    parts = [variants[start : start + share] for start in range(0, len(variants), share)]
+    starts = range(0, len(variants), share)
+    parts = [variants[start : start + share] for start in starts]
     with ProcessPoolExecutor(args.workers) as pool:
-        codes = list(pool.map(_encode_part, repeat(args), parts))
-    code_table.save(args.out, variants, np.concatenate(codes))
+        list(pool.map(_encode_part, repeat(args), starts, parts))
     print(f"{len(variants)} variants in {args.out}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -24,8 +25,26 @@ def arguments(description: str, folder: str, steps: int) -> argparse.ArgumentPar
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--resume", action="store_true", help="go on from the run's state.pt")
     sources.add_arguments(parser)
-    parser.add_argument("--checkpoint", type=Path, help="start from this model's weights")
     return parser
+
+
+def add_stage(parser: argparse.ArgumentParser, families: Iterable[str]) -> None:
+    """The options that both stages have besides: what is trained, from where, how fast."""
+    parser.add_argument("--family", choices=tuple(families), help="what to train")
+    parser.add_argument(
+        "--shape", nargs="*", default=(), help="other sizes, such as ch=32 n_embed=[512,512]"
+    )
+    parser.add_argument(
+        "--init",
+        "--checkpoint",
+        dest="checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="fine-tune this model: a converted or an official folder",
+    )
+    parser.add_argument("--start", type=Path, help="begin with another run's averaged weights")
+    parser.add_argument("--rate", type=float, default=1.0, help="times the recipe's learning rate")
+    parser.add_argument("--workers", type=int, default=1, help="processes that share a batch")
 
 
 def prepare(args: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from models.configs import SamplingDefaults
+from models.configs import Prompt, SamplingDefaults
 from models.drawing.sampling import RowParams
 from models.pipeline import Picture, Pipeline
 
@@ -22,7 +22,7 @@ _LABEL = 22
 
 
 def candidates(
-    pipeline: Pipeline, prompt: str, sampling: SamplingDefaults, seed: int = 0
+    pipeline: Pipeline, prompt: Prompt, sampling: SamplingDefaults, seed: int = 0
 ) -> list[Picture]:
     """One prompt's pictures, best first."""
     rows = [
@@ -57,11 +57,11 @@ def sheet(tiles: Sequence[Image.Image], columns: int, path: Path) -> None:
 
 
 def write_sheet(
-    pipeline: Pipeline, path: Path, sampling: SamplingDefaults, prompts: Sequence[str]
+    pipeline: Pipeline, path: Path, sampling: SamplingDefaults, prompts: Sequence[Prompt]
 ) -> None:
     """The best three candidates of each prompt."""
     tiles = []
     for prompt in prompts:
         best = candidates(pipeline, prompt, sampling)[:3]
-        tiles.append(tile([picture.pixels for picture in best], prompt))
+        tiles.append(tile([picture.pixels for picture in best], str(prompt)))
     sheet(tiles, 6, path)

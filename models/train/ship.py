@@ -1,4 +1,4 @@
-"""From the runs to a checkpoint folder: `python -m models.train.ship FOLDER`.
+"""From the runs to a checkpoint folder: `python -m models.train ship FOLDER`.
 
 Writes averaged weights in half precision in the engine's own form, with tokenizer and CLIP, and a
 sheet of samples beside the runs to look at before the folder is kept.
@@ -8,42 +8,105 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from models import pipeline
-from models.configs import SamplingDefaults
+from models.configs import ClipConfig, Preset, Prompt, SamplingDefaults
+from models.errors import MissingFileError
+from models.files import checkpoint as checkpoints
 from models.files import convert
+from models.files.checkpoint import TOKENIZER_FOLDER, Stage
+from models.files.convert import Tensors
 from models.presets import get_preset
+from models.train import shapes
 from models.train.data.emoji.prompts import sheet_prompts
-from models.train.data.tokens import NAME
 from models.train.sheet import write_sheet
+from models.train.start import averaged, codec_shape_of, preset_of
+
+_NUM_CLASSES_SHOWN = 24
 
 
-def averaged(run: Path) -> tuple[int, list[tuple[str, Tensor]]]:
-    """A run's step and its averaged weights."""
-    state = torch.load(run / "state.pt", weights_only=True)
-    return int(state["step"]), list(state["average"].items())
+def preset_to_ship(args: Namespace) -> Preset:
+    """What the runs have trained, as the folder will describe it."""
+    base = preset_of(args.checkpoint)
+    stage1 = codec_shape_of(args.checkpoint, args.stage1)
+    stage2 = shapes.load_prior(args.stage2) or base.stage2
+    name, description = args.name or base.name, base.description
+    if (stage1, stage2) != (base.stage1, base.stage2):
+        width, height = stage1.size
+        name = args.name or args.folder.name
+        description = f"Trained by models.train: {width}×{height} pixels, {stage2.summary}"
+    return Preset(
+        name,
+        description,
+        args.licence or base.licence,
+        stage1,
+        stage2,
+        clip=_clip(args)[1],
+        sampling=_sampling(args, base.sampling),
+    )
 
 
-def ship(runs: Path, folder: Path, stage2_run: Path, preset_name: str = "emoji") -> None:
-    """Replace `folder` by the present state of the runs; its README stays."""
-    steps1, stage1 = averaged(runs / "stage1")
-    steps2, stage2 = averaged(stage2_run)
+def _sampling(args: Namespace, usual: SamplingDefaults) -> SamplingDefaults:
+    given = {"temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p}
+    return replace(usual, **{key: value for key, value in given.items() if value is not None})
+
+
+def _clip(args: Namespace) -> tuple[Path, ClipConfig | None]:
+    """The CLIP of the runs, else of the checkpoint, if there is one; and whose folder it is in."""
+    own = get_preset("emoji").clip
+    if own and (args.runs / own.weights).is_file():
+        return args.runs, own
+    return args.checkpoint or args.runs, preset_of(
+        args.checkpoint
+    ).clip if args.checkpoint else None
+
+
+def _extras(args: Namespace, preset: Preset) -> dict[str, Path]:
+    """The files beside the weights: tokenizer and CLIP."""
+    files: dict[str, Path] = {}
+    if preset.prompt_kind == "text":
+        inside = args.checkpoint and args.checkpoint / TOKENIZER_FOLDER
+        folder = args.tokenizer or (
+            inside if inside and inside.is_dir() else args.runs / "tokenizer"
+        )
+        found = [*folder.glob("*-vocab.json"), *folder.glob("*-merges.txt")]
+        files |= {f"{TOKENIZER_FOLDER}/{path.name}": path for path in found}
+    folder, clip = _clip(args)
+    names = (clip.weights, clip.config) if clip else ()
+    return files | {name: folder / name for name in names if name}
+
+
+def _weights(args: Namespace, stage: Stage, run: Path) -> tuple[int, Tensors]:
+    """A run's step and averaged weights; where there is no such run, 0 and the checkpoint's."""
+    if (run / "state.pt").is_file():
+        step, weights = averaged(run)
+        return step, weights.items()
+    if args.checkpoint is None:
+        raise MissingFileError(f"{run} holds no run")
+    source = checkpoints.open_checkpoint(args.checkpoint)
+    load = checkpoints.load_stage1 if stage == "stage1" else checkpoints.load_stage2
+    return 0, load(source).state_dict().items()
+
+
+def ship(args: Namespace) -> None:
+    """Replace `args.folder` by the present state of the runs; its README stays."""
+    folder, preset = args.folder, preset_to_ship(args)
+    steps1, stage1 = _weights(args, "stage1", args.stage1)
+    steps2, stage2 = _weights(args, "stage2", args.stage2)
     draft = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
-    files = [f"tokenizer/{NAME}-vocab.json", f"tokenizer/{NAME}-merges.txt"]
-    clip = ["clip/clip.safetensors", "clip/open_clip_config.json"]
-    extras = {name: runs / name for name in files} | {name: runs / "clip" / name for name in clip}
     convert.save(
         draft,
-        replace(get_preset(preset_name), weights=None),
+        preset,
         {"stage1": stage1, "stage2": stage2},
         torch.float16,
-        extras=extras,
+        extras=_extras(args, preset),
         source={"trained by": "models.train", "steps": {"stage1": steps1, "stage2": steps2}},
     )
     for kept in [*folder.glob("*.md"), *folder.glob("*.png"), *folder.glob("NOTICE")]:
@@ -52,26 +115,45 @@ def ship(runs: Path, folder: Path, stage2_run: Path, preset_name: str = "emoji")
     draft.rename(folder)
 
 
-def main() -> None:
+def _prompts(preset: Preset) -> Sequence[Prompt]:
+    if preset.prompt_kind == "text":
+        return sheet_prompts()
+    return range(min(preset.num_classes or 0, _NUM_CLASSES_SHOWN)) or [None]
+
+
+def main(argv: list[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="Make a checkpoint folder of the runs.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--stage1", type=Path, help="the stage-1 run, where not in --runs")
     parser.add_argument("--stage2", type=Path, help="the stage-2 run, where not in --runs")
-    parser.add_argument("--temperature", type=float)
+    parser.add_argument(
+        "--init",
+        "--checkpoint",
+        dest="checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="what was fine-tuned: its stage is taken where there is no run, its tokenizer, CLIP",
+    )
+    parser.add_argument("--tokenizer", type=Path, help="where neither in --runs nor in --init")
+    parser.add_argument("--name", help="the model's name (default: the folder's)")
+    parser.add_argument("--licence", help="of the weights (default: as what they come from)")
+    parser.add_argument("--temperature", type=float, help="the folder's default, as the two below")
     parser.add_argument("--top-k", type=int)
     parser.add_argument("--top-p", type=float)
+    parser.add_argument("--shown", type=int, help="prompts on the sheet (default: all)")
     parser.add_argument("--no-ship", action="store_true", help="only draw the sheet")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    args.stage1 = args.stage1 or args.runs / "stage1"
+    args.stage2 = args.stage2 or args.runs / "stage2"
     torch.set_num_threads(1)
     if not args.no_ship:
-        ship(args.runs, args.folder, args.stage2 or args.runs / "stage2")
-    defaults = get_preset("emoji").sampling
-    sampling = SamplingDefaults(
-        args.temperature or defaults.temperature, args.top_k, args.top_p, defaults.num_candidates
-    )
+        ship(args)
     shipped = pipeline.load("emoji", args.folder)
-    write_sheet(shipped, args.runs / "sheet.png", sampling, sheet_prompts())
+    sampling = _sampling(args, shipped.preset.sampling)
+    prompts = _prompts(shipped.preset)[: args.shown]
+    write_sheet(shipped, args.runs / "sheet.png", sampling, prompts)
 
 
 if __name__ == "__main__":

@@ -1,47 +1,116 @@
-"""Train stage 1, the VQGAN codec: `python -m models.train.stage1 --resume`. Knows no text."""
+"""Train stage 1, a codec of any family: `python -m models.train stage1 --resume`. Knows no text."""
 
 from __future__ import annotations
 
-import torch
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
-from models.stage1.vqgan import VQGAN
-from models.train.data.data_set import Variant
+import torch
+from torch import Tensor, nn
+
+from models.configs import CodecConfig
+from models.families import as_codec
+from models.train.data.data_set import DataSet
 from models.train.data.sources import open_data
-from models.train.loop.run import Run, save_grid, train
-from models.train.options import arguments, prepare, steps_to_do
-from models.train.recipes.vqgan import VQGANTrainer, evaluate, plan_of
-from models.train.start import stage1_of
+from models.train.loop import workers
+from models.train.loop.run import Run, Schedule, save_grid, train
+from models.train.options import add_stage, arguments, prepare, steps_to_do
+from models.train.recipes.adversary import LAST_LAYER, Adversary
+from models.train.recipes.codec import CodecTrainer, Critic, evaluate
+from models.train.recipes.perceptual import load_perceptual
+from models.train.recipes.register import CODEC_RECIPES, codec_recipe
+from models.train.start import codec_to_train
+
+_NUM_SHOWN = 24
+_NUM_TO_START_CODES = 192  # pictures for k-means: a grid of 8×8 has 12,288 vectors in them
+
+
+def trainer_of(args: Namespace) -> tuple[CodecConfig, CodecTrainer]:
+    """The codec that the options ask for, ready to learn; and its shape."""
+    (shape, model), run = codec_to_train(args), Run(args.run, args.seed)
+    recipe = codec_recipe(shape)
+    plan = recipe.plan(model, args.steps, args.checkpoint is not None)
+    muon_lr = plan.muon_lr and plan.muon_lr * args.rate
+    plan = replace(plan, muon_lr=muon_lr, adam_lr=plan.adam_lr * args.rate)
+    if args.start:
+        plan = replace(plan, unquantised=-1)
+    codes, critics = recipe.codes(model, run, plan), _critics(args, model, plan.schedule)
+    return shape, CodecTrainer(model, run, plan, codes, *critics)
+
+
+def _critics(args: Namespace, model: nn.Module, schedule: Schedule) -> list[Critic]:
+    """Who judges besides the reconstruction; LPIPS first, for the adversary is weighed by it."""
+    critics: list[Critic] = []
+    if args.lpips:
+        critics.append(load_perceptual(args.lpips))
+    if args.gan:
+        last = model.get_parameter(LAST_LAYER)
+        critics.append(Adversary(last, schedule, weight=args.gan, start=args.gan_from))
+    return critics
+
+
+def _work(worker: int, args: Namespace) -> None:
+    prepare(args)
+    shape, trainer = trainer_of(args)
+    run, data = trainer.run, open_data(args.data, args.art, shape.size[0])
+    steps = steps_to_do(args, run, trainer.learner)
+
+    def step_once(step: int) -> dict[str, float]:
+        if step == trainer.plan.unquantised:
+            many = torch.stack(_pictures(data, run, -1, _NUM_TO_START_CODES))
+            trainer.codes.start(many, run.torch_rng(-1))
+        mine = _pictures(data, run, step, args.batch)[worker :: args.workers]
+        return trainer.step(step, torch.stack(mine))
+
+    if worker > 0:
+        for step in steps:
+            step_once(step)
+        return
+    judged = {
+        name: torch.stack([data.render(variant) for variant in variants])
+        for name, variants in data.judged(args.judged).items()
+        if variants
+    }
+    save = (args.save_every, lambda _: run.save(trainer.learner.state()))
+    look = (args.look_every, lambda step: _look(shape, trainer, judged, step))
+    train(run, steps, step_once, [save, look])
+
+
+def _pictures(data: DataSet, run: Run, step: int, number: int) -> list[Tensor]:
+    rng = run.rng(step)
+    return [data.render(data.draw(rng)) for _ in range(number)]
+
+
+def _look(
+    shape: CodecConfig, trainer: CodecTrainer, judged: Mapping[str, Tensor], step: int
+) -> None:
+    """Log what the averaged weights reach, and lay originals and reconstructions side by side."""
+    run, model = trainer.run, codec_recipe(shape).build(shape).eval()
+    model.load_state_dict(trainer.learner.average.weights)
+    pairs = []
+    for name, images in judged.items():
+        values, made = evaluate(as_codec(model), images)
+        run.log(step, **{f"{name}_{key}": value for key, value in values.items()})
+        pairs.append(torch.stack([images[:_NUM_SHOWN], made[:_NUM_SHOWN]], dim=1).flatten(0, 1))
+    if pairs:
+        save_grid(torch.cat(pairs) * 0.5 + 0.5, 12, run.folder / "grid.png")
+    run.plot("loss", "commitment", *(f"{name}_psnr" for name in judged))
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
-    parser = arguments("Train stage 1 (the VQGAN) on the emoji data set.", "runs/stage1", 4000)
-    args = parser.parse_args(argv)
-    prepare(args)
-    model = stage1_of(args.checkpoint)
-    data = open_data(args.data, args.art, model.config.resolution)
-    run = Run(args.run, args.seed)
-    trainer = VQGANTrainer(model, run, plan_of(args.steps, args.checkpoint is not None))
-    steps = steps_to_do(args, run, trainer.learner)
-    held_images = torch.stack([data.render(Variant(image)) for image in data.held_out[:256]])
-
-    def step_once(step: int) -> dict[str, float]:
-        rng = run.rng(step)
-        return trainer.step(
-            step, torch.stack([data.render(data.draw(rng)) for _ in range(args.batch)])
-        )
-
-    def look(step: int) -> None:
-        judged = VQGAN(model.config)
-        judged.load_state_dict(trainer.learner.average.weights)
-        values, made = evaluate(judged, held_images)
-        run.log(step, **values)
-        run.plot("loss", "perplexity", "val_psnr", "val_codes")
-        pairs = torch.stack([held_images[:40], made[:40]], dim=1).flatten(0, 1)
-        save_grid(pairs * 0.5 + 0.5, 16, run.folder / "grid.png")
-
-    chores = [(args.save_every, lambda _: run.save(trainer.learner.state())), (200, look)]
-    train(run, steps, step_once, chores)
+    parser = arguments("Train stage 1, a codec of any family.", "runs/stage1", 4000)
+    add_stage(parser, CODEC_RECIPES)
+    parser.add_argument("--look-every", type=int, default=200, help="steps between judgements")
+    parser.add_argument("--judged", type=int, default=96, help="pictures of each sort to judge by")
+    parser.add_argument(
+        "--gan", nargs="?", type=float, const=0.75, metavar="WEIGHT", help="with an adversary"
+    )
+    parser.add_argument("--gan-from", type=int, default=0, metavar="STEP", help="its first step")
+    parser.add_argument("--lpips", type=Path, metavar="FILE", help="with LPIPS, of these weights")
+    workers.run(_work, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train stage 2, the transformer over codes: `python -m models.train.stage2 --resume`.
+"""Train stage 2, a prior of any family over codes: `python -m models.train stage2 --resume`.
 
 Pictures are codes here, made beforehand by `codes`; texts are drawn anew at each step and left out
 at times.
@@ -12,21 +12,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import nn
 
-from models.configs import SamplingDefaults
+from models.configs import CodecConfig, Preset, SamplingDefaults
+from models.errors import ConfigError
+from models.families import as_codec, as_prior, build_prior
 from models.pipeline import LoadOptions, Pipeline
-from models.stage2.transformer import Transformer
 from models.train.data.code_table import CodeTable
 from models.train.data.data_set import DataSet
 from models.train.data.emoji.prompts import sheet_prompts
 from models.train.data.sources import open_data
 from models.train.loop import workers
 from models.train.loop.run import Run, train
-from models.train.options import arguments, prepare, steps_to_do
-from models.train.recipes.transformer import TransformerTrainer, plan_of
+from models.train.options import add_stage, arguments, prepare, steps_to_do
+from models.train.recipes.prior import Examples, PriorPlan, PriorTrainer
+from models.train.recipes.register import PRIOR_RECIPES, prior_recipe
 from models.train.sheet import write_sheet
-from models.train.start import preset_of, stage1_of, stage2_of, tokenizer_of
+from models.train.start import codec_of, codec_shape_of, prior_to_train, tokenizer_of
 
 _TEXT_DROPPED = 0.1
 
@@ -41,8 +43,8 @@ class Batches:
     size: int
     shares: Mapping[str, float]
 
-    def draw(self, run: Run, step: int) -> tuple[Tensor, Tensor]:
-        """Prefix ids [b, N] and codes [b, T] of this worker."""
+    def draw(self, run: Run, step: int) -> Examples:
+        """What this worker learns from at a step."""
         rng = run.rng(step)
         ids, rows = [], []
         for _ in range(self.size):
@@ -52,13 +54,17 @@ class Batches:
             rows.append(row)
         worker, num_workers = workers.place()
         mine = slice(worker, None, num_workers)
-        return torch.tensor(ids[mine]), self.table.codes[rows[mine]]
+        features = self.table.features_of(rows[mine])
+        return Examples(torch.tensor(ids[mine]), self.table.codes[rows[mine]], features)
 
 
-def _batches(args: Namespace, data: DataSet) -> Batches:
+def _batches(args: Namespace, data: DataSet, codec: CodecConfig) -> Batches:
     pairs = (pair.split("=") for pair in args.shares)
     shares = {name: float(share) for name, share in pairs} or data.shares
     table = CodeTable.load(args.codes, data)
+    if table.codes[..., None].shape[1:3] != codec.code_shape:
+        found = tuple(table.codes.shape[1:])
+        raise ConfigError(f"--codes: {found} a picture, for a stage 1 of {codec.code_shape}")
     return Batches(data, table, _ids_by(args, data), args.batch, shares)
 
 
@@ -70,21 +76,28 @@ def _ids_by(args: Namespace, data: DataSet) -> Callable[[str], list[int]]:
     return lambda text: [int(text or 0) if args.prefix == "class" else 0]
 
 
-def _trainer(args: Namespace) -> TransformerTrainer:
-    plan = plan_of(args.steps, args.checkpoint is not None)
+def _plan(args: Namespace, plan: PriorPlan) -> PriorPlan:
+    """The recipe's numbers, with those that the options name."""
     muon_lr = plan.muon_lr and plan.muon_lr * args.rate
     plan = replace(plan, muon_lr=muon_lr, adam_lr=plan.adam_lr * args.rate)
-    return TransformerTrainer(stage2_of(args), plan)
+    weight = plan.text_weight if args.text_weight is None else args.text_weight
+    return replace(plan, text_weight=weight, tau=args.tau, draws_codes=not args.nearest)
 
 
 def _work(worker: int, args: Namespace) -> None:
     prepare(args)
-    data = open_data(args.data, args.art, preset_of(args.checkpoint).size[0])
-    batches, run, trainer = _batches(args, data), Run(args.run, args.seed), _trainer(args)
+    codec = codec_of(args.checkpoint, args.stage1)
+    codec_shape = codec_shape_of(args.checkpoint, args.stage1 or args.codes)
+    data = open_data(args.data, args.art, codec_shape.size[0])
+    batches, run = _batches(args, data, codec_shape), Run(args.run, args.seed)
+    shape, model = prior_to_train(args, codec_shape, codec)
+    recipe = prior_recipe(shape)
+    plan = _plan(args, recipe.plan(args.steps, args.checkpoint is not None))
+    trainer = PriorTrainer(model, codec, run, plan, recipe.loss, recipe.looked_up)
     steps = steps_to_do(args, run, trainer.learner)
 
     def step_once(step: int) -> dict[str, float]:
-        return trainer.step(step, *batches.draw(run, step))
+        return trainer.step(step, batches.draw(run, step))
 
     if worker > 0:
         for step in steps:
@@ -92,39 +105,45 @@ def _work(worker: int, args: Namespace) -> None:
         return
     chores = [(args.save_every, lambda _: run.save(trainer.learner.state()))]
     chores.append((200, lambda _: run.plot("loss")))
-    if args.prefix == "text" and args.stage1:
-        chores.append((600, lambda _: _look(args, run, trainer, data)))
+    if args.prefix == "text" and codec is not None:
+        preset = Preset(args.run.name, "", "", codec_shape, shape)
+        chores.append((600, lambda _: _look(args, preset, trainer, codec, data)))
     train(run, steps, step_once, chores)
 
 
-def _look(args: Namespace, run: Run, trainer: TransformerTrainer, data: DataSet) -> None:
+def _look(
+    args: Namespace, preset: Preset, trainer: PriorTrainer, codec: nn.Module, data: DataSet
+) -> None:
     """Draw a few prompts with the averaged weights into the run's samples.png."""
-    model = Transformer(trainer.model.config)
+    model = build_prior(preset.stage2, codec)
     model.load_state_dict(trainer.learner.average.weights)
     pipeline = Pipeline(
-        preset=preset_of(args.checkpoint),
+        preset=preset,
         options=LoadOptions(),
-        stage1=stage1_of(args.checkpoint, args.stage1).eval(),
-        stage2=model.eval().requires_grad_(False),
+        stage1=as_codec(codec),
+        stage2=as_prior(model.eval().requires_grad_(False)),
         tokenizer=tokenizer_of(args, data),
         ranker=None,
     )
     sampling = SamplingDefaults(0.7, None, None, 3)
-    write_sheet(pipeline, run.folder / "samples.png", sampling, sheet_prompts()[::2])
+    write_sheet(pipeline, args.run / "samples.png", sampling, sheet_prompts()[::2])
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
-    parser = arguments("Train stage 2 (the transformer) on encoded pictures.", "runs/stage2", 3000)
+    parser = arguments("Train stage 2, a prior of any family.", "runs/stage2", 3000)
+    add_stage(parser, PRIOR_RECIPES)
     parser.add_argument("--codes", type=Path, default=Path("runs/codes"))
-    parser.add_argument("--workers", type=int, default=1, help="processes that share a batch")
     parser.add_argument("--stage1", type=Path, help="a stage-1 run, to draw samples with")
-    parser.add_argument("--start", type=Path, help="begin with another run's averaged weights")
-    parser.add_argument("--rate", type=float, default=1.0, help="times the recipe's learning rate")
     parser.add_argument("--shares", nargs="*", default=(), help="such as plain=0.5 colour=0.5")
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
     parser.add_argument("--prefix", choices=("text", "class", "none"), default="text")
     parser.add_argument("--classes", type=int, default=0, help="how many, with --prefix class")
+    parser.add_argument("--text-weight", type=float, help="the text's share of the loss")
+    parser.add_argument("--tau", type=float, default=0.5, help="temperature of soft targets")
+    parser.add_argument(
+        "--nearest", action="store_true", help="take the nearest codes, don't draw among near ones"
+    )
     workers.run(_work, parser.parse_args(argv))
 
 

@@ -1,4 +1,4 @@
-"""What a run starts from: fresh weights of the emoji shape, or a checkpoint to fine-tune.
+"""What a run starts from: fresh weights of a family's shape, a checkpoint, or another run.
 
 Knows no data and no losses.
 """
@@ -6,77 +6,160 @@ Knows no data and no losses.
 from __future__ import annotations
 
 from argparse import Namespace
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from models.configs import Preset
-from models.families import build_codec
+from models.configs import CodecConfig, Preset, PriorConfig
+from models.errors import ConfigError
+from models.families import build_codec, build_prior
 from models.files import checkpoint as checkpoints
+from models.files.checkpoint import TOKENIZER_FOLDER
+from models.files.weights import on_meta
 from models.presets import get_preset
-from models.stage1.vqgan import VQGAN
-from models.stage2.transformer import Transformer
 from models.tokenizer import Tokenizer
+from models.train import shapes
 from models.train.data.data_set import DataSet
-from models.train.data.tokens import load_or_learn, vocab_size
-from models.train.recipes.transfer import shape_of, transfer
+from models.train.data.tokens import CONTEXT_LENGTH, load_or_learn, vocab_size
+from models.train.recipes.prior import PromptShape
+from models.train.recipes.register import (
+    CODEC_RECIPES,
+    PRIOR_RECIPES,
+    codec_recipe,
+    prior_recipe,
+)
+from models.train.recipes.transfer import transfer
 
-_Module = TypeVar("_Module", bound=nn.Module)
+_Shape = TypeVar("_Shape", CodecConfig, PriorConfig)
 
 
 def preset_of(checkpoint: Path | None) -> Preset:
-    """The shape to train: a checkpoint's, or the emoji model's."""
+    """A checkpoint's, or the emoji model's."""
     return checkpoints.open_checkpoint(checkpoint).preset if checkpoint else get_preset("emoji")
 
 
-def _of_kind(kind: type[_Module], module: nn.Module) -> _Module:
-    if not isinstance(module, kind):
-        raise ValueError(f"a {type(module).__name__}, and this trains a {kind.__name__}")
-    return module
+def averaged(run: Path) -> tuple[int, dict[str, Tensor]]:
+    """A run's step and its averaged weights."""
+    state = torch.load(run / "state.pt", weights_only=True)
+    return int(state["step"]), state["average"]
 
 
-def stage1_of(checkpoint: Path | None, run: Path | None = None) -> VQGAN:
-    """Stage 1 with a run's averaged weights, else the checkpoint's, else fresh ones."""
-    if run is None and checkpoint is not None:
-        stage1 = checkpoints.load_stage1(checkpoints.open_checkpoint(checkpoint))
-        return _of_kind(VQGAN, stage1).requires_grad_(True)
-    model = _of_kind(VQGAN, build_codec(preset_of(checkpoint).stage1))
+def codec_shape_of(checkpoint: Path | None, run: Path | None) -> CodecConfig:
+    """Of the codec of a run, else a checkpoint's, else the emoji model's."""
+    return (run and shapes.load_codec(run)) or preset_of(checkpoint).stage1
+
+
+def codec_of(checkpoint: Path | None, run: Path | None) -> nn.Module | None:
+    """A codec to be used: with a run's averaged weights, else the checkpoint's, if one is given."""
     if run is not None:
-        model.load_state_dict(torch.load(run / "state.pt", weights_only=True)["average"])
-    return model
+        shape = codec_shape_of(checkpoint, run)
+        model = codec_recipe(shape).build(shape)
+        model.load_state_dict(averaged(run)[1])
+    elif checkpoint is not None:
+        model = checkpoints.load_stage1(checkpoints.open_checkpoint(checkpoint))
+    else:
+        return None
+    return model.eval().requires_grad_(False)
+
+
+def codec_to_train(args: Namespace) -> tuple[CodecConfig, nn.Module]:
+    """The codec that a run of stage 1 begins with, and its shape, now noted in the run's folder.
+
+    Raises:
+        ConfigError: the options contradict each other, or what the run goes on from.
+    """
+    known = shapes.load_codec(args.run) if args.resume else None
+    if known is None and (args.start or args.checkpoint):
+        known = codec_shape_of(args.checkpoint, args.start)
+    if known is None:
+        shape = shapes.changed(CODEC_RECIPES[args.family or "vqgan"].shape, args.shape)
+    else:
+        shape = _agreed(args, known)
+    shapes.save(args.run, shape)
+    if args.checkpoint and not args.start:
+        loaded = checkpoints.load_stage1(checkpoints.open_checkpoint(args.checkpoint))
+        return shape, loaded.train().requires_grad_(True)
+    model = codec_recipe(shape).build(shape)
+    if args.start:
+        model.load_state_dict(averaged(args.start)[1])
+    return shape, model
+
+
+def prior_to_train(
+    args: Namespace, codec_shape: CodecConfig, codec: nn.Module | None
+) -> tuple[PriorConfig, nn.Module]:
+    """The prior that a run of stage 2 begins with, and its shape, now noted in the run's folder.
+
+    It is fresh, another run's, fine-tuned or transferred. `codec` is given where one is known.
+
+    Raises:
+        ConfigError: the options contradict each other, or what the run goes on from.
+    """
+    known = shapes.load_prior(args.run) if args.resume else None
+    if known is None and args.start:
+        known = shapes.load_prior(args.start)
+    if args.checkpoint and known is None:
+        shape, model = _from_checkpoint(args, codec)
+    else:
+        shape = _agreed(args, known) if known else _fresh_prior(args, codec_shape)
+        if prior_recipe(shape).is_soft and codec is None:
+            raise ConfigError("this prior reads stage 1's codebook: give --stage1")
+        model = build_prior(shape, codec or on_meta(lambda: build_codec(codec_shape)))
+        initialise(model, args.seed)
+        if args.start:
+            model.load_state_dict(averaged(args.start)[1])
+    shapes.save(args.run, shape)
+    return shape, model.train().requires_grad_(True)
+
+
+def _from_checkpoint(args: Namespace, codec: nn.Module | None) -> tuple[PriorConfig, nn.Module]:
+    source = checkpoints.open_checkpoint(args.checkpoint)
+    if args.prefix == source.preset.prompt_kind:
+        shape = _agreed(args, source.preset.stage2)
+        return shape, checkpoints.load_stage2(source, codec=codec)
+    model, report = transfer(source, args.prefix, args.classes)
+    print(f"transfer from {args.checkpoint}:\n{report}")
+    return model.config, model
+
+
+def _fresh_prior(args: Namespace, codec: CodecConfig) -> PriorConfig:
+    prompt = PromptShape(args.prefix, max(args.classes, 1))
+    if args.prefix == "text":
+        prompt = PromptShape("text", vocab_size(args.tokenizer), CONTEXT_LENGTH)
+    family = args.family or ("transformer" if codec.code_shape[1] == 1 else "rq-transformer")
+    shape = shapes.changed(PRIOR_RECIPES[family].shape(codec, prompt), args.shape)
+    if (shape.num_steps, len(shape.vocab_sizes)) != codec.code_shape:
+        raise ConfigError(f"--family {family}: stage 1 makes {codec.code_shape[1]} codes a step")
+    return shape
+
+
+def _agreed(args: Namespace, known: _Shape) -> _Shape:
+    """What is known already, unless the options want something else."""
+    family = shapes.family_of(known)
+    if args.family not in (None, family) or shapes.changed(known, args.shape) != known:
+        raise ConfigError(f"--family, --shape: the weights to go on from are another {family}'s")
+    return known
 
 
 def tokenizer_of(args: Namespace, data: DataSet) -> Tokenizer:
-    """The checkpoint's tokenizer, else one learnt from the data and kept in `args.tokenizer`."""
-    if args.checkpoint:
-        found = checkpoints.load_tokenizer(checkpoints.open_checkpoint(args.checkpoint))
-        if found is None:
-            raise ValueError(
-                f"{args.checkpoint} has no tokenizer: only a text model can be the start"
-            )
-        return found
-    return load_or_learn(data, args.tokenizer)
+    """The checkpoint's tokenizer, else the one in `args.tokenizer`.
 
-
-def stage2_of(args: Namespace) -> Transformer:
-    """Stage 2: fresh, fine-tuned from `args.checkpoint`, or transferred to another prefix."""
+    Without a checkpoint it is learnt from the data where there is none yet.
+    """
     if args.checkpoint is None:
-        shape = replace(shape_of(get_preset("emoji")), vocab_size_txt=vocab_size(args.tokenizer))
-        model = Transformer(shape)
-        initialise(model, args.seed)
-        if args.start:
-            state = torch.load(args.start / "state.pt", weights_only=True)
-            model.load_state_dict(state["average"])
-        return model
+        return load_or_learn(data, args.tokenizer)
     source = checkpoints.open_checkpoint(args.checkpoint)
-    if args.prefix == source.preset.prompt_kind:
-        return _of_kind(Transformer, checkpoints.load_stage2(source)).requires_grad_(True)
-    model, report = transfer(source, args.prefix, args.classes)
-    print(f"transfer from {args.checkpoint}:\n{report}")
-    return model.requires_grad_(True)
+    if source.preset.prompt_kind != "text":
+        raise ConfigError(f"{args.checkpoint} takes no text: --prefix {source.preset.prompt_kind}")
+    if (args.checkpoint / TOKENIZER_FOLDER).is_dir():
+        found = checkpoints.load_tokenizer(source)
+        assert found is not None
+        return found
+    tokenizer = Tokenizer.load(args.tokenizer, source.preset.prompt_len)
+    tokenizer.check_fits(source.preset.stage2.prompt_vocab_size)
+    return tokenizer
 
 
 def initialise(model: nn.Module, seed: int) -> None:

@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
-from service.jobs import Job, JobView, OutputFormat
+from service.jobs import JobView, OutputFormat
 
 
 class ErrorDetail(BaseModel):
@@ -43,9 +43,10 @@ class Usage(BaseModel):
     input_tokens_details: InputDetails
 
     @classmethod
-    def of(cls, job: Job) -> Self:
+    def of(cls, view: JobView) -> Self:
         """The prompt counts once, however many candidates share it."""
-        drawn = job.recipe.num_candidates * job.num_steps
+        job = view.job
+        drawn = (view.num_drawn or job.recipe.num_candidates) * job.codes_per_candidate
         return cls(
             input_tokens=job.prompt_len,
             output_tokens=drawn,
@@ -78,6 +79,7 @@ class ImagesAnswer(BaseModel):
     model: str
     seed: int
     num_candidates: int
+    num_drawn: int = Field(description="Of `num_candidates`; fewer where `accept` was content.")
     prompt_truncated: bool
     timings_s: dict[str, float]
 
@@ -91,11 +93,12 @@ class ImagesAnswer(BaseModel):
             output_format=view.job.output_format,
             size=view.size or view.job.size,
             native_size=view.native_size or view.job.size,
-            usage=Usage.of(view.job),
+            usage=Usage.of(view),
             job_id=view.job.id,
             model=recipe.model,
             seed=recipe.seed,
             num_candidates=recipe.num_candidates,
+            num_drawn=view.num_drawn or recipe.num_candidates,
             prompt_truncated=view.prompt_truncated,
             timings_s=view.timings_s,
         )
@@ -115,10 +118,11 @@ class StreamedImage(BaseModel):
 
 
 class PartialImageEvent(StreamedImage):
-    """A picture decoded from the codes drawn so far."""
+    """A picture decoded from the codes drawn so far; of all of them, but coarser, with a `view`."""
 
     type: Literal["image_generation.partial_image"] = "image_generation.partial_image"
     partial_image_index: int
+    view: str | None = None
 
 
 class CompletedEvent(StreamedImage):

@@ -11,7 +11,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
-from service.answers.schemas import JobParameters, PriorityName
+from service.answers.schemas import Accept, JobParameters, PriorityName
+from service.answers.views import by_parameter
 from service.jobs import JobStatus, JobView, Priority
 
 _PRIORITY_NAMES: dict[Priority, PriorityName] = {
@@ -65,6 +66,13 @@ class JobAnswer(BaseModel):
     images: list[JobImage]
     size: str | None
     native_size: str | None = Field(description="What the model made; `size` is resampled from it.")
+    accept: Accept | None = None
+    num_drawn: int | None = Field(
+        None, description="Candidates drawn, once `accept` was content or all were drawn."
+    )
+    views: dict[str, list[str]] = Field(
+        {}, description="Query parameters by which an image can be seen coarser, and their values."
+    )
     prompt_truncated: bool
     timings_s: dict[str, float]
     error: JobFailure | None
@@ -80,6 +88,8 @@ class JobAnswer(BaseModel):
             "finished_at": _seconds(view.finished_ms),
             "expires_at": _seconds(view.expires_ms),
             "parameters": _parameters(view),
+            "views": by_parameter(view.views),
+            "accept": _accept(view),
             "images": [asdict(meta) | {"url": image_url(meta.rank)} for meta in view.images],
         }
         return cls.model_validate(asdict(view) | own)
@@ -87,6 +97,11 @@ class JobAnswer(BaseModel):
 
 def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
+
+
+def _accept(view: JobView) -> Accept | None:
+    least = view.job.min_score
+    return None if least is None else Accept(min_score=least)
 
 
 def _parameters(view: JobView) -> JobParameters:

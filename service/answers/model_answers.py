@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field
 
 from service.answers.schemas import MAX_IMAGES, MAX_PARTIAL_IMAGES, ModelDefaults
+from service.answers.views import by_parameter
 from service.broker.workers import ModelCard, WorkerInfo, WorkerState
 
 
@@ -31,6 +32,11 @@ class ModelAnswer(BaseModel):
     size: str
     prompt_kind: Literal["text", "class", "none"]
     num_classes: int | None
+    depth: int = Field(1, description="Codes drawn at a position: how long a list of `top_k` is.")
+    views: dict[str, list[str]] = Field(
+        {}, description="Query parameters by which an image can be seen coarser, and their values."
+    )
+    has_scores: bool = Field(False, description="Whether `accept` has a meaning for it.")
     limits: ModelLimits
     defaults: ModelDefaults
     weights_digest: str
@@ -42,6 +48,7 @@ class ModelAnswer(BaseModel):
         """A worker's card in the public form."""
         limits = {"max_candidates": card.max_candidates, "max_top_k": card.vocab_size}
         own = {"id": card.model, "limits": limits, "num_workers": num_workers}
+        own["views"] = by_parameter(card.views)
         return cls.model_validate(asdict(card) | own)
 
 

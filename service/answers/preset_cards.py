@@ -21,9 +21,12 @@ def preset_card(preset: Preset) -> ModelCard:
         prompt_len=preset.prompt_len,
         prompt_kind=preset.prompt_kind,
         vocab_size=max(preset.vocab_sizes),
-        num_steps=preset.num_steps,
+        codes_per_candidate=preset.codes_per_image,
         defaults=preset.sampling,
         num_classes=preset.num_classes,
+        depth=preset.depth,
+        has_scores=preset.clip is not None,
+        views=tuple((view.parameter, view.value) for view in preset.views),
     )
 
 

@@ -7,6 +7,8 @@ OpenAI's where OpenAI has one; the other fields go through an SDK's `extra_body`
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -47,8 +49,29 @@ def _encodable(text: str) -> str:
 
 
 _Number = BeforeValidator(_number)
+# One number for all codes of a position, or a list with one for each. How long a list must be, the
+# model says: so `is_in_range` is asked for what is in it where the model is known.
+_Whole = Annotated[Annotated[int, Field(ge=1)] | list[Annotated[int, _Number]] | None, _Number]
+_Share = Annotated[
+    Annotated[float, Field(gt=0, le=1)] | list[Annotated[float, _Number]] | None, _Number
+]
+_Warmth = Annotated[
+    Annotated[float, Field(ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)]
+    | list[Annotated[float, _Number]]
+    | None,
+    _Number,
+]
+_PER_DEPTH = "A list has one for each code that the model draws at a position."
 _Text = Annotated[StrictStr, AfterValidator(_encodable)]
 _IGNORED = "Accepted so that OpenAI clients work unchanged; it has no effect here."
+
+
+class Accept(BaseModel):
+    """Which candidates are good enough."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    min_score: Annotated[float, _Number] = Field(description="The least score.")
 
 
 class ImageRequest(BaseModel):
@@ -100,15 +123,22 @@ class ImageRequest(BaseModel):
         description="How many to generate; the best `n` are returned. The model's own number "
         "when left out.",
     )
-    top_k: Annotated[int | None, _Number] = Field(
-        None, ge=1, description="Draw from the k likeliest codes; at most the model's vocabulary."
+    accept: Accept | None = Field(
+        None,
+        description="Draw on until `n` candidates are good enough, at most `num_candidates` or, "
+        "when that is left out, as many as the model makes. The best `n` of those drawn are "
+        "returned, good enough or not.",
     )
-    top_p: Annotated[float | None, _Number] = Field(
-        None, gt=0, le=1, description="Draw from the likeliest codes that hold this probability."
+    top_k: _Whole = Field(
+        None,
+        description="Draw from the k likeliest codes; at most the model's vocabulary. "
+        + _PER_DEPTH,
     )
-    temperature: Annotated[float | None, _Number] = Field(
-        None, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE, description="Divides the logits."
+    top_p: _Share = Field(
+        None,
+        description="Draw from the likeliest codes that hold this probability. " + _PER_DEPTH,
     )
+    temperature: _Warmth = Field(None, description="Divides the logits. " + _PER_DEPTH)
     seed: Annotated[int | None, _Number] = Field(
         None, ge=0, lt=MAX_SEED, description="Same seed, same picture; drawn when left out."
     )
@@ -123,6 +153,11 @@ class ImageRequest(BaseModel):
     output_compression: Annotated[int | None, _Number] = Field(None, description=_IGNORED)
     user: _Text | None = Field(None, description=_IGNORED)
 
+    def lists(self) -> dict[str, list[float]]:
+        """Its fields that hold a list with one number for each code of a position."""
+        given = {name: getattr(self, name) for name in _IN_RANGE}
+        return {name: value for name, value in given.items() if isinstance(value, list)}
+
     def digest(self) -> str:
         """A hash of all it says, to recognise the same request when it comes again.
 
@@ -132,13 +167,27 @@ class ImageRequest(BaseModel):
         return hashlib.sha256(said.encode()).hexdigest()
 
 
+_IN_RANGE: Mapping[str, Callable[[float], bool]] = MappingProxyType(
+    {
+        "top_k": lambda number: number >= 1,
+        "top_p": lambda number: 0 < number <= 1,
+        "temperature": lambda number: MIN_TEMPERATURE <= number <= MAX_TEMPERATURE,
+    }
+)
+
+
+def is_in_range(field: str, numbers: Sequence[float]) -> bool:
+    """Whether each of the numbers may stand in the field alone, whatever the model."""
+    return all(map(_IN_RANGE[field], numbers))
+
+
 class ModelDefaults(BaseModel):
     """What a request gets that names nothing else; null means no cut."""
 
     num_candidates: int
-    top_k: int | None
-    top_p: float | None
-    temperature: float
+    top_k: int | list[int] | None
+    top_p: float | list[float] | None
+    temperature: float | list[float]
 
 
 class JobParameters(BaseModel):
@@ -147,9 +196,9 @@ class JobParameters(BaseModel):
     prompt: str | int | None
     n: int
     num_candidates: int
-    top_k: int | None
-    top_p: float | None
-    temperature: float
+    top_k: int | list[int] | None
+    top_p: float | list[float] | None
+    temperature: float | list[float]
     seed: int
     output_format: OutputFormat
     priority: PriorityName

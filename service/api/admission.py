@@ -9,14 +9,24 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, dataclass
 
-from service.answers.schemas import ImageRequest
+from service.answers.schemas import ImageRequest, is_in_range
+from service.answers.wanted import list_of
 from service.api.api_state import ApiState, Origin
 from service.api.http.auth import Caller
 from service.broker.admission import Enqueued, Idempotency, Limits
 from service.broker.workers import ModelCard
 from service.config.groups import ApiSettings, QueueSettings
 from service.errors import DomainError, Draining, InvalidRequest, QueueUnavailable
-from service.jobs import MAX_SIDE, Job, Priority, Recipe, is_blank, new_job_id, new_seed
+from service.jobs import (
+    MAX_SIDE,
+    Job,
+    Priority,
+    Recipe,
+    is_blank,
+    known_fields,
+    new_job_id,
+    new_seed,
+)
 from service.metrics import ADMISSION_REASONS
 from service.settings import Settings
 
@@ -116,7 +126,8 @@ def make_job(body: ImageRequest, card: ModelCard, settings: Settings, origin: Or
         deadline_s=_deadline_s(body.deadline_s, settings.api),
         embed_prompt=settings.prompt_in_png,
         prompt_len=card.prompt_len,
-        num_steps=card.num_steps,
+        codes_per_candidate=card.codes_per_candidate,
+        min_score=_min_score(body, card),
         key_id=origin.caller.key_id,
         request_id=origin.request_id,
         traceparent=origin.traceparent,
@@ -126,15 +137,27 @@ def make_job(body: ImageRequest, card: ModelCard, settings: Settings, origin: Or
 def _recipe(body: ImageRequest, card: ModelCard) -> Recipe:
     defaults, n = asdict(card.defaults), body.n or 1
     chosen = defaults | body.model_dump(include=set(defaults), exclude_none=True)
-    chosen["num_candidates"] = _num_candidates(body.num_candidates, n, card)
+    asked = body.num_candidates or (card.max_candidates if body.accept else None)
+    chosen["num_candidates"] = _num_candidates(asked, n, card)
+    _check_lists(body, card)
     _check_top_k(body.top_k, card)
     return Recipe(
         model=card.model,
         prompt=_prompt(body.prompt, card),
         seed=new_seed() if body.seed is None else body.seed,
         n=n,
-        **chosen,
+        **known_fields(Recipe, chosen),
     )
+
+
+def _min_score(body: ImageRequest, card: ModelCard) -> float | None:
+    if body.accept is None:
+        return None
+    if not card.has_scores:
+        raise InvalidRequest(
+            f"{card.model} gives its images no scores: leave accept out.", param="accept"
+        )
+    return body.accept.min_score
 
 
 def _prompt(prompt: str | int | None, card: ModelCard) -> str | int | None:
@@ -184,8 +207,15 @@ def _num_candidates(asked: int | None, n: int, card: ModelCard) -> int:
     return asked
 
 
-def _check_top_k(asked: int | None, card: ModelCard) -> None:
-    if asked is not None and asked > card.vocab_size:
+def _check_lists(body: ImageRequest, card: ModelCard) -> None:
+    for field, numbers in body.lists().items():
+        if len(numbers) != card.depth or not is_in_range(field, numbers):
+            raise InvalidRequest(list_of(field, card.model, card.depth), param=field)
+
+
+def _check_top_k(asked: int | list[int] | None, card: ModelCard) -> None:
+    most = max(asked) if isinstance(asked, list) else asked
+    if most is not None and most > card.vocab_size:
         raise InvalidRequest(
             f"{card.model} has {card.vocab_size} codes to draw from; top_k can't be more.",
             param="top_k",

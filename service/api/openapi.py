@@ -13,6 +13,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import HTMLResponse, JSONResponse
 
+from models.presets import VIEW_PARAMETERS
 from service.answers.image_answers import ErrorAnswer
 from service.api.http.accept import MEDIA_TYPES
 from service.api.http.addressing import address
@@ -105,6 +106,16 @@ RATE_HEADERS = _text_headers(
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 PICTURE_CONTENT: dict[str, Any] = {kind: _BINARY for kind in MEDIA_TYPES.values()}
 BODY_ERRORS = (400, 408, 413, 415)
+VIEW_QUERIES: list[dict[str, Any]] = [
+    {
+        "name": name,
+        "in": "query",
+        "description": f"One of the values that the job's `views` list for `{name}`, coarse to "
+        "fine; the image as it is when left out.",
+        "schema": {"type": "string"},
+    }
+    for name in VIEW_PARAMETERS
+]
 
 
 def stream_content(event: str, data: Mapping[str, object]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 
 from service.broker.keys import Key
 from service.broker.redis_connection import translated_errors
-from service.broker.results import in_rank_order, metas_to_fields
+from service.broker.results import files_of, in_rank_order, metas_to_fields
 from service.broker.scripts import Clock, Scripts
 from service.broker.wakeups import messages
 from service.config.groups import QueueSettings
@@ -189,10 +189,14 @@ class Leases:
         fields += ["prompt_truncated", str(int(outcome.prompt_truncated))]
         if outcome.native_size not in (None, outcome.size):
             fields += ["native_size", str(outcome.native_size)]
-        arguments = {"state": "succeeded", "fields": fields}
+        if claim.job.min_score is not None:
+            fields += ["num_drawn", str(outcome.num_drawn)]
+        if outcome.views:
+            fields += ["views", json.dumps(outcome.views)]
+        files = files_of(images)
+        arguments = {"state": "succeeded", "fields": fields, "files": list(files)}
         data = json.dumps({"num_images": len(images)})
-        files = [image.data for image in images]
-        return await self._guarded("finish", claim, arguments, data, *files)
+        return await self._guarded("finish", claim, arguments, data, *files.values())
 
     async def release(self, claim: Claim) -> bool:
         """Hand it back for another worker (drain): old place in the order, attempt not counted."""

@@ -181,9 +181,9 @@ class Queue:
             raise JobNotFound
         return JobStatus(state.decode()) in TERMINAL
 
-    async def image(self, job_id: str, rank: int) -> bytes:
-        """File bytes of one picture; ImageNotFound when there are none."""
-        return await self._results.image(job_id, rank)
+    async def image(self, job_id: str, rank: int, query: str | None = None) -> bytes:
+        """File bytes of one picture, or by `query` a coarser look; ImageNotFound without any."""
+        return await self._results.image(job_id, rank, query)
 
     async def events(self, job_id: str, after: str = "0") -> AsyncGenerator[Event, None]:
         """All events behind `after`, then new ones as they come, ending with the terminal one.

@@ -27,6 +27,18 @@ def in_rank_order(images: Sequence[Image]) -> list[Image]:
     return ordered
 
 
+def files_of(images: Sequence[Image]) -> dict[str, bytes]:
+    """Every file of the images, by its name among those of their job."""
+    files = {_file(image.rank): image.data for image in images}
+    for image in images:
+        files |= {_file(image.rank, query): data for query, data in image.coarser.items()}
+    return files
+
+
+def _file(rank: int, query: str | None = None) -> str:
+    return str(rank) if query is None else f"{rank}?{query}"
+
+
 def metas_to_fields(images: Sequence[Image]) -> list[str]:
     """Names and values that the job's hash keeps about the images beside their bytes.
 
@@ -53,10 +65,13 @@ class Results:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def image(self, job_id: str, rank: int) -> bytes:
-        """File bytes of one picture; ImageNotFound when there are none (any more)."""
+    async def image(self, job_id: str, rank: int, query: str | None = None) -> bytes:
+        """File bytes of one picture, or of a coarser look at it by its `query`.
+
+        ImageNotFound when there are none (any more).
+        """
         async with translated_errors():
-            data: Any = await self._redis.hget(Key.IMAGES.of(job_id), str(rank))
+            data: Any = await self._redis.hget(Key.IMAGES.of(job_id), _file(rank, query))
         if data is None:
             raise ImageNotFound
         return bytes(data)

@@ -35,6 +35,8 @@ def job_view(reply: list[bytes]) -> JobView:
         prompt_truncated=fields.get("prompt_truncated") == b"1",
         error=_error(fields),
         native_size=_text(fields, "native_size") or _text(fields, "size"),
+        num_drawn=_number(fields, "num_drawn"),
+        views=tuple((name, value) for name, value in json.loads(fields.get("views", b"[]"))),
     )
 
 
@@ -47,8 +49,11 @@ def _text(fields: dict[str, bytes], name: str) -> str | None:
 
 
 def _progress(fields: dict[str, bytes], job: Job) -> Progress:
-    total = int(fields.get("codes_total", job.recipe.num_candidates * job.num_steps))
+    most = job.recipe.num_candidates * job.codes_per_candidate
+    total = int(fields.get("codes_total", most))
     if fields["state"] == b"succeeded":
+        if "num_drawn" in fields:
+            total = int(fields["num_drawn"]) * job.codes_per_candidate
         return Progress(total, total, "done")
     stage = "waiting" if fields["state"] == b"queued" else _text(fields, "stage") or "prefill"
     return Progress(int(fields.get("codes_done", b"0")), total, stage)

@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
@@ -27,6 +27,7 @@ _SHORTEST_TTL_S = 5.0  # a busy machine's heartbeat may come late
 _NUM_MISSED = 3  # heartbeats in a row, before a worker counts as gone
 _LIST_TTL_MS = 600_000  # longer than any worker's own
 _DEFAULT = "default_"  # before the names of a card's defaults, in JSON
+_TRAITS = ("depth", "views", "has_scores")  # of a card, that the first release doesn't know
 
 WorkerState = Literal["loading", "ready", "draining", "failing"]
 
@@ -36,7 +37,9 @@ class ModelCard:
     """What callers may know of the model that a worker holds.
 
     `size` is pixels as "256x256". `prompt_len` positions hold the prompt, padding included; then
-    come `num_steps` steps per candidate, each drawing from `vocab_size` codes.
+    come `codes_per_candidate` codes, `depth` at a position, each one of at most `vocab_size`.
+    `views` are parameters and values by which a picture can be seen coarser, coarse to fine.
+    `has_scores`: something ranks its pictures.
     """
 
     model: str
@@ -46,27 +49,48 @@ class ModelCard:
     prompt_kind: PrefixKind = "text"
     max_candidates: int = MAX_CANDIDATES
     vocab_size: int = 2**31 - 1
-    num_steps: int = 0
+    codes_per_candidate: int = 0
     defaults: SamplingDefaults = field(default_factory=SamplingDefaults)
     weights_digest: str = ""
     num_classes: int | None = None
+    depth: int = 1
+    views: tuple[tuple[str, str], ...] = ()
+    has_scores: bool = False
 
     def to_values(self) -> dict[str, Any]:
-        """Flat and JSON-ready."""
+        """Flat and JSON-ready, in the words of the first release: to it, each step drew one code,
+        and each default was one number, here the widest.
+        """
         values = asdict(self)
-        defaults = values.pop("defaults")
-        return values | {_DEFAULT + name: value for name, value in defaults.items()}
+        defaults = {_DEFAULT + name: _widest(v) for name, v in values.pop("defaults").items()}
+        values["num_steps"] = values.pop("codes_per_candidate")
+        return {name: v for name, v in values.items() if name not in _TRAITS} | defaults
+
+    def to_traits(self) -> dict[str, Any]:
+        """JSON-ready: what the first release has no words for."""
+        return {"defaults": asdict(self.defaults)} | {name: getattr(self, name) for name in _TRAITS}
 
     @classmethod
-    def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """The card of `to_values`, of this release or another one."""
+    def from_values(cls, values: Mapping[str, Any], traits: Mapping[str, Any]) -> Self:
+        """The card of `to_values` and `to_traits`, of this release or another one."""
         told = {
             name.removeprefix(_DEFAULT): value
             for name, value in values.items()
             if name.startswith(_DEFAULT)
         }
-        defaults = SamplingDefaults(**known_fields(SamplingDefaults, told))
-        return cls(**known_fields(cls, values) | {"defaults": defaults})
+        told |= traits.get("defaults", {})
+        own = {
+            "codes_per_candidate": values.get("num_steps", 0),
+            "defaults": SamplingDefaults(**known_fields(SamplingDefaults, told)),
+            "depth": traits.get("depth", 1),
+            "views": tuple((name, value) for name, value in traits.get("views", ())),
+            "has_scores": traits.get("has_scores", False),
+        }
+        return cls(**known_fields(cls, values) | own)
+
+
+def _widest(value: Any) -> Any:
+    return max(value) if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +112,20 @@ class WorkerInfo:
 
     def to_json(self) -> str:
         """For Redis. The first release refuses fields that it doesn't know, here and in the card:
-        what is new needs a key of its own.
+        what is new has a key of its own, the card's traits.
         """
         return json.dumps(asdict(self) | {"card": self.card.to_values()})
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """The sign of `to_json`, of this release or another one. ValueError when it is none."""
+    def from_json(cls, text: str | bytes, traits: str | bytes = "{}") -> Self:
+        """The sign of `to_json` and its card's traits, of this release or another one.
+
+        ValueError when it is none.
+        """
         try:
             values = json.loads(text)
-            return cls(
-                **known_fields(cls, values) | {"card": ModelCard.from_values(values["card"])}
-            )
+            card = ModelCard.from_values(values["card"], json.loads(traits))
+            return cls(**known_fields(cls, values) | {"card": card})
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError("this is no worker's sign of life") from error
 
@@ -144,7 +170,8 @@ class Workers:
             "ttl_ms": self._ttl_ms,
             "list_ttl_ms": _LIST_TTL_MS,
         }
-        found = await self._scripts.run("sign", arguments, info.to_json())
+        traits = json.dumps(info.card.to_traits())
+        found = await self._scripts.run("sign", arguments, info.to_json(), traits)
         return Holder(found[0].decode(), found[1]) if found else None
 
     async def remove(self, worker_id: str, model: str) -> None:
@@ -167,20 +194,26 @@ class Workers:
         async with translated_errors():
             members: Any = await self._redis.smembers(Key.WORKERS.of())
             ids = sorted(member.decode() for member in members)
-            signs: Any = (
-                await self._redis.mget([Key.WORKER.of(worker) for worker in ids]) if ids else []
-            )
+            signs = await self._read(Key.WORKER, ids)
+            traits = await self._read(Key.TRAITS, ids)
             gone = [worker for worker, sign in zip(ids, signs, strict=True) if sign is None]
             if gone:
                 await self._redis.srem(Key.WORKERS.of(), *gone)
-        found = zip(ids, signs, strict=True)
-        return [info for name, sign in found if sign is not None and (info := _info(name, sign))]
+        found = zip(ids, signs, traits, strict=True)
+        return [
+            info
+            for name, sign, told in found
+            if sign is not None and (info := _info(name, sign, told or b"{}"))
+        ]
+
+    async def _read(self, key: Key, ids: Sequence[str]) -> Sequence[Any]:
+        return await self._redis.mget([key.of(worker) for worker in ids]) if ids else ()
 
 
-def _info(worker_id: str, sign: bytes) -> WorkerInfo | None:
+def _info(worker_id: str, sign: bytes, traits: bytes) -> WorkerInfo | None:
     """None for what we can't read."""
     try:
-        return WorkerInfo.from_json(sign)
+        return WorkerInfo.from_json(sign, traits)
     except ValueError:
         _log.warning("worker %s speaks of other things than we know", worker_id)
         return None

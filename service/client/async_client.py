@@ -119,9 +119,9 @@ class AsyncClient:
         """Cancel the job; one that has ended stays as it is."""
         return understood(await self._call("DELETE", f"{JOBS}/{job_id}"), _job)
 
-    async def image(self, job_id: str, rank: int = 0) -> bytes:
-        """File bytes of an image of a job that has succeeded."""
-        return (await self._call("GET", f"{JOBS}/{job_id}/images/{rank}")).content
+    async def image(self, job_id: str, rank: int = 0, **view: str | int) -> bytes:
+        """File bytes of an image of a job that has succeeded, or of one of its views: depth=1."""
+        return (await self._call("GET", f"{JOBS}/{job_id}/images/{rank}", params=view)).content
 
     async def models(self) -> list[ModelAnswer]:
         """What the server can draw with now."""

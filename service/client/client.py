@@ -83,9 +83,9 @@ class Client:
         """Cancel the job; one that has ended stays as it is."""
         return self._run(self._calls.cancel(job_id))
 
-    def image(self, job_id: str, rank: int = 0) -> bytes:
-        """File bytes of an image of a job that has succeeded."""
-        return self._run(self._calls.image(job_id, rank))
+    def image(self, job_id: str, rank: int = 0, **view: str | int) -> bytes:
+        """File bytes of an image of a job that has succeeded, or of one of its views: depth=1."""
+        return self._run(self._calls.image(job_id, rank, **view))
 
     def models(self) -> list[ModelAnswer]:
         """What the server can draw with now."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, TypeVar
 
@@ -35,9 +35,10 @@ class Parameters(TypedDict, total=False):
     model: str
     n: int
     num_candidates: int
-    top_k: int
-    top_p: float
-    temperature: float
+    accept: Mapping[str, float]
+    top_k: int | Sequence[int]
+    top_p: float | Sequence[float]
+    temperature: float | Sequence[float]
     seed: int
     size: str
     output_format: OutputFormat

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import httpx
 import numpy as np
@@ -36,6 +37,8 @@ _MOST_SHOWN = 16
 CHECKPOINT_HELP = (
     "folder with the weights (default: MINDALLE_WORKER__CHECKPOINT, or the preset's own place)"
 )
+_OR_LIST = "; K,K,... is one for each code of a position, and so for P and T"
+_Number = TypeVar("_Number", int, float)
 _KNOBS = tuple(field.name for field in fields(Recipe) if field.name not in ("model", "prompt"))
 
 
@@ -53,9 +56,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-n", type=int, help="keep the best N (default: all, at most 16)")
     for name, accepts, metavar, about in (
         ("--num-candidates", int, "N", "draw so many"),
-        ("--top-k", int, "K", "draw among the K likeliest codes, at least 1"),
-        ("--top-p", float, "P", "draw among the likeliest codes that sum up to P, at most 1"),
-        ("--temperature", float, "T", "above 0; lower is safer, higher is wilder"),
+        ("--top-k", _integers, "K", f"draw among the K likeliest codes, at least 1{_OR_LIST}"),
+        ("--top-p", _numbers, "P", "draw among the likeliest codes that sum up to P, at most 1"),
+        ("--temperature", _numbers, "T", "above 0; lower is safer, higher is wilder"),
     ):
         parser.add_argument(
             name, type=accepts, metavar=metavar, help=f"{about} (default: the preset's)"
@@ -69,6 +72,23 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help=CHECKPOINT_HELP)
     parser.add_argument("--url", help="let the service there draw (default: draw here)")
     parser.add_argument("--api-key", metavar="KEY", help="sent to --url (default: none)")
+
+
+def _integers(text: str) -> int | tuple[int, ...]:
+    return _one_or_more(text, int)
+
+
+def _numbers(text: str) -> float | tuple[float, ...]:
+    return _one_or_more(text, float)
+
+
+def _one_or_more(text: str, read: Callable[[str], _Number]) -> _Number | tuple[_Number, ...]:
+    """One number, or one for each code of a position, with commas between them."""
+    try:
+        numbers = tuple(map(read, text.split(",")))
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is neither a number nor a list such as 8,4,2") from None
+    return numbers if "," in text else numbers[0]
 
 
 def _seed(text: str) -> int:

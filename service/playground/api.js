@@ -5,7 +5,7 @@ const KEY = "mindalle.key";
 
 export const apiUrl = (path) => new URL(`v1/${path}`, BASE).href;
 export const pageUrl = (fragment) => new URL(`#${fragment}`, BASE).href;
-export const imageUrl = (jobId, rank) => apiUrl(`jobs/${jobId}/images/${rank}`);
+export const imageUrl = (jobId, rank, view = "") => apiUrl(`jobs/${jobId}/images/${rank}${view && `?${view}`}`);
 
 export const apiKey = () => sessionStorage.getItem(KEY) ?? "";
 export const keepKey = (key) => sessionStorage.setItem(KEY, key);

@@ -4,10 +4,15 @@ import { $, button, el } from "./dom.js";
 import { examplesFor } from "./examples.js";
 import { gridCells, numbersOf } from "./grid.js";
 import { newCell } from "./history.js";
+import { oneOrMore } from "./recipe.js";
 
 const MAX_SHOWN = 10; // as many as the API returns of one job
 const PARTIALS = 3;
 const NUMBERS = ["num_candidates", "temperature", "top_k", "top_p"];
+const PER_DEPTH = ["temperature", "top_k", "top_p"];
+const ONE = { type: "number", title: "", pattern: "" };
+// A list is text to a browser: how long it must be, and what may be in it, the server knows.
+const LIST = { type: "text", title: "A number, or one for each code of a position: 8, 4, 2", pattern: "[\\d., ]+" };
 const FIELDS = { prompt: "#prompt", num_candidates: "#num-candidates", temperature: "#temperature", top_k: "#top-k",
   top_p: "#top-p", seed: "#seed", model: "#model" };
 
@@ -121,6 +126,7 @@ export class Form {
     $("#model-hint").textContent = `Licence ${model.licence}`;
     $("#num-candidates").max = model.limits.max_candidates;
     $("#top-k").max = model.limits.max_top_k;
+    for (const name of PER_DEPTH) Object.assign($(FIELDS[name]), model.depth > 1 ? LIST : ONE);
     this.#showExamples(model);
     this.#useDefaults();
     if (this.pending) this.fill(this.pending);
@@ -175,7 +181,7 @@ export class Form {
     for (const name of NUMBERS) {
       const text = $(FIELDS[name]).value;
       // "No cut" is said by leaving the field out where that is the model's default.
-      if (text && !(defaults[name] === null && Number(text) === noCut[name])) request[name] = Number(text);
+      if (text && !(defaults[name] === null && Number(text) === noCut[name])) request[name] = oneOrMore(text);
     }
     request.n = Math.min(request.num_candidates ?? defaults.num_candidates ?? 1, MAX_SHOWN);
     return request;

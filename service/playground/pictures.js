@@ -43,6 +43,12 @@ export async function forgetPictures(jobIds) {
   }
 }
 
+/** Show a picture coarser than it is, as a `view` such as "depth=1" says; the server alone has those. */
+export function showView(img, job, rank, view, onGone) {
+  img.onerror = onGone;
+  img.src = imageUrl(job.id, rank, view);
+}
+
 /** Show a picture in `img`: from the server while it has it, else the kept file, else `onGone`. */
 export function showPicture(img, job, rank, onGone) {
   const showKept = async () => {

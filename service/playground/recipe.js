@@ -6,6 +6,12 @@ import { apiKey, apiUrl, pageUrl } from "./api.js";
 const FIELDS = ["model", "prompt", "num_candidates", "temperature", "top_k", "top_p", "seed"];
 const NUMBERS = new Set(["num_candidates", "temperature", "top_k", "top_p", "seed"]);
 
+/** "8" → 8; "8, 4" → [8, 4], one for each code of a position. */
+export function oneOrMore(text) {
+  const numbers = text.split(",").map(Number);
+  return numbers.length > 1 ? numbers : numbers[0];
+}
+
 /** The parameters of a job that decide how it looks; those left open are left out. */
 export function settingsOf(job) {
   const all = { model: job.model, ...job.parameters };
@@ -20,7 +26,7 @@ export const link = (settings) => pageUrl(new URLSearchParams(settings));
 export function settingsOfLink(fragment) {
   const given = [...new URLSearchParams(fragment.replace(/^#/, ""))].filter(([name]) => FIELDS.includes(name));
   if (!given.length) return null;
-  return Object.fromEntries(given.map(([name, text]) => [name, NUMBERS.has(name) ? Number(text) : text]));
+  return Object.fromEntries(given.map(([name, text]) => [name, NUMBERS.has(name) ? oneOrMore(text) : text]));
 }
 
 const shellQuoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;

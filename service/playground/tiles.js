@@ -50,10 +50,10 @@ export class Growing {
   }
 
   /** An unfinished picture, as far down as its codes are drawn; the rest would be a guess. */
-  show({ index, b64_json: content }, { output_format: format, partial_images: count }) {
+  show({ index, b64_json: content, part }, { output_format: format, partial_images: count }) {
     const img = el("img", { alt: "An unfinished picture", data: { partial: index } });
     img.onload = () => img.classList.toggle("pixels", img.naturalWidth <= SMALL);
-    img.style.setProperty("--hidden", `${100 - Math.floor((100 * (index + 1)) / (count + 1))}%`);
+    img.style.setProperty("--hidden", `${100 - Math.floor(100 * (part ?? (index + 1) / (count + 1)))}%`);
     img.src = `data:image/${format};base64,${content}`;
     this.element.replaceChildren(img);
   }

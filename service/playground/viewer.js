@@ -1,7 +1,7 @@
 // One picture, large: its parameters, its file, and the three recipes that make it again.
 
 import { $, announce, button, el } from "./dom.js";
-import { showPicture } from "./pictures.js";
+import { showPicture, showView } from "./pictures.js";
 import { copy, curl, link, python, settingsOf } from "./recipe.js";
 import { altOf, isSmall, scoreOf, titleOf } from "./tiles.js";
 
@@ -25,7 +25,8 @@ export class Viewer {
 
   #onKey(event) {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (step && !(event.target instanceof HTMLTextAreaElement)) this.#show(this.at + step);
+    const isOurs = !(event.target instanceof HTMLTextAreaElement || event.target instanceof HTMLInputElement);
+    if (step && isOurs) this.#show(this.at + step);
   }
 
   #show(at) {
@@ -34,9 +35,11 @@ export class Viewer {
     const { job, image } = this.shown[this.at];
     const settings = settingsOf(job);
     const img = el("img", { alt: altOf(job, image), className: isSmall(job.size) ? "pixels" : "" });
-    showPicture(img, job, image.rank, () => img.replaceWith(el("p", {}, "This picture is no longer kept.")));
+    const whole = () =>
+      showPicture(img, job, image.rank, () => img.replaceWith(el("p", {}, "This picture is no longer kept.")));
+    whole();
     this.dialog.replaceChildren(
-      el("figure", {}, img, many > 1 ? this.#steps() : null),
+      el("figure", {}, img, viewSlider(img, job, image, whole), many > 1 ? this.#steps() : null),
       el("div", { className: "facts" },
         el("h2", {}, titleOf(job.parameters.prompt)),
         factsOf(job, image, settings),
@@ -80,6 +83,28 @@ export class Viewer {
   }
 }
 
+/** From coarse to fine, where the model has such views of a picture; `whole` shows the picture as it is. */
+function viewSlider(img, job, image, whole) {
+  const [[parameter, values] = ["", []]] = Object.entries(job.views ?? {});
+  const last = values.length - 1;
+  if (last < 1) return null;
+  const told = el("output", {}, values[last]);
+  const slider = el("input", { type: "range", min: 0, max: last, step: 1, value: last });
+  slider.oninput = () => {
+    const value = values[slider.value];
+    told.textContent = value;
+    slider.setAttribute("aria-valuetext", value);
+    img.dataset.view = Number(slider.value) < last ? `${parameter}=${value}` : "";
+    if (!img.dataset.view) return whole();
+    showView(img, job, image.rank, img.dataset.view, () => {
+      slider.disabled = true; // the server has let go of it
+      slider.value = last;
+      slider.oninput();
+    });
+  };
+  return el("label", { className: "view" }, parameter, slider, told);
+}
+
 function iconButton(text, label, onclick, className = "icon") {
   return Object.assign(button(text, onclick, className), { ariaLabel: label });
 }
@@ -94,8 +119,9 @@ function factsOf(job, image, settings) {
 
 function download(img, job, image) {
   const name = titleOf(job.parameters.prompt).toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60);
-  const format = job.parameters.output_format;
-  const a = el("a", { href: img.src, download: `${name}-${job.parameters.seed}-${image.candidate}.${format}` });
+  const { output_format: format, seed } = job.parameters;
+  const view = img.dataset.view ? `-${img.dataset.view.replace("=", "-")}` : "";
+  const a = el("a", { href: img.src, download: `${name}-${seed}-${image.candidate}${view}.${format}` });
   document.body.append(a);
   a.click();
   a.remove();

@@ -3,8 +3,8 @@
 Both could use every core, and two OpenMP teams on the same cores hold each other up: a barrier
 waits for a thread that the other team has displaced, and libgomp gives up spinning as soon as there
 are more team threads than cores, which makes a small model's steps take twice as long. So a worker
-has one team only. It is the engine's, it is smaller while pictures are made, and pictures are made
-by threads without a team. Knows no jobs.
+has one team only. It is the engine's, it is smaller while pictures are made and while other
+processes want its cores, and pictures are made by threads without a team. Knows no jobs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 
 from models.drawing.generate import Shapes
 from models.pipeline import Pipeline
+from service.worker.crowding import Crowding
 
 
 def use_threads(count: int) -> None:
@@ -27,9 +28,10 @@ def use_threads(count: int) -> None:
 class CpuShare:
     """The split. `total` is 0 where the work is not a CPU's; then nothing is ever set."""
 
-    def __init__(self, total: int, *, can_split: bool) -> None:
+    def __init__(self, total: int, *, can_split: bool, crowding: Crowding | None = None) -> None:
         self.total = total
         self._can_split = can_split
+        self._crowding = crowding or Crowding()
         self._is_stepping = False
         self._is_making = False
         self._step_threads = 0  # of the thread that steps, as set last
@@ -50,22 +52,31 @@ class CpuShare:
 
     @property
     def _fewer(self) -> int:
-        """Threads of a step beside pictures in the making."""
+        """Threads of a step beside pictures in the making, or beside others' work."""
         return self.total - self.total // 2
 
     def for_step(self) -> None:
         """Call on the thread that steps, before each step."""
         self._is_stepping = True
         if self.total:
-            is_shared = self._is_making and self._can_split
-            threads = self._fewer if is_shared else self.total
+            threads = self._team()
             if threads != self._step_threads:
                 use_threads(threads)
                 self._step_threads = threads
 
+    def _team(self) -> int:
+        """Threads for the step that comes."""
+        if not self._can_split:
+            return self.total
+        if self._is_making:
+            self._crowding.rest()
+            return self._fewer
+        return self._fewer if self._crowding.look(self.total) else self.total
+
     def rest(self) -> None:
         """Call on the thread that steps, when there is nothing to step."""
         self._is_stepping = False
+        self._crowding.rest()
 
     @contextmanager
     def for_pictures(self) -> Iterator[int]:

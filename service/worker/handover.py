@@ -26,8 +26,9 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Glimpse:
-    """Partial picture number `index` of an unfinished candidate: its codes so far, [1, T, D].
+    """Partial picture number `index` of a candidate: its codes so far, [1, T, D].
 
+    With a `query` it is finished and shown coarser: these are the codes of its first depths only.
     Pictures add the image file, `data`.
     """
 
@@ -37,6 +38,12 @@ class Glimpse:
     codes: Tensor
     num_drawn: int
     data: bytes = b""
+    query: str = ""
+
+    @property
+    def part(self) -> float:
+        """How much of the picture is drawn, from the top."""
+        return self.num_drawn / self.codes.shape[1]
 
 
 @dataclass(frozen=True, slots=True)

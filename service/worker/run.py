@@ -56,6 +56,19 @@ class Span:
         return self.ended - self.began
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A candidate's picture, [H, W, 3], its score and its codes, [T, D].
+
+    `coarser` looks at it, by their queries, are made once it is known which candidates are kept.
+    """
+
+    pixels: NDArray[np.uint8]
+    score: float | None
+    codes: Tensor
+    coarser: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+
+
 @dataclass(slots=True, eq=False)
 class Run:
     """One claim on its way. Times are on the engine's clock.
@@ -89,7 +102,7 @@ class Run:
 
     # Pictures.
     text: Tensor | None = None  # CLIP's features of the prompt
-    pictures: dict[int, tuple[NDArray[np.uint8], float | None]] = field(default_factory=dict)
+    pictures: dict[int, Made] = field(default_factory=dict)  # by candidate
 
     # Whichever station something happens in; of a large job, two at a time add to it.
     spans: list[Span] = field(default_factory=list)
@@ -118,8 +131,25 @@ class Run:
 
     @property
     def codes_total(self) -> int:
-        """Codes of all its candidates."""
-        return len(self.candidates) * self.codes_per_candidate
+        """Codes of all its candidates, or of the most that it may come to draw."""
+        may_grow = self.job.min_score is not None
+        most = self.job.recipe.num_candidates if may_grow else len(self.candidates)
+        return most * self.codes_per_candidate
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the pictures made so far are all that the job needs, or all that it may have."""
+        job = self.job
+        if job.min_score is None or len(self.candidates) >= job.recipe.num_candidates:
+            return True
+        scores = [made.score for made in self.pictures.values()]
+        return sum(s is not None and s >= job.min_score for s in scores) >= job.recipe.n
+
+    def grow(self) -> None:
+        """Let it draw as many candidates again as it began with; for the station that has it."""
+        more = len(self.candidates) + self.job.first_candidates
+        self.candidates = range(min(more, self.job.recipe.num_candidates))
+        self.enter("waiting")
 
     @property
     def end(self) -> End | None:

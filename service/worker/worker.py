@@ -32,7 +32,7 @@ from service.worker.delivery.station import Delivery
 from service.worker.drawing.station import Drawing
 from service.worker.model_host import Machinery
 from service.worker.pictures.station import Pictures
-from service.worker.run import DRAWING_PHASES, TakenOut
+from service.worker.run import DRAWING_PHASES, Run, TakenOut
 from service.worker.signs.heartbeat import Heartbeat
 from service.worker.signs.journal import Journal
 from service.worker.signs.meter import Meter
@@ -74,7 +74,7 @@ class Worker:
         self._settings = settings
         self._machinery = machinery
         self._heartbeat = heartbeat
-        self._meter = Meter(heartbeat.metrics, settings.model)
+        self._meter = Meter(heartbeat.metrics, settings.model, depth=machinery.model.card.depth)
         self._leases = Leases(
             redis, model=settings.model, worker_id=heartbeat.worker_id, policy=settings.queue
         )
@@ -89,13 +89,16 @@ class Worker:
     def _join_stations(self, journal: Journal) -> None:
         """claims → drawing → pictures → delivery: each is given the inbox of the next one.
 
-        From delivery a run comes home to the leased ones, which let it go.
+        From pictures a run whose scores don't suffice goes back to drawing; from delivery each one
+        comes home to the leased ones, which let it go.
         """
         leases, meter, machinery = self._leases, self._meter, self._machinery
         model, engine, share = machinery.model, machinery.engine, machinery.share
-        self._leased = Leased(journal, codes_per_candidate=model.card.num_steps)
+        self._leased = Leased(journal, codes_per_candidate=model.card.codes_per_candidate)
         self._delivery = Delivery(leases, meter, self._leased.let_go)
-        self._pictures = Pictures(model.pipeline, share, meter, self._delivery.put)
+        self._pictures = Pictures(
+            model.pipeline, share, meter, self._delivery.put, self._draw_again
+        )
         self._drawing = Drawing(
             engine,
             share,
@@ -109,6 +112,9 @@ class Worker:
         )
         self._keeper = LeaseKeeper(leases, self._leased, meter, self._moves)
         meter.watch(lambda: engine.num_busy, lambda: self._pictures.num_waiting)
+
+    def _draw_again(self, run: Run) -> None:
+        self._drawing.put(run)
 
     def warm_up(self) -> None:
         """Run every kernel once. Blocks."""

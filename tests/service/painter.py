@@ -36,7 +36,7 @@ TEXT_CARD = ModelCard(
     prompt_kind="text",
     max_candidates=96,
     vocab_size=64,
-    num_steps=NUM_STEPS,
+    codes_per_candidate=NUM_STEPS,
     defaults=SamplingDefaults(top_k=32, num_candidates=4),
     weights_digest="0" * 64,
 )

@@ -45,7 +45,7 @@ _OTHERS: dict[str, Any] = {
     "partial_images": 1,
     "embed_prompt": False,
     "prompt_len": 8,
-    "num_steps": 16,
+    "codes_per_candidate": 16,
     "key_id": "k1",
     "request_id": "req_1",
     "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",

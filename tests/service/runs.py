@@ -30,7 +30,7 @@ def make_run(
     return Run(
         claim,
         candidates=range(job.recipe.num_candidates) if candidates is None else candidates,
-        codes_per_candidate=NUM_STEPS,
+        codes_per_candidate=job.codes_per_candidate or NUM_STEPS,
         claimed_at=0.0,
         deadline=deadline,
         trace=trace or untraced.job(job, attempt=1, waited_s=0.5),

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from models.presets import PRESETS
+from service.answers.preset_cards import preset_card
 from service.answers.schemas import ImageRequest
 from service.api.admission import make_job
 from service.api.api_state import Origin
@@ -72,6 +74,58 @@ def test_more_images_than_the_default_candidates_raise_the_candidates() -> None:
 )
 def test_what_the_model_can_not_do_is_named(body: dict[str, Any], param: str) -> None:
     assert _refused(**body) == param
+
+
+RQ_CARD = preset_card(PRESETS["tiny-rq"])
+LISTS = {"top_k": [64, 32, 1, 8], "top_p": [1, 0.9, 0.5, 0.1], "temperature": [1.5, 1, 1, 0.01]}
+
+
+def test_a_list_has_one_value_for_each_depth() -> None:
+    recipe = _job(RQ_CARD, prompt="a", **LISTS).recipe
+    assert (recipe.top_k, recipe.top_p, recipe.temperature) == (
+        (64, 32, 1, 8),
+        (1.0, 0.9, 0.5, 0.1),
+        (1.5, 1.0, 1.0, 0.01),
+    )
+    assert _job(RQ_CARD, prompt="a").recipe.top_k == 32
+    assert _job(top_k=[7]).recipe.top_k == (7,)
+
+
+def test_defaults_of_a_model_may_be_lists() -> None:
+    card = replace(RQ_CARD, defaults=replace(RQ_CARD.defaults, top_k=(9, 8, 7, 6)))
+    assert _job(card, prompt="a").recipe.top_k == (9, 8, 7, 6)
+    assert _job(card, prompt="a", top_k=5).recipe.top_k == 5
+
+
+@pytest.mark.parametrize("field", LISTS)
+@pytest.mark.parametrize("numbers", [[], [1], [1] * 3, [1] * 5, [1, 1, 1, 0], [1, 1, 1, 1000]])
+def test_another_list_is_refused_with_the_length_that_is_wanted(
+    field: str, numbers: list[int]
+) -> None:
+    with pytest.raises(InvalidRequest, match=f"^{field} must be|top_k can't be more") as caught:
+        _job(RQ_CARD, prompt="a", **{field: numbers})
+    assert caught.value.param == field
+    assert field == "top_k" or "tiny-rq wants 4 such numbers in it" in caught.value.message
+
+
+def test_a_model_of_one_code_a_position_takes_a_list_of_one() -> None:
+    assert _refused(top_k=[4, 4]) == "top_k"
+    assert _refused(top_k=[65]) == "top_k"
+
+
+def test_codes_are_counted_at_all_depths() -> None:
+    assert _job(RQ_CARD, prompt="a").codes_per_candidate == 16 * 4
+    assert _job().codes_per_candidate == 16
+
+
+def test_a_least_score_is_for_models_that_score() -> None:
+    scored = replace(TEXT_CARD, has_scores=True)
+    job = _job(scored, prompt="a", n=3, accept={"min_score": 0.3})
+    assert (job.min_score, job.recipe.num_candidates, job.first_candidates) == (0.3, 96, 8)
+    job = _job(scored, prompt="a", num_candidates=5, accept={"min_score": 0.0})
+    assert (job.min_score, job.recipe.num_candidates, job.first_candidates) == (0.0, 5, 5)
+    assert _job(scored, prompt="a").min_score is None
+    assert _refused(accept={"min_score": 0.3}) == "accept"
 
 
 def test_a_small_worker_limits_images_and_candidates() -> None:

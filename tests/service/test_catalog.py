@@ -124,7 +124,7 @@ async def test_a_model_on_demand_takes_jobs_before_its_first_worker(
     )
     assert await catalog.takes_jobs("tiny")
     assert not await catalog.takes_jobs("later")
-    assert (await catalog.card("tiny")).num_steps == PRESETS["tiny"].num_steps
+    assert (await catalog.card("tiny")).codes_per_candidate == PRESETS["tiny"].codes_per_image
 
     await workers.heartbeat(INFO)
     seconds.now += 1

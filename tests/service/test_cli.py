@@ -125,6 +125,18 @@ def test_a_picture_can_be_made_again_from_its_file(
     assert again == (tmp_path / "one.png").read_bytes()
 
 
+def test_each_depth_has_its_own_filters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lists = ["--top-k", "64,32,16,8", "--top-p", "1,0.9,0.8,0.7", "--temperature", "1.2,1,1,0.8"]
+    flags = ["--preset", "tiny-rq", "--seed", "7", "-n", "1", *lists]
+    assert call("generate", "a red heart", *flags, "-o", "one.png") == 0
+    assert png.read(tmp_path / "one.png").recipe.top_k == (64, 32, 16, 8)
+    capsys.readouterr()
+    assert call("replay", "one.png") == 0
+    assert "the same bytes" in capsys.readouterr().out
+    assert call("generate", "a cat", "--preset", "tiny-rq", "--top-k", "8,8") == 2
+    assert "top_k: must be one value or 4 of them, not 2" in complaint(capsys)
+
+
 def test_several_pictures_make_a_sheet_that_can_be_made_again(tmp_path: Path) -> None:
     assert call("generate", "a cat", "--num-candidates", "3", "--seed", "1", "-o", "all.png") == 0
     with Pillow.open(tmp_path / "all.png") as image:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +13,7 @@ import torch
 
 from models.pipeline import load
 from service.worker.cpu_share import CpuShare, use_threads
+from service.worker.crowding import Crowding
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +97,33 @@ def test_a_model_on_this_cpu_has_all_its_threads() -> None:
         share = executor.submit(CpuShare.of, pipeline, shapes).result()
         assert executor.submit(torch.get_num_threads).result() == 2
     assert share.total == 2
+
+
+def test_steps_have_fewer_threads_while_others_want_the_cores() -> None:
+    now = 0.0
+    share = CpuShare(
+        4, can_split=True, crowding=Crowding(clock=lambda: now, cpu_clock=lambda: 2 * now)
+    )
+    assert _threads_after(share) == [4]
+    now = 1.0  # of four cores, two were this process's
+    assert _threads_after(share) == [2]
+    now = 10.0
+    assert _threads_after(share) == [4]
+    with share.for_pictures():  # what passes now is not the team's
+        now = 20.0
+        assert _threads_after(share) == [2]
+    assert _threads_after(share) == [4]
+
+
+def test_threads_spin_for_a_short_time_only() -> None:
+    script = "import service.worker, os; print(os.environ.get('GOMP_SPINCOUNT'))"
+    without = {k: v for k, v in os.environ.items() if not k.startswith(("GOMP_", "OMP_"))}
+    for wanted, expected in (({}, "20000"), ({"OMP_WAIT_POLICY": "active"}, "None")):
+        told = subprocess.run(
+            [sys.executable, "-c", script],
+            env=without | wanted,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert told.stdout.strip() == expected

@@ -120,9 +120,10 @@ async def test_deleting_a_running_job_frees_the_worker(
     async with asyncio.timeout(10):
         while job["id"] not in painter.evicted:
             await asyncio.sleep(0.01)
-    image = await http.get(f"/v1/jobs/{job['id']}/images/0")
-    assert image.status_code == 404
-    assert image.json()["error"]["code"] == "image_not_found"
+    for view in ("", "?depth=1"):
+        image = await http.get(f"/v1/jobs/{job['id']}/images/0{view}")
+        assert image.status_code == 404
+        assert image.json()["error"]["code"] == "image_not_found"
 
 
 async def test_a_job_cancelled_while_it_waits_is_counted(
@@ -212,6 +213,16 @@ async def test_ranks_that_can_not_be(http: httpx.AsyncClient, painter: Painter, 
     answer = await http.get(f"/v1/jobs/{job['id']}/images/{rank}")
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "rank"
+
+
+async def test_an_image_that_has_one_look_only(http: httpx.AsyncClient, painter: Painter) -> None:
+    job = await _ended(http, (await _create(http))["id"])
+    assert job["views"] == {}
+    address = f"/v1/jobs/{job['id']}/images/0"
+    assert (await http.get(f"{address}?download=1")).status_code == 200
+    error = (await http.get(f"{address}?depth=1")).json()["error"]
+    assert (error["param"], error["code"]) == ("depth", "invalid_value")
+    assert error["message"] == "Images of tiny have no depth: leave it out."
 
 
 @pytest.mark.parametrize("event_id", ["now", "1-", "-1", "1" * 40])

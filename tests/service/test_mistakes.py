@@ -284,7 +284,7 @@ CALLS = {
     "no letters": (("dlq", "list", "--limit", "-1"), "at least 1"),
     "no verb": (("dlq",), "see mindalle dlq --help"),
     "a verb that is none": (("dlq", "read"), "choose from"),
-    "a number that is none": (("generate", "a", "--top-k", "many"), "invalid int value"),
+    "a number that is none": (("generate", "a", "--top-k", "many"), "neither a number nor a list"),
     "two prompts": (("generate", "a", "b"), "unrecognized arguments: b"),
     "a file for a folder": (("convert", str(PROMPTS)), "prompts.json"),
     "a folder for a file": (("verify", ".", "--expected", "."), "expected.npz"),

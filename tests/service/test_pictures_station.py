@@ -35,6 +35,7 @@ class Bench:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
+        self.sent_back: list[Run] = []
         self.delivered: queue.SimpleQueue[Run | Glimpse] = queue.SimpleQueue()
         self.registry = CollectorRegistry()
         self.station = Pictures(
@@ -42,6 +43,7 @@ class Bench:
             CpuShare(2, can_split=True),
             Meter(WorkerMetrics(self.registry), MODEL),
             self.delivered.put,
+            self.sent_back.append,
         )
 
     def put(self, *items: Drawn | Glimpse) -> None:

@@ -91,6 +91,12 @@ def test_a_record_of_another_release_can_be_read() -> None:
         assert Record.from_json(json.dumps(fewer)).recipe.seed == made.recipe.seed
 
 
+def test_a_record_keeps_lists() -> None:
+    made = record(top_k=(64, 32), top_p=(0.9, 0.5), temperature=(1.5, 1.0))
+    assert json.loads(made.to_json())["top_k"] == [64, 32]
+    assert Record.from_json(made.to_json()) == made
+
+
 def test_a_record_that_tells_no_prompt_has_none() -> None:
     assert not Record.from_json('{"model": "tiny", "seed": 1}').has_prompt
 

@@ -38,8 +38,16 @@ KEYS: dict[str, Any] = json.loads((DATA / "redis.json").read_text())
 ANSWERS: dict[str, Any] = json.loads((DATA / "answers.json").read_text())
 JOBS = [name for name in ANSWERS if name.startswith("job_")]
 NEW_FIELDS = {"scores"}  # of a job's hash: the last release passes over those that it doesn't know
-NEW_KEYS = {"{mindalle}:holder:w1"}  # it never looks at
-NEW_ANSWERS = {"native_size", "alias_of"}  # callers pass over what they don't know
+NEW_KEYS = {"{mindalle}:holder:w1", "{mindalle}:traits:w1"}  # it never looks at
+NEW_ANSWERS = {
+    "native_size",
+    "alias_of",
+    "views",
+    "depth",
+    "num_drawn",
+    "has_scores",
+    "accept",
+}  # callers pass over what they don't know
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ CARD = ModelCard(
     size="32x32",
     prompt_kind="text",
     max_candidates=96,
-    num_steps=16,
+    codes_per_candidate=16,
     defaults=SamplingDefaults(num_candidates=4),
     weights_digest="0" * 64,
     prompt_len=8,
@@ -83,6 +83,20 @@ def test_a_worker_of_another_release_is_understood() -> None:
     for name in values["card"].keys() - {"model"}:
         fewer = values | {"card": _without(values["card"], name)}
         assert WorkerInfo.from_json(json.dumps(fewer)).card.model == MODEL
+
+
+async def test_what_the_first_release_has_no_words_for_has_a_key_of_its_own(redis: Redis) -> None:
+    """It knows neither depths nor views, and of each default one number."""
+    lists = SamplingDefaults(1.5, (64, 32), (0.9, 1.0), 4)
+    card = replace(CARD, depth=2, views=(("depth", "1"), ("depth", "2")), defaults=lists)
+    await Workers(redis).heartbeat(replace(INFO, card=card))
+    assert [info.card for info in await Workers(redis).list()] == [card]
+    sign = json.loads(await redis.get(Key.WORKER.of(INFO.id)) or b"")["card"]
+    assert sign.keys() == json.loads(INFO.to_json())["card"].keys()
+    assert (sign["default_top_k"], sign["default_top_p"]) == (64, 1.0)
+    await redis.delete(Key.TRAITS.of(INFO.id))  # as a worker of the first release leaves it
+    (info,) = await Workers(redis).list()
+    assert info.card == replace(CARD, defaults=SamplingDefaults(1.5, 64, 1.0, 4))
 
 
 def _without(values: dict[str, object], name: str) -> dict[str, object]:

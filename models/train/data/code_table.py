@@ -1,13 +1,14 @@
 """Pictures of a data set as stage 1's codes, made once, so that stage 2 trains without a pixel.
 
-Knows no text: captions are drawn anew each time.
+Where targets are soft, the features that the codes are of lie beside them. Knows no text: captions
+are drawn anew each time.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,14 +20,20 @@ from torch import Tensor
 
 from models.train.data.data_set import DataSet, Variant
 
+_CODES, _FEATURES, _VARIANTS = "codes.npy", "features.npy", "variants.json"
+
 
 @dataclass(frozen=True, slots=True)
 class CodeTable:
-    """Variants and their codes [M, T], grouped by kind."""
+    """Variants, grouped by kind, their codes [M, T, D] ([M, T] where D is 1) and maybe features.
+
+    `features` [M, C, h, w] stay in their file.
+    """
 
     variants: tuple[Variant, ...]
     codes: Tensor
     by_kind: dict[str, tuple[int, ...]]
+    features: NDArray[Any] | None = None
 
     @classmethod
     def of(cls, data: DataSet, variants: tuple[Variant, ...], codes: Tensor) -> CodeTable:
@@ -38,10 +45,12 @@ class CodeTable:
 
     @classmethod
     def load(cls, folder: Path, data: DataSet) -> CodeTable:
-        """Read what `save` wrote of this data set."""
-        rows = json.loads((folder / "variants.json").read_text())
+        """Read what `reserve` and `fill` wrote of this data set."""
+        rows = json.loads((folder / _VARIANTS).read_text())
         variants = tuple(Variant(image, tuple(look)) for image, *look in rows)
-        return cls.of(data, variants, torch.from_numpy(np.load(folder / "codes.npy")).long())
+        table = cls.of(data, variants, torch.from_numpy(np.load(folder / _CODES)).long())
+        path = folder / _FEATURES
+        return replace(table, features=np.load(path, mmap_mode="r")) if path.exists() else table
 
     def draw(self, rng: Random, shares: Mapping[str, float]) -> int:
         """A row: first a kind by its share, then any of that kind."""
@@ -49,10 +58,38 @@ class CodeTable:
         chosen = rng.choices(kinds, [shares[name] for name in kinds])[0]
         return rng.choice(self.by_kind[chosen])
 
+    def features_of(self, rows: Sequence[int]) -> Tensor | None:
+        """The features of some rows, float32, where the table has them."""
+        if self.features is None:
+            return None
+        return torch.from_numpy(self.features[list(rows)].astype(np.float32))
 
-def save(folder: Path, variants: tuple[Variant, ...], codes: NDArray[Any]) -> None:
-    """Write variants and their codes [M, T]."""
+
+def reserve(
+    folder: Path,
+    variants: tuple[Variant, ...],
+    code_shape: tuple[int, int],
+    features: tuple[int, int, int] | None = None,
+) -> None:
+    """Write variants, and room for their codes (T, D) and for features (C, h, w), if wanted."""
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "codes.npy", codes)
     rows = [(variant.image, *variant.look) for variant in variants]
-    (folder / "variants.json").write_text(json.dumps(rows))
+    (folder / _VARIANTS).write_text(json.dumps(rows))
+    extent = code_shape if code_shape[1] > 1 else code_shape[:1]
+    _room(folder / _CODES, "int32", (len(variants), *extent))
+    (folder / _FEATURES).unlink(missing_ok=True)
+    if features is not None:
+        _room(folder / _FEATURES, "float16", (len(variants), *features))
+
+
+def fill(folder: Path, start: int, codes: Tensor, features: Tensor | None = None) -> None:
+    """Write codes [n, T, D] and features [n, C, h, w] of the variants from `start` on."""
+    for name, values in ((_CODES, codes), (_FEATURES, features)):
+        if values is not None:
+            rows = np.load(folder / name, mmap_mode="r+")
+            rows[start : start + len(values)] = values.numpy().reshape(len(values), *rows.shape[1:])
+            rows.flush()
+
+
+def _room(path: Path, kind: str, shape: tuple[int, ...]) -> None:
+    np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape).flush()

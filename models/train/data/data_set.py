@@ -33,6 +33,9 @@ class DataSet(Protocol):
     def held_out(self) -> tuple[int, ...]:
         """Those that it may not."""
 
+    def judged(self, number: int) -> Mapping[str, tuple[Variant, ...]]:
+        """What a run is judged by, up to so many of each sort: variants of held-out pictures."""
+
     @property
     def shares(self) -> Mapping[str, float]:
         """How often stage 2 shall see each kind of variant."""

@@ -36,6 +36,10 @@ class FolderSet:
         self.held_out = tuple(i for i in indices if i % HELD_OUT_EVERY == HELD_OUT_EVERY - 1)
         self.images = tuple(i for i in indices if i % HELD_OUT_EVERY != HELD_OUT_EVERY - 1)
 
+    def judged(self, number: int) -> Mapping[str, tuple[Variant, ...]]:
+        """The first held-out pictures."""
+        return {"val": tuple(map(Variant, self.held_out[:number]))}
+
     @property
     def shares(self) -> Mapping[str, float]:
         """All are of one kind."""

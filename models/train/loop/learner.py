@@ -7,13 +7,21 @@ between. Knows no data and no loss.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from models.errors import ConfigError
 from models.train.loop.run import Schedule, State
+
+
+class Stateful(Protocol):
+    """What can be put away and taken up again: a module, an optimiser."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Any) -> object: ...
 
 
 class Average:
@@ -42,7 +50,7 @@ class Learner:
         optimisers: of its parameters.
         schedule: of their learning rates.
         decay: of the moving average.
-        beside: further modules that belong to the state but have no gradients, by name.
+        beside: what else belongs to the state, by name.
     """
 
     def __init__(
@@ -51,14 +59,14 @@ class Learner:
         optimisers: Sequence[Optimizer],
         schedule: Schedule,
         decay: float,
-        beside: Mapping[str, nn.Module] | None = None,
+        beside: Mapping[str, Stateful] | None = None,
     ) -> None:
         self.model = model
         self.optimisers = optimisers
         self.schedule = schedule
         self.average = Average(model, decay)
         self.next_step = 0
-        self._modules = {"model": model, **(beside or {})}
+        self._parts: dict[str, Stateful] = {"model": model, **(beside or {})}
 
     def backward(self, loss: Tensor) -> None:
         """Make the gradients those of `loss`."""
@@ -80,15 +88,18 @@ class Learner:
             "step": self.next_step,
             "average": self.average.weights,
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-            **{name: module.state_dict() for name, module in self._modules.items()},
+            **{name: part.state_dict() for name, part in self._parts.items()},
         }
 
     def restore(self, state: State) -> None:
-        """Take up a state."""
+        """Take up a state; ConfigError where it is that of another kind of run."""
         saved = cast(dict[str, Any], state)
+        differing = sorted(saved.keys() ^ self.state().keys())
+        if differing:
+            raise ConfigError(f"the run and its options differ in: {', '.join(differing)}")
         self.next_step = saved["step"]
         self.average.weights = saved["average"]
         for optimiser, values in zip(self.optimisers, saved["optimisers"], strict=True):
             optimiser.load_state_dict(values)
-        for name, module in self._modules.items():
-            module.load_state_dict(saved[name])
+        for name, part in self._parts.items():
+            part.load_state_dict(saved[name])

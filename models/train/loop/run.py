@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -59,6 +60,13 @@ class Run:
     def torch_rng(self, step: int) -> torch.Generator:
         """The same for torch."""
         return torch.Generator().manual_seed(self.rng(step).getrandbits(62))
+
+    @contextmanager
+    def seeded(self, step: int) -> Iterator[None]:
+        """The same for what draws from torch's own generator, as dropout does."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.rng(step).getrandbits(62))
+            yield
 
     def log(self, step: int, **values: float) -> None:
         """Append one line to the log."""

@@ -1,25 +1,22 @@
-"""How the HQ family's stage 1 learns.
+"""The recipe of the HQ family's codec: a pyramid of grids, each with its own codes.
 
-As the VQGAN does (its losses, codebooks by moving averages, k-means start, restarts), with a
-codebook and a commitment a level. Workers share each batch. Knows nothing of text.
+Knows nothing of text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.hq_configs import HQVAEConfig
-from models.stage1.hq_vae import HQVAE, Quantised
-from models.train.loop.learner import Learner
-from models.train.loop.muon import optimisers
-from models.train.loop.run import Run, Schedule
-from models.train.loop.workers import average_gradients, joined_rows
-from models.train.recipes.vqgan import Codebook, perplexity, psnr, reconstruction_loss
+from models.stage1.hq_vae import HQVAE
+from models.train.loop.run import Run
+from models.train.recipes import vqgan
+from models.train.recipes.codec import CodecPlan
+from models.train.recipes.grid_codes import GridCodes, Grids
 
 # 8×8 and 16×16 codes of 128 pixels. Without norms and attention what stands in one place hardly
 # changes the codes of another, which is noise to stage 2; and it learns faster: after 600 steps of
@@ -38,20 +35,24 @@ SHAPE = HQVAEConfig(
     norm="none",
     use_attn=False,
 )
-_BATCH = 16  # pictures at once where no gradients are needed
 
 
-@dataclass(frozen=True, slots=True)
-class HQVAEPlan:
-    """The recipe's numbers."""
+def plan_of(model: HQVAE, steps: int, is_fine_tuning: bool) -> CodecPlan:
+    """As the VQGAN's, with a longer average."""
+    return replace(vqgan.plan_of(model, steps, is_fine_tuning), average=0.998)
 
-    schedule: Schedule
-    unquantised: int = 200
-    restart_every: int = 20
-    muon_lr: float = 0.012
-    adam_lr: float = 1.2e-3
-    commitment: float = 0.25
-    average: float = 0.998
+
+def codes_of(model: HQVAE, run: Run, plan: CodecPlan) -> GridCodes:
+    """Its codebooks in training."""
+    levels = range(len(model.config.n_embed))
+    grids = Grids(
+        books=tuple(model.quantizer(level).embedding.weight for level in levels),
+        features=model.features,
+        quantise=model.quantise,
+        unquantised=partial(blurred, model),
+        decode=model.decode_vectors,
+    )
+    return GridCodes(grids, run, plan, "codebooks")
 
 
 def blurred(model: HQVAE, features: Tensor) -> list[Tensor]:
@@ -74,92 +75,3 @@ def blurred(model: HQVAE, features: Tensor) -> list[Tensor]:
         if level < len(model.upsamples):
             coarse = model.upsamples[level](vectors if coarse is None else coarse + vectors)
     return levels
-
-
-class HQVAETrainer:
-    """The update of a run, with the codebooks beside the gradients; one a worker."""
-
-    def __init__(self, model: HQVAE, run: Run, plan: HQVAEPlan) -> None:
-        self.model = model
-        self.run = run
-        self.plan = plan
-        model.quantizers.requires_grad_(False)
-        books = zip(model.config.n_embed, model.config.dims, strict=True)
-        self.codebooks = nn.ModuleList(Codebook(*book) for book in books)
-        self.learner = Learner(
-            model,
-            optimisers(model, plan.muon_lr, plan.adam_lr),
-            plan.schedule,
-            plan.average,
-            beside={"codebooks": self.codebooks},
-        )
-
-    def step(self, step: int, images: Tensor) -> dict[str, float]:
-        """One update on this worker's images [B, 3, H, W] in [-1, 1]."""
-        features = self.model.features(images)
-        values: dict[str, float] = {}
-        commitment = features.new_zeros(())
-        if step < self.plan.unquantised:
-            vectors = blurred(self.model, features)
-        else:
-            levels = self.model.quantise(features)
-            self._move_codes(step, levels)
-            vectors = [q.wanted + (q.vectors - q.wanted).detach() for q in levels]
-            commitment = sum((F.mse_loss(q.wanted, q.vectors) for q in levels), commitment)
-            values = {"commitment": float(commitment.detach()), **_use(self.model, levels)}
-        reconstruction = reconstruction_loss(self.model.decode_vectors(vectors), images)
-        self.learner.backward(reconstruction + self.plan.commitment * commitment)
-        values["loss"] = average_gradients(self.model, reconstruction.detach())
-        self.learner.advance(step)
-        return values
-
-    @torch.no_grad()
-    def start_codes(self, images: Tensor, rng: torch.Generator) -> None:
-        """K-means over the vectors of many pictures [N, 3, H, W], level after level."""
-        features = torch.cat([self.model.features(part) for part in torch.split(images, _BATCH)])
-        for level, codebook in enumerate(self.codebooks):
-            wanted = self.model.quantise(features)[level].wanted
-            _codebook(codebook).start(self._book(level), _flat(wanted), rng)
-
-    @torch.no_grad()
-    def _move_codes(self, step: int, levels: Sequence[Quantised]) -> None:
-        for level, quantised in enumerate(levels):
-            vectors = joined_rows(_flat(quantised.wanted))
-            codes = joined_rows(quantised.codes.flatten())
-            codebook = _codebook(self.codebooks[level])
-            codebook.update(self._book(level), vectors, codes)
-            if step % self.plan.restart_every == 0:
-                codebook.restart(self._book(level), vectors, self.run.torch_rng(step))
-
-    def _book(self, level: int) -> Tensor:
-        return self.model.quantizer(level).embedding.weight
-
-
-def _codebook(module: nn.Module) -> Codebook:
-    assert isinstance(module, Codebook)
-    return module
-
-
-def _flat(features: Tensor) -> Tensor:
-    return features.permute(0, 2, 3, 1).flatten(0, 2)
-
-
-def _use(model: HQVAE, levels: Sequence[Quantised]) -> dict[str, float]:
-    sizes = model.config.n_embed
-    return {
-        f"perplexity_{level}": perplexity(quantised.codes, sizes[level])
-        for level, quantised in enumerate(levels)
-    }
-
-
-@torch.no_grad()
-def evaluate(model: HQVAE, images: Tensor) -> tuple[dict[str, float], Tensor]:
-    """PSNR (of all levels, of the coarsest alone) and codes used; and the reconstructions."""
-    levels = [model.quantise(model.features(part)) for part in torch.split(images, _BATCH)]
-    codes = [[level.codes for level in found] for found in levels]
-    made = torch.cat([model.decode(grids) for grids in codes])
-    blank = [None] * (len(model.config.n_embed) - 1)
-    coarse = torch.cat([model.decode([grids[0], *blank]) for grids in codes])
-    used = [torch.unique(torch.cat(grids)).numel() for grids in zip(*codes, strict=True)]
-    values = {"psnr": psnr(made, images), "psnr_coarse": psnr(coarse, images)}
-    return values | {f"codes_{level}": float(n) for level, n in enumerate(used)}, made

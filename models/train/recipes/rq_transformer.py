@@ -1,59 +1,61 @@
-"""How stage 2 of the RQ family learns.
+"""The recipe of the RQ family's stage 2.
 
 Soft targets: how near every code is, not only which is nearest, for codes that are themselves drawn
 by that nearness (Lee et al. 2022, section 3.2.3); a share of the loss is the text's. Stage 1 is
-frozen. Knows no pixels beyond stage 1's features.
+frozen.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from models.configs import CodecConfig, StackConfig
+from models.errors import ConfigError
+from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.stage1.rq_vae import RQVAE
 from models.stage2.rq_transformer import RQTransformer
-from models.train.loop.learner import Learner
-from models.train.loop.run import Run, Schedule
+from models.train.recipes import transformer
+from models.train.recipes.prior import Examples, PriorPlan, PromptShape
+
+LOOKED_UP = ("tok_emb", "cond_emb", "pos_emb", "linear")
+_WIDTH = 256
 
 
-@dataclass(frozen=True, slots=True)
-class RQPlan:
-    """The recipe's numbers, the authors' own."""
+def shape_of(codec: CodecConfig, prompt: PromptShape) -> RQTransformerConfig:
+    """As wide and deep as the emoji model, with a head of two layers, for the codes of `codec`."""
+    if not isinstance(codec, RQVAEConfig):
+        raise ConfigError("an RQ-Transformer draws the codes of an RQ-VAE")
+    return RQTransformerConfig(
+        prefix=prompt.kind,
+        block_size=codec.grid,
+        vocab_sizes=codec.n_embed,
+        vocab_size_cond=prompt.vocab_size,
+        block_size_cond=prompt.length,
+        embed_dim=_WIDTH,
+        input_embed_dim=codec.code_dim,
+        shared_cls_emb=len(set(codec.n_embed)) == 1,
+        body=StackConfig(_WIDTH, 6, 4, resid_pdrop=0.0),
+        head=StackConfig(_WIDTH, 2, 4, resid_pdrop=0.0),
+    )
 
-    schedule: Schedule
-    lr: float = 5e-4
-    weight_decay: float = 1e-4
-    tau: float = 0.5
-    draws_codes: bool = True
-    text_weight: float = 0.1
-    clip_norm: float = 1.0
-    average: float = 0.998
+
+def plan_of(steps: int, is_fine_tuning: bool) -> PriorPlan:
+    """From scratch as the flat transformer; a checkpoint as its authors train, at a fifth."""
+    plan = replace(transformer.plan_of(steps, is_fine_tuning), text_weight=0.1, clip_norm=1.0)
+    return replace(plan, weight_decay=1e-4) if is_fine_tuning else plan
 
 
-class RQTransformerTrainer:
-    """The update of a run; `stage1` must be the one whose codebook the model shares."""
-
-    def __init__(self, model: RQTransformer, stage1: RQVAE, run: Run, plan: RQPlan) -> None:
-        self.model, self.stage1, self.run, self.plan = model, stage1, run, plan
-        stage1.eval().requires_grad_(False)
-        optimiser = torch.optim.AdamW(
-            model.parameters(), lr=plan.lr, betas=(0.9, 0.95), weight_decay=plan.weight_decay
-        )
-        self.learner = Learner(model, [optimiser], plan.schedule, plan.average)
-
-    def step(self, step: int, prefix: Tensor, images: Tensor) -> dict[str, float]:
-        """One update on prefix ids [B, N] and their images [B, 3, H, W] in [-1, 1]."""
-        plan = self.plan
-        rng = self.run.torch_rng(step) if plan.draws_codes else None
+def loss(
+    model: RQTransformer, codec: RQVAE, batch: Examples, plan: PriorPlan, rng: torch.Generator
+) -> Tensor:
+    """See PriorLoss. Without features the targets are the codes themselves."""
+    codes, targets = batch.codes, None
+    if batch.features is not None:
         with torch.no_grad():
-            vectors = self.stage1.fold(self.stage1.features(images))
-            targets, codes = self.stage1.quantizer.soft(vectors, plan.tau, rng)
-        with torch.random.fork_rng():
-            torch.manual_seed(self.run.rng(step).getrandbits(62))  # dropout's own randomness
-            loss = self.model.loss(prefix, codes, targets, plan.text_weight)
-        self.learner.backward(loss)
-        nn.utils.clip_grad_norm_(self.model.parameters(), plan.clip_norm)
-        self.learner.advance(step)
-        return {"loss": float(loss.detach())}
+            vectors = codec.fold(batch.features)
+            draws = rng if plan.draws_codes else None
+            targets, codes = codec.quantizer.soft(vectors, plan.tau, draws)
+    return model.loss(batch.prefix, codes, targets, plan.text_weight)

@@ -1,55 +1,64 @@
-"""How stage 1 of the RQ family learns.
+"""The recipe of the RQ family's codec.
 
 Reconstruction, and commitment of the encoder to every partial sum of its codes (Lee et al. 2022,
 section 3.1). The codebook has no gradient: it follows moving averages, depth after depth, one for
-all depths where it is shared. Perceptual and adversarial losses are left out. Knows no text.
+all depths where it is shared. Knows no text.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
+from models.rq_configs import RQVAEConfig
 from models.stage1.rq_vae import RQVAE, commitment_loss
-from models.train.loop.learner import Learner
-from models.train.loop.muon import optimisers
 from models.train.loop.run import Run, Schedule
+from models.train.loop.workers import joined_rows
 from models.train.recipes.codebook_averages import CodebookAverages
+from models.train.recipes.codec import Attempt, CodecPlan, perplexity
+
+# As the emoji model's codec in width and pictures: 4×4 positions of four codes each.
+SHAPE = RQVAEConfig(
+    embed_dim=32,
+    n_embed=(1024,) * 4,
+    latent_shape=(4, 4, 32),
+    grid=(4, 4, 4),
+    z_channels=128,
+    resolution=64,
+    ch=32,
+    ch_mult=(1, 2, 2, 4, 4),
+    num_res_blocks=1,
+    attn_resolutions=(4,),
+    decay=(0.99,) * 4,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class RQVAEPlan:
-    """The recipe's numbers; without `muon_lr` Adam has all, as the authors train."""
-
-    schedule: Schedule
-    muon_lr: float | None = 0.012
-    adam_lr: float = 1.2e-3
-    patience: float = 0.0
-    average: float = 0.995
-
-    def optimisers(self, model: nn.Module) -> list[Optimizer]:
-        """Of everything that has gradients."""
-        if self.muon_lr is not None:
-            return optimisers(model, self.muon_lr, self.adam_lr)
-        weights = [weight for weight in model.parameters() if weight.requires_grad]
-        return [torch.optim.Adam(weights, lr=self.adam_lr, betas=(0.5, 0.9))]
+def features_of(shape: RQVAEConfig) -> tuple[int, int, int]:
+    """The extent (C, h, w) of its features."""
+    return shape.embed_dim, *shape.latent_shape[:2]
 
 
-def plan_of(steps: int, is_fine_tuning: bool) -> RQVAEPlan:
-    """A checkpoint goes on as its authors trained it; its codes are given time to be chosen."""
-    if is_fine_tuning:
-        return RQVAEPlan(Schedule(steps), muon_lr=None, adam_lr=4e-5, patience=100.0)
-    return RQVAEPlan(Schedule(steps))
+def plan_of(model: RQVAE, steps: int, is_fine_tuning: bool) -> CodecPlan:
+    """A checkpoint goes on as its authors trained it; its codes are given time to be chosen.
+
+    From scratch losses and rates are the other codecs', so that they can be compared; codes start
+    at vectors of the first batch.
+    """
+    commitment = model.config.latent_loss_weight
+    plan = CodecPlan(Schedule(steps), unquantised=-1, commitment=commitment)
+    if not is_fine_tuning:
+        return plan
+    return replace(plan, loss=model.reconstruction_loss, patience=100.0, muon_lr=None, adam_lr=4e-5)
 
 
-class RQVAETrainer:
-    """The update of a run, with the codebooks beside the gradients."""
+class RQCodes:
+    """See `Codes`."""
 
-    def __init__(self, model: RQVAE, run: Run, plan: RQVAEPlan) -> None:
+    def __init__(self, model: RQVAE, run: Run, plan: CodecPlan) -> None:
         self.model, self.run = model, run
         model.quantizer.requires_grad_(False)
         config = model.config
@@ -62,45 +71,43 @@ class RQVAETrainer:
             )
             for depth in range(len(model.quantizer.codebooks))
         )
-        self.learner = Learner(
-            model,
-            plan.optimisers(model),
-            plan.schedule,
-            plan.average,
-            beside={"averages": self.averages},
-        )
+        self.state: Mapping[str, nn.Module] = {"averages": self.averages}
 
-    def step(self, step: int, images: Tensor) -> dict[str, float]:
-        """One update on images [B, 3, H, W] in [-1, 1]."""
+    def reconstruct(self, step: int, images: Tensor) -> Attempt:
+        """See Codes."""
         model = self.model
         features = model.features(images)
         vectors = model.fold(features)
-        sums = self._quantise(vectors.detach(), self.run.torch_rng(step))
-        commitment = commitment_loss(vectors, sums)
+        sums, codes = self._quantise(vectors.detach(), self.run.torch_rng(step))
         quantised = model.unfold(sums[:, :, -1])
         made = model.decode_features(features + (quantised - features).detach())
-        reconstruction = model.reconstruction_loss(made, images)
-        self.learner.backward(reconstruction + model.config.latent_loss_weight * commitment)
-        self.learner.advance(step)
-        values = {"loss": reconstruction, "commitment": commitment}
-        return {name: float(value.detach()) for name, value in values.items()}
+        sizes = model.config.n_embed
+        values = {
+            f"perplexity_{depth}": perplexity(codes[..., depth], size)
+            for depth, size in enumerate(sizes)
+        }
+        return Attempt(made, commitment_loss(vectors, sums), values)
+
+    def start(self, images: Tensor, rng: torch.Generator) -> None:
+        """See Codes: not needed, a code that nothing chooses starts anew at once."""
 
     @torch.no_grad()
-    def _quantise(self, vectors: Tensor, rng: torch.Generator) -> Tensor:
-        """Partial sums [B, T, D, C], each depth by the codebook that the depth before left."""
+    def _quantise(self, vectors: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Partial sums [B, T, D, C] and codes, each by the codebook that the depth before left."""
         quantizer = self.model.quantizer
-        left, sums = vectors, []
+        left, sums, chosen = vectors, [], []
         for depth in range(quantizer.depth):
             codes = quantizer.distances(left, depth).argmin(-1)
-            chosen = quantizer.vector(codes, depth)
+            found = quantizer.vector(codes, depth)
             self._update_book(depth, left.flatten(0, 1), codes.flatten(), rng)
-            left = left - chosen
+            left = left - found
             sums.append(vectors - left)
-        return torch.stack(sums, 2)
+            chosen.append(codes)
+        return torch.stack(sums, 2), torch.stack(chosen, 2)
 
     def _update_book(
         self, depth: int, vectors: Tensor, codes: Tensor, rng: torch.Generator
     ) -> None:
         averages = cast(list[CodebookAverages], self.averages)[min(depth, len(self.averages) - 1)]
-        averages.update(vectors, codes, rng)
+        averages.update(joined_rows(vectors), joined_rows(codes), rng)
         self.model.quantizer.book(depth).copy_(averages.book())

@@ -1,61 +1,50 @@
-"""How the transformer over codes learns: teacher-forced cross-entropy, by Muon or as fine-tuning.
+"""The recipe of minDALL-E's transformer over codes: teacher-forced cross-entropy.
 
 Knows pictures only as codes and prompts only as ids.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
+from models.configs import CodecConfig, TransformerConfig
+from models.presets import get_preset
 from models.stage2.transformer import Transformer
-from models.train.loop.learner import Learner
-from models.train.loop.muon import optimisers
 from models.train.loop.run import Schedule
-from models.train.loop.workers import average_gradients
+from models.train.recipes.prior import Examples, PriorPlan, PromptShape
 
-_LOOKED_UP = ("tok_emb", "pos_emb", "head", "sos")
-
-
-@dataclass(frozen=True, slots=True)
-class TransformerPlan:
-    """The recipe's numbers."""
-
-    schedule: Schedule
-    muon_lr: float | None = 0.02
-    adam_lr: float = 2e-3
-    text_weight: float = 0.0
-    clip_norm: float | None = None
-    average: float = 0.998
+LOOKED_UP = ("tok_emb", "pos_emb", "head", "sos")
 
 
-def plan_of(steps: int, is_fine_tuning: bool) -> TransformerPlan:
+def shape_of(codec: CodecConfig, prompt: PromptShape) -> TransformerConfig:
+    """The emoji model's, for the codes of `codec`."""
+    small = get_preset("emoji").stage2
+    assert isinstance(small, TransformerConfig)
+    is_text = prompt.kind == "text"
+    return replace(
+        small,
+        prefix=prompt.kind,
+        vocab_size_img=codec.vocab_sizes[0],
+        ctx_len_img=codec.code_shape[0],
+        vocab_size_txt=prompt.vocab_size if is_text else 0,
+        ctx_len_txt=prompt.length if is_text else 0,
+        n_classes=prompt.vocab_size if prompt.kind == "class" else 0,
+    )
+
+
+def plan_of(steps: int, is_fine_tuning: bool) -> PriorPlan:
     """From scratch by Muon; a checkpoint goes on as minDALL-E's authors fine-tune it."""
     if is_fine_tuning:
-        return TransformerPlan(Schedule(steps, warm_up=1, floor=0.0), None, 1e-4, clip_norm=4.0)
-    return TransformerPlan(Schedule(steps, warm_up=min(100, 1 + steps // 15)))
+        schedule = Schedule(steps, warm_up=1, floor=0.0)
+        return PriorPlan(schedule, muon_lr=None, adam_lr=1e-4, clip_norm=4.0)
+    return PriorPlan(Schedule(steps, warm_up=min(100, 1 + steps // 15)))
 
 
-class TransformerTrainer:
-    """The update of a run; one per worker, all equal after each step."""
-
-    def __init__(self, model: Transformer, plan: TransformerPlan) -> None:
-        self.model = model
-        self.plan = plan
-        self.learner = Learner(
-            model,
-            optimisers(model, plan.muon_lr, plan.adam_lr, _LOOKED_UP),
-            plan.schedule,
-            plan.average,
-        )
-
-    def step(self, step: int, prefix: Tensor, codes: Tensor) -> dict[str, float]:
-        """One update on this worker's share of the batch."""
-        loss = self.model.loss(prefix, codes, self.plan.text_weight)
-        self.learner.backward(loss)
-        total = average_gradients(self.model, loss.detach())
-        if self.plan.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip_norm)
-        self.learner.advance(step)
-        return {"loss": total}
+def loss(
+    model: Transformer, _codec: object, batch: Examples, plan: PriorPlan, _rng: torch.Generator
+) -> Tensor:
+    """See PriorLoss."""
+    return model.loss(batch.prefix, batch.codes, plan.text_weight)

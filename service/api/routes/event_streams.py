@@ -89,8 +89,9 @@ def _partial(job: Job, event: Event) -> ServerEvent:
         job_id=job.id,
         candidate=_integer(event.data.get("candidate", 0)),
         partial_image_index=_integer(event.data.get("index", 0)),
+        view=event.data.get("view"),
     )
-    return ServerEvent(data.type, data.model_dump())
+    return ServerEvent(data.type, data.model_dump(exclude_none=True))
 
 
 def _integer(value: object) -> int:
@@ -114,7 +115,7 @@ async def _completed(state: ApiState, view: JobView) -> list[ServerEvent]:
             score=meta.score,
             seed=view.job.recipe.seed,
             prompt_truncated=view.prompt_truncated,
-            usage=Usage.of(view.job),
+            usage=Usage.of(view),
         )
         for meta, content in zip(view.images, contents, strict=True)
     ]

@@ -15,12 +15,20 @@ from fastapi import APIRouter, Depends, Header, Path, Request, Response
 
 from service.answers.job_answer import JobAnswer
 from service.answers.schemas import MAX_IMAGES, ImageRequest
+from service.answers.views import asked_for, query_for
 from service.api.admission import admit
 from service.api.api_state import CallerOfRequest, OriginOfRequest, State, image_urls
 from service.api.http.accept import MEDIA_TYPES
 from service.api.http.addressing import address
 from service.api.http.sse import EventStream, ServerEvent
-from service.api.openapi import BODY_ERRORS, PICTURE_CONTENT, RATE_HEADERS, errors, stream_content
+from service.api.openapi import (
+    BODY_ERRORS,
+    PICTURE_CONTENT,
+    RATE_HEADERS,
+    VIEW_QUERIES,
+    errors,
+    stream_content,
+)
 from service.api.routes.event_streams import job_events
 from service.broker.admission import Idempotency
 from service.errors import JobNotFound
@@ -104,12 +112,18 @@ async def cancel_job(
         200: {"description": "The image file.", "content": PICTURE_CONTENT},
         **errors(400, 404, 503),
     },
+    openapi_extra={"parameters": VIEW_QUERIES},
 )
 async def get_image(
-    job_id: JobId, rank: Annotated[int, Path(ge=0, lt=MAX_IMAGES)], state: State
+    job_id: JobId, rank: Annotated[int, Path(ge=0, lt=MAX_IMAGES)], request: Request, state: State
 ) -> Response:
-    """An image of a job that has succeeded; rank 0 is the best. Needs no API key."""
-    data = await state.queue.image(job_id, rank)
+    """An image of a job that has succeeded; rank 0 is the best. Needs no API key.
+
+    The job's `views` tell which query parameters, if any, show it coarser than it is.
+    """
+    asked = asked_for(request.query_params)
+    query = query_for(asked, await state.queue.get(job_id)) if asked else None
+    data = await state.queue.image(job_id, rank, query)
     view = await state.queue.get(job_id)
     media_type = MEDIA_TYPES[view.job.output_format]
     return Response(data, media_type=media_type, headers={"cache-control": _IMAGE_KEPT})

@@ -2,6 +2,6 @@
 
 local owner = redis.call('GET', key.holder(arg.worker))
 if owner and owner ~= arg.owner then return 0 end
-redis.call('DEL', key.holder(arg.worker), key.worker(arg.worker))
+redis.call('DEL', key.holder(arg.worker), key.worker(arg.worker), key.traits(arg.worker))
 redis.call('SREM', key.workers(), arg.worker)
 return 1

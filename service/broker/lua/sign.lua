@@ -10,6 +10,7 @@ if owner and owner ~= arg.owner and owner ~= arg.gone then
 end
 redis.call('SET', holder, arg.owner, 'PX', arg.ttl_ms)
 redis.call('SET', sign, ARGV[3], 'PX', arg.ttl_ms)
+redis.call('SET', key.traits(arg.worker), ARGV[4], 'PX', arg.ttl_ms)
 redis.call('SADD', key.workers(), arg.worker)
 redis.call('PEXPIRE', key.workers(), arg.list_ttl_ms)
 return {}

@@ -75,7 +75,8 @@ class Delivery:
                 await self._commit(item, outcome)
 
     async def _publish(self, image: Glimpse) -> None:
-        data = {"index": image.index, "candidate": image.candidate}
+        data: dict[str, object] = {"index": image.index, "candidate": image.candidate}
+        data |= {"part": image.part} | ({"view": image.query} if image.query else {})
         try:
             await self._leases.publish(image.run.claim, "partial_image", data, image.data)
         except QueueUnavailable:

@@ -7,6 +7,7 @@ metrics, and makes no pixels: whoever reads the reports does.
 from __future__ import annotations
 
 import logging
+import math
 import time
 import traceback
 from collections.abc import Callable
@@ -26,9 +27,10 @@ from service.worker.device_memory import (
     largest_that_fits,
 )
 from service.worker.drawing.faults import strike
+from service.worker.drawing.glimpses import Glimpses
 from service.worker.drawing.pace import Pace
 from service.worker.drawing.scheduler import Entry, Scheduler
-from service.worker.handover import Drawn, Glimpse, Left, StepReport
+from service.worker.handover import Drawn, Left, StepReport
 from service.worker.run import End, Run, TakenOut
 
 _NOT_FINITE = "The model's numbers left the finite range on this job."
@@ -57,6 +59,7 @@ class Engine:
         self._pipeline = pipeline
         self._pace = Pace(pipeline.options.device)
         self._scheduler = Scheduler()
+        self._glimpses = Glimpses(pipeline.preset)
         self.faults = faults
         self._clock = clock
         self._report = StepReport()  # the next one
@@ -156,7 +159,7 @@ class Engine:
         self._look(running)
         self._take(finished)
         for run in running:
-            in_rows = sum(map(self._batch.num_drawn, run.rows))
+            in_rows = self._num_codes(run)
             run.codes_done = run.num_drawn * run.codes_per_candidate + in_rows
         report = self._report
         report.seconds = self._clock() - began
@@ -173,10 +176,13 @@ class Engine:
         if run.close(end):  # else whoever was faster tells it
             self._report.ended.append(run)
 
+    def _num_codes(self, run: Run) -> int:
+        """Codes drawn so far in the rows that it has now."""
+        return self._pipeline.preset.depth * sum(map(self._batch.num_drawn, run.rows))
+
     def _forget(self, run: Run) -> list[int]:
         """Take it out before its time; returns its rows, which the batch still holds."""
-        num_codes = sum(map(self._batch.num_drawn, run.rows))
-        self._report.left.append(Left(run, len(run.rows), num_codes))
+        self._report.left.append(Left(run, len(run.rows), self._num_codes(run)))
         run.prefix = None
         return self._scheduler.remove(run)
 
@@ -224,18 +230,11 @@ class Engine:
 
     def _look(self, running: list[Run]) -> None:
         """Tell the codes so far of runs whose next partial picture is due."""
-        num_steps = self._pipeline.preset.num_steps
         for run in running:
-            num_glimpses = run.job.partial_images
-            if run.num_glimpses >= num_glimpses:
-                continue
             row, candidate = min(run.rows.items(), key=lambda rc: rc[1])
-            due = num_steps * (run.num_glimpses + 1) // (num_glimpses + 1)
-            if candidate == 0 and self._batch.num_drawn(row) >= max(due, 1):
-                codes, counts = self._batch.peek([row])
-                glimpse = Glimpse(run, run.num_glimpses, candidate, codes.cpu(), counts[0])
-                self._report.made.append(glimpse)
-                run.num_glimpses += 1
+            if candidate == 0 and self._glimpses.is_due(run, self._batch.num_drawn(row)):
+                codes, (num_drawn,) = self._batch.peek([row])
+                self._report.made.append(self._glimpses.of_rows(run, codes.cpu(), num_drawn))
 
     def _take(self, finished: list[int]) -> None:
         if not finished:
@@ -251,10 +250,13 @@ class Engine:
             is_last = run.num_undrawn == 0
             if is_last:
                 run.stamp("drawing", run.drawing_since, now)
-                run.codes_done = run.codes_total
+                run.drawing_since = math.inf
+                run.codes_done = run.num_drawn * run.codes_per_candidate
                 run.enter("pixels")
-            stacked = torch.stack([codes[row] for row in rows])
-            self._report.made.append(Drawn(run, tuple(rows.values()), stacked, is_last))
+            of_candidates = {candidate: codes[row] for row, candidate in rows.items()}
+            self._report.made += self._glimpses.of_finished(run, of_candidates)
+            stacked = torch.stack([*of_candidates.values()])
+            self._report.made.append(Drawn(run, tuple(of_candidates), stacked, is_last))
 
     def _failed(self, error: Exception) -> Failure:
         failure = Failure.of(error)

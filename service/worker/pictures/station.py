@@ -17,13 +17,13 @@ from functools import partial
 import torch
 
 from models.pipeline import Pipeline, ranking, to_bytes
-from service.jobs import Image, Phase, Succeeded
+from service.jobs import Image, Phase, Succeeded, query
 from service.worker.cpu_share import CpuShare, use_threads
 from service.worker.device_memory import Failure, free_device_memory, is_out_of_memory
 from service.worker.handover import Drawn, Glimpse
 from service.worker.pictures import png
 from service.worker.pictures.picture_makers import PictureMakers
-from service.worker.run import Run, TakenOut
+from service.worker.run import Made, Run, TakenOut
 from service.worker.signs.meter import Meter
 from service.worker.threads import on_own_thread
 
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class Pictures:
-    """`put` goes to delivery. `num_moves` grows with every few candidates."""
+    """`again` takes a run back to drawing. `num_moves` grows with every few candidates."""
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Pictures:
         share: CpuShare,
         meter: Meter,
         delivery: Callable[[Run | Glimpse], None],
+        again: Callable[[Run], None],
     ) -> None:
         self.num_moves = 0
         self._num_put = self._num_done = 0  # each written by one thread only
@@ -46,6 +47,7 @@ class Pictures:
         self._makers = PictureMakers(pipeline, share, on_move=self._count_move)
         self._meter = meter
         self._delivery = delivery
+        self._again = again
         self._inbox: queue.SimpleQueue[Drawn | Glimpse | None] = queue.SimpleQueue()
 
     @property
@@ -129,7 +131,15 @@ class Pictures:
             part = slice(start, start + at_once)
             candidates, codes = drawn.candidates[part], drawn.codes[part]
             self._retried(partial(self._picture, run, candidates, codes))
-        if drawn.is_last and not run.is_gone and run.close(self._outcome(run)):
+        if not drawn.is_last or run.is_gone:
+            return
+        if not run.is_enough:
+            run.grow()
+            self._again(run)
+            return
+        best = _best(run)
+        self._retried(partial(self._add_coarser, run, best))
+        if run.close(self._outcome(run, best)):
             self._delivery(run)
 
     def _picture(self, run: Run, candidates: Sequence[int], codes: torch.Tensor) -> None:
@@ -140,25 +150,45 @@ class Pictures:
             if run.text is None:
                 run.text = self._makers.text_features(run.job.recipe.prompt)
             scores = self._makers.scores(run.text, pixels)
-        for candidate, row, score in zip(candidates, rows, scores, strict=True):
-            run.pictures[candidate] = (row, score)
+        for candidate, row, score, kept in zip(candidates, rows, scores, codes, strict=True):
+            run.pictures[candidate] = Made(row, score, kept)
 
-    def _outcome(self, run: Run) -> Succeeded:
-        candidates = sorted(run.pictures)
-        order = ranking([run.pictures[candidate][1] for candidate in candidates])
-        best = [candidates[index] for index in order[: run.job.recipe.n]]
+    def _add_coarser(self, run: Run, best: Sequence[int]) -> None:
+        """Of each picture that is kept, what its first depths make alone; most models have one."""
+        coarser = self._pipeline.preset.views[:-1]
+        if not coarser:
+            return
+        with self._timed(run, "pixels"):
+            codes = torch.stack([run.pictures[candidate].codes for candidate in best])
+            for view in coarser:
+                rows = to_bytes(self._makers.pixels(codes[..., : view.depth]))
+                for candidate, row in zip(best, rows, strict=True):
+                    run.pictures[candidate].coarser[query(view.parameter, view.value)] = row
+
+    def _outcome(self, run: Run, best: Sequence[int]) -> Succeeded:
         with self._timed(run, "encoding"):
             images = tuple(self._image(run, rank, kept) for rank, kept in enumerate(best))
-        pixels = run.pictures[best[0]][0]
+        pixels = run.pictures[best[0]].pixels
         native = png.native_size(pixels)
         size = png.resampled_size(run.job.size, pixels) or native
-        return Succeeded(images, size, run.timings_s(), run.is_truncated, native)
+        views = tuple((view.parameter, view.value) for view in self._pipeline.preset.views)
+        return Succeeded(
+            images, size, run.timings_s(), run.is_truncated, native, views, len(run.pictures)
+        )
 
     def _image(self, run: Run, rank: int, candidate: int) -> Image:
-        job, (pixels, score) = run.job, run.pictures[candidate]
-        size = png.resampled_size(job.size, pixels)
-        record = png.Record.of(job.recipe, candidate, score, has_prompt=job.embed_prompt, size=size)
-        return Image(rank, candidate, score, png.encode(pixels, job.output_format, record, size))
+        """The file, and the coarser ones, which say as little of themselves as previews do."""
+        job, made = run.job, run.pictures[candidate]
+        size = png.resampled_size(job.size, made.pixels)
+        record = png.Record.of(
+            job.recipe, candidate, made.score, has_prompt=job.embed_prompt, size=size
+        )
+        data = png.encode(made.pixels, job.output_format, record, size)
+        coarser = {
+            name: png.encode(pixels, job.output_format, size=size)
+            for name, pixels in made.coarser.items()
+        }
+        return Image(rank, candidate, made.score, data, coarser)
 
     def _preview(self, glimpse: Glimpse) -> None:
         codes = glimpse.codes.to(self._pipeline.options.device)
@@ -168,6 +198,13 @@ class Pictures:
         data = png.encode(pixels, job.output_format, size=size)
         self.num_moves += 1
         self._delivery(replace(glimpse, data=data))
+
+
+def _best(run: Run) -> list[int]:
+    """The candidates that are kept, best first."""
+    candidates = sorted(run.pictures)
+    order = ranking([run.pictures[candidate].score for candidate in candidates])
+    return [candidates[index] for index in order[: run.job.recipe.n]]
 
 
 def _own_stream(device: torch.device) -> torch.cuda.StreamContext | nullcontext[None]:

@@ -21,10 +21,14 @@ _RATE_S = 30.0  # time constant of the measured rate
 
 
 class Meter:
-    """Metrics of one worker for one model, with the labels already filled in."""
+    """Metrics of one worker for one model, with the labels already filled in.
 
-    def __init__(self, metrics: WorkerMetrics, model: str) -> None:
+    A row draws `depth` codes at each step.
+    """
+
+    def __init__(self, metrics: WorkerMetrics, model: str, *, depth: int = 1) -> None:
         self._metrics = metrics
+        self._depth = depth
         self._stages = {stage: metrics.stage_seconds.labels(model, stage) for stage in STAGES}
         self._outcomes = {outcome: metrics.jobs.labels(model, outcome) for outcome in OUTCOMES}
         reasons: tuple[LeaveReason, ...] = get_args(LeaveReason)
@@ -60,7 +64,7 @@ class Meter:
             self._fill.observe(report.num_rows / num_rows)
             self._batch_jobs.observe(report.num_runs)
             self._metrics.last_step_time.set(time.time())
-        self._codes.inc(report.num_rows + report.num_entered)
+        self._codes.inc(self._depth * (report.num_rows + report.num_entered))
         self._num_drawn += report.num_drawn
         if report.num_joins:
             self._joins.inc(report.num_joins)

@@ -105,8 +105,9 @@ def test_the_authors_sampling_is_the_default(folder: Path) -> None:
 
     assert sampling(temp=0.9, top_k=16, top_p=0.5) == (0.9, 16, 0.5)
     assert sampling(temp=1.0, top_k=None, top_p=None) == (1.0, None, 1.0)
-    assert sampling(top_k=[63, 32, 16, 8], top_p=[0.5]) == (1.0, 63, 0.5)
-    assert sampling(top_k=[99, 32, 16, 8]) == (1.0, None, 1.0)
+    assert sampling(top_k=[63, 32, 16, 8], top_p=[0.5]) == (1.0, (63, 32, 16, 8), 0.5)
+    assert sampling(top_k=[99, 32, 16, 8]) == (1.0, (64, 32, 16, 8), 1.0)
+    assert sampling(top_k=[99, 64, 64, 64], top_p=[0.9] * 4) == (1.0, None, 0.9)
     with pytest.raises(ConfigError, match=r"sampling\.top_k: 3 values for 4 depths"):
         sampling(top_k=[1, 2, 3])
 

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from models.train import bpe, clip, codes, stage1, stage2
+from models import pipeline
+from models.drawing.sampling import RowParams
+from models.errors import ConfigError
+from models.presets import get_preset
+from models.train import __main__ as commands
+from models.train import bpe, clip, codes, ship, stage1, stage2
 from models.train.data.code_table import CodeTable
 from models.train.data.folder import FolderSet
+from models.train.shapes import load_codec, load_prior
+from tests.models.random_rq_checkpoint import tiny_text, write_random_rq_checkpoint
+
+SHAPES = {
+    "vqgan": ["resolution=32", "ch=16", "n_embed=64"],
+    "rq-vae": ["resolution=32", "ch_mult=[1,1,1,1]", "n_embed=[64,64,64,64]"],
+    "hq-vae": ["resolution=32", "ch=8", "n_embed=[16,16]"],
+}
+PRIORS = {
+    "vqgan": ["embed_dim=32", "n_layers=1", "n_heads=2"],
+    "rq-vae": ["embed_dim=32", "body.embed_dim=32", "body.n_layers=1", "head.embed_dim=32"],
+}
 
 
 def losses(run: Path) -> dict[int, float]:
@@ -24,52 +42,103 @@ def last_state(run: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
-    """Tokenizer, a short stage-1 run and its codes, made by the commands."""
-    folder = tmp_path_factory.mktemp("runs")
-    bpe.main(["--data", str(pictures), "--out", str(folder / "tokenizer")])
-    stage1.main([*common(pictures, folder / "stage1"), "--steps", "2", "--batch", "2"])
-    arguments = ["--stage1", str(folder / "stage1"), "--out", str(folder / "codes")]
-    codes.main(["--data", str(pictures), *arguments, "--workers", "1"])
-    return folder
-
-
 def common(pictures: Path, run: Path) -> list[str]:
     return ["--data", str(pictures), "--run", str(run), "--threads", "1", "--save-every", "2"]
 
 
-def test_stage1_leaves_a_grid_a_curve_and_its_figures(runs: Path) -> None:
-    folder = runs / "stage1"
+def codec_options(family: str) -> list[str]:
+    return ["--family", family, "--shape", *SHAPES[family], "--batch", "4", "--judged", "2"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """Tokenizer, a short stage-1 run of each family and its codes, made by the commands."""
+    folder = tmp_path_factory.mktemp("runs")
+    bpe.main(["--data", str(pictures), "--out", str(folder / "tokenizer")])
+    for family in SHAPES:
+        run = folder / family
+        stage1.main([*common(pictures, run), *codec_options(family), "--steps", "2"])
+        arguments = ["--stage1", str(run), "--out", str(folder / f"{family}-codes")]
+        codes.main(["--data", str(pictures), *arguments, "--workers", "1"])
+    return folder
+
+
+@pytest.mark.parametrize("family", SHAPES)
+def test_stage1_leaves_a_grid_a_curve_and_its_figures(family: str, runs: Path) -> None:
+    folder = runs / family
     assert {"grid.png", "curve.png", "log.jsonl", "state.pt"} <= {p.name for p in folder.iterdir()}
     figures = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
     assert figures["val_psnr"] > 0
+    assert ("val_psnr_coarse" in figures) == (family != "vqgan")
 
 
-def test_codes_cover_the_training_pictures(runs: Path, pictures: Path) -> None:
-    table = CodeTable.load(runs / "codes", FolderSet(pictures, 64))
-    assert table.codes.shape == (23, 64)
-    assert int(table.codes.max()) < 1024
-    assert set(table.by_kind) == {"plain"}
+@pytest.mark.parametrize("family", SHAPES)
+def test_codes_cover_the_training_pictures(family: str, runs: Path, pictures: Path) -> None:
+    shape = load_codec(runs / f"{family}-codes")
+    assert shape is not None
+    table = CodeTable.load(runs / f"{family}-codes", FolderSet(pictures, shape.size[0]))
+    assert table.codes[..., None].shape[1:3] == shape.code_shape
+    assert len(table.codes) == 23
+    assert int(table.codes.max()) < max(shape.vocab_sizes)
+    assert (table.features is not None) == (family == "rq-vae")
 
 
-@pytest.mark.parametrize("stage", ["stage1", "stage2", "clip"])
-def test_a_resumed_run_is_the_uninterrupted_one(
-    stage: str, runs: Path, pictures: Path, tmp_path: Path
+@pytest.mark.parametrize("family", SHAPES)
+def test_a_resumed_stage1_is_the_uninterrupted_one(
+    family: str, pictures: Path, tmp_path: Path
 ) -> None:
-    command = {"stage1": stage1.main, "stage2": stage2.main, "clip": clip.main}[stage]
-    whole, parted = tmp_path / "whole", tmp_path / "parted"
-    more = ["--steps", "4", "--batch", "4"]
-    if stage != "stage1":
-        more += ["--tokenizer", str(runs / "tokenizer")]
-    if stage == "stage2":
-        more += ["--codes", str(runs / "codes")]
-    command([*common(pictures, whole), *more])
-    command([*common(pictures, parted), *more, "--until", "2"])
-    command([*common(pictures, parted), *more, "--resume"])
+    options = [*codec_options(family), "--steps", "4", "--gan", "0.5", "--gan-from", "1"]
+    assert_resumes(stage1.main, pictures, tmp_path, options)
+
+
+@pytest.mark.parametrize("family", PRIORS)
+def test_a_resumed_stage2_is_the_uninterrupted_one(
+    family: str, runs: Path, pictures: Path, tmp_path: Path
+) -> None:
+    options = [*prior_options(family, runs), "--steps", "4"]
+    assert_resumes(stage2.main, pictures, tmp_path, options)
+
+
+def test_a_resumed_ranker_is_the_uninterrupted_one(
+    runs: Path, pictures: Path, tmp_path: Path
+) -> None:
+    options = ["--tokenizer", str(runs / "tokenizer"), "--steps", "4", "--batch", "4"]
+    assert_resumes(clip.main, pictures, tmp_path, options)
+
+
+def prior_options(family: str, runs: Path) -> list[str]:
+    more = ["--tokenizer", str(runs / "tokenizer"), "--batch", "4", "--shape", *PRIORS[family]]
+    more += ["--codes", str(runs / f"{family}-codes")]
+    return [*more, *(["--stage1", str(runs / family)] if family == "rq-vae" else [])]
+
+
+def assert_resumes(
+    command: Callable[[list[str]], None], pictures: Path, folder: Path, options: list[str]
+) -> None:
+    whole, parted = folder / "whole", folder / "parted"
+    command([*common(pictures, whole), *options])
+    command([*common(pictures, parted), *options, "--until", "2"])
+    command([*common(pictures, parted), *options, "--resume"])
     assert losses(whole)[3] == losses(parted)[3]
     one, other = last_state(whole), last_state(parted)
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("family", PRIORS)
+def test_what_is_shipped_draws(family: str, runs: Path, pictures: Path, tmp_path: Path) -> None:
+    run, folder = tmp_path / "stage2", tmp_path / "model"
+    stage2.main([*common(pictures, run), *prior_options(family, runs), "--steps", "1"])
+    stages = ["--runs", str(runs), "--stage1", str(runs / family), "--stage2", str(run)]
+    ship.main([str(folder), *stages, "--temperature", "0.5", "--shown", "1"])
+    shipped = pipeline.load("emoji", folder)
+    assert (shipped.preset.stage1, shipped.preset.stage2) == (
+        load_codec(runs / family),
+        load_prior(run),
+    )
+    assert shipped.preset.sampling.temperature == 0.5
+    picture = shipped.generate("a circle", [RowParams(0)])[0]
+    assert picture.pixels.shape[1:] == shipped.preset.size
+    assert (runs / "sheet.png").is_file()
 
 
 @pytest.mark.parametrize("prefix", ["class", "none"])
@@ -92,3 +161,49 @@ def test_stage2_goes_on_from_a_text_checkpoint_without_text(
     assert all(torch.equal(state[name], again[name]) for name in state)  # fresh parts, too
     assert state["sos.weight"].shape[0] == (3 if prefix == "class" else 1)
     assert not any("txt" in name for name in state)
+
+
+def test_both_stages_go_on_from_an_official_rq_folder(pictures: Path, tmp_path: Path) -> None:
+    official, data = tmp_path / "official", ["--data", str(pictures)]
+    write_random_rq_checkpoint(official, tiny_text())
+    start = [*data, "--init", str(official), "--threads", "1", "--batch", "2", "--steps", "2"]
+    stage1.main([*start, "--run", str(tmp_path / "stage1"), "--judged", "1"])
+    encoding = ["--init", str(official), "--out", str(tmp_path / "codes"), "--workers", "1"]
+    codes.main([*data, *encoding])
+    stage2.main([*start, "--run", str(tmp_path / "stage2"), "--codes", str(tmp_path / "codes")])
+    shape = load_prior(tmp_path / "stage2")
+    assert shape == tiny_text().stage2
+    target = tmp_path / "tuned"
+    ship.main([str(target), "--runs", str(tmp_path), "--init", str(official), "--shown", "1"])
+    tuned = pipeline.load("emoji", target)
+    assert tuned.tokenizer is not None
+    before = torch.load(official / "stage2" / "model.pt", weights_only=True)["state_dict"]
+    moved = last_state(tmp_path / "stage2")["cond_emb.weight"] - before["cond_emb.weight"]
+    assert 0 < float(moved.abs().max()) < 0.01
+
+
+def test_options_that_contradict_the_run_are_one_error(
+    runs: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ["stage1", *common(pictures, runs / "hq-vae"), "--resume", "--family", "rq-vae"]
+    assert commands.main(wrong) == 1
+    assert "hq-vae" in capsys.readouterr().err
+    adversary = ["stage1", *common(pictures, runs / "hq-vae"), "--resume", "--gan"]
+    assert commands.main(adversary) == 1
+    assert "differ in: critic" in capsys.readouterr().err
+    unread = ["--family", "transformer", "--codes", str(runs / "rq-vae-codes")]
+    with pytest.raises(ConfigError, match="4 codes a step"):
+        stage2.main([*common(pictures, runs / "none"), *prior_options("vqgan", runs), *unread])
+    with pytest.raises(ConfigError, match="wide"):
+        stage1.main([*common(pictures, runs / "none"), "--shape", "wide=3"])
+
+
+def test_a_run_of_before_there_were_shapes_is_the_emoji_models(
+    pictures: Path, tmp_path: Path
+) -> None:
+    old, few = tmp_path / "old", ["--batch", "1", "--judged", "1"]
+    stage1.main([*common(pictures, old), "--steps", "1", *few])
+    (old / "shape.json").unlink()
+    stage1.main([*common(pictures, old), "--steps", "2", *few, "--resume"])
+    assert load_codec(old) == get_preset("emoji").stage1
+    assert list(losses(old)) == [0, 1]

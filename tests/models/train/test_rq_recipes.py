@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.stage1.rq_vae import RQVAE, commitment_loss
 from models.stage2.rq_transformer import RQTransformer
 from models.train.loop.run import Run, Schedule
+from models.train.recipes import rq_transformer
 from models.train.recipes.codebook_averages import CodebookAverages
-from models.train.recipes.rq_transformer import RQPlan, RQTransformerTrainer
-from models.train.recipes.rq_vae import RQVAEPlan, RQVAETrainer
+from models.train.recipes.codec import CodecTrainer
+from models.train.recipes.prior import Examples, PriorPlan, PriorTrainer
+from models.train.recipes.rq_vae import RQCodes, plan_of
 from tests.models.golden import facts
 from tests.models.rq_sets import recorded, stage1_of
 
@@ -58,7 +61,7 @@ def test_a_code_that_nothing_chooses_starts_anew_at_a_vector_of_the_batch(num_ve
 
 def test_a_shared_codebook_is_updated_at_every_depth_in_turn(tmp_path: Path) -> None:
     model = _stage1("tiny-rq")
-    trainer = RQVAETrainer(model, Run(tmp_path, 0), RQVAEPlan(Schedule(4), patience=100.0))
+    trainer = _stage1_trainer(model, Run(tmp_path, 0), patience=100.0)
     images = _images(2)
     left = model.fold(model.features(images)).detach().flatten(0, 1)
     plain = CodebookAverages(model.quantizer.book(0).clone(), 0.99, restarts=True, patience=100.0)
@@ -70,14 +73,12 @@ def test_a_shared_codebook_is_updated_at_every_depth_in_turn(tmp_path: Path) -> 
         left, book = left - chosen, plain.book()
     trainer.step(0, images)
     torch.testing.assert_close(model.quantizer.book(0), book)
-    assert len(trainer.averages) == 1
+    assert [name for name in trainer.codes.state["averages"].state_dict()] == ["0.counts", "0.sums"]
 
 
 @pytest.mark.parametrize("name", ["tiny-rq", "tiny-rq-class", "tiny-rq-uncond"])
 def test_a_resumed_run_of_stage_1_is_the_uninterrupted_one(name: str, tmp_path: Path) -> None:
-    whole, first, second = (
-        RQVAETrainer(_stage1(name), Run(tmp_path, 3), RQVAEPlan(Schedule(4))) for _ in range(3)
-    )
+    whole, first, second = (_stage1_trainer(_stage1(name), Run(tmp_path, 3)) for _ in range(3))
     for step in range(4):
         values = whole.step(step, _images(step))
     for step in range(2):
@@ -94,31 +95,35 @@ def test_a_resumed_run_of_stage_1_is_the_uninterrupted_one(name: str, tmp_path: 
 @pytest.mark.parametrize("name", ["tiny-rq", "tiny-rq-class", "tiny-rq-uncond"])
 def test_a_resumed_run_of_stage_2_is_the_uninterrupted_one(name: str, tmp_path: Path) -> None:
     whole, first, second = (_stage2_trainer(name, tmp_path) for _ in range(3))
-    prefix = torch.randint(10, (3, whole.model.config.prompt_len)) % 2
-    prefix = prefix.clamp(max=whole.model.config.prompt_vocab_size - 1)
-    losses = [whole.step(step, prefix, _images(step))["loss"] for step in range(4)]
+    losses = [whole.step(step, _examples(whole, step))["loss"] for step in range(4)]
     for step in range(2):
-        first.step(step, prefix, _images(step))
+        first.step(step, _examples(first, step))
     first.run.save(first.learner.state())
     state = second.run.load()
     assert state is not None
     second.learner.restore(state)
-    again = [second.step(step, prefix, _images(step))["loss"] for step in (2, 3)]
+    again = [second.step(step, _examples(second, step))["loss"] for step in (2, 3)]
     assert again == losses[2:]
     _assert_same(whole.model, second.model)
 
 
 def test_stage_2_learns_and_leaves_stage_1_alone(tmp_path: Path) -> None:
-    trainer = _stage2_trainer(
-        "tiny-rq-class",
-        tmp_path,
-        RQPlan(Schedule(40, warm_up=1), lr=5e-3, tau=1e-3, draws_codes=False),
-    )
-    before = {k: v.clone() for k, v in trainer.stage1.state_dict().items()}
-    prefix, images = torch.tensor([[0], [1], [2]]), _images(0)
-    losses = [trainer.step(step, prefix, images)["loss"] for step in range(40)]
+    plan = PriorPlan(Schedule(40, warm_up=1), None, 5e-3, tau=1e-3, draws_codes=False)
+    trainer = _stage2_trainer("tiny-rq-class", tmp_path, plan)
+    assert trainer.codec is not None
+    before = {k: v.clone() for k, v in trainer.codec.state_dict().items()}
+    examples = _examples(trainer, 0)
+    losses = [trainer.step(step, examples)["loss"] for step in range(40)]
     assert losses[-1] < 0.7 * losses[0]
-    assert all(torch.equal(before[k], v) for k, v in trainer.stage1.state_dict().items())
+    assert all(torch.equal(before[k], v) for k, v in trainer.codec.state_dict().items())
+
+
+def test_without_features_the_codes_themselves_are_learnt(tmp_path: Path) -> None:
+    trainer = _stage2_trainer("tiny-rq-class", tmp_path)
+    assert isinstance(trainer.model, RQTransformer)
+    hard = replace(_examples(trainer, 0), features=None)
+    expected = trainer.model.loss(hard.prefix, hard.codes).item()
+    assert trainer.step(0, hard)["loss"] == pytest.approx(expected)
 
 
 def test_the_text_has_its_share_of_the_loss() -> None:
@@ -147,10 +152,28 @@ def _stage2(name: str, stage1: RQVAE) -> RQTransformer:
     return model
 
 
-def _stage2_trainer(name: str, folder: Path, plan: RQPlan | None = None) -> RQTransformerTrainer:
+def _stage1_trainer(model: RQVAE, run: Run, patience: float = 0.0) -> CodecTrainer:
+    plan = replace(plan_of(model, 4, is_fine_tuning=False), patience=patience)
+    return CodecTrainer(model, run, plan, RQCodes(model, run, plan))
+
+
+def _stage2_trainer(name: str, folder: Path, plan: PriorPlan | None = None) -> PriorTrainer:
     stage1 = _stage1(name)
-    plan = plan or RQPlan(Schedule(4, warm_up=1))
-    return RQTransformerTrainer(_stage2(name, stage1), stage1, Run(folder, 3), plan)
+    plan = plan or PriorPlan(Schedule(4, warm_up=1), text_weight=0.1)
+    model, run = _stage2(name, stage1), Run(folder, 3)
+    return PriorTrainer(model, stage1, run, plan, rq_transformer.loss, rq_transformer.LOOKED_UP)
+
+
+def _examples(trainer: PriorTrainer, step: int) -> Examples:
+    """Three pictures behind three prompts, with the features that their codes are of."""
+    model, codec = trainer.model, trainer.codec
+    assert isinstance(model, RQTransformer)
+    assert isinstance(codec, RQVAE)
+    length, largest = model.config.prompt_len, model.config.prompt_vocab_size - 1
+    prefix = torch.arange(3 * length).view(3, length).clamp(max=largest)
+    images = _images(step)
+    with torch.no_grad():
+        return Examples(prefix, codec.encode(images * 0.5 + 0.5), codec.features(images))
 
 
 def _images(step: int) -> Tensor:

@@ -65,6 +65,10 @@ class EmojiSet:
         self._paintable = frozenset(i for i, c in enumerate(art.concepts) if plain_names(c))
         self._natural = tuple(looks.main_colour(rgba.astype(np.float32) / 255) for rgba in art.rgba)
 
+    def judged(self, number: int) -> Mapping[str, tuple[Variant, ...]]:
+        """Held-out pictures as they are drawn, of all styles."""
+        return {"val": tuple(map(Variant, self.held_out[:number]))}
+
     @property
     def shares(self) -> Mapping[str, float]:
         """Plain pictures most, and colours more than their number of variants says."""

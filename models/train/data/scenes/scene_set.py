@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, count, islice
 from pathlib import Path
 from random import Random
 
@@ -36,8 +36,7 @@ _NUM_DRAWN = 80_000  # for stage 2; about half are of several things or of place
 class SceneSet:
     """Draws, renders and captions scenes; see `DataSet`.
 
-    A variant is a scene, filed under its first thing's picture. With `is_judge` it draws from the
-    art that training never sees.
+    A variant is a scene, filed under its first thing's picture.
     """
 
     def __init__(
@@ -45,8 +44,6 @@ class SceneSet:
         art: Art,
         lexicons: Mapping[str, Lexicon],
         selection: Selection | None = None,
-        *,
-        is_judge: bool = False,
     ) -> None:
         self.art = art
         self.size = int(art.rgba.shape[1])
@@ -55,11 +52,21 @@ class SceneSet:
         held_out = [i for i in range(len(art.rgba)) if self._is_held_out(i)]
         seen = sorted(set(range(start, len(art.rgba), stride)) - set(held_out))
         self.held_out = tuple(held_out)
-        self.images = tuple(filter(self._is_selected, held_out if is_judge else seen))
+        self.images = tuple(filter(self._is_selected, seen))
         things = load_things()
         self.composer = Composer(art, self.images, things)
+        self._judges = tuple(filter(self._is_selected, held_out))
+        self._judging = Composer(art, self._judges, things)
         self.narrator = Narrator(art, things, lexicons)
         self._part = lru_cache(maxsize=_PARTS_KEPT)(self._make_part)
+
+    def judged(self, number: int) -> Mapping[str, tuple[Variant, ...]]:
+        """Art that training never shows, alone ("single") and in scenes of its own ("scene")."""
+        alone = Random("judged").sample(self._judges, min(number, len(self._judges)))
+        rngs = (_rng_of(1, index) for index in count())
+        drawn = (self._judging.draw(rng).as_variant() for rng in rngs)
+        several = (scene for scene in drawn if self.kind(scene) not in {"plain", "varied"})
+        return {"single": tuple(map(Variant, alone)), "scene": tuple(islice(several, number))}
 
     @property
     def shares(self) -> Mapping[str, float]:
@@ -84,7 +91,7 @@ class SceneSet:
 
     def scene(self, seed: int, index: int) -> Variant:
         """One of an endless list, the same in every process."""
-        return self.draw(Random(f"scene/{seed}/{index}"))
+        return self.draw(_rng_of(seed, index))
 
     def draw(self, rng: Random) -> Variant:
         """A random allowed scene."""
@@ -154,11 +161,13 @@ class SceneSet:
         return np.asarray((made * 255).round(), np.uint8)
 
 
-def open_scenes(
-    cache: Path, size: int, selection: Selection | None = None, *, is_judge: bool = False
-) -> SceneSet:
+def _rng_of(seed: int, index: int) -> Random:
+    return Random(f"scene/{seed}/{index}")
+
+
+def open_scenes(cache: Path, size: int, selection: Selection | None = None) -> SceneSet:
     """The scene set from art and words that are fetched into `cache` once."""
     art = load_art(cache, size)
     fetch(cache, (CLDR,))
     lexicons = load_lexicons(cache / MODULES, art.concepts, load_things())
-    return SceneSet(art, lexicons, selection, is_judge=is_judge)
+    return SceneSet(art, lexicons, selection)

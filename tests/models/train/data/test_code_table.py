@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-import numpy as np
 import torch
 
 from models.train.data import code_table
@@ -24,9 +23,25 @@ def test_the_table_draws_plain_pictures_most(emoji_set: EmojiSet) -> None:
 
 
 def test_what_is_saved_is_loaded(emoji_set: EmojiSet, tmp_path: Path) -> None:
-    codes = np.arange(8 * 16, dtype=np.int32).reshape(8, 16)
-    code_table.save(tmp_path / "codes", MADE, codes)
-    table = CodeTable.load(tmp_path / "codes", emoji_set)
+    codes = torch.arange(8 * 16).view(8, 16, 1)
+    code_table.reserve(tmp_path, MADE, (16, 1))
+    code_table.fill(tmp_path, 0, codes[:5])
+    code_table.fill(tmp_path, 5, codes[5:])
+    table = CodeTable.load(tmp_path, emoji_set)
     assert table.variants == MADE
     assert table.by_kind == {"plain": (0, 1, 2, 3), "colour": (4, 5, 6, 7)}
-    assert torch.equal(table.codes, torch.from_numpy(codes).long())
+    assert torch.equal(table.codes, codes[..., 0])
+    assert table.features_of([0]) is None
+
+
+def test_several_codes_a_step_lie_beside_their_features(
+    emoji_set: EmojiSet, tmp_path: Path
+) -> None:
+    codes, features = torch.arange(8 * 12).view(8, 4, 3), torch.randn(8, 5, 2, 2)
+    code_table.reserve(tmp_path, MADE, (4, 3), (5, 2, 2))
+    code_table.fill(tmp_path, 0, codes, features)
+    table = CodeTable.load(tmp_path, emoji_set)
+    assert torch.equal(table.codes, codes)
+    found = table.features_of([6, 1])
+    assert found is not None
+    torch.testing.assert_close(found, features[[6, 1]], atol=2e-3, rtol=0)

@@ -11,7 +11,8 @@ from models.hq_configs import HQVAEConfig, Resize
 from models.stage1.hq_vae import HQVAE
 from models.train.loop import workers
 from models.train.loop.run import Run, Schedule
-from models.train.recipes.hq_vae import HQVAEPlan, HQVAETrainer, blurred, evaluate
+from models.train.recipes.codec import CodecPlan, CodecTrainer, evaluate
+from models.train.recipes.hq_vae import blurred, codes_of
 
 SHAPE = HQVAEConfig(
     embed_dim=4,
@@ -28,10 +29,17 @@ SHAPE = HQVAEConfig(
 )
 
 
-def trainer(folder: Path, shape: HQVAEConfig = SHAPE, unquantised: int = 2) -> HQVAETrainer:
+class Trained(CodecTrainer):
+    """A trainer whose model is known to be an HQ-VAE."""
+
+    model: HQVAE
+
+
+def trainer(folder: Path, unquantised: int = 2) -> Trained:
     torch.manual_seed(0)
-    plan = HQVAEPlan(Schedule(60, warm_up=2), unquantised=unquantised, restart_every=5)
-    return HQVAETrainer(HQVAE(shape), Run(folder, 0), plan)
+    plan = CodecPlan(Schedule(60, warm_up=2), unquantised=unquantised, restart_every=5)
+    model, run = HQVAE(SHAPE), Run(folder, 0)
+    return Trained(model, run, plan, codes_of(model, run, plan))
 
 
 def pictures(step: int, number: int = 6) -> torch.Tensor:
@@ -58,7 +66,7 @@ def test_training_lowers_the_loss_and_uses_codes(tmp_path: Path) -> None:
     before = evaluate(run.model, pictures(999))[0]
     for step in range(40):
         if step == 2:
-            run.start_codes(pictures(1000, 24), torch.Generator().manual_seed(0))
+            run.codes.start(pictures(1000, 24), torch.Generator().manual_seed(0))
         values = run.step(step, pictures(step))
     after = evaluate(run.model, pictures(999))[0]
     assert after["psnr"] > before["psnr"] + 2
@@ -72,7 +80,7 @@ def test_starting_codes_are_near_what_the_encoder_makes(tmp_path: Path) -> None:
     images = pictures(3, 24)
     features = run.model.features(images)
     before = run.model.quantise(features)
-    run.start_codes(images, torch.Generator().manual_seed(0))
+    run.codes.start(images, torch.Generator().manual_seed(0))
     for old, new in zip(before, run.model.quantise(features), strict=True):
         error = (new.wanted - new.vectors).square().mean()
         assert error < 0.3 * (old.wanted - old.vectors).square().mean()

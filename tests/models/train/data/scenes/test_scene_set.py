@@ -101,13 +101,13 @@ def test_only_curated_things_of_one_style_stand_together(scenes: SceneSet) -> No
         assert len(set(concepts)) == (1 if scene.kind == "count" else len(scene.parts))
 
 
-def test_held_out_art_is_drawn_only_to_judge(scenes: SceneSet) -> None:
-    judged = SceneSet(art_of(), {}, is_judge=True)
-    assert judged.images == scenes.held_out
+def test_held_out_art_is_shown_only_to_judge(scenes: SceneSet) -> None:
     assert not set(scenes.images) & set(scenes.held_out)
-    assert all(
-        part.image in scenes.held_out for scene in drawn(judged, 500) for part in scene.parts
-    )
+    judged = {name: list(map(scene_of, found)) for name, found in scenes.judged(9).items()}
+    assert [len(found) for found in judged.values()] == [9, 9]
+    for scene in [*judged["single"], *judged["scene"]]:
+        assert {part.image for part in scene.parts} <= set(scenes.held_out)
+    assert all(scene.kind != "single" for scene in judged["scene"])
 
 
 def test_styles_can_be_chosen() -> None:

@@ -1,0 +1,28 @@
+"""`python -m models.train COMMAND …`: the training commands under one name, errors in one line."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from models.errors import CheckpointError
+
+COMMANDS = ("stage1", "stage2", "bpe", "clip", "codes", "ship")
+
+
+def main(argv: list[str]) -> int:
+    """Run one command; 1 where what it was given can't be used, 2 for a command that isn't one."""
+    if not argv or argv[0] not in COMMANDS:
+        print(f"usage: python -m models.train {{{','.join(COMMANDS)}}} …", file=sys.stderr)
+        return 2
+    name, *rest = argv
+    try:
+        import_module(f"models.train.{name}").main(rest)
+    except (CheckpointError, OSError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

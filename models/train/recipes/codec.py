@@ -1,0 +1,174 @@
+"""How any codec learns: reconstruction, commitment and, where asked for, a critic.
+
+How its codes are found and its codebooks move is each family's own (`Codes`). Workers share a
+batch. Knows nothing of text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from models.stage1.codec import Codec
+from models.train.loop.learner import Learner, Stateful
+from models.train.loop.muon import optimisers
+from models.train.loop.run import Run, Schedule
+from models.train.loop.workers import average_gradients
+
+_BATCH = 16  # pictures at once where no gradients are needed
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # of raw pixels made, and images [B, 3, H, W]
+
+
+def reconstruction_loss(made: Tensor, images: Tensor) -> Tensor:
+    """L1 and L2 on pixels, on their differences (edges) and on 4×4 means (colour)."""
+    edges = [F.l1_loss(made.diff(dim=dim), images.diff(dim=dim)) for dim in (2, 3)]
+    coarse_made, coarse = F.avg_pool2d(made, 4), F.avg_pool2d(images, 4)
+    low = F.l1_loss(coarse_made, coarse) + F.mse_loss(coarse_made, coarse)
+    return F.l1_loss(made, images) + F.mse_loss(made, images) + 0.4 * (edges[0] + edges[1]) + low
+
+
+@dataclass(frozen=True, slots=True)
+class CodecPlan:
+    """A recipe's numbers.
+
+    Before step `unquantised` nothing is quantised, at it the codes are started; -1 where the model
+    brings its own. `patience` is `CodebookAverages`'s. Without `muon_lr` Adam has all, with the
+    authors' betas.
+    """
+
+    schedule: Schedule
+    unquantised: int = 200
+    restart_every: int = 20
+    patience: float = 0.0
+    muon_lr: float | None = 0.012
+    adam_lr: float = 1.2e-3
+    commitment: float = 0.25
+    average: float = 0.995
+    loss: Loss = reconstruction_loss
+
+    def optimisers(self, model: nn.Module) -> list[Optimizer]:
+        """Of everything that has gradients."""
+        if self.muon_lr is not None:
+            return optimisers(model, self.muon_lr, self.adam_lr)
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+        return [Adam(weights, lr=self.adam_lr, betas=(0.5, 0.9))]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a codec makes of a batch: raw pixels, how far its vectors are off, what to log."""
+
+    made: Tensor
+    commitment: Tensor
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """What every codec's module has inside."""
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images in [-1, 1] [B, 3, H, W] → what is quantised [B, C, h, w]."""
+
+
+class Codes(Protocol):
+    """A family's codebooks, beside the gradients."""
+
+    @property
+    def state(self) -> Mapping[str, Stateful]: ...  # of the codebooks, by name
+
+    def reconstruct(self, step: int, images: Tensor) -> Attempt:
+        """Images [B, 3, H, W] in [-1, 1] through the codes and back; the codebooks move."""
+
+    def start(self, images: Tensor, rng: torch.Generator) -> None:
+        """Find the first codes, of many images [N, 3, H, W]."""
+
+
+class Critic(Protocol):
+    """Looks at what is made; its loss is added."""
+
+    @property
+    def state(self) -> Mapping[str, Stateful]: ...
+
+    def loss(self, step: int, made: Tensor, images: Tensor, so_far: Tensor) -> Tensor:
+        """What the codec shall lower besides the loss `so_far`."""
+
+    def learn(self, step: int, made: Tensor, images: Tensor) -> dict[str, float]:
+        """Its own update, if it has one, after the codec's gradients are there."""
+
+
+class CodecTrainer:
+    """The update of a run; one a worker, all equal after each step."""
+
+    def __init__(
+        self, model: nn.Module, run: Run, plan: CodecPlan, codes: Codes, *critics: Critic
+    ) -> None:
+        self.model, self.run, self.plan = model, run, plan
+        self.codes, self.critics = codes, critics
+        beside = dict(codes.state)
+        for critic in critics:
+            beside |= critic.state
+        self.learner = Learner(
+            model, plan.optimisers(model), plan.schedule, plan.average, beside=beside
+        )
+
+    def step(self, step: int, images: Tensor) -> dict[str, float]:
+        """One update on this worker's images [B, 3, H, W] in [-1, 1]."""
+        with self.run.seeded(step):
+            attempt = self.codes.reconstruct(step, images)
+        reconstruction = self.plan.loss(attempt.made, images)
+        total = reconstruction
+        for critic in self.critics:
+            total = total + critic.loss(step, attempt.made, images, total)
+        self.learner.backward(total + self.plan.commitment * attempt.commitment)
+        values = {"commitment": float(attempt.commitment.detach()), **attempt.values}
+        for critic in self.critics:
+            values |= critic.learn(step, attempt.made.detach(), images)
+        values["loss"] = average_gradients(self.model, reconstruction.detach())
+        self.learner.advance(step)
+        return values
+
+
+def perplexity(codes: Tensor, size: int) -> float:
+    """How many codes are in even use: exp of the entropy of their frequencies."""
+    share = torch.bincount(codes.flatten(), minlength=size).float() / codes.numel()
+    return float(torch.exp(-(share * torch.log(share + 1e-10)).sum()))
+
+
+def psnr(made: Tensor, images: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of pixels in [-1, 1], mean over the pictures."""
+    error = ((made.clamp(-1, 1) - images) / 2).square().mean((1, 2, 3))
+    return float((-10 * torch.log10(error.clamp(min=1e-10))).mean())
+
+
+@torch.no_grad()
+def evaluate(model: Codec, images: Tensor) -> tuple[dict[str, float], Tensor]:
+    """PSNR and codes used on images in [-1, 1]; and the reconstructions.
+
+    Of codecs with several depths also the first one's PSNR alone, and each one's codes.
+    """
+    parts = torch.split(images, _BATCH)
+    codes = torch.cat([model.encode(part * 0.5 + 0.5) for part in parts])
+    made = _pixels(model, codes)
+    values = {
+        "psnr": psnr(made, images),
+        "codes": float(torch.unique(codes).numel()),
+        "perplexity": perplexity(codes, int(codes.max()) + 1),
+    }
+    if model.code_shape[1] > 1:
+        values["psnr_coarse"] = psnr(_pixels(model, codes[..., :1]), images)
+        for depth, used in enumerate(codes.unbind(-1)):
+            values[f"codes_{depth}"] = float(torch.unique(used).numel())
+    return values, made
+
+
+def _pixels(model: Codec, codes: Tensor) -> Tensor:
+    """Codes [N, T, d] → pixels in [-1, 1]."""
+    return torch.cat([model.pixels(part) for part in torch.split(codes, _BATCH)]) * 2 - 1

@@ -1,0 +1,83 @@
+"""What a run trains, or a table of codes is of: the family's name and the shape, in a file there.
+
+Runs from before this file are the emoji model's. Knows no weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from models.configs import CodecConfig, PriorConfig
+from models.errors import ConfigError
+from models.files.checked import checked
+from models.train.recipes.register import (
+    CODEC_RECIPES,
+    PRIOR_RECIPES,
+    CodecRecipe,
+    PriorRecipe,
+)
+
+NAME = "shape.json"
+_Shape = TypeVar("_Shape", CodecConfig, PriorConfig)
+
+
+def family_of(shape: CodecConfig | PriorConfig) -> str:
+    """The name of the family that a shape is of."""
+    recipes: dict[str, CodecRecipe | PriorRecipe] = {**CODEC_RECIPES, **PRIOR_RECIPES}
+    return next(name for name, recipe in recipes.items() if isinstance(shape, recipe.config))
+
+
+def save(folder: Path, shape: CodecConfig | PriorConfig) -> None:
+    """Say that this folder is of a model of this shape."""
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {"family": family_of(shape), **asdict(shape)}
+    (folder / NAME).write_text(json.dumps(values, indent=2) + "\n")
+
+
+def load_codec(folder: Path) -> CodecConfig | None:
+    """The codec that a folder is of, if it says so."""
+    found: CodecConfig | None = _load(folder, CODEC_RECIPES)
+    return found
+
+
+def load_prior(folder: Path) -> PriorConfig | None:
+    """The prior that a folder is of, if it says so."""
+    found: PriorConfig | None = _load(folder, PRIOR_RECIPES)
+    return found
+
+
+def changed(shape: _Shape, pairs: Sequence[str]) -> _Shape:
+    """A shape with other values: `ch=32`, `n_embed=[512,512]`, `body.n_layers=8`.
+
+    Raises:
+        ConfigError: naming the key that it doesn't have, or whose value can't be.
+    """
+    values = asdict(shape)
+    for pair in pairs:
+        path, _, text = pair.partition("=")
+        *outer, key = path.split(".")
+        place = values
+        for name in outer:
+            place = place[name] if isinstance(place.get(name), dict) else {}
+        if not place:
+            raise ConfigError(f"--shape: unknown key: {path}")
+        place[key] = yaml.safe_load(text)
+    return checked(type(shape), values, "--shape")
+
+
+def _load(folder: Path, recipes: Mapping[str, CodecRecipe] | Mapping[str, PriorRecipe]) -> Any:
+    """Any: a shape of the kind that the recipes are for."""
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    values = json.loads(path.read_text())
+    family = values.pop("family", None)
+    if family not in recipes:
+        raise ConfigError(f"{path} is of a {family}, not of one of: {', '.join(recipes)}")
+    return checked(recipes[family].config, values, str(path))
