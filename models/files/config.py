@@ -14,7 +14,14 @@ from typing import Any
 
 import yaml
 
-from models.configs import ClipConfig, CodecConfig, Preset, PriorConfig, SamplingDefaults
+from models.configs import (
+    ClipConfig,
+    CodecConfig,
+    Preset,
+    PriorConfig,
+    SamplingDefaults,
+    levels_of,
+)
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import ConfigError
 from models.families import CODECS, PRIORS, CodecFamily, PriorFamily
@@ -97,7 +104,7 @@ def parse(document: Any, folder: Path) -> Preset:
         clip=clip or (like.clip if like else None),
         sampling=like.sampling
         if like and given.sampling is None
-        else _sampling(given.sampling or {}, stage2),
+        else _sampling(given.sampling or {}, stage1, stage2),
     )
 
 
@@ -164,7 +171,7 @@ def _check_training(given: _Document, stage2: PriorConfig) -> None:
             raise ConfigError(f"{name}: only a fine-tuning config (stage2.type igpt) may have it")
 
 
-def _sampling(values: Any, config: PriorConfig) -> SamplingDefaults:
+def _sampling(values: Any, codec: CodecConfig, config: PriorConfig) -> SamplingDefaults:
     """What the document says, else the official defaults.
 
     The official top_k means the whole vocabulary where that is smaller.
@@ -174,7 +181,7 @@ def _sampling(values: Any, config: PriorConfig) -> SamplingDefaults:
         given = replace(given, top_k=min(official.top_k, max(config.vocab_sizes)))
     row = RowParams(0, temperature=given.temperature, top_k=given.top_k, top_p=given.top_p)
     try:
-        row.validate(config.vocab_sizes)
+        row.spread(levels_of(codec)).validate(config.vocab_sizes)
     except InvalidSamplingError as error:
         raise ConfigError(f"sampling.{error}") from None
     return given

@@ -25,6 +25,7 @@ def preset_card(preset: Preset) -> ModelCard:
         defaults=preset.sampling,
         num_classes=preset.num_classes,
         depth=preset.depth,
+        levels=len(preset.levels),
         has_scores=preset.clip is not None,
         views=tuple((view.parameter, view.value) for view in preset.views),
     )
