@@ -138,12 +138,17 @@ def _verify(checkpoint: Checkpoint) -> None:
         load_tokenizer(checkpoint)
 
 
+def _has_parts(folder: Path) -> bool:
+    """Whether it is of a layout that has a folder for each part."""
+    return rq_folder.is_official(folder) or scales_folder.is_official(folder)
+
+
 def _check_folder(folder: Path) -> None:
     """MissingFileError for what is given in place of a checkpoint's folder, and what to do."""
-    if rq_folder.is_official(folder) or scales_folder.is_official(folder):
+    if _has_parts(folder):
         return
-    if rq_folder.is_official(folder.resolve().parent):
-        parent = folder.resolve().parent
+    parent = folder.resolve().parent
+    if _has_parts(parent):
         raise MissingFileError(f"{folder} is one folder too low: the checkpoint is {parent}")
     if what := lookalikes.folder(folder):
         raise MissingFileError(f"checkpoint folder {folder} {what}")

@@ -104,3 +104,8 @@ def test_a_part_without_weights_is_missed(folder: Path) -> None:
     (folder / "bottom" / "ckpt" / "last.ckpt").unlink()
     with pytest.raises(MissingFileError, match="holds no weights"):
         open_checkpoint(folder)
+
+
+def test_one_of_the_three_folders_is_one_too_low(folder: Path) -> None:
+    with pytest.raises(MissingFileError, match="one folder too low"):
+        open_checkpoint(folder / "top")
