@@ -26,15 +26,27 @@ from models.hq_configs import (
     MultiScaleConfig,
     TwoScalesConfig,
 )
+from models.pixel_configs import (
+    GatedPixelCNNConfig,
+    ImageTransformerConfig,
+    PixelCNNConfig,
+    PixelCNNPPConfig,
+)
+from models.raw_pixels_config import RawPixelsConfig
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.stage1 import hq_vae, multi_scale
 from models.stage1.codec import Codec
 from models.stage1.hq_vae import HQVAE
 from models.stage1.multi_scale import MultiScaleVQ
+from models.stage1.raw_pixels import RawPixels
 from models.stage1.rq_vae import RQVAE
 from models.stage1.vqgan import VQGAN
 from models.stage2 import hq_transformer
+from models.stage2.gated_pixel_cnn import GatedPixelCNN
 from models.stage2.hq_transformer import HQTransformer
+from models.stage2.image_transformer import ImageTransformer
+from models.stage2.pixel_cnn import PixelCNN
+from models.stage2.pixel_cnn_pp import PixelCNNPP
 from models.stage2.prior import Prior
 from models.stage2.rq_transformer import RQTransformer
 from models.stage2.transformer import Transformer
@@ -78,6 +90,11 @@ class PriorFamily:
     unread: Callable[[Any], str] = lambda _config: ""
 
 
+def _without_codec(build: Callable[[Any], nn.Module]) -> Callable[[Any, nn.Module], nn.Module]:
+    """For priors that read nothing of their codec."""
+    return lambda config, _codec: build(config)
+
+
 def _mindalle_names(name: str, shape: Shape, config: TransformerConfig) -> dict[str, Shape]:
     """Upstream keeps query, key and value apart; its unconditional start is one bare parameter."""
     if ".attn.qkv." in name:
@@ -101,7 +118,7 @@ def _mindalle_recorded(config: TransformerConfig) -> frozenset[str]:
 
 _MINDALLE = PriorFamily(
     config=TransformerConfig,
-    build=lambda config, _codec: Transformer(config),
+    build=_without_codec(Transformer),
     upstream=_mindalle_names,
     recorded=_mindalle_recorded,
     training_only=("head_txt",),
@@ -219,6 +236,7 @@ CODECS: dict[str, CodecFamily] = {
     "vqgan2": CodecFamily(
         MultiScaleConfig, MultiScaleVQ, _multi_scale_names, lambda _config: _AVERAGES
     ),
+    "raw-pixels": CodecFamily(RawPixelsConfig, RawPixels),
 }
 PRIORS: dict[str, PriorFamily] = {
     "transformer1d": _MINDALLE,
@@ -238,6 +256,10 @@ PRIORS: dict[str, PriorFamily] = {
         upstream=_two_scales_names,
         recorded=_two_scales_recorded,
     ),
+    "pixel-cnn": PriorFamily(PixelCNNConfig, _without_codec(PixelCNN)),
+    "gated-pixel-cnn": PriorFamily(GatedPixelCNNConfig, _without_codec(GatedPixelCNN)),
+    "pixel-cnn-pp": PriorFamily(PixelCNNPPConfig, _without_codec(PixelCNNPP)),
+    "image-transformer": PriorFamily(ImageTransformerConfig, _without_codec(ImageTransformer)),
 }
 
 

@@ -18,8 +18,8 @@ from models.configs import (
     Size,
     StackConfig,
     TransformerConfig,
-    View,
 )
+from models.views import View
 
 Resize = Literal["pixelshuffle", "nearest", "conv"]
 Smoothing = Literal["nearest", "deconv2d"]

@@ -1,13 +1,14 @@
 """A checkpoint folder → its preset, stage 1, stage 2 and tokenizer.
 
-Six layouts: our converted shards (manifest.json), minDALL-E's official pair of files, a
+Seven layouts: our converted shards (manifest.json), minDALL-E's official pair of files, a
 fine-tuning run's single last.ckpt, the HQ family's single file in ckpt/ or, of the multi-scale VQ,
-one for each part, and the RQ family's folder for each stage. Models are built on the meta device
-and filled tensor by tensor.
+one for each part, the RQ family's folder for each stage, and a pixel model's model.pt. Models are
+built on the meta device and filled tensor by tensor.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,14 +20,15 @@ from models import lookalikes
 from models.configs import Preset
 from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.families import build_codec, build_prior
-from models.files import config, rq_folder, scales_folder, shards
+from models.files import config, pixel_file, rq_folder, scales_folder, shards
 from models.files.official import OfficialWeights
 from models.files.scales_folder import PARTS
 from models.files.weights import JoinedWeights, WeightSource, fill, on_meta
 from models.hq_configs import TwoScalesConfig
+from models.raw_pixels_config import RawPixelsConfig
 from models.tokenizer import Tokenizer
 
-Layout = Literal["converted", "official", "lightning", "hq", "scales", "rq"]
+Layout = Literal["converted", "official", "lightning", "hq", "scales", "rq", "pixels"]
 Stage = Literal["stage1", "stage2"]
 
 STAGE_FILES: dict[Stage, str] = {"stage1": "stage1_last.ckpt", "stage2": "stage2_last.ckpt"}
@@ -48,40 +50,26 @@ class Checkpoint:
     @property
     def weight_files(self) -> tuple[str, ...]:
         """What its weights are known by: the files that hold them, or the list of these."""
-        match self.layout:
-            case "official":
-                return tuple(STAGE_FILES.values())
-            case "lightning":
-                return (LIGHTNING_FILE,)
-            case "hq":
-                return (_hq_file(self.folder),)
-            case "scales":
-                return tuple(f"{part}/{_hq_file(self.folder / part)}" for part in PARTS)
-            case "rq":
-                return tuple(RQ_FILES.values())
-            case "converted":
-                return (shards.MANIFEST_NAME,)
+        return _KINDS[self.layout].files(self.folder)
 
     def source(self, stage: Stage) -> WeightSource:
         """Where one stage's tensors come from."""
         stage_config = self.preset.stage1 if stage == "stage1" else self.preset.stage2
+        if isinstance(stage_config, RawPixelsConfig):
+            return pixel_file.NoWeights()
         match self.layout:
             case "converted":
                 return shards.ShardedWeights(self.folder, stage)
-            case "official":
-                return OfficialWeights(self.folder / STAGE_FILES[stage], "", stage_config)
-            case "lightning":
-                return OfficialWeights(self.folder / LIGHTNING_FILE, f"{stage}.", stage_config)
-            case "hq":
-                return OfficialWeights(
-                    self.folder / self.weight_files[0], f"{stage}.", stage_config
-                )
             case "scales":
                 return self._of_parts(stage)
-            case "rq":
+            case "lightning" | "hq":
+                (name,) = self.weight_files
+                return OfficialWeights(self.folder / name, f"{stage}.", stage_config)
+            case "official" | "rq" | "pixels":
+                name = self.weight_files[0 if stage == "stage1" else -1]
                 is_averaged = self.is_averaged and stage == "stage2"
                 state = "state_dict_ema" if is_averaged else "state_dict"
-                return OfficialWeights(self.folder / RQ_FILES[stage], "", stage_config, state)
+                return OfficialWeights(self.folder / name, "", stage_config, state)
 
     def _of_parts(self, stage: Stage) -> WeightSource:
         first, *others = (self.folder / name for name in self.weight_files)
@@ -145,7 +133,7 @@ def _has_parts(folder: Path) -> bool:
 
 def _check_folder(folder: Path) -> None:
     """MissingFileError for what is given in place of a checkpoint's folder, and what to do."""
-    if _has_parts(folder):
+    if _has_parts(folder) or pixel_file.is_checkpoint(folder):
         return
     parent = folder.resolve().parent
     if _has_parts(parent):
@@ -207,20 +195,39 @@ def _hq_file(folder: Path) -> str:
     return next((name for name in HQ_FILES if (folder / name).is_file()), "")
 
 
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A layout: how a folder of it is known, and what its weights are known by."""
+
+    fits: Callable[[Path], bool]
+    files: Callable[[Path], tuple[str, ...]]
+
+
+def _has(*names: str) -> Callable[[Path], bool]:
+    return lambda folder: all((folder / name).is_file() for name in names)
+
+
+def _is_scales(folder: Path) -> bool:
+    return scales_folder.is_official(folder) and all(_hq_file(folder / part) for part in PARTS)
+
+
+# The first that fits is the folder's.
+_KINDS: dict[Layout, _Kind] = {
+    "converted": _Kind(_has(shards.MANIFEST_NAME), lambda _: (shards.MANIFEST_NAME,)),
+    "rq": _Kind(rq_folder.is_official, lambda _: tuple(RQ_FILES.values())),
+    "pixels": _Kind(pixel_file.is_checkpoint, lambda _: (pixel_file.MODEL_FILE,)),
+    "official": _Kind(_has(*STAGE_FILES.values()), lambda _: tuple(STAGE_FILES.values())),
+    "lightning": _Kind(_has(LIGHTNING_FILE), lambda _: (LIGHTNING_FILE,)),
+    "hq": _Kind(lambda folder: bool(_hq_file(folder)), lambda folder: (_hq_file(folder),)),
+    "scales": _Kind(_is_scales, lambda folder: tuple(f"{p}/{_hq_file(folder / p)}" for p in PARTS)),
+}
+
+
 def _layout(folder: Path) -> Layout:
-    if (folder / shards.MANIFEST_NAME).is_file():
-        return "converted"
-    if rq_folder.is_official(folder):
-        return "rq"
+    for layout, kind in _KINDS.items():
+        if kind.fits(folder):
+            return layout
     absent = [name for name in STAGE_FILES.values() if not (folder / name).is_file()]
-    if not absent:
-        return "official"
-    if (folder / LIGHTNING_FILE).is_file():
-        return "lightning"
-    if _hq_file(folder):
-        return "hq"
-    if scales_folder.is_official(folder) and all(_hq_file(folder / part) for part in PARTS):
-        return "scales"
     hints = [str(lookalikes.missing(folder / name)) for name in absent]
     raise MissingFileError(
         f"{folder} holds no weights: no {shards.MANIFEST_NAME}, no {LIGHTNING_FILE}, and of the"

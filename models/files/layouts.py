@@ -13,7 +13,7 @@ from typing import Any
 
 from models.configs import CodecConfig, PrefixKind, PriorConfig, TransformerConfig, VQGANConfig
 from models.errors import ConfigError
-from models.files import hq_codecs, hq_prior, rq_config, scales_folder
+from models.files import hq_codecs, hq_prior, pixel_config, rq_config, scales_folder
 from models.files.checked import checked
 from models.files.sections import Section, check_backbone, flat, require
 from models.hq_configs import (
@@ -22,6 +22,7 @@ from models.hq_configs import (
     MultiScaleConfig,
     TwoScalesConfig,
 )
+from models.raw_pixels_config import RawPixelsConfig
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
 _VQGAN_OUTER = ("embed_dim", "n_embed")
@@ -155,12 +156,14 @@ CODEC_READERS: dict[type[CodecConfig], Callable[[Section, str], Any]] = {
     RQVAEConfig: rq_config.read_rq_vae,
     HQVAEConfig: hq_codecs.read_hq_vae,
     MultiScaleConfig: hq_codecs.read_multi_scale,
+    RawPixelsConfig: pixel_config.read_raw_pixels,
 }
 PRIOR_READERS: dict[type[PriorConfig], Callable[[Section, str, CodecConfig], Any]] = {
     TransformerConfig: read_transformer,
     RQTransformerConfig: rq_config.read_rq_transformer,
     HQTransformerConfig: hq_prior.read_hq_transformer,
     TwoScalesConfig: read_two_scales,
+    **pixel_config.READERS,
 }
 # Those whose documents are checked to the last key of training's sections, too.
 WITH_TRAINING: tuple[type[PriorConfig], ...] = (TransformerConfig,)
@@ -173,4 +176,6 @@ _WRITERS: dict[type[Any], Callable[[Any], Section]] = {
     HQTransformerConfig: hq_prior.write_hq_transformer,
     MultiScaleConfig: hq_codecs.write_multi_scale,
     TwoScalesConfig: write_two_scales,
+    RawPixelsConfig: pixel_config.write_raw_pixels,
+    **dict.fromkeys(pixel_config.READERS, pixel_config.write_prior),
 }
