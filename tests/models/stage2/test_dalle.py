@@ -17,7 +17,7 @@ from models.drawing.generate import Batch, run_to_end
 from models.drawing.sampling import RowParams
 from models.presets import get_preset
 from models.stage2.dalle import Dalle
-from models.verify.recomputed import through_the_state
+from models.verify.walk import through_the_state
 from tests.models.stage2.test_masks import KINDS
 
 _SMALL = DalleConfig(
