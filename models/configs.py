@@ -11,6 +11,10 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkabl
 
 from annotated_types import Ge, Gt
 
+from models.backbone_config import BackboneConfig
+from models.ranker_configs import ClassifierConfig, ClipConfig
+from models.views import View
+
 PrefixKind = Literal["text", "class", "none"]
 # What a number may be is said to whoever checks a document; nothing is checked here.
 Size = Annotated[int, Gt(0)]
@@ -20,18 +24,6 @@ CodeOrder = Literal[
     "raster", "subsample", "zcurve", "spiral-out", "spiral-in", "random", "alternate"
 ]
 Prompt = str | int | None  # text, a class, or nothing: as the model's `prompt_kind` says
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A way to look at a picture: what the first `depth` codes of each position make of it.
-
-    Callers ask for it by a parameter and its value, such as depth=1.
-    """
-
-    parameter: str
-    value: str
-    depth: int
 
 
 class CodecConfig(Protocol):
@@ -77,51 +69,6 @@ class Levelled(Protocol):
 
     @property
     def levels(self) -> tuple[int, ...]: ...  # codes of a step that each level has, coarsest first
-
-
-@dataclass(frozen=True, slots=True)
-class BackboneConfig:
-    """Shape of the encoder and decoder that VQGAN (Esser et al. 2021) and its successors share.
-
-    `patch_size` p > 1 folds each p×p block of pixels into channels before the encoder and unfolds
-    it after the decoder; the official models have 1. `norm_groups` is 32 in all official models;
-    with `norm` "none" nothing is normalised, so that what stands in one corner does not change the
-    codes of another. Without `resamp_with_conv` maps are halved by means and doubled by repeating.
-    The `use_` switches are the HQ family's: `use_init_downsample` halves the map in the encoder's
-    first convolution (and doubles it at the decoder's last level), `use_mid_block` and `use_attn`
-    leave parts out.
-    """
-
-    z_channels: Size = 256
-    resolution: Size = 256
-    in_channels: Size = 3
-    out_ch: Size = 3
-    ch: Size = 128
-    ch_mult: tuple[Size, ...] = (1, 1, 2, 2, 4)
-    num_res_blocks: Size = 2
-    attn_resolutions: tuple[Size, ...] = (16,)
-    pdrop: Share = 0.0
-    patch_size: Size = 1
-    norm_groups: Size = 32
-    norm: Literal["group", "none"] = "group"
-    resamp_with_conv: bool = True
-    use_init_downsample: bool = False
-    use_mid_block: bool = True
-    use_attn: bool = True
-
-    @property
-    def grid_size(self) -> int:
-        """Positions per side of the encoder's map."""
-        halvings = len(self.ch_mult) - 1 + self.use_init_downsample
-        return (self.resolution // self.patch_size) >> halvings
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.resolution, self.resolution
-
-    @property
-    def views(self) -> tuple[View, ...]:
-        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,19 +178,6 @@ class StackConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class ClipConfig:
-    """Which open_clip model re-ranks; `weights` is a file inside the checkpoint folder.
-
-    `config` names an open_clip JSON config inside the checkpoint folder, for models that open_clip
-    does not know by name.
-    """
-
-    model_name: str
-    weights: str
-    config: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class SamplingDefaults:
     """What a request gets when it names nothing else: of a filter one value, or one per depth."""
 
@@ -269,6 +203,12 @@ class Preset:
     clip: ClipConfig | None = None
     sampling: SamplingDefaults = SamplingDefaults()
     weights: str | None = None
+    classifier: ClassifierConfig | None = None
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether something ranks its pictures."""
+        return (self.clip or self.classifier) is not None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -323,16 +263,3 @@ class Preset:
     def row_bytes(self, number_bytes: int) -> int:
         """Device memory of one row in flight, with numbers of so many bytes."""
         return self.stage2.row_bytes(number_bytes)
-
-
-def random_preset(name: str, what: str, stage1: CodecConfig, stage2: PriorConfig) -> Preset:
-    """A small shape with random weights, to test with; `what` says what it stands for."""
-    return Preset(
-        name=name,
-        description=f"Seeded random weights for tests: {what}",
-        licence="Apache-2.0",
-        stage1=stage1,
-        stage2=stage2,
-        sampling=SamplingDefaults(top_k=32, num_candidates=4),
-        weights="random",
-    )

@@ -85,7 +85,6 @@ class PriorFamily:
 
 
 def _without_codec(build: Callable[[Any], nn.Module]) -> Callable[[Any, nn.Module], nn.Module]:
-    """For priors that read nothing of their codec."""
     return lambda config, _codec: build(config)
 
 

@@ -12,7 +12,8 @@ from dataclasses import asdict, fields, replace
 from math import isqrt
 from typing import Any, get_args
 
-from models.configs import BackboneConfig, CodecConfig, PrefixKind, StackConfig
+from models.backbone_config import BackboneConfig
+from models.configs import CodecConfig, PrefixKind, StackConfig
 from models.errors import ConfigError
 from models.files import hq_sections
 from models.files.checked import checked

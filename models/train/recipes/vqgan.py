@@ -20,9 +20,13 @@ def plan_of(_model: object, steps: int, is_fine_tuning: bool) -> CodecPlan:
 
 
 def codes_of(model: VQGAN, run: Run, plan: CodecPlan) -> GridCodes:
-    """Its codebook in training. ConfigError for one whose codes are chosen by logits."""
+    """Its codebook in training.
+
+    Raises:
+        ConfigError: it learnt its codes in another way.
+    """
     if model.config.quantizer != "nearest":
-        raise ConfigError("a VQGAN with Gumbel codes can be used, but not be trained further")
+        raise ConfigError(f"a VQGAN of {model.config.quantizer} codes can be used, not trained")
 
     def quantise(features: Tensor) -> list[Quantised]:
         codes = model.quantize(features)

@@ -19,7 +19,8 @@ from models.measure.eval import (
 )
 from models.pipeline import Pipeline
 from models.presets import get_preset
-from models.rerank.clip import ClipScorer, Preprocess
+from models.rerank.clip import ClipScorer
+from models.rerank.preprocess import Preprocess
 
 
 class Brightness:
