@@ -65,9 +65,7 @@ class CodecFamily:
 
     config: type[CodecConfig]
     build: Callable[[Any], nn.Module]  # a `Codec`, its weights fresh
-    upstream: Callable[[str, Shape, Any], dict[str, Shape]] = (
-        upstream_names.own
-    )  # see PriorFamily
+    upstream: Callable[[str, Shape, Any], dict[str, Shape]] = upstream_names.own  # see PriorFamily
     unread: Callable[[Any], str] = lambda _config: ""  # see PriorFamily
 
 
@@ -95,7 +93,6 @@ class PriorFamily:
 
 
 def _without_codec(build: Callable[[Any], nn.Module]) -> Callable[[Any, nn.Module], nn.Module]:
-    """For priors that read nothing of their codec."""
     return lambda config, _codec: build(config)
 
 

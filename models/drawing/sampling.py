@@ -163,6 +163,19 @@ class Filters:
         return self.max_top_k, self.has_top_p
 
 
+def per_depth(
+    params: Sequence[RowParams],
+    vocab_sizes: Sequence[int],
+    device: torch.device,
+    closed_nucleus: bool,
+) -> list[Filters]:
+    """The parameters of some rows at each depth, for codes of these vocabularies."""
+    return [
+        Filters.of(params, size, device, depth, closed_nucleus=closed_nucleus)
+        for depth, size in enumerate(vocab_sizes)
+    ]
+
+
 def _rounded(limit: int, vocab_size: int) -> int:
     """Up to a power of two, so that few kinds of steps are captured."""
     return min(1 << (limit - 1).bit_length(), vocab_size)

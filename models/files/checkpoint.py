@@ -119,7 +119,8 @@ def _verify(checkpoint: Checkpoint) -> None:
     if checkpoint.layout == "converted":
         shards.verify(folder)
         return
-    for name in checkpoint.weight_files:
+    judges = (checkpoint.preset.clip, checkpoint.preset.classifier)
+    for name in (*checkpoint.weight_files, *(judge.weights for judge in judges if judge)):
         if not (folder / name).is_file():
             raise lookalikes.missing(folder / name)
         if what := lookalikes.content(folder / name):
