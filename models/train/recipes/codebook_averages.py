@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+PATIENCE = 100.0  # for codes that are well chosen: what a rare one may wait for, see below
 _SMOOTHING = 1e-5  # Laplace's, so that a code without vectors has a weight to divide by
 
 

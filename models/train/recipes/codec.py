@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import AdamW, Optimizer
 
 from models.stage1.codec import Codec
 from models.train.loop.learner import Learner, Stateful
@@ -39,8 +39,8 @@ class CodecPlan:
     """A recipe's numbers.
 
     Before step `unquantised` nothing is quantised, at it the codes are started; -1 where the model
-    brings its own. `patience` is `CodebookAverages`'s. Without `muon_lr` Adam has all, with the
-    authors' betas.
+    brings its own. `patience` is `CodebookAverages`'s. Without `muon_lr` AdamW has all, with these
+    `betas`.
     """
 
     schedule: Schedule
@@ -49,6 +49,7 @@ class CodecPlan:
     patience: float = 0.0
     muon_lr: float | None = 0.012
     adam_lr: float = 1.2e-3
+    betas: tuple[float, float] = (0.9, 0.95)
     commitment: float = 0.25
     average: float = 0.995
     loss: Loss = reconstruction_loss
@@ -58,7 +59,7 @@ class CodecPlan:
         if self.muon_lr is not None:
             return optimisers(model, self.muon_lr, self.adam_lr)
         weights = [weight for weight in model.parameters() if weight.requires_grad]
-        return [Adam(weights, lr=self.adam_lr, betas=(0.5, 0.9))]
+        return [AdamW(weights, lr=self.adam_lr, betas=self.betas, weight_decay=0.0)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from models.rq_configs import RQVAEConfig
 from models.stage1.rq_vae import RQVAE, commitment_loss
 from models.train.loop.run import Run, Schedule
 from models.train.loop.workers import joined_rows
-from models.train.recipes.codebook_averages import CodebookAverages
+from models.train.recipes.codebook_averages import PATIENCE, CodebookAverages
 from models.train.recipes.codec import Attempt, CodecPlan, perplexity
 
 # The emoji model's codec but for one level more: 4×4 positions of four codes each.
@@ -54,7 +54,8 @@ def plan_of(model: RQVAE, steps: int, is_fine_tuning: bool) -> CodecPlan:
     plan = CodecPlan(Schedule(steps), unquantised=-1, commitment=commitment)
     if not is_fine_tuning:
         return plan
-    return replace(plan, loss=model.reconstruction_loss, patience=100.0, muon_lr=None, adam_lr=4e-5)
+    authors = replace(plan, muon_lr=None, adam_lr=4e-5, betas=(0.5, 0.9))
+    return replace(authors, loss=model.reconstruction_loss, patience=PATIENCE)
 
 
 class RQCodes:
