@@ -186,7 +186,7 @@ def test_both_stages_go_on_from_an_official_rq_folder(pictures: Path, tmp_path: 
 
 
 def test_options_that_contradict_the_run_are_one_error(
-    runs: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+    runs: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = ["stage1", *common(pictures, runs / "hq-vae"), "--resume", "--family", "rq-vae"]
     assert commands.main(wrong) == 1
@@ -197,6 +197,10 @@ def test_options_that_contradict_the_run_are_one_error(
     unread = ["--family", "transformer", "--codes", str(runs / "rq-vae-codes")]
     with pytest.raises(ConfigError, match="a stage 1 that makes 4×4 of 4 each"):
         stage2.main([*common(pictures, runs / "none"), *prior_options("vqgan", runs), *unread])
+    (tmp_path / "unsaid").mkdir()
+    (tmp_path / "unsaid" / "state.pt").symlink_to(runs / "hq-vae" / "state.pt")
+    with pytest.raises(ConfigError, match="don't fit"):
+        stage1.main([*common(pictures, runs / "none"), "--start", str(tmp_path / "unsaid")])
     for shape, said in (("wide=3", r"unknown key: --shape\.wide"), ("ch=33", "multiples of 16")):
         with pytest.raises(ConfigError, match=said):
             stage1.main([*common(pictures, runs / "none"), "--shape", shape])
