@@ -87,9 +87,10 @@ def test_codes_cover_the_training_pictures(family: str, runs: Path, pictures: Pa
 
 @pytest.mark.parametrize("family", SHAPES)
 def test_a_resumed_stage1_is_the_uninterrupted_one(
-    family: str, pictures: Path, tmp_path: Path
+    family: str, runs: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    options = [*codec_options(family), "--steps", "4", "--gan", "0.5", "--gan-from", "1"]
+    options = ["--start", str(runs / family), "--batch", "2", "--judged", "2", "--steps", "4"]
+    options += ["--gan", "0.5", "--gan-from", "1"]
     assert_resumes(stage1.main, pictures, tmp_path, options)
 
 
