@@ -47,6 +47,13 @@ class SourceDesk:
         return source_of(body, prepared), prepared.data
 
 
+def check_alone(body: SourceRequest) -> None:
+    """Refuse what has no meaning without a picture."""
+    for field in ("mask", "keep", "strength"):
+        if getattr(body, field) is not None:
+            raise InvalidRequest(f"{field} is about an image, and there is none.", param=field)
+
+
 def _check(body: SourceRequest) -> None:
     if body.keep is not None and body.strength is not None:
         raise InvalidRequest("strength stands instead of keep: send one of them.", param="strength")
