@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isqrt
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.drawing.forced import FREE, Forced
@@ -47,6 +49,17 @@ class Known:
     forced: Forced
     pixels: Tensor
     weight: Tensor | None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is to be drawn."""
+        return bool((self.forced.codes != FREE).all())
+
+    def psnr_db(self, levels: NDArray[np.uint8]) -> float | None:
+        """How near 8-bit pixels [H, W, 3] are to the source's; None where they are the same."""
+        own = (self.pixels * 255 + 0.25).floor().permute(1, 2, 0).cpu().double()
+        error = (torch.from_numpy(levels).double() - own).square().mean()
+        return round(float(10 * (255**2 / error).log10()), 3) if error > 0 else None
 
     def finish(self, drawn: Tensor) -> Tensor:
         """Drawn pictures [n, 3, H, W] with the source's own pixels where they belong."""

@@ -205,6 +205,7 @@ class SourceParameters(BaseModel):
     keep: float | None
     strength: float | None
     blend: bool
+    is_codes: bool
 
 
 class JobParameters(BaseModel):
