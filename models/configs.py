@@ -11,24 +11,15 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkabl
 
 from annotated_types import Ge, Gt
 
+from models.ranker_configs import ClassifierConfig, ClipConfig
+from models.views import View
+
 PrefixKind = Literal["text", "class", "none"]
 # What a number may be is said to whoever checks a document; nothing is checked here.
 Size = Annotated[int, Gt(0)]
 Count = Annotated[int, Ge(0)]
 Share = Annotated[float, Ge(0)]
 Prompt = str | int | None  # text, a class, or nothing: as the model's `prompt_kind` says
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A way to look at a picture: what the first `depth` codes of each position make of it.
-
-    Callers ask for it by a parameter and its value, such as depth=1.
-    """
-
-    parameter: str
-    value: str
-    depth: int
 
 
 class CodecConfig(Protocol):
@@ -215,19 +206,6 @@ class StackConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class ClipConfig:
-    """Which open_clip model re-ranks; `weights` is a file inside the checkpoint folder.
-
-    `config` names an open_clip JSON config inside the checkpoint folder, for models that open_clip
-    does not know by name.
-    """
-
-    model_name: str
-    weights: str
-    config: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class SamplingDefaults:
     """What a request gets when it names nothing else: of a filter one value, or one per depth."""
 
@@ -253,6 +231,12 @@ class Preset:
     clip: ClipConfig | None = None
     sampling: SamplingDefaults = SamplingDefaults()
     weights: str | None = None
+    classifier: ClassifierConfig | None = None
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether something ranks its pictures."""
+        return (self.clip or self.classifier) is not None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -307,16 +291,3 @@ class Preset:
     def row_bytes(self, number_bytes: int) -> int:
         """Device memory of one row in flight, with numbers of so many bytes."""
         return self.stage2.row_bytes(number_bytes)
-
-
-def random_preset(name: str, what: str, stage1: CodecConfig, stage2: PriorConfig) -> Preset:
-    """A small shape with random weights, to test with; `what` says what it stands for."""
-    return Preset(
-        name=name,
-        description=f"Seeded random weights for tests: {what}",
-        licence="Apache-2.0",
-        stage1=stage1,
-        stage2=stage2,
-        sampling=SamplingDefaults(top_k=32, num_candidates=4),
-        weights="random",
-    )

@@ -20,14 +20,26 @@ from torch import nn
 from models.configs import CodecConfig, PriorConfig, TransformerConfig, VQGANConfig
 from models.errors import Shape
 from models.hq_configs import HQ_TYPES, HQTransformerConfig, HQVAEConfig
+from models.pixel_configs import (
+    GatedPixelCNNConfig,
+    ImageTransformerConfig,
+    PixelCNNConfig,
+    PixelCNNPPConfig,
+)
+from models.raw_pixels_config import RawPixelsConfig
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.stage1 import hq_vae
 from models.stage1.codec import Codec
 from models.stage1.hq_vae import HQVAE
+from models.stage1.raw_pixels import RawPixels
 from models.stage1.rq_vae import RQVAE
 from models.stage1.vqgan import VQGAN
 from models.stage2 import hq_transformer
+from models.stage2.gated_pixel_cnn import GatedPixelCNN
 from models.stage2.hq_transformer import HQTransformer
+from models.stage2.image_transformer import ImageTransformer
+from models.stage2.pixel_cnn import PixelCNN
+from models.stage2.pixel_cnn_pp import PixelCNNPP
 from models.stage2.prior import Prior
 from models.stage2.rq_transformer import RQTransformer
 from models.stage2.transformer import Transformer
@@ -70,6 +82,11 @@ class PriorFamily:
     unread: Callable[[Any], str] = lambda _config: ""
 
 
+def _without_codec(build: Callable[[Any], nn.Module]) -> Callable[[Any, nn.Module], nn.Module]:
+    """For priors that read nothing of their codec."""
+    return lambda config, _codec: build(config)
+
+
 def _mindalle_names(name: str, shape: Shape, config: TransformerConfig) -> dict[str, Shape]:
     """Upstream keeps query, key and value apart; its unconditional start is one bare parameter."""
     if ".attn.qkv." in name:
@@ -93,7 +110,7 @@ def _mindalle_recorded(config: TransformerConfig) -> frozenset[str]:
 
 _MINDALLE = PriorFamily(
     config=TransformerConfig,
-    build=lambda config, _codec: Transformer(config),
+    build=_without_codec(Transformer),
     upstream=_mindalle_names,
     recorded=_mindalle_recorded,
     training_only=("head_txt",),
@@ -187,6 +204,7 @@ CODECS: dict[str, CodecFamily] = {
     "rq-vae": CodecFamily(RQVAEConfig, RQVAE, unread=_rq_vae_unread),
     "simrqgan2": _HQ_VAE,
     "hqvae": _HQ_VAE,
+    "raw-pixels": CodecFamily(RawPixelsConfig, RawPixels),
 }
 PRIORS: dict[str, PriorFamily] = {
     "transformer1d": _MINDALLE,
@@ -200,6 +218,10 @@ PRIORS: dict[str, PriorFamily] = {
         unread=lambda _config: r"tok_emb\.offsets",  # they follow from the vocabularies
     ),
     **dict.fromkeys(HQ_TYPES, _HQ_TRANSFORMER),
+    "pixel-cnn": PriorFamily(PixelCNNConfig, _without_codec(PixelCNN)),
+    "gated-pixel-cnn": PriorFamily(GatedPixelCNNConfig, _without_codec(GatedPixelCNN)),
+    "pixel-cnn-pp": PriorFamily(PixelCNNPPConfig, _without_codec(PixelCNNPP)),
+    "image-transformer": PriorFamily(ImageTransformerConfig, _without_codec(ImageTransformer)),
 }
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from models.drawing.forced import FREE, Forced
 from models.drawing.streams import uniforms
 from models.pipeline import Makers, Pipeline, Prompt
+from models.stage1.codec import Ordered
 
 SEAM = 3  # pixels inside a hole's edge over which the source gives way to what was drawn
 _CELLS_STREAM = 2**32 - 1  # no candidate has this number, so no code is drawn by these numbers
@@ -119,14 +120,13 @@ def known_of(pipeline: Pipeline, levels: Tensor, hole: Tensor, kept: Kept) -> Kn
 
 def open_steps(pipeline: Pipeline, hole: Tensor, kept: Kept) -> Tensor:
     """Which steps are drawn, [T] bool."""
-    num_steps = pipeline.stage2.num_steps
+    num_steps, codec = pipeline.stage2.num_steps, pipeline.stage1
+    order = codec.order.cpu() if isinstance(codec, Ordered) else torch.arange(num_steps)
     if kept.has_hole:
-        return _touched(hole, num_steps)
+        return _touched(hole, num_steps)[order]
     if kept.keep is not None:
-        height = hole.shape[0]
-        num_rows = _grid(hole.shape[1], height, num_steps)[0]
-        first = round(kept.keep * num_rows) * num_steps // num_rows
-        return torch.arange(num_steps) >= first
+        num_rows = _grid(hole.shape[1], hole.shape[0], num_steps)[0]
+        return order >= round(kept.keep * num_rows) * num_steps // num_rows
     numbers = uniforms(torch.tensor([kept.seed]), torch.tensor([_CELLS_STREAM]), num_steps)[0]
     chosen = numbers.argsort(stable=True)[: round((kept.strength or 0.0) * num_steps)]
     return torch.zeros(num_steps, dtype=torch.bool).index_fill_(0, chosen, True)

@@ -30,8 +30,8 @@ from models.files.checkpoint import open_checkpoint
 from models.files.weights import on_meta
 from models.pictures import to_bytes
 from models.presets import WEIGHTS_FOLDER, get_preset, weights_folder
-from models.rerank import clip_files
-from models.rerank.clip import CHUNK
+from models.rerank import rankers
+from models.rerank.preprocess import CHUNK
 from models.stage1.codec import Codec
 from models.stage2 import packing
 from models.stage2.prior import Prefix, Prior
@@ -255,13 +255,12 @@ def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None 
     if folder is None:
         return load_random(get_preset(name), options)
     opened = open_checkpoint(folder)
-    # Stage 1 and CLIP are small beside stage 2, and pictures show their rounding: float32.
+    # Stage 1 and rankers are small beside stage 2, and pictures show their rounding: float32.
     stage1 = checkpoints.load_stage1(opened, options.device, torch.float32)
     stage2 = checkpoints.load_stage2(opened, options.device, options.dtype, codec=stage1)
     pipeline = _joined(opened.preset, options, stage1, stage2)
     pipeline.tokenizer = checkpoints.load_tokenizer(opened)
-    if clip := opened.preset.clip:
-        pipeline.ranker = clip_files.load(clip, folder, options.device)
+    pipeline.ranker = rankers.load(opened.preset, folder, options.device)
     return pipeline
 
 

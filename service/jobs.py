@@ -265,7 +265,8 @@ class JobView:
     """A job as it stands now. Times are Redis server time, milliseconds since 1970.
 
     `position` is 0 for the next job to be claimed and None unless the job is queued; `eta_s` is the
-    estimated seconds until it ends, None when nothing was measured yet or it has ended.
+    estimated seconds until it ends, None when nothing was measured yet or it has ended. `num_drawn`
+    candidates were drawn, or will be at most.
     """
 
     job: Job
@@ -285,7 +286,7 @@ class JobView:
     error: Failed | None
     native_size: str | None = None
     views: tuple[tuple[str, str], ...] = ()
-    num_drawn: int | None = None
+    num_drawn: int = 0
 
     @property
     def is_terminal(self) -> bool:

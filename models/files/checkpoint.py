@@ -1,8 +1,8 @@
 """A checkpoint folder → its preset, stage 1, stage 2 and tokenizer.
 
-Five layouts: our converted shards (manifest.json), minDALL-E's official pair of files, a
-fine-tuning run's single last.ckpt, the HQ family's single file in ckpt/, and the RQ family's folder
-for each stage. Models are built on the meta device and filled tensor by tensor.
+Six layouts: our converted shards (manifest.json), minDALL-E's official pair of files, a fine-tuning
+run's single last.ckpt, the HQ family's single file in ckpt/, the RQ family's folder for each stage,
+and a pixel model's model.pt. Models are built on the meta device and filled tensor by tensor.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from models import lookalikes
 from models.configs import Preset
 from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.families import build_codec, build_prior
-from models.files import config, rq_folder, shards
+from models.files import config, pixel_file, rq_folder, shards
 from models.files.official import OfficialWeights
 from models.files.weights import WeightSource, fill, on_meta
+from models.raw_pixels_config import RawPixelsConfig
 from models.tokenizer import Tokenizer
 
-Layout = Literal["converted", "official", "lightning", "hq", "rq"]
+Layout = Literal["converted", "official", "lightning", "hq", "rq", "pixels"]
 Stage = Literal["stage1", "stage2"]
 
 STAGE_FILES: dict[Stage, str] = {"stage1": "stage1_last.ckpt", "stage2": "stage2_last.ckpt"}
@@ -54,27 +55,30 @@ class Checkpoint:
                 return (_hq_file(self.folder),)
             case "rq":
                 return tuple(RQ_FILES.values())
+            case "pixels":
+                return (pixel_file.MODEL_FILE,)
             case "converted":
                 return (shards.MANIFEST_NAME,)
 
     def source(self, stage: Stage) -> WeightSource:
         """Where one stage's tensors come from."""
         stage_config = self.preset.stage1 if stage == "stage1" else self.preset.stage2
+        if isinstance(stage_config, RawPixelsConfig):
+            return pixel_file.NoWeights()
         match self.layout:
             case "converted":
                 return shards.ShardedWeights(self.folder, stage)
             case "official":
                 return OfficialWeights(self.folder / STAGE_FILES[stage], "", stage_config)
-            case "lightning":
-                return OfficialWeights(self.folder / LIGHTNING_FILE, f"{stage}.", stage_config)
-            case "hq":
-                return OfficialWeights(
-                    self.folder / self.weight_files[0], f"{stage}.", stage_config
-                )
+            case "lightning" | "hq":
+                (name,) = self.weight_files
+                return OfficialWeights(self.folder / name, f"{stage}.", stage_config)
             case "rq":
                 is_averaged = self.is_averaged and stage == "stage2"
                 state = "state_dict_ema" if is_averaged else "state_dict"
                 return OfficialWeights(self.folder / RQ_FILES[stage], "", stage_config, state)
+            case "pixels":
+                return OfficialWeights(self.folder / pixel_file.MODEL_FILE, "", stage_config)
 
     def module(self, stage: Stage, codec: nn.Module | None = None) -> nn.Module:
         """One stage without memory; see `load_stage2` for `codec`."""
@@ -122,7 +126,7 @@ def _verify(checkpoint: Checkpoint) -> None:
 
 def _check_folder(folder: Path) -> None:
     """MissingFileError for what is given in place of a checkpoint's folder, and what to do."""
-    if rq_folder.is_official(folder):
+    if rq_folder.is_official(folder) or pixel_file.is_checkpoint(folder):
         return
     if rq_folder.is_official(folder.resolve().parent):
         parent = folder.resolve().parent
@@ -189,6 +193,8 @@ def _layout(folder: Path) -> Layout:
         return "converted"
     if rq_folder.is_official(folder):
         return "rq"
+    if pixel_file.is_checkpoint(folder):
+        return "pixels"
     absent = [name for name in STAGE_FILES.values() if not (folder / name).is_file()]
     if not absent:
         return "official"

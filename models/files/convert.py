@@ -131,9 +131,9 @@ def _extras(checkpoint: Checkpoint, tokenizer: Path) -> dict[str, Path]:
         Tokenizer.load(tokenizer, preset.prompt_len).check_fits(preset.stage2.prompt_vocab_size)
         files = [path for path in visible(tokenizer.iterdir(), tokenizer) if path.is_file()]
         paths |= {f"{TOKENIZER_FOLDER}/{path.name}": path for path in files}
-    if preset.clip:
-        names = (preset.clip.weights, preset.clip.config)
-        paths |= {name: folder / name for name in names if name}
+    names = [preset.clip.weights, preset.clip.config] if preset.clip else []
+    names += [preset.classifier.weights] if preset.classifier else []
+    paths |= {name: folder / name for name in names if name}
     for path in paths.values():
         if not path.is_file():
             raise missing(path)

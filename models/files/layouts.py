@@ -13,10 +13,11 @@ from typing import Any
 
 from models.configs import CodecConfig, PrefixKind, PriorConfig, TransformerConfig, VQGANConfig
 from models.errors import ConfigError
-from models.files import hq_config, rq_config
+from models.files import hq_config, pixel_config, rq_config
 from models.files.checked import checked
 from models.files.sections import Section, check_backbone, flat, require
 from models.hq_configs import HQTransformerConfig, HQVAEConfig
+from models.raw_pixels_config import RawPixelsConfig
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
 _VQGAN_OUTER = ("embed_dim", "n_embed")
@@ -118,11 +119,13 @@ CODEC_READERS: dict[type[CodecConfig], Callable[[Section, str], Any]] = {
     VQGANConfig: read_vqgan,
     RQVAEConfig: rq_config.read_rq_vae,
     HQVAEConfig: hq_config.read_hq_vae,
+    RawPixelsConfig: pixel_config.read_raw_pixels,
 }
 PRIOR_READERS: dict[type[PriorConfig], Callable[[Section, str, CodecConfig], Any]] = {
     TransformerConfig: read_transformer,
     RQTransformerConfig: rq_config.read_rq_transformer,
     HQTransformerConfig: hq_config.read_hq_transformer,
+    **pixel_config.READERS,
 }
 # Those whose documents are checked to the last key of training's sections, too.
 WITH_TRAINING: tuple[type[PriorConfig], ...] = (TransformerConfig,)
@@ -133,4 +136,6 @@ _WRITERS: dict[type[Any], Callable[[Any], Section]] = {
     RQTransformerConfig: rq_config.write_rq_transformer,
     HQVAEConfig: hq_config.write_hq_vae,
     HQTransformerConfig: hq_config.write_hq_transformer,
+    RawPixelsConfig: pixel_config.write_raw_pixels,
+    **dict.fromkeys(pixel_config.READERS, pixel_config.write_prior),
 }

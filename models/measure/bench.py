@@ -19,7 +19,7 @@ import torch
 
 from models.configs import Preset, TransformerConfig, VQGANConfig
 from models.errors import ConfigError
-from models.measure import comparison, machine
+from models.measure import comparison, machine, naive
 from models.measure.arguments import count, count_or_none, device, several
 from models.measure.baselines import BlockStack
 from models.measure.stopwatch import BaselineTimes, Result, measure
@@ -84,6 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--plot", type=Path, metavar="FILE", help="with --compare: draw it there (default: nowhere)"
     )
+    which.add_argument(
+        "--naive",
+        action="store_true",
+        help="what is remembered against everything computed again, of --preset or of a model of"
+        " each family (default: no)",
+    )
     _add_ways(
         parser.add_argument_group("how it runs; several values are measured one after the other")
     )
@@ -128,8 +134,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print; 0."""
     if args.threads:
         torch.set_num_threads(args.threads)
-    if args.compare:
-        return _compare(args)
+    if args.compare or args.naive:
+        return _compare(args) if args.compare else _naive(args)
     subject = _subject(args)
     ceilings = machine.measure(args.device, [DTYPES[name] for name in args.dtype])
     facts = machine.describe(args.device)
@@ -165,6 +171,20 @@ def _compare(args: argparse.Namespace) -> int:
     if args.plot:
         comparison.plot(timings, args.plot)
     print(json.dumps({"bench": "compare", "machine": facts, **comparison.record(timings, models)}))
+    return 0
+
+
+def _naive(args: argparse.Namespace) -> int:
+    facts = machine.describe(args.device)
+    print(", ".join(f"{name} {value}" for name, value in facts.items()), naive.HEADING, sep="\n")
+    names = [args.preset] if args.preset else naive.FAMILIES
+    # Not packed: both ways on the same layers, and the naive one multiplies many rows at once.
+    options = LoadOptions(args.device, DTYPES[args.dtype[0]], graphs=args.graphs, packed=False)
+    found = []
+    for timing in naive.timings(names, options, args.batch):
+        print(naive.line(timing), flush=True)
+        found.append(timing)
+    print(json.dumps({"bench": "naive", "machine": facts, **naive.record(found)}))
     return 0
 
 

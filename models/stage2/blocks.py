@@ -75,7 +75,8 @@ class Attention(nn.Module):
 def attend_one(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     """Attention of one query per row [b, H, dim] → [b, H, dim].
 
-    Keys and values are [b, H, S, dim]; the mask [b, 1, 1, S] is 0 where a row may look, else -inf.
+    Keys are [b, H, S, dim], values too or of a width of their own; the mask [b, 1, 1, S] is 0 where
+    a row may look, else -inf.
     """
     if q.is_cuda:
         return F.scaled_dot_product_attention(q[:, :, None], keys, values, attn_mask=mask)[:, :, 0]
@@ -84,7 +85,7 @@ def attend_one(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     hidden = mask.expand(-1, num_heads, -1, -1).flatten(0, 1)
     scores = torch.baddbmm(hidden, q.flatten(0, 1)[:, None], keys.flatten(0, 1).mT, alpha=dim**-0.5)
     out = torch.bmm(scores.softmax(-1), values.flatten(0, 1))  # sums in float32 at least
-    return out.view(num_rows, num_heads, dim)
+    return out.view(num_rows, num_heads, -1)
 
 
 class Block(nn.Module):

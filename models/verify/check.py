@@ -55,3 +55,6 @@ class Check:
 
 # Of what expected.json holds; AbsentError where it holds nothing of the kind.
 Facts = Callable[[Subject], Iterator[Result]]
+
+# Of numbers that belong to no checkpoint: those of a set that follow from a definition alone.
+Formula = Callable[[Recorded], Iterator[Result]]

@@ -1,13 +1,13 @@
 """`mindalle verify`: a checkpoint folder against a set of recorded numbers.
 
 Compares, judges and prints; what the checkpoint computes, and how near it must come, is in the
-checks of `recomputed` and its like.
+checks of `recomputed` and its like. Some sets are of definitions alone and need no checkpoint.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from models.configs import PriorConfig
 from models.families import prior_family
 from models.files.checkpoint import open_checkpoint
-from models.verify import of_hq, of_rq, recomputed
-from models.verify.check import Check, Result
+from models.verify import of_dmol, of_hq, of_pixels, of_rq, pixel_sets, recomputed
+from models.verify.check import Check, Formula, Result
 from models.verify.recorded import AbsentError, Recorded
 from models.verify.subject import Subject
 
@@ -29,14 +29,16 @@ CHECKS: dict[str, Check] = {name: check for part in _PARTS for name, check in pa
 INPUTS = {name for part in _PARTS for name in part.INPUTS}
 INPUTS |= {check.tie.margins for check in CHECKS.values() if check.tie}
 FACTS = [facts for part in _PARTS for facts in part.FACTS]
+FORMULAS: tuple[Formula, ...] = (of_dmol.mixtures,)
+_FORMULA_INPUTS = of_dmol.INPUTS
 _OPTIONAL = "seeded_codes"  # and what it is called at each level
 
 
-def run(checkpoint_dir: Path, expected_dir: Path, file: TextIO | None = None) -> bool:
+def run(checkpoint_dir: Path | None, expected_dir: Path, file: TextIO | None = None) -> bool:
     """Print every array's worst error beside its tolerance; True if all are within.
 
     Args:
-        checkpoint_dir: in any layout that loads.
+        checkpoint_dir: in any layout that loads; None for a set of definitions.
         expected_dir: holds expected.npz and, mostly, expected.json.
         file: where the report goes, standard output by default.
 
@@ -45,19 +47,44 @@ def run(checkpoint_dir: Path, expected_dir: Path, file: TextIO | None = None) ->
     """
     out = file or sys.stdout
     numbers = Recorded.load(expected_dir)
+    if checkpoint_dir is None:
+        found = (result for formula in FORMULAS for result in formula(numbers))
+        return _report(found, numbers, _FORMULA_INPUTS, out)
+    if pixel_sets.is_set(checkpoint_dir):
+        inputs = {name for name in numbers.arrays if of_pixels.is_input(name)}
+        return _report(pixel_sets.results(checkpoint_dir, numbers), numbers, inputs, out)
     subject = Subject(open_checkpoint(checkpoint_dir), numbers)
-    print(f"{'array':<20} {'worst error':>12} {'tolerance':>10}", file=out)
-    results = []
-    for result in check_all(subject):
-        results.append(result)
-        verdict = "ok" if result.is_within else "MISS"
-        row = f"{result.name:<20} {result.error:>12.3g} {result.tolerance:>10.0e}  {verdict}"
-        print(f"{row}  {result.note}".rstrip(), file=out, flush=True)
+    results = _printed(check_all(subject), out)
     checked = {result.name for result in results}
     for line in _not_checked(subject, checked):
         print(line, file=out)
+    return _concluded(results, len(_skipped(subject, checked)), out)
+
+
+def _report(
+    found: Iterable[Result], numbers: Recorded, inputs: Collection[str], out: TextIO
+) -> bool:
+    """Of a set whose every array is either checked or what others are computed from."""
+    results = _printed(found, out)
+    left = sorted(numbers.arrays.keys() - {result.name for result in results} - set(inputs))
+    for name in left:
+        print(f"{name:<20} not checked (nothing here computes it)", file=out)
+    return _concluded(results, len(left), out)
+
+
+def _printed(results: Iterable[Result], out: TextIO) -> list[Result]:
+    print(f"{'array':<20} {'worst error':>12} {'tolerance':>10}", file=out)
+    seen = []
+    for result in results:
+        seen.append(result)
+        verdict = "ok" if result.is_within else "MISS"
+        row = f"{result.name:<20} {result.error:>12.3g} {result.tolerance:>10.0e}  {verdict}"
+        print(f"{row}  {result.note}".rstrip(), file=out, flush=True)
+    return seen
+
+
+def _concluded(results: list[Result], num_skipped: int, out: TextIO) -> bool:
     num_missed = sum(not result.is_within for result in results)
-    num_skipped = len(_skipped(subject, checked))
     print(f"{len(results)} arrays checked, {num_missed} missed, {num_skipped} skipped", file=out)
     return bool(results) and num_missed + num_skipped == 0
 

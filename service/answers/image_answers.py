@@ -46,7 +46,7 @@ class Usage(BaseModel):
     def of(cls, view: JobView) -> Self:
         """The input counts once, however many candidates share it."""
         job = view.job
-        drawn = (view.num_drawn or job.recipe.num_candidates) * job.codes_per_candidate
+        drawn = view.num_drawn * job.codes_per_candidate
         given = 0 if job.recipe.source is None else job.codes_per_candidate
         return cls(
             input_tokens=job.prompt_len + given,
@@ -99,7 +99,7 @@ class ImagesAnswer(BaseModel):
             model=recipe.model,
             seed=recipe.seed,
             num_candidates=recipe.num_candidates,
-            num_drawn=view.num_drawn or recipe.num_candidates,
+            num_drawn=view.num_drawn,
             prompt_truncated=view.prompt_truncated,
             timings_s=view.timings_s,
         )
@@ -134,5 +134,6 @@ class CompletedEvent(StreamedImage):
     rank: int
     score: float | None
     seed: int
+    num_drawn: int
     prompt_truncated: bool
     usage: Usage

@@ -68,9 +68,7 @@ class JobAnswer(BaseModel):
     size: str | None
     native_size: str | None = Field(description="What the model made; `size` is resampled from it.")
     accept: Accept | None = None
-    num_drawn: int | None = Field(
-        None, description="Candidates drawn, once `accept` was content or all were drawn."
-    )
+    num_drawn: int = Field(description="Candidates drawn; at most so many, until it has ended.")
     views: dict[str, list[str]] = Field(
         {}, description="Query parameters by which an image can be seen coarser, and their values."
     )

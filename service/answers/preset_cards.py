@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from models.configs import Preset
+from models.filter_words import filter_words
 from models.presets import PRESETS
 from service.broker.workers import ModelCard
 from service.errors import StartRefused
@@ -27,7 +28,8 @@ def preset_card(preset: Preset) -> ModelCard:
         defaults=preset.sampling,
         num_classes=preset.num_classes,
         depth=preset.depth,
-        has_scores=preset.clip is not None,
+        has_scores=preset.has_scores,
+        filters=filter_words(preset),
         views=tuple((view.parameter, view.value) for view in preset.views),
     )
 

@@ -115,7 +115,12 @@ class ImageRequest(BaseModel):
         False, strict=True, description="Answer with server-sent events. A job has its own."
     )
     partial_images: Annotated[int | None, _Number] = Field(
-        0, ge=0, le=MAX_PARTIAL_IMAGES, description="Unfinished pictures to stream on the way."
+        0,
+        ge=0,
+        le=MAX_PARTIAL_IMAGES,
+        description="Unfinished pictures to stream on the way. Of a model "
+        "with `views`, the first shows the rows so far, the others the finished picture by the "
+        "coarser views.",
     )
     num_candidates: Annotated[int | None, _Number] = Field(
         None,

@@ -94,6 +94,7 @@ JOB_HEADERS = _text_headers(
     x_mindalle_seed="The seed that makes them again.",
     x_mindalle_score="With a picture only: its score.",
     x_mindalle_candidate="With a picture only: its number among the candidates.",
+    x_mindalle_num_drawn="With a picture only: how many candidates were drawn.",
     x_mindalle_prompt_truncated="With a picture only: true when the prompt was cut.",
     x_mindalle_size="With a picture only: its width and height.",
     x_mindalle_native_size="With a picture only: what the model made, before resampling.",

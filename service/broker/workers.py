@@ -28,7 +28,7 @@ _NUM_MISSED = 3  # heartbeats in a row, before a worker counts as gone
 _LIST_TTL_MS = 600_000  # longer than any worker's own
 _DEFAULT = "default_"  # before the names of a card's defaults, in JSON
 # Of a card, that the first release doesn't know.
-_TRAITS = ("depth", "views", "has_scores", "takes_pictures")
+_TRAITS = ("depth", "views", "has_scores", "takes_pictures", "filters")
 
 WorkerState = Literal["loading", "ready", "draining", "failing"]
 
@@ -42,6 +42,7 @@ class ModelCard:
     `views` are parameters and values by which a picture can be seen coarser, coarse to fine.
     `has_scores`: something ranks its pictures. `takes_pictures`: its worker can begin with a
     caller's picture.
+    `has_scores`: something ranks its pictures. `filters`: what each filter does, in words.
     """
 
     model: str
@@ -59,6 +60,7 @@ class ModelCard:
     views: tuple[tuple[str, str], ...] = ()
     has_scores: bool = False
     takes_pictures: bool = False
+    filters: tuple[tuple[str, str], ...] = ()
 
     def to_values(self) -> dict[str, Any]:
         """Flat and JSON-ready, in the words of the first release: to it, each step drew one code,
@@ -89,6 +91,7 @@ class ModelCard:
             "views": tuple((name, value) for name, value in traits.get("views", ())),
             "has_scores": traits.get("has_scores", False),
             "takes_pictures": traits.get("takes_pictures", False),
+            "filters": tuple((name, words) for name, words in traits.get("filters", ())),
         }
         return cls(**known_fields(cls, values) | own)
 

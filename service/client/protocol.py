@@ -213,6 +213,7 @@ class Generated:
     job_id: str
     prompt_truncated: bool
     timings_s: dict[str, float]
+    num_drawn: int | None = None  # of the candidates, if the server told
     native_size: str | None = None  # what the model made, if the server told
 
 

@@ -1,4 +1,7 @@
-"""`mindalle verify DIR --expected DIR`: does a checkpoint compute what was recorded."""
+"""`mindalle verify DIR --expected DIR`: does a checkpoint compute what was recorded.
+
+Without a checkpoint, for sets of definitions: do the formulas here give the same.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,13 @@ from models.verify import compare as verify
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Two folders."""
-    parser.add_argument("checkpoint", type=Path, metavar="DIR", help="the checkpoint's folder")
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        nargs="?",
+        metavar="DIR",
+        help="the checkpoint's folder; left out for a set that needs none (default: none)",
+    )
     parser.add_argument(
         "--expected", type=Path, required=True, metavar="DIR", help="holds expected.npz"
     )

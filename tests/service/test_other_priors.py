@@ -20,9 +20,13 @@ from tests.service.live_worker import WAIT_S, worker_settings, working
 from tests.service.makers import make_queue, put
 
 _ROWS = 8
-_PROMPTS: dict[str, str | int | None] = {"text": "a heart", "class": 4, "none": None}
+_PROMPTS: dict[str, str | int | None] = {"text": "a heart", "class": 3, "none": None}
 _WRONG: dict[str, str | None] = {"text": None, "class": None, "none": "a heart"}
-_FAMILIES = (*OTHERS, "tiny-rq-class", "tiny-hq", "tiny-hq-class", "tiny-hq-uncond")
+_FAMILIES = (
+    *(*OTHERS, "tiny-rq-class", "tiny-hq", "tiny-hq-class", "tiny-hq-uncond"),
+    *("tiny-pixelcnn", "tiny-gated-pixelcnn", "tiny-pixelcnn++", "tiny-pixelcnn++-gray"),
+    *("tiny-image-transformer", "tiny-image-transformer-2d"),
+)
 
 
 @pytest.fixture

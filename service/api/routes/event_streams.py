@@ -121,6 +121,7 @@ async def _completed(state: ApiState, view: JobView) -> list[ServerEvent]:
             rank=meta.rank,
             score=meta.score,
             seed=view.job.recipe.seed,
+            num_drawn=view.num_drawn,
             prompt_truncated=view.prompt_truncated,
             usage=Usage.of(view),
         )

@@ -140,6 +140,7 @@ def _picture(admitted: Admitted, view: JobView, image: bytes) -> Response:
     best = view.images[0]
     headers = _headers(admitted) | {
         "x-mindalle-candidate": str(best.candidate),
+        "x-mindalle-num-drawn": str(view.num_drawn),
         "x-mindalle-prompt-truncated": str(view.prompt_truncated).lower(),
         "x-mindalle-size": view.size or view.job.size,
         "x-mindalle-native-size": view.native_size or view.job.size,

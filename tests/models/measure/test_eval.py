@@ -9,7 +9,8 @@ from torch import Tensor
 from models.measure import eval as evaluation
 from models.measure.eval import Made, best_of, figures_of_pictures, frechet_distance, make, markdown
 from models.pipeline import Pipeline
-from models.rerank.clip import ClipScorer, Preprocess
+from models.rerank.clip import ClipScorer
+from models.rerank.preprocess import Preprocess
 
 
 class Brightness:
