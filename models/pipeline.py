@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from models.configs import Preset, Prompt
 from models.drawing.cuda_graphs import Graphs
+from models.drawing.forced import Forced, prefill
 from models.drawing.generate import Batch, Shapes, run_now, run_to_end
 from models.drawing.sampling import RowParams
 from models.drawing.shapes import exact_shapes, keeps_bits
@@ -151,17 +152,16 @@ class Pipeline:
         raise InvalidPromptError(f"{self.preset.name} takes {wanted[kind]} as prompt")
 
     @torch.inference_mode()
-    def prefix(self, encoded: EncodedPrompt) -> Prefix:
-        """Run the prompt through stage 2 once, for all its candidates."""
-        return self.stage2.prefill(encoded.ids)
+    def prefix(self, encoded: EncodedPrompt, forced: Forced | None = None) -> Prefix:
+        """Run the prompt, and known codes, through stage 2 once, for all its candidates."""
+        return prefill(self.stage2, encoded.ids, forced)
 
     def batch(self, capacity: int) -> Batch:
         """An empty batch; the shapes it may step at are found once per capacity."""
         if capacity not in self._shapes:
             self._shapes[capacity] = exact_shapes(self.stage2, capacity)
-        options = self.options
-        is_captured = options.graphs and options.device.type == "cuda"
-        run = Graphs(options.device).run if is_captured else run_now
+        is_captured = self.options.graphs and self.options.device.type == "cuda"
+        run = Graphs(self.options.device).run if is_captured else run_now
         return Batch(self.stage2, capacity, self._shapes[capacity], run)
 
     def keeps_bits(self, shapes: Shapes, num_threads: int) -> bool:
@@ -176,8 +176,7 @@ class Pipeline:
         """
         chunk = self.options.chunk
         parts = [self._chunk(codes[i : i + chunk]) for i in range(0, len(codes), chunk)]
-        width, height = self.preset.size
-        pixels = torch.cat(parts) if parts else torch.zeros(0, 3, height, width)
+        pixels = torch.cat(parts) if parts else torch.zeros(0, 3, *self.preset.size[::-1])
         if not pixels.isfinite().all():
             raise UnsoundWeightsError("the pixels of stage 1")
         return pixels
@@ -217,17 +216,18 @@ class Pipeline:
         batch: Batch | None = None,
         on_step: Callable[[int], None] | None = None,
         makers: Makers | None = None,
+        forced: Forced | None = None,
     ) -> list[Picture]:
         """Make one prompt's candidates, one for each of `params`, and rank them, best first.
 
         On an empty batch, by default one as large as they need. `on_step` is called after each step
-        with the number of codes drawn in it; `makers` make the pictures of the codes.
+        with the number of codes drawn in it; `makers` make the pictures. `forced` codes are taken.
 
         Raises:
             InvalidPromptError, InvalidSamplingError: nothing was generated.
         """
-        batch = batch or self.batch(len(params))
-        codes = run_to_end(batch, self.prefix(self.encode(prompt)), params, on_step)
+        prefix, batch = self.prefix(self.encode(prompt), forced), batch or self.batch(len(params))
+        codes = run_to_end(batch, prefix, params, on_step, forced)
         makers = makers or self
         pixels = makers.pixels(codes)
         scores = makers.scores(makers.text_features(prompt), pixels)

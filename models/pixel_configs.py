@@ -16,6 +16,13 @@ Head = Literal["categorical", "mixture"]
 Attention = Literal["global", "local_1d", "local_2d"]
 
 
+_OF_LOGITS = "the values of each channel, by their logits given what is drawn before"
+_OF_MIXTURE = (
+    "the 256 bytes of each channel, given those drawn before (their exact probabilities under the"
+    " mixture; its components and scales stay as they are)"
+)
+
+
 class PicturePriorConfig:
     """What priors over pictures share: a step for each pixel, and classes or no prompt at all."""
 
@@ -47,6 +54,11 @@ class PicturePriorConfig:
     def num_steps(self) -> int:
         """See PriorConfig."""
         return self.height * self.width
+
+    @property
+    def draws(self) -> str:
+        """What a filter is applied to."""
+        return _OF_LOGITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +160,11 @@ class PixelCNNPPConfig(PicturePriorConfig):
         return (NUM_BYTES,) * self.input_channels
 
     @property
+    def draws(self) -> str:
+        """What a filter is applied to."""
+        return _OF_MIXTURE
+
+    @property
     def num_parameters_per_pixel(self) -> int:
         """Numbers that the head gives for a pixel's mixture."""
         return mixture_width(self.input_channels, self.nr_logistic_mix)
@@ -219,6 +236,11 @@ class ImageTransformerConfig(PicturePriorConfig):
     def vocab_sizes(self) -> tuple[int, ...]:
         """See PriorConfig."""
         return (NUM_BYTES,) * (1 if self.distr == "categorical" else self.channels)
+
+    @property
+    def draws(self) -> str:
+        """What a filter is applied to."""
+        return _OF_MIXTURE if self.distr == "mixture" else _OF_LOGITS
 
     @property
     def drawing_block(self) -> tuple[int, int] | None:

@@ -21,10 +21,19 @@ class Group:
     number: int
     part: slice
 
-    def linear(self, x: Tensor, layer: tuple[Tensor, Tensor]) -> Tensor:
-        """What a layer (weight, bias) computes of the group from features [b, C] of all."""
-        weight, bias = layer
-        return F.linear(x, weight[self.part], bias[self.part])
+
+class Grouped:
+    """A product whose outputs are computed group by group, from features [b, C] of all."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, channels: int) -> None:
+        self._parts = [
+            (weight[g::channels].contiguous(), None if bias is None else bias[g::channels])
+            for g in range(channels)
+        ]
+
+    def of(self, x: Tensor, group: Group) -> Tensor:
+        """The group's outputs [b, C' / channels]."""
+        return F.linear(x, *self._parts[group.number])
 
 
 def every_group(channels: int) -> Iterator[Group]:

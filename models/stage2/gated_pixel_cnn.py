@@ -88,7 +88,7 @@ class GatedPixelCNN(nn.Module):
         """See Prior; with the weights as drawing reads them."""
         with torch.no_grad():
             top = self.label_embedding.weight
-            head = (self.out_hidden_conv.matrices()[1:], self.out_conv.matrices()[1:])
+            head = (self.out_hidden_conv.grouped(self.depth), self.out_conv.grouped(self.depth))
             return GatedState(self.config, self.causal_conv, self.blocks, (top, *head), num_rows)
 
     def decode(self, codes: Tensor, places: Tensor, state: GatedState, reach: int) -> Tensor:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.pixel_configs import GatedPixelCNNConfig
-from models.stage2.channel_groups import Group, every_group
+from models.stage2.channel_groups import Group, Grouped, every_group
 from models.stage2.feature_map import (
     FeatureMap,
     Grid,
@@ -31,7 +31,7 @@ from models.stage2.gated_pixel_cnn_network import CausalBlock, GatedBlock, gate
 from models.stage2.masked_conv import cells_before
 
 Matrix = tuple[Tensor, Tensor]  # weight and bias
-Head = tuple[Tensor, Matrix, Matrix]  # embedding of the classes, both products
+Head = tuple[Tensor, Grouped, Grouped]  # embedding of the classes, both products
 
 
 class Vertical:
@@ -50,15 +50,16 @@ class Vertical:
 class Horizontal:
     """A block's matrices of the horizontal stack."""
 
-    def __init__(self, block: CausalBlock | GatedBlock) -> None:
-        before, self.own, bias = block.h_conv.matrices()
+    def __init__(self, block: CausalBlock | GatedBlock, channels: int) -> None:
+        before, own, bias = block.h_conv.matrices()
         self.before: Matrix = before, bias
-        self.out = block.h_fc.matrices()[1:]
-        self.skip: Matrix | None = None
+        self.num_out, self.own = len(own), Grouped(own, None, channels)
+        self.out = block.h_fc.grouped(channels)
+        self.skip: Grouped | None = None
         self.of_class: Tensor | None = None
         if isinstance(block, GatedBlock):
             self.from_above = block.v_to_h.matrices()[1:]
-            self.skip = block.h_skip.matrices()[1:]
+            self.skip = block.h_skip.grouped(channels)
             self.of_class = block.label_embedding.weight
         else:
             self.from_above = _plain(block.v_to_h)
@@ -69,7 +70,7 @@ class PixelNetwork:
 
     def __init__(self, blocks: Sequence[Horizontal], head: Head) -> None:
         self.blocks, self.head = blocks, head
-        self.sizes = [*(len(block.own) for block in blocks), head[0].shape[1]]
+        self.sizes = [*(block.num_out for block in blocks), head[0].shape[1]]
 
     def at(self, x: Tensor, before: Tensor, features: GatedFeatures, group: Group) -> Tensor:
         """Logits [b, levels] of a channel, given those before it of pixels [b, C]."""
@@ -77,17 +78,17 @@ class PixelNetwork:
         part, seen = group.part, x
         added = skip[:, part]
         for number, block in enumerate(self.blocks):
-            gates = F.linear(seen, block.own[part]) + sums[number][:, part]
+            gates = block.own.of(seen, group) + sums[number][:, part]
             gated, h = features.gated[number], features.horizontal[number]
             gated[:, part] = gate(gates, -1)
-            out = group.linear(gated, block.out)
+            out = block.out.of(gated, group)
             h[:, part] = out if number == 0 else out + seen[:, part]
             if block.skip is not None:
-                added = added + group.linear(gated, block.skip)
+                added = added + block.skip.of(gated, group)
             seen = h
         features.skip[:, part] = added.relu()
-        features.head[:, part] = group.linear(features.skip, self.head[1]).relu()
-        return group.linear(features.head, self.head[2])
+        features.head[:, part] = self.head[1].of(features.skip, group).relu()
+        return self.head[2].of(features.head, group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ class GatedState:
         blocks: list[CausalBlock | GatedBlock] = [causal, *gated]
         self.config, self.width, self.num_rows = config, config.width, num_rows
         self.vertical = [Vertical(block) for block in blocks]
-        self.horizontal = [Horizontal(block) for block in blocks]
+        self.horizontal = [Horizontal(block, config.channels) for block in blocks]
         self.network = PixelNetwork(self.horizontal, head)
         sides = [config.causal_ksize, *[config.hidden_ksize] * len(gated)]
         radii = [side // 2 for side in sides]

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.stage2.channel_groups import Grouped
+
 MaskType = Literal["A", "B"]
 
 
@@ -67,6 +69,11 @@ class MaskedConv(nn.Conv2d):
         middle = height // 2 * width + width // 2
         cells = weight.flatten(1, 2)
         return cells[:, :middle].flatten(1), cells[:, middle], self.bias
+
+    def grouped(self, channels: int) -> Grouped:
+        """Of a cell's own features alone, to be computed a group at a time."""
+        _, own, bias = self.matrices()
+        return Grouped(own, bias, channels)
 
 
 def cells_before(kernel: tuple[int, int], device: torch.device) -> Tensor:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.pixel_configs import PixelCNNConfig
-from models.stage2.channel_groups import Group, as_pictures, every_group, scaled_levels
+from models.stage2.channel_groups import Group, Grouped, as_pictures, every_group, scaled_levels
 from models.stage2.feature_map import FeatureMap, Grid, cells, put_all, scramble_all
 from models.stage2.masked_conv import MaskedConv, cells_before
 from models.stage2.prior import Draw
@@ -137,13 +137,18 @@ class PixelNetwork:
         )
         self.kernels = [first[0], *(middle[0] for middle in middles)]
         self.biases = [first[2], *(middle[2] for middle in middles)]
-        self.first = first[1]
+        channels = model.config.channels
+        self.first = Grouped(first[1], None, channels)
         self.blocks = [
-            (block.conv1.matrices()[1:], middle[1], block.conv3.matrices()[1:])
+            (
+                block.conv1.grouped(channels),
+                Grouped(middle[1], None, channels),
+                block.conv3.grouped(channels),
+            )
             for block, middle in zip(model.blocks, middles, strict=True)
         ]
         last = cast(list[MaskedConv], [model[-3], model[-1]])
-        self.head = [layer.matrices()[1:] for layer in last]
+        self.head = [layer.grouped(channels) for layer in last]
         self.sizes = [len(bias) for bias in self.biases]
         self.levels, self.channels = model.config.levels, model.config.channels
 
@@ -154,15 +159,15 @@ class PixelNetwork:
         """
         sums, part = before.split_with_sizes(self.sizes, -1), group.part
         wide, inside, middle = features.wide, features.inside, features.middle
-        wide[0][:, part] = F.linear(x, self.first[part]) + sums[0][:, part]
+        wide[0][:, part] = self.first.of(x, group) + sums[0][:, part]
         for number, (narrow, own, widen) in enumerate(self.blocks):
-            inside[number][:, part] = group.linear(F.relu(wide[number]), narrow).relu()
+            inside[number][:, part] = narrow.of(F.relu(wide[number]), group).relu()
             known = sums[number + 1][:, part]
-            middle[number][:, part] = F.relu(F.linear(inside[number], own[part]) + known)
-            added = group.linear(middle[number], widen)
+            middle[number][:, part] = F.relu(own.of(inside[number], group) + known)
+            added = widen.of(middle[number], group)
             wide[number + 1][:, part] = wide[number][:, part] + added
-        features.head[:, part] = group.linear(F.relu(wide[-1]), self.head[0]).relu()
-        return group.linear(features.head, self.head[1])
+        features.head[:, part] = self.head[0].of(F.relu(wide[-1]), group).relu()
+        return self.head[1].of(features.head, group)
 
 
 @dataclass(frozen=True, slots=True)

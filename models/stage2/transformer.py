@@ -120,7 +120,15 @@ class Transformer(nn.Module):
         return (1 - text_weight) * loss + text_weight * text_loss
 
     def prefill(self, ids: Tensor) -> CachedPrefix:
-        x = self.embed_prefix(ids)
+        return self._prefilled(self.embed_prefix(ids))
+
+    def prefill_with(self, ids: Tensor, codes: Tensor) -> CachedPrefix:
+        """See Continuing."""
+        places = torch.arange(codes.shape[1], device=codes.device)
+        embedded = self.embed_codes(codes[..., 0], places)
+        return self._prefilled(torch.cat((self.embed_prefix(ids), embedded), 1))
+
+    def _prefilled(self, x: Tensor) -> CachedPrefix:
         cached = []
         for block in self._blocks():
             x, keys_values = block(x)

@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
-from service.answers.schemas import Accept, JobParameters, PriorityName
+from service.answers.schemas import Accept, JobParameters, PriorityName, SourceParameters
 from service.answers.views import by_parameter
 from service.jobs import JobStatus, JobView, Priority
 
@@ -63,6 +63,7 @@ class JobAnswer(BaseModel):
     finished_at: float | None
     expires_at: float | None = Field(description="When an ended job and its images are removed.")
     parameters: JobParameters
+    source: SourceParameters | None = Field(None, description="The picture that it begins with.")
     images: list[JobImage]
     size: str | None
     native_size: str | None = Field(description="What the model made; `size` is resampled from it.")
@@ -86,6 +87,7 @@ class JobAnswer(BaseModel):
             "finished_at": _seconds(view.finished_ms),
             "expires_at": _seconds(view.expires_ms),
             "parameters": _parameters(view),
+            "source": view.job.recipe.source and asdict(view.job.recipe.source),
             "views": by_parameter(view.views),
             "accept": _accept(view),
             "images": [asdict(meta) | {"url": image_url(meta.rank)} for meta in view.images],

@@ -32,11 +32,15 @@ class ModelAnswer(BaseModel):
     size: str
     prompt_kind: Literal["text", "class", "none"]
     num_classes: int | None
+    takes_pictures: bool = Field(False, description="Whether it can begin with a picture.")
     depth: int = Field(1, description="Codes drawn at a position: how long a list of `top_k` is.")
     views: dict[str, list[str]] = Field(
         {}, description="Query parameters by which an image can be seen coarser, and their values."
     )
     has_scores: bool = Field(False, description="Whether `accept` has a meaning for it.")
+    filters: dict[str, str] = Field(
+        {}, description="What `temperature`, `top_k` and the others do to its draws, in words."
+    )
     limits: ModelLimits
     defaults: ModelDefaults
     weights_digest: str
@@ -48,7 +52,7 @@ class ModelAnswer(BaseModel):
         """A worker's card in the public form."""
         limits = {"max_candidates": card.max_candidates, "max_top_k": card.vocab_size}
         own = {"id": card.model, "limits": limits, "num_workers": num_workers}
-        own["views"] = by_parameter(card.views)
+        own |= {"views": by_parameter(card.views), "filters": dict(card.filters)}
         return cls.model_validate(asdict(card) | own)
 
 

@@ -51,7 +51,7 @@ _WHAT = {
     408: "The body did not arrive in time.",
     409: "The job was cancelled while the caller waited.",
     413: "The body is too large.",
-    415: "The body is not JSON.",
+    415: "The body is not JSON, or a form where pictures are taken.",
     422: "The Idempotency-Key was used before with another body.",
     429: "The queue is full, or this key is over its rate or its share.",
     500: "The server or the model made a mistake.",
@@ -123,6 +123,12 @@ def stream_content(event: str, data: Mapping[str, object]) -> dict[str, Any]:
     """The content of an answer that streams, with one event as an example."""
     example = ServerEvent(event, data, id="1795511214662-0").encode().decode()
     return {"text/event-stream": {"schema": {"type": "string"}, "example": example}}
+
+
+def form_body(schema: str) -> dict[str, Any]:
+    """For a route that takes the same fields as a form: in JSON they are shown by their schema."""
+    content = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
+    return {"requestBody": {"content": {"multipart/form-data": content}}}
 
 
 def errors(*statuses: int) -> Responses:

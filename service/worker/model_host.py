@@ -78,6 +78,7 @@ def load_model(name: str, settings: WorkerSettings) -> HostedModel:
         model=name,
         weights_digest=_digest(pipeline.preset, folder),
         views=card.views if settings.views else (),
+        takes_pictures=True,
     )
     num_rows = settings.rows or default_rows(
         options.device, pipeline.preset, options.dtype.itemsize

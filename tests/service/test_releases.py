@@ -47,6 +47,8 @@ NEW_ANSWERS = {
     "num_drawn",
     "has_scores",
     "accept",
+    "takes_pictures",
+    "source",
 }  # callers pass over what they don't know
 
 

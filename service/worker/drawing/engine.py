@@ -195,7 +195,7 @@ class Engine:
             params = [row_params(run.job.recipe, candidate) for candidate in entry.candidates]
             run.drawing_since = min(run.drawing_since, self._clock())
             self._report.num_joins += self._scheduler.num_busy > 0
-            self._scheduler.enter(entry, self._batch.admit(prefix, params))
+            self._scheduler.enter(entry, self._batch.admit(prefix, params, run.forced))
             self._report.num_entered += len(params)
             run.prefix = prefix if run.waiting else None  # else all candidates have their copy
             run.enter("drawing")
@@ -211,7 +211,7 @@ class Engine:
             )
             encoded = self._pipeline.encode(run.job.recipe.prompt)
             began = self._clock()
-            prefix = self._pipeline.prefix(encoded)
+            prefix = self._pipeline.prefix(encoded, run.forced)
         except (InvalidPromptError, InvalidSamplingError) as error:
             self._refuse(run, "invalid_value", str(error))
             return None
