@@ -21,7 +21,9 @@ from models.drawing.generate import run_to_end
 from models.drawing.sampling import RowParams
 from models.pipeline import Pipeline, load, to_bytes
 from models.presets import get_preset
+from service.broker.keys import Key
 from service.broker.queue import Queue
+from service.broker.workers import Workers
 from service.client.async_client import AsyncClient
 from service.jobs import JobStatus
 from tests.servers import RedisServer
@@ -252,6 +254,19 @@ async def test_a_cancelled_job_leaves_within_eight_steps(
         wasted = live.metric("mindalle_wasted_codes_total", model=_MODEL)
         assert wasted % (4 * _DEPTH) == 0
         assert wasted == live.metric("mindalle_codes_total", model=_MODEL)
+
+
+async def test_views_can_be_switched_off(
+    valkey_server: RedisServer, redis: Redis, queue: Queue
+) -> None:
+    without = {"rows": _ROWS, "id": "w1", "metrics_port": 0, "views": False}
+    settings = worker_settings(valkey_server, model=_MODEL, worker=without)
+    async with working(settings, redis):
+        job = await put(queue, model=_MODEL, partial_images=3)
+        view = await queue.wait(job.id, WAIT_S)
+        (worker,) = await Workers(redis).list()
+    assert (view.status, view.views, worker.card.views) == (JobStatus.SUCCEEDED, (), ())
+    assert await redis.hkeys(Key.IMAGES.of(job.id)) == [b"0"]
 
 
 async def test_a_class_beyond_the_vocabulary_is_one_clear_error(
