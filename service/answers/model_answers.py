@@ -34,6 +34,9 @@ class ModelAnswer(BaseModel):
     num_classes: int | None
     takes_pictures: bool = Field(False, description="Whether it can begin with a picture.")
     depth: int = Field(1, description="Codes drawn at a position: how long a list of `top_k` is.")
+    levels: list[int] = Field(
+        [1], description="How many of them each level has; a list may have one number for each."
+    )
     views: dict[str, list[str]] = Field(
         {}, description="Query parameters by which an image can be seen coarser, and their values."
     )
@@ -52,7 +55,11 @@ class ModelAnswer(BaseModel):
         """A worker's card in the public form."""
         limits = {"max_candidates": card.max_candidates, "max_top_k": card.vocab_size}
         own = {"id": card.model, "limits": limits, "num_workers": num_workers}
-        own |= {"views": by_parameter(card.views), "filters": dict(card.filters)}
+        own |= {
+            "depth": card.depth,
+            "views": by_parameter(card.views),
+            "filters": dict(card.filters),
+        }
         return cls.model_validate(asdict(card) | own)
 
 

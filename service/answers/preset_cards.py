@@ -27,7 +27,7 @@ def preset_card(preset: Preset) -> ModelCard:
         codes_per_candidate=preset.codes_per_image,
         defaults=preset.sampling,
         num_classes=preset.num_classes,
-        depth=preset.depth,
+        levels=preset.levels,
         has_scores=preset.has_scores,
         filters=filter_words(preset),
         views=tuple((view.parameter, view.value) for view in preset.views),

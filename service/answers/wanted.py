@@ -6,7 +6,7 @@ Knows no HTTP and no model: what one model wants of a field, admission.py says.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
@@ -92,10 +92,11 @@ def _instead(sent: object) -> str:
     return f"; {shown} is not" if len(shown) <= _MAX_SHOWN else ""
 
 
-def list_of(field: str, model: str, depth: int) -> str:
+def list_of(field: str, model: str, lengths: Sequence[int]) -> str:
     """For a list that is too long, too short, or holds what the field can't be."""
     one = _WANTED[field][0].removesuffix(f", or {_PER_DEPTH}")
-    return f"{field} must be {one}, or {_PER_DEPTH}: {model} wants {depth} such numbers in it."
+    wanted = " or ".join(map(str, lengths))
+    return f"{field} must be {one}, or {_PER_DEPTH}: {model} wants {wanted} such numbers in it."
 
 
 def unknown_field(field: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, dataclass, replace
 
+from service.answers.levels import spread
 from service.answers.schemas import ImageRequest, is_in_range
 from service.answers.source_request import SourceRequest
 from service.answers.wanted import list_of
@@ -155,13 +156,14 @@ def _recipe(body: ImageRequest, card: ModelCard) -> Recipe:
     chosen["num_candidates"] = _num_candidates(asked, n, card)
     _check_lists(body, card)
     _check_top_k(body.top_k, card)
-    return Recipe(
+    recipe = Recipe(
         model=card.model,
         prompt=_prompt(body.prompt, card, needs_text=not body.has_picture),
         seed=new_seed() if body.seed is None else body.seed,
         n=n,
         **known_fields(Recipe, chosen),
     )
+    return spread(recipe, card.levels)
 
 
 def _min_score(body: ImageRequest, card: ModelCard) -> float | None:
@@ -225,8 +227,9 @@ def _num_candidates(asked: int | None, n: int, card: ModelCard) -> int:
 
 def _check_lists(body: ImageRequest, card: ModelCard) -> None:
     for field, numbers in body.lists().items():
-        if len(numbers) != card.depth or not is_in_range(field, numbers):
-            raise InvalidRequest(list_of(field, card.model, card.depth), param=field)
+        lengths = {len(card.levels), card.depth}
+        if len(numbers) not in lengths or not is_in_range(field, numbers):
+            raise InvalidRequest(list_of(field, card.model, sorted(lengths)), param=field)
 
 
 def _check_top_k(asked: int | list[int] | None, card: ModelCard) -> None:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from models.configs import PrefixKind, Preset
 from models.presets import get_preset
 from service import settings
+from service.answers.levels import spread
 from service.cli import CommandError
 from service.client import ApiError, Client
 from service.client.problems import problem
@@ -172,7 +173,8 @@ def _recipe(args: Namespace, name: str, preset: Preset, *, has_source: bool) -> 
     needs_none = has_source and preset.prompt_kind == "text"  # a picture says much itself
     given = "" if needs_none and args.prompt is None else args.prompt
     prompt = _prompt(given, preset.prompt_kind)
-    return Recipe(model=name, prompt=prompt, **{"n": most} | chosen)
+    recipe = Recipe(model=name, prompt=prompt, **{"n": most} | chosen)
+    return spread(recipe, preset.levels)
 
 
 def _prompt(text: str | None, kind: PrefixKind) -> str | int | None:

@@ -108,6 +108,15 @@ def test_another_list_is_refused_with_the_length_that_is_wanted(
     assert field == "top_k" or "tiny-rq wants 4 such numbers in it" in caught.value.message
 
 
+def test_a_list_may_have_one_value_for_each_level() -> None:
+    card = preset_card(PRESETS["tiny-hq"])
+    assert (card.levels, card.depth) == ((1, 4), 5)
+    assert _job(card, prompt="a", top_k=[9, 3]).recipe.top_k == (9, 3, 3, 3, 3)
+    assert _job(card, prompt="a", top_p=[1, 1, 1, 1, 0.5]).recipe.top_p == (1, 1, 1, 1, 0.5)
+    with pytest.raises(InvalidRequest, match="tiny-hq wants 2 or 5 such numbers"):
+        _job(card, prompt="a", top_k=[1, 2, 3])
+
+
 def test_a_model_of_one_code_a_position_takes_a_list_of_one() -> None:
     assert _refused(top_k=[4, 4]) == "top_k"
     assert _refused(top_k=[65]) == "top_k"

@@ -88,7 +88,7 @@ def test_a_worker_of_another_release_is_understood() -> None:
 async def test_what_the_first_release_has_no_words_for_has_a_key_of_its_own(redis: Redis) -> None:
     """It knows neither depths nor views, and of each default one number."""
     lists = SamplingDefaults(1.5, (64, 32), (0.9, 1.0), 4)
-    card = replace(CARD, depth=2, views=(("depth", "1"), ("depth", "2")), defaults=lists)
+    card = replace(CARD, levels=(1, 1), views=(("depth", "1"), ("depth", "2")), defaults=lists)
     await Workers(redis).heartbeat(replace(INFO, card=card))
     assert [info.card for info in await Workers(redis).list()] == [card]
     sign = json.loads(await redis.get(Key.WORKER.of(INFO.id)) or b"")["card"]
