@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from models import recorded_sets
 from models.configs import CodecConfig, PriorConfig, TransformerConfig, VQGANConfig
 from models.errors import Shape
 from models.hq_configs import (
@@ -107,20 +108,11 @@ def _mindalle_names(name: str, shape: Shape, config: TransformerConfig) -> dict[
     return {name: shape}
 
 
-def _mindalle_recorded(config: TransformerConfig) -> frozenset[str]:
-    both = {"greedy_codes", "dec_raw", "dec_pixels", "enc_prequant", "enc_codes", "enc_recon_raw"}
-    if config.prefix == "text":
-        own = {"token_ids", "tf_logits_img", "tf_logits_txt", "cached_logits_img", "filt_probs"}
-    else:
-        own = {"tf_logits", "cached_logits", "train_loss", "transfer_logits"}
-    return frozenset(both | own | {"e2e_pixels"})
-
-
 _MINDALLE = PriorFamily(
     config=TransformerConfig,
     build=_without_codec(Transformer),
     upstream=_mindalle_names,
-    recorded=_mindalle_recorded,
+    recorded=recorded_sets.mindalle,
     training_only=("head_txt",),
 )
 
@@ -137,16 +129,6 @@ def _rq_vae_unread(config: RQVAEConfig) -> str:
     averages = r"quantizer\.codebooks\.\d+\.(cluster_size_ema|embed_ema)"
     copies = r"|quantizer\.codebooks\.[1-9]\d*\.weight" if config.shared_codebook else ""
     return averages + copies
-
-
-def _rq_recorded(config: RQTransformerConfig) -> frozenset[str]:
-    """`rq/` are checks of the family's own by names that others have, too."""
-    own = {"tf_logits", "cached_logits", "greedy_codes", "e2e_pixels", "enc_prequant", "enc_codes"}
-    own |= {"enc_recon_raw", "dec_raw", "dec_pixels"}
-    names = {"filt_probs", "enc_quant_cumulative", "soft_codes_temp05", "dec_code_embeddings"}
-    names |= {"dec_partial_add_1", "dec_partial_select_1"} | {f"rq/{name}" for name in own}
-    text = {"token_ids", "tf_cond_logits"} if config.prefix == "text" else set()
-    return frozenset(names | text)
 
 
 def _rq_transformer(config: RQTransformerConfig, codec: nn.Module) -> RQTransformer:
@@ -181,24 +163,6 @@ def _hq_names(name: str, shape: Shape, config: HQTransformerConfig) -> dict[str,
     return _split_qkv(theirs, shape, config)
 
 
-def _hq_recorded(config: HQTransformerConfig) -> frozenset[str]:
-    """`hq/` are checks of the family's own, mostly a name for each level."""
-    is_pair = len(config.sizes) == 2
-    levels = ("top", "bot") if is_pair else ("top", "mid", "bot")
-    of_each = ("tf_logits", "cached_logits", "greedy_codes", "enc_codes")
-    names = {f"{name}_{level}" for name in of_each for level in levels}
-    names |= {"enc_recon_raw", "dec_raw", "dec_pixels", "dec_top_only_raw", "e2e_pixels"}
-    if is_pair:
-        names |= {"enc_residual", "dec_bot_only_raw"}
-        names |= {"soft_top", "soft_bot_rows2"} if config.temp_soft_labels else set()
-        names |= {"given_codes_bot"} if config.drawing == "parallel" else set()
-    else:
-        names |= {"enc_quant", "dec_top_mid_raw", *(f"soft_{level}_row0" for level in levels)}
-    names |= {"tf_logits_txt"} if config.prefix == "text" else set()
-    shared = {"enc_prequant", "token_ids"} if config.prefix == "text" else {"enc_prequant"}
-    return frozenset({f"hq/{name}" for name in names} | shared)
-
-
 def _multi_scale_names(name: str, shape: Shape, config: MultiScaleConfig) -> dict[str, Shape]:
     return {multi_scale.official_name(name, config): shape}
 
@@ -210,20 +174,12 @@ def _two_scales_names(name: str, shape: Shape, config: TwoScalesConfig) -> dict[
     return {f"{part}.{key}": value for key, value in theirs.items()}
 
 
-def _two_scales_recorded(_config: TwoScalesConfig) -> frozenset[str]:
-    of_each = ("tf_logits", "greedy_codes", "enc_prequant", "enc_codes")
-    names = {f"{name}_{grid}" for name in of_each for grid in ("top", "bot")}
-    names |= {"cached_logits_bot", "tf_logits_bot_txt", "given_codes_bot", "e2e_pixels"}
-    names |= {"enc_recon_raw", "dec_raw", "dec_pixels"}
-    return frozenset(f"scales/{name}" for name in names)
-
-
 _HQ_VAE = CodecFamily(HQVAEConfig, HQVAE, _hq_vae_names, _hq_vae_unread)
 _HQ_TRANSFORMER = PriorFamily(
     config=HQTransformerConfig,
-    build=lambda config, _codec: HQTransformer(config),
+    build=_without_codec(HQTransformer),
     upstream=_hq_names,
-    recorded=_hq_recorded,
+    recorded=recorded_sets.hq,
     training_only=("head_txt", "ln_txt"),
     unread=hq_transformer.unread_names,
 )
@@ -245,16 +201,16 @@ PRIORS: dict[str, PriorFamily] = {
         config=RQTransformerConfig,
         build=_rq_transformer,
         upstream=_split_qkv,
-        recorded=_rq_recorded,
+        recorded=recorded_sets.rq,
         training_only=("cond_classifier",),
         unread=lambda _config: r"tok_emb\.offsets",  # they follow from the vocabularies
     ),
     **dict.fromkeys(HQ_TYPES, _HQ_TRANSFORMER),
     "two-scales": PriorFamily(
         config=TwoScalesConfig,
-        build=lambda config, _codec: TwoScales(config),
+        build=_without_codec(TwoScales),
         upstream=_two_scales_names,
-        recorded=_two_scales_recorded,
+        recorded=recorded_sets.two_scales,
     ),
     "pixel-cnn": PriorFamily(PixelCNNConfig, _without_codec(PixelCNN)),
     "gated-pixel-cnn": PriorFamily(GatedPixelCNNConfig, _without_codec(GatedPixelCNN)),

@@ -318,3 +318,17 @@ def test_the_edges_are_legal() -> None:
     edges = RowParams(seed=MAX_SEED, candidate=2**32 - 1, temperature=1e-6, top_k=64, top_p=1.0)
     edges.validate((64,))
     replace(edges, seed=0, top_k=1, top_p=0.0).validate((64,))
+
+
+def test_what_is_given_per_level_is_given_to_each_of_its_codes() -> None:
+    row = RowParams(0, temperature=(0.9, 0.5), top_k=(None, 3), top_p=0.7).spread((1, 4))
+    assert row.temperature == (0.9, 0.5, 0.5, 0.5, 0.5)
+    assert row.top_k == (None, 3, 3, 3, 3)
+    assert row.top_p == 0.7
+    row.validate((8,) * 5)
+
+
+def test_a_list_of_another_length_is_not_spread() -> None:
+    row = RowParams(0, top_k=(1, 2, 3)).spread((1, 4))
+    with pytest.raises(InvalidSamplingError, match="one value or 5 of them, not 3"):
+        row.validate((8,) * 5)
