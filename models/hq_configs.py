@@ -10,15 +10,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
-from models.configs import (
-    BackboneConfig,
-    Count,
-    PrefixKind,
-    Share,
-    Size,
-    StackConfig,
-    TransformerConfig,
-)
+from models.backbone_config import BackboneConfig
+from models.configs import Count, PrefixKind, Share, Size, StackConfig, TransformerConfig
 from models.views import View
 
 Resize = Literal["pixelshuffle", "nearest", "conv"]

@@ -10,7 +10,7 @@ import re
 from dataclasses import asdict, fields
 from typing import Any, get_args
 
-from models.configs import BackboneConfig
+from models.backbone_config import BackboneConfig
 from models.errors import ConfigError
 from models.files import hq_sections
 from models.files.checked import checked

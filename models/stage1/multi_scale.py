@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from models.configs import BackboneConfig
+from models.backbone_config import BackboneConfig
 from models.hq_configs import MultiScaleConfig
 from models.stage1.hq_vae import Quantised
 from models.stage1.vqgan import Decoder, Encoder, Quantizer

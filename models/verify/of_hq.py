@@ -24,9 +24,10 @@ from models.verify.hq_recorded import (
     stage1_of,
     stage2_of,
 )
-from models.verify.recomputed import best_around, named_checks, through_the_state
+from models.verify.recomputed import named_checks
 from models.verify.recorded import AbsentError
 from models.verify.subject import Subject
+from models.verify.walk import best_around, through_the_state
 
 _SOFT = 1e-5
 

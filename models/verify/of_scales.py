@@ -17,9 +17,10 @@ from models.stage1.multi_scale import MultiScaleVQ, to_sequence
 from models.stage2.two_scales import TwoScales
 from models.verify.check import LOGITS, Check, Facts, Result, Tie
 from models.verify.of_hq_losses import LOSS, compare_codec
-from models.verify.recomputed import best_around, named_checks, through_the_state
+from models.verify.recomputed import named_checks
 from models.verify.recorded import AbsentError
 from models.verify.subject import Subject
+from models.verify.walk import best_around, through_the_state
 
 _GRIDS = ("top", "bot")
 

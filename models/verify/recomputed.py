@@ -17,13 +17,13 @@ from torch import Tensor
 
 from models.drawing.sampling import Filters, RowParams, probabilities
 from models.errors import KeyReport
-from models.families import upstream_shapes
+from models.families import prior_family, upstream_shapes
 from models.files.checkpoint import Checkpoint, load_stage2, open_checkpoint
 from models.files.weights import place, shapes
-from models.stage2.prior import Prior
 from models.verify.check import LOGITS, Check, Facts, Result, Tie
 from models.verify.recorded import AbsentError, Recorded
 from models.verify.subject import Subject
+from models.verify.walk import through_the_state
 
 _GRADIENT = 1e-3  # relative, beside an absolute floor for gradients that are zero but for rounding
 _GRADIENT_FLOOR = 1e-6
@@ -66,39 +66,6 @@ def cached_logits(subject: Subject) -> Tensor:
     return torch.stack(rows)[:, : recorded.shape[1]]  # [n, T, V]
 
 
-def through_the_state(prior: Prior, ids: Tensor, codes: Tensor) -> list[Tensor]:
-    """Logits of one row, step by step as the loop does it, but with given codes [T, D].
-
-    Returns T·D of them, [1, V_d] each.
-    """
-    seen: list[Tensor] = []
-    _walk(prior, ids, codes, seen)
-    return seen
-
-
-def best_around(prior: Prior, ids: Tensor, known: Tensor) -> Tensor:
-    """One row's codes [T, D]: those that are known [T, D], and the best where there is a -1."""
-    return _walk(prior, ids, known, [])
-
-
-def _walk(prior: Prior, ids: Tensor, known: Tensor, seen: list[Tensor]) -> Tensor:
-    prefix, state = prior.prefill(ids[None]), prior.new_state(1)
-    state.put(prefix, torch.tensor([0]))
-    hidden, codes = prefix.hidden, known.clone()
-
-    def keep(logits: Tensor, depth: int) -> Tensor:
-        seen.append(logits)
-        given = known[step, depth : depth + 1]
-        return torch.where(given < 0, logits.argmax(-1), given)
-
-    for step in range(len(codes)):
-        if step:
-            fed = torch.tensor([step - 1])
-            hidden = prior.decode(codes[fed], fed, state, prior.reaches[-1])
-        codes[step] = prior.sample(hidden, state, keep)[0]
-    return codes
-
-
 def greedy_codes(subject: Subject) -> Tensor:
     if subject.preset.prompt_kind != "text":
         return subject.draw_greedily(subject.prefixes("greedy_labels")).flatten(1)
@@ -109,8 +76,8 @@ def greedy_codes(subject: Subject) -> Tensor:
 
 def filt_probs(subject: Subject) -> Tensor:
     logits = subject.recorded.tensor("filt_logits")
-    size = logits.shape[-1]
-    rows = []
+    size, config = logits.shape[-1], subject.preset.stage2
+    is_closed, rows = prior_family(config).closed_nucleus(config), []
     for temperature, top_k, top_p in subject.recorded.tensor("filt_params").tolist():
         params = RowParams(
             seed=0,
@@ -118,7 +85,8 @@ def filt_probs(subject: Subject) -> Tensor:
             top_k=int(top_k) if top_k >= 0 else None,
             top_p=top_p if top_p >= 0 else None,
         )
-        filters = Filters.of([params] * len(logits), size, logits.device)
+        every = [params] * len(logits)
+        filters = Filters.of(every, size, logits.device, closed_nucleus=is_closed)
         rows.append(probabilities(logits, filters).float())
     return torch.stack(rows)
 

@@ -210,6 +210,7 @@ class SourceParameters(BaseModel):
     keep: float | None
     strength: float | None
     blend: bool
+    is_codes: bool
 
 
 class JobParameters(BaseModel):

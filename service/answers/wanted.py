@@ -57,6 +57,7 @@ _WANTED: Mapping[str, tuple[str, str]] = MappingProxyType(
         "keep": ("a number from 0 to 1, such as 0.5", ""),
         "strength": ("a number from 0 to 1, such as 0.7", ""),
         "blend": ("true or false", ""),
+        "codes": ("lists of codes, as /v1/images/encode gives them, such as [[5], [17]]", ""),
         "input_fidelity": ('a text, such as "high"', _IGNORED),
         "user": ('a text, such as "user-17"', _IGNORED),
         "rank": (

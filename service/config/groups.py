@@ -63,6 +63,9 @@ class ApiSettings(BaseModel):
         le=67_108_864,
         description="Largest request body where pictures are taken; a proxy must let it through.",
     )
+    codes: bool = Field(
+        True, description="Serve /v1/images/encode and /decode: pictures to codes and back."
+    )
     default_deadline_s: float = Field(
         120.0, gt=0, le=86_400, description="Deadline of a job that was sent without one."
     )

@@ -102,7 +102,7 @@ class Machinery:
         pixels = pipeline.pixels(codes)
         pipeline.preview(codes, [1])
         prompt = ANY_PROMPT[pipeline.preset.prompt_kind]
-        pipeline.scores(pipeline.text_features(prompt), pixels)
+        pipeline.scores(pipeline.text_features(prompt), pixels, codes)
 
 
 def load_options(settings: WorkerSettings) -> LoadOptions:

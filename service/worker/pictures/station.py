@@ -6,6 +6,7 @@ hands on, in its order; what is ready or broken goes to delivery. Knows no Redis
 
 from __future__ import annotations
 
+import json
 import logging
 import queue
 import time
@@ -17,7 +18,7 @@ from functools import partial
 import torch
 
 from models.pipeline import Pipeline, ranking, to_bytes
-from service.jobs import Image, Phase, Succeeded, query
+from service.jobs import CODES_FILE, Image, Phase, Succeeded, query
 from service.worker.cpu_share import CpuShare, use_threads
 from service.worker.device_memory import Failure, free_device_memory, is_out_of_memory
 from service.worker.handover import Drawn, Glimpse
@@ -149,7 +150,7 @@ class Pictures:
         with self._timed(run, "ranking"):
             if run.text is None:
                 run.text = self._makers.text_features(run.job.recipe.prompt)
-            scores = self._makers.scores(run.text, pixels)
+            scores = self._makers.scores(run.text, pixels, codes)
         for candidate, row, score, kept in zip(candidates, rows, scores, codes, strict=True):
             run.pictures[candidate] = Made(row, score, kept)
 
@@ -193,6 +194,9 @@ class Pictures:
             name: png.encode(pixels, job.output_format, size=size)
             for name, pixels in made.coarser.items()
         }
+        if run.known is not None and run.known.is_whole:
+            told = {"codes": made.codes.tolist(), "psnr_db": run.known.psnr_db(made.pixels)}
+            coarser[CODES_FILE] = json.dumps(told).encode()
         return Image(rank, candidate, made.score, data, coarser)
 
     def _preview(self, glimpse: Glimpse) -> None:

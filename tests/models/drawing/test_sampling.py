@@ -332,3 +332,17 @@ def test_a_list_of_another_length_is_not_spread() -> None:
     row = RowParams(0, top_k=(1, 2, 3)).spread((1, 4))
     with pytest.raises(InvalidSamplingError, match="one value or 5 of them, not 3"):
         row.validate((8,) * 5)
+
+
+def test_a_closed_nucleus_keeps_the_code_at_its_edge() -> None:
+    """taming-transformers' rule: away goes what comes after more than top_p, not after top_p."""
+    logits = torch.tensor([[0.5, 0.25, 0.125, 0.125]]).log()
+    kept = []
+    for top_p in (0.0, 0.4, 0.5, 0.75, 0.8, 1.0):
+        params = [RowParams(seed=0, top_p=top_p)]
+        both = [Filters.of(params, 4, _CPU, closed_nucleus=closed) for closed in (False, True)]
+        kept.append([int((weights(logits, filters) > 0).sum()) for filters in both])
+    assert kept == [[1, 1], [1, 1], [1, 2], [2, 3], [3, 3], [4, 4]]
+    plain = Filters.of([RowParams(seed=0)], 4, _CPU, closed_nucleus=True)
+    assert not plain.has_top_p
+    assert torch.equal(weights(logits, plain), weights(logits, _filters([RowParams(seed=0)], 4)))
