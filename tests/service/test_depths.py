@@ -21,7 +21,9 @@ from models.drawing.generate import run_to_end
 from models.drawing.sampling import RowParams
 from models.pipeline import Pipeline, load, to_bytes
 from models.presets import get_preset
+from service.broker.keys import Key
 from service.broker.queue import Queue
+from service.broker.workers import Workers
 from service.client.async_client import AsyncClient
 from service.jobs import JobStatus
 from tests.servers import RedisServer
@@ -252,6 +254,41 @@ async def test_a_cancelled_job_leaves_within_eight_steps(
         wasted = live.metric("mindalle_wasted_codes_total", model=_MODEL)
         assert wasted % (4 * _DEPTH) == 0
         assert wasted == live.metric("mindalle_codes_total", model=_MODEL)
+
+
+async def test_a_model_of_levels_is_seen_by_its_own_words(
+    valkey_server: RedisServer, redis: Redis
+) -> None:
+    model, seed = "tiny-hq", 5
+    async with (
+        working(worker_settings(valkey_server, model=model), redis),
+        serving(api_settings(valkey_server, model=model)) as api,
+        api.client() as http,
+    ):
+        body = {"prompt": "a heart", "seed": seed, "num_candidates": 1, "top_k": [9, 3]}
+        answer = (await http.post("/v1/images/generations", json=body)).json()
+        url = answer["data"][0]["url"]
+        top = (await http.get(f"{url}?level=top")).content
+        refused = (await http.get(f"{url}?level=middle")).json()["error"]["message"]
+    pipeline = load(model)
+    prefix = pipeline.prefix(pipeline.encode("a heart"))
+    params = [RowParams(seed, top_k=(9, 3, 3, 3, 3))]
+    codes = run_to_end(pipeline.batch(_ROWS), prefix, params)
+    assert np.array_equal(_pixels(top), to_bytes(pipeline.pixels(codes[..., :1]))[0])
+    assert refused == "level can be top or bottom for this image."
+
+
+async def test_views_can_be_switched_off(
+    valkey_server: RedisServer, redis: Redis, queue: Queue
+) -> None:
+    without = {"rows": _ROWS, "id": "w1", "metrics_port": 0, "views": False}
+    settings = worker_settings(valkey_server, model=_MODEL, worker=without)
+    async with working(settings, redis):
+        job = await put(queue, model=_MODEL, partial_images=3)
+        view = await queue.wait(job.id, WAIT_S)
+        (worker,) = await Workers(redis).list()
+    assert (view.status, view.views, worker.card.views) == (JobStatus.SUCCEEDED, (), ())
+    assert await redis.hkeys(Key.IMAGES.of(job.id)) == [b"0"]
 
 
 async def test_a_class_beyond_the_vocabulary_is_one_clear_error(

@@ -73,6 +73,26 @@ def test_one_code_at_a_time_equals_the_whole_sequence(config: DalleConfig) -> No
     torch.testing.assert_close(seen, whole[0], atol=1e-10, rtol=0)
 
 
+@given(config=_SHAPES, data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_codes_that_are_known_may_go_in_with_the_prompt(
+    config: DalleConfig, data: st.DataObject
+) -> None:
+    model = _random(config)
+    ids, codes = _inputs(config, 1)
+    begun = data.draw(st.integers(0, config.num_steps - 1), "known")
+    with torch.inference_mode():
+        whole, _ = model(ids, codes)
+        prefix, state = model.prefill_with(ids, codes[:, :begun, None]), model.new_state(1)
+        state.put(prefix, torch.tensor([0]))
+        hidden = prefix.hidden
+        for place in range(begun, config.num_steps):
+            torch.testing.assert_close(model.head(hidden), whole[:, place], atol=1e-10, rtol=0)
+            if place + 1 < config.num_steps:
+                at = torch.tensor([place])
+                hidden = model.decode(codes[:, at], at, state, model.reaches[-1])
+
+
 @given(config=_SHAPES)
 @settings(max_examples=15, deadline=None)
 def test_greedy_codes_are_the_best_of_the_whole_sequence(config: DalleConfig) -> None:
