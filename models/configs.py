@@ -68,9 +68,7 @@ class Levelled(Protocol):
     """What a shape answers besides whose steps have several codes a level."""
 
     @property
-    def codes_per_level(
-        self,
-    ) -> tuple[int, ...]: ...  # codes of a step that each level has, coarsest first
+    def codes_per_level(self) -> tuple[int, ...]: ...  # in a step, the coarsest first
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class DalleState:
         num_cells = keys_values.shape[-2] - self._num_text
         if num_cells <= num_slots:
             return keys_values
-        text, cells = torch.split(keys_values, (self._num_text, num_cells), -2)
+        text, cells = torch.split(keys_values, [self._num_text, num_cells], -2)
         return torch.cat((text, cells[..., -num_slots:, :].roll(num_cells % num_slots, -2)), -2)
 
     def scramble(self, generator: torch.Generator) -> None:

@@ -19,6 +19,5 @@ def row_params(recipe: Recipe, candidate: int, preset: Preset) -> RowParams:
 def default_params(preset: Preset, candidate: int) -> RowParams:
     """How one candidate of a request that names nothing is drawn; seed 0."""
     own = preset.sampling
-    return RowParams(0, candidate, own.temperature, own.top_k, own.top_p).spread(
-        preset.codes_per_level
-    )
+    given = RowParams(0, candidate, own.temperature, own.top_k, own.top_p)
+    return given.spread(preset.codes_per_level)
