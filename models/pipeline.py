@@ -7,8 +7,7 @@ image files and no model by name.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -31,8 +30,9 @@ from models.files.weights import on_meta
 from models.pictures import to_bytes
 from models.presets import WEIGHTS_FOLDER, get_preset, weights_folder
 from models.rerank import rankers
+from models.rerank.perplexity import own_ranker
 from models.rerank.preprocess import CHUNK
-from models.rerank.ranker import Ranker
+from models.rerank.ranker import Ranker, Scores, ranking
 from models.stage1.codec import Codec
 from models.stage2 import packing
 from models.stage2.prior import Prefix, Prior
@@ -40,7 +40,7 @@ from models.stage2.quantize import QuantizationReport, quantize
 from models.tokenizer import Tokenizer
 
 # Parts below that the service needs as well, beside what is defined here: it imports none of them.
-__all__ = ["CHUNK", "WEIGHTS_FOLDER", "Prefix", "Prompt", "open_checkpoint", "to_bytes"]
+__all__ = ["CHUNK", "WEIGHTS_FOLDER", "Prefix", "Prompt", "open_checkpoint", "ranking", "to_bytes"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _RANDOM_SEED = 20211115
@@ -94,7 +94,7 @@ class EncodedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One candidate's result; `score` is None where the model has no CLIP."""
+    """One candidate's result; `score` is None where the model has no ranker."""
 
     candidate: int
     pixels: Tensor  # [3, H, W] in 0..1, CPU
@@ -106,7 +106,9 @@ class Makers(Protocol):
 
     def pixels(self, codes: Tensor) -> Tensor: ...
     def text_features(self, prompt: Prompt) -> Tensor | None: ...
-    def scores(self, text: Tensor | None, pixels: Tensor) -> list[float | None]: ...
+    def scores(
+        self, text: Tensor | None, pixels: Tensor, codes: Tensor | None = None
+    ) -> Scores: ...
 
 
 @dataclass(slots=True)
@@ -192,11 +194,14 @@ class Pipeline:
         """What the ranker compares pictures with, None where nothing can be scored."""
         return self.ranker.features(prompt) if self.ranker else None
 
-    def scores(self, text: Tensor | None, pixels: Tensor) -> list[float | None]:
-        """How well each picture fits; all None where nothing can be scored. Raises as `pixels`."""
+    def scores(self, text: Tensor | None, pixels: Tensor, codes: Tensor | None = None) -> Scores:
+        """How well each picture fits; all None where nothing can be scored. Raises as `pixels`.
+
+        Some models judge a picture by its codes, and need them here.
+        """
         if self.ranker is None or text is None:
             return [None] * len(pixels)
-        scores = self.ranker.scores(text, pixels)
+        scores = self.ranker.scores(text, pixels, codes)
         if not scores.isfinite().all():
             raise UnsoundWeightsError("the ranker's scores")
         return [float(score) for score in scores]
@@ -223,15 +228,9 @@ class Pipeline:
         codes = run_to_end(batch, prefix, params, on_step, forced)
         makers = makers or self
         pixels = makers.pixels(codes)
-        scores = makers.scores(makers.text_features(prompt), pixels)
+        scores = makers.scores(makers.text_features(prompt), pixels, codes)
         order = ranking(scores)
         return [Picture(params[i].candidate, pixels[i].cpu(), scores[i]) for i in order]
-
-
-def ranking(scores: Sequence[float | None]) -> list[int]:
-    """Indices from the best score to the worst; equals keep their order, NaN and None come last."""
-    known = [-math.inf if score is None or math.isnan(score) else score for score in scores]
-    return sorted(range(len(known)), key=known.__getitem__, reverse=True)
 
 
 def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None = None) -> Pipeline:
@@ -253,7 +252,8 @@ def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None 
     stage2 = checkpoints.load_stage2(opened, options.device, options.dtype, codec=stage1)
     pipeline = _joined(opened.preset, options, stage1, stage2)
     pipeline.tokenizer = checkpoints.load_tokenizer(opened)
-    pipeline.ranker = rankers.load(opened.preset, folder, options.device)
+    ranker = rankers.load(opened.preset, folder, options.device)
+    pipeline.ranker = ranker or own_ranker(stage2, pipeline.tokenizer, options.device)
     return pipeline
 
 
@@ -276,6 +276,7 @@ def load_random(preset: Preset, options: LoadOptions) -> Pipeline:
     pipeline = _joined(preset, options, stage1, stage2)
     if preset.prompt_kind == "text":
         pipeline.tokenizer = Tokenizer.of_letters(preset.prompt_len)
+    pipeline.ranker = own_ranker(stage2, pipeline.tokenizer, options.device)
     return pipeline
 
 

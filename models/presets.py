@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.configs import Preset, SamplingDefaults, TransformerConfig, VQGANConfig
+from models.dalle_presets import DALLE_PRESETS
 from models.errors import MissingFileError
 from models.hq_presets import HQ_PRESETS
 from models.pixel_presets import PIXEL_PRESETS
@@ -131,6 +132,7 @@ _ALL = (
         ),
     ),
     *RQ_PRESETS,
+    *DALLE_PRESETS,
     *HQ_PRESETS,
     *TAMING_PRESETS,
     *PIXEL_PRESETS,

@@ -1,17 +1,13 @@
 """A checkpoint folder → its preset, stage 1, stage 2 and tokenizer.
 
-Seven layouts: our converted shards (manifest.json), minDALL-E's official pair of files, a
-fine-tuning run's single last.ckpt, the HQ family's single file in ckpt/, the RQ family's folder for
-each stage, a project of taming-transformers, and a pixel model's model.pt. Models are built on the
-meta device and filled tensor by tensor.
+Its layout, and which file of it holds what, is told by `places`. Models are built on the meta
+device and filled tensor by tensor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
@@ -22,41 +18,13 @@ from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.families import build_codec, build_prior
 from models.files import config, pixel_file, rq_folder, shards, taming_folder
 from models.files.official import OfficialWeights
+from models.files.places import STAGES, Layout, Place, Stage, is_of_family, layout_of, place
 from models.files.weights import WeightSource, fill, on_meta
 from models.no_prior import NoPriorConfig
 from models.raw_pixels_config import RawPixelsConfig
-from models.tokenizer import Tokenizer
+from models.tokenizer import YTTM_FILE, Tokenizer
 
-Layout = Literal["converted", "official", "lightning", "hq", "rq", "taming", "pixels"]
-Stage = Literal["stage1", "stage2"]
-
-STAGE_FILES: dict[Stage, str] = {"stage1": "stage1_last.ckpt", "stage2": "stage2_last.ckpt"}
-RQ_FILES: dict[Stage, str] = {"stage1": "stage1/model.pt", "stage2": "stage2/model.pt"}
-LIGHTNING_FILE = "last.ckpt"
-HQ_FILES = ("ckpt/state_dict.ckpt", "ckpt/last.ckpt")  # the authors take the first that is there
 TOKENIZER_FOLDER = "tokenizer"
-
-
-def _hq_file(folder: Path) -> str:
-    """The HQ family's one file of weights; empty where there is none."""
-    return next((name for name in HQ_FILES if (folder / name).is_file()), "")
-
-
-_WEIGHT_FILES: dict[Layout, Callable[[Path], tuple[str, ...]]] = {
-    "converted": lambda _folder: (shards.MANIFEST_NAME,),
-    "official": lambda _folder: tuple(STAGE_FILES.values()),
-    "lightning": lambda _folder: (LIGHTNING_FILE,),
-    "hq": lambda folder: (_hq_file(folder),),
-    "rq": lambda _folder: tuple(RQ_FILES.values()),
-    "taming": lambda folder: (taming_folder.weights_name(folder),),
-    "pixels": lambda _folder: (pixel_file.MODEL_FILE,),
-}
-# Those that a family's own files tell, whatever else lies beside them.
-_OF_FAMILIES: dict[Layout, Callable[[Path], bool]] = {
-    "rq": rq_folder.is_official,
-    "taming": taming_folder.is_official,
-    "pixels": pixel_file.is_checkpoint,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,29 +39,27 @@ class Checkpoint:
     @property
     def weight_files(self) -> tuple[str, ...]:
         """What its weights are known by: the files that hold them, or the list of these."""
-        return _WEIGHT_FILES[self.layout](self.folder)
+        if self.layout == "converted":
+            return (shards.MANIFEST_NAME,)
+        return tuple(dict.fromkeys(self._place(stage).file for stage in STAGES))
 
     def source(self, stage: Stage) -> WeightSource:
         """Where one stage's tensors come from."""
-        stage_config = self.preset.stage1 if stage == "stage1" else self.preset.stage2
-        if isinstance(stage_config, RawPixelsConfig):
+        if isinstance(getattr(self.preset, stage), RawPixelsConfig):
             return pixel_file.NoWeights()
-        files = self.weight_files
-        path = self.folder / files[0 if stage == "stage1" else -1]  # one file, or one for each
-        match self.layout:
-            case "converted":
-                return shards.ShardedWeights(self.folder, stage)
-            case "lightning" | "hq":
-                return OfficialWeights(path, f"{stage}.", stage_config)
-            case "taming":
-                prefix = taming_folder.key_prefix(stage, self.preset.stage2)
-                unread = taming_folder.unread_keys(prefix)
-                taming_folder.check_order(path, self.preset.stage1)
-                return OfficialWeights(path, prefix, stage_config, unread=unread)
-            case _:
-                is_averaged = self.is_averaged and stage == "stage2"
-                state = "state_dict_ema" if is_averaged else "state_dict"
-                return OfficialWeights(path, "", stage_config, state)
+        if self.layout == "converted":
+            return shards.ShardedWeights(self.folder, stage)
+        at, of_stage = self._place(stage), getattr(self.preset, stage)
+        at.check()
+        state = "state_dict_ema" if self.is_averaged and stage == "stage2" else at.state_name
+        return OfficialWeights(self.folder / at.file, at.key_prefix, of_stage, state, at.unread)
+
+    def has(self, stage: Stage) -> bool:
+        """Whether its file is there; only the parts of ru-DALL-E come one by one."""
+        return self.layout == "converted" or (self.folder / self._place(stage).file).is_file()
+
+    def _place(self, stage: Stage) -> Place:
+        return place(self.layout, self.folder, self.preset, stage)
 
     def module(self, stage: Stage, codec: nn.Module | None = None) -> nn.Module:
         """One stage without memory; see `load_stage2` for `codec`."""
@@ -122,7 +88,7 @@ def open_checkpoint(
     """
     _check_folder(folder)
     preset = config.read(folder)
-    layout = _layout(folder)
+    layout = layout_of(folder)
     checkpoint = Checkpoint(folder, preset, layout, averaged)
     if verify_sha256:
         _verify(checkpoint)
@@ -148,13 +114,13 @@ def _verify(checkpoint: Checkpoint) -> None:
             raise lookalikes.missing(folder / name)
         if what := lookalikes.content(folder / name):
             raise CorruptFileError(f"{folder / name} {what}")
-    if (folder / TOKENIZER_FOLDER).is_dir():
+    if tokenizer_folder(folder).is_dir():
         load_tokenizer(checkpoint)
 
 
 def _check_folder(folder: Path) -> None:
     """MissingFileError for what is given in place of a checkpoint's folder, and what to do."""
-    if any(is_here(folder) for is_here in _OF_FAMILIES.values()):
+    if is_of_family(folder):
         return
     for parent in folder.resolve().parents[:2]:
         if _is_nested(parent):
@@ -212,26 +178,15 @@ def load_tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
     preset = checkpoint.preset
     if preset.prompt_kind != "text":
         return None
-    tokenizer = Tokenizer.load(checkpoint.folder / TOKENIZER_FOLDER, preset.prompt_len)
+    folder = tokenizer_folder(checkpoint.folder)
+    if checkpoint.layout == "rudalle" and not folder.is_dir():
+        raise lookalikes.missing(checkpoint.folder / YTTM_FILE)
+    tokenizer = Tokenizer.load(folder, preset.prompt_len)
     tokenizer.check_fits(preset.stage2.prompt_vocab_size)
     return tokenizer
 
 
-def _layout(folder: Path) -> Layout:
-    if (folder / shards.MANIFEST_NAME).is_file():
-        return "converted"
-    for layout, is_here in _OF_FAMILIES.items():
-        if is_here(folder):
-            return layout
-    absent = [name for name in STAGE_FILES.values() if not (folder / name).is_file()]
-    if not absent:
-        return "official"
-    if (folder / LIGHTNING_FILE).is_file():
-        return "lightning"
-    if _hq_file(folder):
-        return "hq"
-    hints = [str(lookalikes.missing(folder / name)) for name in absent]
-    raise MissingFileError(
-        f"{folder} holds no weights: no {shards.MANIFEST_NAME}, no {LIGHTNING_FILE}, and of the"
-        f" official files {' and '.join(absent)} missing ({'; '.join(hints)})"
-    )
+def tokenizer_folder(folder: Path) -> Path:
+    """Where a checkpoint's folder has its tokenizer: ru-DALL-E's lies among its other files."""
+    inner = folder / TOKENIZER_FOLDER
+    return folder if (folder / YTTM_FILE).is_file() and not inner.is_dir() else inner

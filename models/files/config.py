@@ -18,7 +18,7 @@ from models.configs import CodecConfig, Preset, PriorConfig, SamplingDefaults
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import ConfigError
 from models.families import CODECS, PRIORS, CodecFamily, PriorFamily
-from models.files import pixel_file, rq_folder, taming_folder
+from models.files import pixel_file, rq_folder, rudalle_folder, taming_folder
 from models.files.checked import checked
 from models.files.documents import yaml_in
 from models.files.layouts import CODEC_READERS, PRIOR_READERS, WITH_TRAINING, written
@@ -70,6 +70,8 @@ def read(folder: Path) -> Preset:
     path = folder / CONFIG_NAME
     if rq_folder.is_official(folder) and not path.exists():
         return rq_folder.read_official(folder)
+    if rudalle_folder.is_official(folder):
+        return rudalle_folder.read_official(folder)
     if taming_folder.is_official(folder) and not path.exists():
         return taming_folder.read_official(folder)
     if pixel_file.is_checkpoint(folder):

@@ -19,12 +19,13 @@ from models.files import config
 from models.files.checkpoint import (
     TOKENIZER_FOLDER,
     Checkpoint,
-    Stage,
     open_checkpoint,
+    tokenizer_folder,
 )
+from models.files.places import Stage
 from models.files.shards import ShardWriter, sha256, verify
 from models.files.weights import shapes
-from models.lookalikes import CONFIG_NAME, missing, visible
+from models.lookalikes import CONFIG_NAME, missing
 from models.no_prior import NoPriorConfig
 from models.tokenizer import Tokenizer
 
@@ -66,7 +67,7 @@ def convert(
         target,
         checkpoint.preset,
         stages,
-        extras=_extras(checkpoint, tokenizer or source / TOKENIZER_FOLDER),
+        extras=_extras(checkpoint, tokenizer or tokenizer_folder(source)),
         source={
             "folder": source.resolve().name,
             "layout": checkpoint.layout,
@@ -129,8 +130,8 @@ def _extras(checkpoint: Checkpoint, tokenizer: Path) -> dict[str, Path]:
     paths = {path.name: path for pattern in _NOTICES for path in sorted(folder.glob(pattern))}
     if preset.prompt_kind == "text":
         Tokenizer.load(tokenizer, preset.prompt_len).check_fits(preset.stage2.prompt_vocab_size)
-        files = [path for path in visible(tokenizer.iterdir(), tokenizer) if path.is_file()]
-        paths |= {f"{TOKENIZER_FOLDER}/{path.name}": path for path in files}
+        files = {f"{TOKENIZER_FOLDER}/{path.name}": path for path in Tokenizer.files(tokenizer)}
+        paths |= files
     names = [preset.clip.weights, preset.clip.config] if preset.clip else []
     names += [preset.classifier.weights] if preset.classifier else []
     paths |= {name: folder / name for name in names if name}

@@ -18,8 +18,9 @@ from models.configs import (
     TransformerConfig,
     VQGANConfig,
 )
+from models.dalle_configs import DalleConfig
 from models.errors import ConfigError
-from models.files import hq_config, pixel_config, rq_config
+from models.files import dalle_config, hq_config, pixel_config, rq_config
 from models.files.checked import checked
 from models.files.sections import Section, check_backbone, flat, require
 from models.hq_configs import HQTransformerConfig, HQVAEConfig
@@ -166,6 +167,7 @@ PRIOR_READERS: dict[type[PriorConfig], Callable[[Section, str, CodecConfig], Any
     TransformerConfig: read_transformer,
     NoPriorConfig: read_no_prior,
     RQTransformerConfig: rq_config.read_rq_transformer,
+    DalleConfig: dalle_config.read_dalle,
     HQTransformerConfig: hq_config.read_hq_transformer,
     **pixel_config.READERS,
 }
@@ -177,6 +179,7 @@ _WRITERS: dict[type[Any], Callable[[Any], Section]] = {
     NoPriorConfig: lambda _config: {"type": "none"},
     RQVAEConfig: rq_config.write_rq_vae,
     RQTransformerConfig: rq_config.write_rq_transformer,
+    DalleConfig: dalle_config.write_dalle,
     HQVAEConfig: hq_config.write_hq_vae,
     HQTransformerConfig: hq_config.write_hq_transformer,
     RawPixelsConfig: pixel_config.write_raw_pixels,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from models.configs import CodecConfig, PriorConfig
 from models.errors import KeyMismatchError, KeyReport, Shape
-from models.families import unread_keys, upstream_shapes
+from models.families import unread_keys, upstream_rows, upstream_shapes
 from models.files.pickles import OF_TRAINING, read_state_dict
 
 _LIGHTNING_STAGES = ("stage1.", "stage2.")
@@ -71,8 +71,9 @@ class OfficialWeights:
         for name, shape in needed.items():
             keys = upstream_shapes(self._config, {name: shape})
             parts = [self._state[key] for key in keys]
-            tensor = torch.cat(parts) if len(parts) > 1 else parts[0].view(shape)
-            yield name, tensor.to(device=device, dtype=dtype)
+            joined = torch.cat(parts) if len(parts) > 1 else parts[0]
+            tensor = joined[upstream_rows(self._config, name)] if shape else joined
+            yield name, tensor.view(shape).to(device=device, dtype=dtype)
 
 
 def _unwrapped(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

@@ -209,8 +209,9 @@ def _after(pipeline: Pipeline, codes: Tensor) -> tuple[float | None, float | Non
     features = pipeline.text_features(_PROMPTS[pipeline.preset.prompt_kind])
     if features is None:
         return pixels_s, None
-    chunk = pixels[:1].expand(CHUNK, -1, -1, -1)  # fewer take as long: the chunk is filled up
-    rerank_s = machine.best_of(2, device, lambda: pipeline.scores(features, chunk)) / CHUNK
+    # Fewer take as long: the chunk is filled up.
+    chunk = pixels[:1].expand(CHUNK, -1, -1, -1), codes[:1].expand(CHUNK, -1, -1)
+    rerank_s = machine.best_of(2, device, lambda: pipeline.scores(features, *chunk)) / CHUNK
     return pixels_s, rerank_s
 
 

@@ -18,10 +18,8 @@ from torch import Tensor, nn
 
 from models.configs import TransformerConfig
 from models.stage2.blocks import Block
-from models.stage2.kv_cache import CachedPrefix, KVCache
+from models.stage2.kv_cache import CachedPrefix, KVCache, reaches
 from models.stage2.prior import Draw
-
-_SPAN_STEP = 64  # cache positions between two spans that a step may read
 
 
 class Transformer(nn.Module):
@@ -59,13 +57,8 @@ class Transformer(nn.Module):
 
     @property
     def reaches(self) -> tuple[int, ...]:
-        """See Prior: the cache is read up to a multiple of `_SPAN_STEP` positions, or whole."""
-        start, last = self.config.prompt_len, self.num_steps - 1
-        # The CPU's 16-bit products copy what isn't dense, which costs more than the cache's rest.
-        if self.device.type == "cpu" and self.dtype.itemsize <= 2:
-            return (last,)
-        ends = range(_SPAN_STEP, self.config.num_positions, _SPAN_STEP)
-        return (*(end - start for end in ends if end > start), last)
+        """See Prior."""
+        return reaches(self.config.prompt_len, self.num_steps, self.device, self.dtype)
 
     def new_state(self, num_rows: int) -> KVCache:
         config = self.config

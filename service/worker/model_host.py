@@ -70,6 +70,7 @@ def load_model(name: str, settings: WorkerSettings) -> HostedModel:
         preset_card(pipeline.preset),
         model=name,
         weights_digest=_digest(pipeline.preset, folder),
+        has_scores=pipeline.ranker is not None,
         takes_pictures=True,
     )
     num_rows = settings.rows or default_rows(
@@ -102,7 +103,7 @@ class Machinery:
         pixels = pipeline.pixels(codes)
         pipeline.preview(codes, [1])
         prompt = ANY_PROMPT[pipeline.preset.prompt_kind]
-        pipeline.scores(pipeline.text_features(prompt), pixels)
+        pipeline.scores(pipeline.text_features(prompt), pixels, codes)
 
 
 def load_options(settings: WorkerSettings) -> LoadOptions:

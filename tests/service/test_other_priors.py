@@ -25,7 +25,7 @@ _PROMPTS: dict[str, Prompt] = {"text": "a heart", "class": 3, "none": None}
 _WRONG: dict[str, str | None] = {"text": None, "class": None, "none": "a heart"}
 _FAMILIES = (
     *(*OTHERS, "tiny-rq-class", "tiny-hq", "tiny-hq-class", "tiny-hq-uncond"),
-    *("tiny-taming-class", "tiny-taming-uncond"),
+    *("tiny-taming-class", "tiny-taming-uncond", "tiny-dalle"),
     *("tiny-pixelcnn", "tiny-gated-pixelcnn", "tiny-pixelcnn++", "tiny-pixelcnn++-gray"),
     *("tiny-image-transformer", "tiny-image-transformer-2d"),
 )

@@ -149,7 +149,7 @@ class Pictures:
         with self._timed(run, "ranking"):
             if run.text is None:
                 run.text = self._makers.text_features(run.job.recipe.prompt)
-            scores = self._makers.scores(run.text, pixels)
+            scores = self._makers.scores(run.text, pixels, codes)
         for candidate, row, score, kept in zip(candidates, rows, scores, codes, strict=True):
             run.pictures[candidate] = Made(row, score, kept)
 
