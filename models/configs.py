@@ -179,7 +179,7 @@ class StackConfig:
 
 @dataclass(frozen=True, slots=True)
 class SamplingDefaults:
-    """What a request gets when it names nothing else: of a filter one value, or one per depth."""
+    """What a request gets when it names nothing else: of a filter one value, or one per level."""
 
     temperature: float | tuple[float, ...] = 1.0
     top_k: Size | tuple[Size, ...] | None = 256
@@ -252,8 +252,8 @@ class Preset:
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """How many of a step's codes each level has, the coarsest first; mostly one."""
-        return self.stage1.levels if isinstance(self.stage1, Levelled) else (1,) * self.depth
+        """See `levels_of`."""
+        return levels_of(self.stage1)
 
     @property
     def codes_per_image(self) -> int:
@@ -263,3 +263,8 @@ class Preset:
     def row_bytes(self, number_bytes: int) -> int:
         """Device memory of one row in flight, with numbers of so many bytes."""
         return self.stage2.row_bytes(number_bytes)
+
+
+def levels_of(codec: CodecConfig) -> tuple[int, ...]:
+    """How many of a step's codes each level has, the coarsest first; mostly one."""
+    return codec.levels if isinstance(codec, Levelled) else (1,) * codec.code_shape[1]

@@ -126,7 +126,10 @@ def figures_of_pictures(
 
 
 def _judged(judge: Pipeline | None, made: Sequence[Made]) -> list[Tensor]:
-    """The judge's scores [n] of each prompt's pictures; none where it can't judge by them."""
+    """The judge's scores [n] of each prompt's pictures; none where it can't judge by prompts.
+
+    One that judges by its own codes can't judge what others made of theirs.
+    """
     if judge is None or judge.ranker is None or isinstance(judge.ranker, PerplexityRanker):
         return []
     ranker = judge.ranker
