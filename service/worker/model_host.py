@@ -77,6 +77,7 @@ def load_model(name: str, settings: WorkerSettings) -> HostedModel:
         card,
         model=name,
         weights_digest=_digest(pipeline.preset, folder),
+        has_scores=pipeline.ranker is not None,
         views=card.views if settings.views else (),
         takes_pictures=True,
     )
