@@ -7,7 +7,7 @@ from importlib import import_module
 
 from models.errors import CheckpointError
 
-COMMANDS = ("stage1", "stage2", "bpe", "clip", "codes", "ship")
+COMMANDS = ("stage1", "stage2", "pixels", "bpe", "clip", "codes", "ship")
 
 
 def main(argv: list[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ NEW_ANSWERS = {
     "num_drawn",
     "has_scores",
     "accept",
+    "filters",
 }  # callers pass over what they don't know
 
 
@@ -74,7 +76,7 @@ def _known(answer: dict[str, Any]) -> dict[str, Any]:
 async def test_workers_of_the_last_release_serve(old: Redis) -> None:
     (worker,) = await Workers(old).list()
     assert worker.is_serving
-    assert worker.card == preset_card(PRESETS["tiny"])
+    assert worker.card == replace(preset_card(PRESETS["tiny"]), filters=())
     assert _known(ModelAnswer.of(worker.card, 1).model_dump(mode="json")) == ANSWERS["model"]
     assert WorkerStatus.of(worker).model_dump(mode="json") == ANSWERS["worker"]
 
