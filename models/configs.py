@@ -11,24 +11,18 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkabl
 
 from annotated_types import Ge, Gt
 
+from models.ranker_configs import ClassifierConfig, ClipConfig
+from models.views import View
+
 PrefixKind = Literal["text", "class", "none"]
 # What a number may be is said to whoever checks a document; nothing is checked here.
 Size = Annotated[int, Gt(0)]
 Count = Annotated[int, Ge(0)]
 Share = Annotated[float, Ge(0)]
+CodeOrder = Literal[
+    "raster", "subsample", "zcurve", "spiral-out", "spiral-in", "random", "alternate"
+]
 Prompt = str | int | None  # text, a class, or nothing: as the model's `prompt_kind` says
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A way to look at a picture: what the first `depth` codes of each position make of it.
-
-    Callers ask for it by a parameter and its value, such as depth=1.
-    """
-
-    parameter: str
-    value: str
-    depth: int
 
 
 class CodecConfig(Protocol):
@@ -126,12 +120,14 @@ class VQGANConfig(BackboneConfig):
     """Shape of a VQGAN: pixels ↔ a grid of codes.
 
     Its `quantizer` takes the nearest of the codebook's vectors, or, as in models that were trained
-    with the Gumbel-softmax relaxation, the code with the largest logit.
+    with the Gumbel-softmax relaxation, the code with the largest logit. Codes are drawn in
+    `order`, for which see `orders`.
     """
 
     embed_dim: Size = 256
     n_embed: Size = 16384
     quantizer: Literal["nearest", "gumbel"] = "nearest"
+    order: CodeOrder = "raster"
 
     @property
     def code_shape(self) -> tuple[int, int]:
@@ -144,7 +140,12 @@ class VQGANConfig(BackboneConfig):
 
 @dataclass(frozen=True, slots=True)
 class TransformerConfig:
-    """Shape of the transformer over codes; `prefix` says what stands before the first code."""
+    """Shape of the transformer over codes; `prefix` says what stands before the first code.
+
+    With `vocab_size` it is the minGPT of taming-transformers: one table of so many tokens for
+    prompt and codes, and one of `block_size` positions that run through both. Where there is no
+    prompt it begins with the tokens `start`; the first `n_unmasked` positions see each other.
+    """
 
     prefix: PrefixKind = "text"
     embed_dim: Size = 1536
@@ -155,6 +156,10 @@ class TransformerConfig:
     vocab_size_txt: Count = 16384
     ctx_len_txt: Count = 64
     n_classes: Count = 0
+    vocab_size: Count = 0
+    block_size: Count = 0
+    start: tuple[Count, ...] = (0,)
+    n_unmasked: Count = 0
     mlp_bias: bool = True
     attn_bias: bool = True
     gelu_use_approx: bool = False
@@ -168,7 +173,9 @@ class TransformerConfig:
 
     @property
     def prompt_len(self) -> int:
-        return self.ctx_len_txt if self.prefix == "text" else 1
+        if self.prefix == "text":
+            return self.ctx_len_txt
+        return len(self.start) if self.prefix == "none" else 1
 
     @property
     def prompt_vocab_size(self) -> int:
@@ -215,19 +222,6 @@ class StackConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class ClipConfig:
-    """Which open_clip model re-ranks; `weights` is a file inside the checkpoint folder.
-
-    `config` names an open_clip JSON config inside the checkpoint folder, for models that open_clip
-    does not know by name.
-    """
-
-    model_name: str
-    weights: str
-    config: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class SamplingDefaults:
     """What a request gets when it names nothing else: of a filter one value, or one per depth."""
 
@@ -253,6 +247,12 @@ class Preset:
     clip: ClipConfig | None = None
     sampling: SamplingDefaults = SamplingDefaults()
     weights: str | None = None
+    classifier: ClassifierConfig | None = None
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether something ranks its pictures."""
+        return (self.clip or self.classifier) is not None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -307,16 +307,3 @@ class Preset:
     def row_bytes(self, number_bytes: int) -> int:
         """Device memory of one row in flight, with numbers of so many bytes."""
         return self.stage2.row_bytes(number_bytes)
-
-
-def random_preset(name: str, what: str, stage1: CodecConfig, stage2: PriorConfig) -> Preset:
-    """A small shape with random weights, to test with; `what` says what it stands for."""
-    return Preset(
-        name=name,
-        description=f"Seeded random weights for tests: {what}",
-        licence="Apache-2.0",
-        stage1=stage1,
-        stage2=stage2,
-        sampling=SamplingDefaults(top_k=32, num_candidates=4),
-        weights="random",
-    )

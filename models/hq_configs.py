@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
-from models.configs import BackboneConfig, Count, PrefixKind, Share, Size, StackConfig, View
+from models.configs import BackboneConfig, Count, PrefixKind, Share, Size, StackConfig
+from models.views import View
 
 Resize = Literal["pixelshuffle", "nearest", "conv"]
 # How a cell's finer codes are drawn: those of a level at once, one by one, or all with the top one.

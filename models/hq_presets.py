@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.configs import Preset, SamplingDefaults, StackConfig, random_preset
+from models.configs import Preset, SamplingDefaults, StackConfig
 from models.hq_configs import HQTransformerConfig, HQVAEConfig
+from models.random_preset import random_preset
+from models.ranker_configs import IMAGENET_CLASSIFIER
 
 # The authors forbid any commercial use of their weights; their code is MIT.
 _LICENCE = "non-commercial (see the authors' configs/README.md)"
@@ -32,7 +34,8 @@ def _released(
 def _imagenet(layers: int, head: int, size: str) -> Preset:
     stage2 = replace(_STAGE2, body=StackConfig(1536, layers, 24), head=StackConfig(1536, head, 24))
     what = f"one of ImageNet's 1000 classes ({size} parameters)"
-    return _released(f"hq-imagenet-{layers}", what, stage2, 0.95, 2048)
+    preset = _released(f"hq-imagenet-{layers}", what, stage2, 0.95, 2048)
+    return replace(preset, classifier=IMAGENET_CLASSIFIER)
 
 
 _RELEASED = (

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from models.configs import (
-    ClipConfig,
-    Preset,
-    SamplingDefaults,
-    TransformerConfig,
-    VQGANConfig,
-    random_preset,
-)
+from models.configs import Preset, SamplingDefaults, TransformerConfig, VQGANConfig
+from models.dalle_presets import DALLE_PRESETS
 from models.errors import MissingFileError
 from models.hq_presets import HQ_PRESETS
 from models.pixel_presets import PIXEL_PRESETS
+from models.random_preset import random_preset
+from models.ranker_configs import IMAGENET_CLASSIFIER, ClipConfig
 from models.rq_presets import RQ_PRESETS
+from models.taming_presets import TAMING_PRESETS
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 _OFFICIAL_CLIP = ClipConfig(model_name="ViT-B-32-quickgelu", weights="clip/ViT-B-32.pt")
@@ -58,6 +56,7 @@ _ALL = (
         licence=_OFFICIAL_LICENCE,
         stage1=VQGANConfig(),
         stage2=TransformerConfig(prefix="class", n_classes=1000, vocab_size_txt=0, ctx_len_txt=0),
+        classifier=IMAGENET_CLASSIFIER,
     ),
     Preset(
         name="mindalle-imagenet-uncond",
@@ -133,7 +132,9 @@ _ALL = (
         ),
     ),
     *RQ_PRESETS,
+    *DALLE_PRESETS,
     *HQ_PRESETS,
+    *TAMING_PRESETS,
     *PIXEL_PRESETS,
 )
 
@@ -153,6 +154,18 @@ def weights_folder(preset: Preset) -> Path | None:
             f"preset {preset.name} ships no weights: give its checkpoint folder (--checkpoint)"
         )
     return None if preset.weights == "random" else WEIGHTS_FOLDER / preset.weights
+
+
+def without_missing_ranker(preset: Preset, folder: Path) -> Preset:
+    """The preset as a folder has it that need not hold the file of its ranker."""
+    has_clip = preset.clip is not None and (folder / preset.clip.weights).is_file()
+    judge = preset.classifier
+    has_classifier = judge is not None and (folder / judge.weights).is_file()
+    return replace(
+        preset,
+        clip=preset.clip if has_clip else None,
+        classifier=judge if has_classifier else None,
+    )
 
 
 class UnknownPresetError(ValueError):

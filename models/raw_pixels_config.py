@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from models.configs import Size, View
+from models.configs import Size
+from models.views import View
 
 NUM_BYTES = 256
 

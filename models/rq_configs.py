@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-from models.configs import PrefixKind, StackConfig, View, VQGANConfig
+from models.configs import PrefixKind, StackConfig, VQGANConfig
+from models.views import View
 
 _BODY, _HEAD = StackConfig(1280, 26, 20), StackConfig(1280, 4, 20)
 
@@ -21,7 +22,8 @@ class RQVAEConfig:
 
     `latent_shape` is the encoder's (H, W, embed_dim), `grid` the codes' (h, w, D), in the official
     files `code_shape`: where h is smaller than H, neighbouring vectors are quantised as one.
-    `n_embed` has one size per depth. `decay` and the fields behind it are training's.
+    `n_embed` has one size per depth. For `patch_size` to `use_attn` see `BackboneConfig`; `decay`
+    and the fields behind it are training's.
     """
 
     embed_dim: int = 256
@@ -38,6 +40,10 @@ class RQVAEConfig:
     num_res_blocks: int = 2
     attn_resolutions: tuple[int, ...] = (8,)
     dropout: float = 0.0
+    patch_size: int = 1
+    norm_groups: int = 32
+    norm: Literal["group", "none"] = "group"
+    use_attn: bool = True
     decay: tuple[float, ...] = (0.99,) * 4
     restart_unused_codes: bool = True
     loss_type: Literal["mse", "l1"] = "mse"
@@ -58,6 +64,10 @@ class RQVAEConfig:
             num_res_blocks=self.num_res_blocks,
             attn_resolutions=self.attn_resolutions,
             pdrop=self.dropout,
+            patch_size=self.patch_size,
+            norm_groups=self.norm_groups,
+            norm=self.norm,
+            use_attn=self.use_attn,
         )
 
     @property

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.configs import PrefixKind, Preset, SamplingDefaults, StackConfig, random_preset
+from models.configs import PrefixKind, Preset, SamplingDefaults, StackConfig
+from models.random_preset import random_preset
+from models.ranker_configs import IMAGENET_CLASSIFIER
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
 _LICENCE = "CC-BY-NC-SA-4.0"
@@ -50,7 +52,8 @@ def _imagenet(name: str, size: str, width: int, heads: int, *layers: int) -> Pre
     body, head = layers
     stage2 = _stage2("class", width, heads, body, head, num_classes=1000)
     what = f"one of ImageNet's 1000 classes ({size} parameters)"
-    return _released(name, what, stage2, SamplingDefaults(top_k=None, top_p=0.92))
+    preset = _released(name, what, stage2, SamplingDefaults(top_k=None, top_p=0.92))
+    return replace(preset, classifier=IMAGENET_CLASSIFIER)
 
 
 _UNCONDITIONAL = SamplingDefaults(top_k=250, top_p=1.0)

@@ -30,6 +30,8 @@ COMMANDS = MappingProxyType(
         "api": ("service.commands.api", "the HTTP server alone"),
         "worker": ("service.commands.worker", "a worker alone"),
         "generate": ("service.commands.generate", "pictures for a prompt, into a file"),
+        "edit": ("service.commands.edit", "a part of a picture drawn anew, where a mask is clear"),
+        "vary": ("service.commands.vary", "a part of a picture kept, the rest drawn"),
         "replay": ("service.commands.replay", "make a picture again from its file"),
         "convert": ("service.commands.convert", "an official checkpoint to safetensors"),
         "verify": ("service.commands.verify", "a checkpoint against recorded numbers"),

@@ -238,6 +238,14 @@ class NoWorker(Unavailable):
         super().__init__(f"No worker serves {model!r} now.")
 
 
+class NoPictures(NoWorker):
+    """Some worker of the model is of a release that can't begin with a caller's picture."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.message = f"Not every worker that serves {model!r} now takes pictures."
+
+
 class Draining(Unavailable):
     """This API process is shutting down."""
 

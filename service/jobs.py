@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+from service.sources.source import Source, guarded, opened
 
 MAX_CANDIDATES = 96  # of one job; one that is larger than a worker's rows enters in parts
 FIRST_CANDIDATES = 8  # of a job with a `min_score`, before their scores say whether to go on
@@ -102,7 +104,7 @@ class Recipe:
     `prompt` is a text, a class id, or None for an unconditional model; a cut of None is no cut.
     Temperature and cuts are one value, or one for each code that the model draws at a position.
     The record inside a picture's file has the fields in this order; the file's own format and size
-    are no part of it.
+    are no part of it. `source` tells of the picture that it begins with, if there is one.
     """
 
     model: str
@@ -113,6 +115,13 @@ class Recipe:
     top_k: int | tuple[int, ...] | None = None
     top_p: float | tuple[float, ...] | None = None
     temperature: float | tuple[float, ...] = 1.0
+    source: Source | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """From what was written down, by this release or another one; TypeError without a model."""
+        own = {"prompt": None, "seed": 0} | known_fields(cls, values)
+        return cls(**own | {"source": Source.of(values.get("source"))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,15 +171,15 @@ class Job:
         if self.min_score is None:
             del values["min_score"]
         recipe = values.pop("recipe") | {"num_steps": values.pop("codes_per_candidate")}
-        return json.dumps(values | recipe, separators=(",", ":"))
+        return json.dumps(guarded(values | recipe), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Job:
         """The job of `to_json`, of this release or another one."""
-        raw: dict[str, Any] = json.loads(text)
+        raw = opened(json.loads(text))
         values = known_fields(cls, raw) | {
             "codes_per_candidate": raw.get("num_steps", 0),
-            "recipe": Recipe(**{"prompt": None, "seed": 0} | known_fields(Recipe, raw)),
+            "recipe": Recipe.of(raw),
             "priority": Priority(raw.get("priority", Priority.NORMAL)),
         }
         return cls(**values)
@@ -255,7 +264,8 @@ class JobView:
     """A job as it stands now. Times are Redis server time, milliseconds since 1970.
 
     `position` is 0 for the next job to be claimed and None unless the job is queued; `eta_s` is the
-    estimated seconds until it ends, None when nothing was measured yet or it has ended.
+    estimated seconds until it ends, None when nothing was measured yet or it has ended. `num_drawn`
+    candidates were drawn, or will be at most.
     """
 
     job: Job
@@ -275,7 +285,7 @@ class JobView:
     error: Failed | None
     native_size: str | None = None
     views: tuple[tuple[str, str], ...] = ()
-    num_drawn: int | None = None
+    num_drawn: int = 0
 
     @property
     def is_terminal(self) -> bool:

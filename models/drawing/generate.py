@@ -14,6 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from models.drawing.forced import FREE, Forced
 from models.drawing.sampling import Filters, RowParams, draw
 from models.drawing.streams import uniforms
 from models.errors import UnsoundWeightsError
@@ -56,16 +57,22 @@ class Batch:
     """Up to `capacity` rows in flight on one device. Not thread-safe: one thread steps it.
 
     All tensors that steps read and write stay where they are, so that `run` may replay a recorded
-    step: its key says all that the host has decided about it.
+    step: its key says all that the host has decided about it. For `closed_nucleus` see `Filters`.
     """
 
     def __init__(
-        self, prior: Prior, capacity: int, shapes: Shapes | None = None, run: Runner = run_now
+        self,
+        prior: Prior,
+        capacity: int,
+        shapes: Shapes | None = None,
+        run: Runner = run_now,
+        *,
+        closed_nucleus: bool = False,
     ) -> None:
         self.prior = prior
         self.capacity = capacity
         self.shapes = shapes or Shapes((capacity,), prior.reaches[-1:])
-        self._run = run
+        self._run, self._closed_nucleus = run, closed_nucleus
         num_rows, device = self.shapes.rows[-1], prior.device
         self._state = prior.new_state(num_rows)
         self._drawn = [0] * capacity  # steps drawn per row, 0 = free
@@ -76,6 +83,7 @@ class Batch:
         self._codes = torch.zeros(
             (num_rows, prior.num_steps + 1, prior.depth), dtype=torch.int64, device=device
         )
+        self._forced = torch.full_like(self._codes, FREE)
         self._uniforms = torch.zeros(self._codes.shape, dtype=torch.float64, device=device)
         self._place = torch.zeros(num_rows, dtype=torch.int64, device=device)  # = drawn, on device
         self._is_sound = torch.ones(num_rows, dtype=torch.bool, device=device)
@@ -97,10 +105,14 @@ class Batch:
         return self._drawn[row]
 
     @torch.inference_mode()
-    def admit(self, prefix: Prefix, params: Sequence[RowParams]) -> list[int]:
+    def admit(
+        self, prefix: Prefix, params: Sequence[RowParams], forced: Forced | None = None
+    ) -> list[int]:
         """Put candidates of one prompt into free rows and draw their first codes.
 
         One row for each of `params`, in their order. The prefix may be admitted again for more.
+        Codes that are `forced` are taken instead of drawn; the prefix must be theirs then. Others
+        are drawn by the same numbers as ever.
 
         Raises:
             BatchFullError, InvalidSamplingError: nothing was admitted.
@@ -111,13 +123,20 @@ class Batch:
         if len(rows) < len(params):
             raise BatchFullError(f"{len(params)} rows asked for, {len(rows)} free")
         if rows:
-            self._place_rows(rows, prefix, params)
+            self._place_rows(rows, prefix, params, forced)
         return rows
 
-    def _place_rows(self, rows: list[int], prefix: Prefix, params: Sequence[RowParams]) -> None:
+    def _place_rows(
+        self,
+        rows: list[int],
+        prefix: Prefix,
+        params: Sequence[RowParams],
+        forced: Forced | None,
+    ) -> None:
         device, depth = self.prior.device, self.prior.depth
         where = torch.tensor(rows).to(device)
         self._state.put(prefix, where)
+        begun = self._force(where, forced)
         streams = uniforms(
             torch.tensor([p.seed for p in params]).to(device),
             torch.tensor([p.candidate for p in params]).to(device),
@@ -125,13 +144,22 @@ class Batch:
         )
         self._uniforms[where, :-1] = streams.view(len(rows), -1, depth)
         hidden = prefix.hidden.expand(len(rows), *prefix.hidden.shape[1:])
-        first = self._uniforms[where, 0]
-        drawn = self._sample(hidden, self._filters_of(params), first)
-        self._codes[where, 0], self._is_sound[where] = drawn
-        self._place[where] = 1
+        first, known = self._uniforms[where, begun], self._forced[where, begun]
+        drawn = self._sample(hidden, self._filters_of(params), first, known)
+        self._codes[where, begun], self._is_sound[where] = drawn
+        self._place[where] = begun + 1
         for row, row_params in zip(rows, params, strict=True):
-            self._drawn[row], self._params[row] = 1, row_params
+            self._drawn[row], self._params[row] = begun + 1, row_params
         self._renew_filters()
+
+    def _force(self, where: Tensor, forced: Forced | None) -> int:
+        """Note what is known of some rows [r]; returns how many steps their prefix holds."""
+        self._forced[where] = FREE
+        if forced is None:
+            return 0
+        self._forced[where, :-1] = forced.codes
+        self._codes[where, : forced.num_prefilled] = forced.codes[: forced.num_prefilled]
+        return forced.num_prefilled
 
     @torch.inference_mode()
     def step(self) -> list[int]:
@@ -167,19 +195,23 @@ class Batch:
         # Free and finished rows compute along, at a place that exists, and are not read.
         fed = (place - 1).clamp(0, max(self.prior.num_steps - 2, 0))
         hidden = self.prior.decode(self._codes[rows, fed], fed, self._state, reach)
-        uniform = self._uniforms[rows, place]
-        self._codes[rows, place], is_sound = self._sample(hidden, filters, uniform)
+        uniform, known = self._uniforms[rows, place], self._forced[rows, place]
+        self._codes[rows, place], is_sound = self._sample(hidden, filters, uniform, known)
         self._is_sound[:size] &= is_sound
 
     def _sample(
-        self, hidden: Tensor, filters: Sequence[Filters], uniform: Tensor
+        self, hidden: Tensor, filters: Sequence[Filters], uniform: Tensor, known: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The next codes [b, D], and whether each row's states and logits were finite [b]."""
+        """The next codes [b, D], and whether each row's states and logits were finite [b].
+
+        `uniform` and `known` are [b, D]; what is known is not drawn, and takes no number.
+        """
         is_sound = hidden.flatten(1).isfinite().all(-1)
 
         def draw_at(logits: Tensor, depth: int) -> Tensor:
             is_sound.logical_and_(logits.amax(-1).isfinite())  # the largest is NaN if any is
-            return draw(logits, filters[depth], uniform[:, depth])
+            drawn = draw(logits, filters[depth], uniform[:, depth])
+            return known[:, depth].where(known[:, depth] != FREE, drawn)
 
         return self.prior.sample(hidden, self._state, draw_at), is_sound
 
@@ -232,8 +264,10 @@ class Batch:
     def _filters_of(self, params: Sequence[RowParams]) -> list[Filters]:
         """One per depth."""
         prior = self.prior
-        sizes = enumerate(prior.vocab_sizes)
-        return [Filters.of(params, size, prior.device, depth) for depth, size in sizes]
+        return [
+            Filters.of(params, size, prior.device, depth, closed_nucleus=self._closed_nucleus)
+            for depth, size in enumerate(prior.vocab_sizes)
+        ]
 
 
 def run_to_end(
@@ -241,6 +275,7 @@ def run_to_end(
     prefix: Prefix,
     params: Sequence[RowParams],
     on_step: Callable[[int], None] | None = None,
+    forced: Forced | None = None,
 ) -> Tensor:
     """Generate all candidates of one prompt on an empty batch, in parts if they do not fit at once.
 
@@ -256,9 +291,10 @@ def run_to_end(
     waiting = list(enumerate(params))
     while len(done) < len(params):
         joining, waiting = waiting[: batch.num_free], waiting[batch.num_free :]
-        rows = batch.admit(prefix, [row_params for _, row_params in joining])
+        rows = batch.admit(prefix, [row_params for _, row_params in joining], forced)
         where.update(zip(rows, (index for index, _ in joining), strict=True))
-        moved = len(rows) + sum(batch.num_drawn(row) < batch.prior.num_steps for row in where)
+        moved = sum(map(batch.num_drawn, rows))
+        moved += sum(batch.num_drawn(row) < batch.prior.num_steps for row in where)
         finished = batch.step()
         if not all(batch.are_sound(finished)):
             batch.evict(where)

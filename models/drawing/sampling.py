@@ -97,16 +97,29 @@ class Filters:
 
     @classmethod
     def of(
-        cls, params: Sequence[RowParams], vocab_size: int, device: torch.device, depth: int = 0
+        cls,
+        params: Sequence[RowParams],
+        vocab_size: int,
+        device: torch.device,
+        depth: int = 0,
+        *,
+        closed_nucleus: bool = False,
     ) -> Filters:
-        """Put the parameters of some rows on the device."""
+        """Put the parameters of some rows on the device.
+
+        A closed nucleus is taming-transformers': where the codes before one make up top_p exactly,
+        that one is kept, too.
+        """
         limits = [min(_at(p.top_k, depth) or vocab_size, vocab_size) for p in params]
         nuclei = [_at(p.top_p, depth) for p in params]
         on = [limit for limit in limits if limit < vocab_size]
+        top_p = torch.tensor([_NO_NUCLEUS if p is None else p for p in nuclei])
+        if closed_nucleus:  # what is below the next number is not above this one
+            top_p = top_p.nextafter(torch.tensor(torch.inf))
         return cls(
             temperature=torch.tensor([_at(p.temperature, depth) for p in params]).to(device),
             top_k=torch.tensor(limits).to(device),
-            top_p=torch.tensor([_NO_NUCLEUS if p is None else p for p in nuclei]).to(device),
+            top_p=top_p.to(device),
             max_top_k=_rounded(max(on), vocab_size) if on else None,
             has_top_p=any(p is not None for p in nuclei),
         )

@@ -2,7 +2,7 @@
 
 The official files leave most keys out; what is missing takes the dataclasses' defaults, which are
 the official ones, and a key that nobody knows is an error. Our own optional keys are `name`,
-`description`, `licence`, `clip`, `sampling`, and what `layouts` says of each stage's section.
+`description`, `licence`, `clip`, `classifier`, `sampling`, and what `layouts` says of the stages'.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from typing import Any
 
 import yaml
 
-from models.configs import ClipConfig, CodecConfig, Preset, PriorConfig, SamplingDefaults
+from models.configs import CodecConfig, Preset, PriorConfig, SamplingDefaults
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import ConfigError
 from models.families import CODECS, PRIORS, CodecFamily, PriorFamily
-from models.files import pixel_file, rq_folder
+from models.files import pixel_file, rq_folder, rudalle_folder, taming_folder
 from models.files.checked import checked
 from models.files.documents import yaml_in
 from models.files.layouts import CODEC_READERS, PRIOR_READERS, WITH_TRAINING, written
 from models.files.sections import Section
 from models.lookalikes import CONFIG_NAME
-from models.presets import PRESETS
+from models.presets import PRESETS, without_missing_ranker
+from models.ranker_configs import ClassifierConfig, ClipConfig
 
 _OFFICIAL_TYPES = {"stage1": "vqgan", "stage2": "transformer1d"}
 
@@ -42,6 +43,7 @@ class _Document:
     optimizer: Any = None
     experiment: Any = None
     clip: Any = None
+    classifier: Any = None
     sampling: Any = None
 
 
@@ -68,6 +70,10 @@ def read(folder: Path) -> Preset:
     path = folder / CONFIG_NAME
     if rq_folder.is_official(folder) and not path.exists():
         return rq_folder.read_official(folder)
+    if rudalle_folder.is_official(folder):
+        return rudalle_folder.read_official(folder)
+    if taming_folder.is_official(folder) and not path.exists():
+        return taming_folder.read_official(folder)
     if pixel_file.is_checkpoint(folder):
         return pixel_file.read_preset(folder)
     document = yaml_in(path)
@@ -88,7 +94,7 @@ def parse(document: Any, folder: Path) -> Preset:
     stage2 = _prior(given.stage2 or {}, stage1)
     _check_training(given, stage2)
     like = _known_preset(stage1, stage2, folder)
-    clip = checked(ClipConfig, given.clip, "clip") if given.clip is not None else None
+    clip, classifier = _rankers(given, stage2)
     return Preset(
         name=given.name or (like.name if like else folder.resolve().name),
         description=given.description or (like.description if like else ""),
@@ -96,6 +102,7 @@ def parse(document: Any, folder: Path) -> Preset:
         stage1=stage1,
         stage2=stage2,
         clip=clip or (like.clip if like else None),
+        classifier=classifier or (like.classifier if like else None),
         sampling=like.sampling
         if like and given.sampling is None
         else _sampling(given.sampling or {}, stage2),
@@ -123,6 +130,8 @@ def document(preset: Preset) -> dict[str, Any]:
         out["dataset"]["context_length"] = preset.prompt_len
     if preset.clip:
         out["clip"] = asdict(preset.clip)
+    if preset.classifier:
+        out["classifier"] = asdict(preset.classifier)
     return out
 
 
@@ -181,13 +190,24 @@ def _sampling(values: Any, config: PriorConfig) -> SamplingDefaults:
     return given
 
 
+def _rankers(
+    given: _Document, stage2: PriorConfig
+) -> tuple[ClipConfig | None, ClassifierConfig | None]:
+    if given.classifier is not None and stage2.prompt_kind != "class":
+        raise ConfigError("classifier: ranks a class's pictures, and this model takes no class")
+    clip, classifier = given.clip, given.classifier
+    return (
+        None if clip is None else checked(ClipConfig, clip, "clip"),
+        None if classifier is None else checked(ClassifierConfig, classifier, "classifier"),
+    )
+
+
 def _known_preset(stage1: CodecConfig, stage2: PriorConfig, folder: Path) -> Preset | None:
     """The official preset with these shapes, for what an official config.yaml doesn't say.
 
-    Its CLIP is this model's where the file of it lies in the folder.
+    Its ranker is this model's where the file of it lies in the folder.
     """
     for preset in PRESETS.values():
         if preset.weights is None and (preset.stage1, preset.stage2) == (stage1, stage2):
-            has_clip = preset.clip is not None and (folder / preset.clip.weights).is_file()
-            return preset if has_clip else replace(preset, clip=None)
+            return without_missing_ranker(preset, folder)
     return None

@@ -48,6 +48,10 @@ def read_rq_vae(arch: Any, path: str) -> RQVAEConfig:
         num_res_blocks=ddconfig.num_res_blocks,
         attn_resolutions=tuple(ddconfig.attn_resolutions),
         dropout=ddconfig.dropout,
+        patch_size=ddconfig.patch_size,
+        norm_groups=ddconfig.norm_groups,
+        norm=ddconfig.norm,
+        use_attn=ddconfig.use_attn,
     )
     _check_stage1(config)
     return config
@@ -169,9 +173,9 @@ def _stack_document(config: StackConfig) -> dict[str, Any]:
 
 def _check_stage1(config: RQVAEConfig) -> None:
     (height, width, channels), (rows, columns, _) = config.latent_shape, config.grid
-    side = config.resolution >> (len(config.ch_mult) - 1)
+    side, halvings = config.autoencoder.grid_size, len(config.ch_mult) - 1
     _keep(
-        height == width == side and config.resolution % side == 0,
+        height == width == side and config.resolution == side * config.patch_size << halvings,
         f"stage1.hparams.latent_shape: {height}×{width} for an encoder that makes {side}×{side}",
     )
     _keep(channels == config.embed_dim, "stage1.hparams.latent_shape: must end with embed_dim")
@@ -184,8 +188,9 @@ def _check_stage1(config: RQVAEConfig) -> None:
         "stage1.hparams.n_embed: one size where shared_codebook is true",
     )
     _keep(
-        all(config.ch * mult % 32 == 0 for mult in (1, *config.ch_mult)),
-        "stage1.ddconfig.ch: widths must be multiples of 32",
+        config.norm == "none"
+        or all(config.ch * mult % config.norm_groups == 0 for mult in (1, *config.ch_mult)),
+        f"stage1.ddconfig.ch: widths must be multiples of {config.norm_groups}",
     )
 
 

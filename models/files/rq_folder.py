@@ -14,6 +14,7 @@ from models.configs import Preset
 from models.errors import ConfigError
 from models.files import rq_config
 from models.files.documents import yaml_in
+from models.presets import without_missing_ranker
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.rq_presets import RQ_PRESETS
 
@@ -43,6 +44,7 @@ def read_official(folder: Path) -> Preset:
         stage2 = rq_config.read_rq_transformer(arch, "stage2", stage1)
         _check_text(dataset, stage2)
         like = _known_preset(stage1, stage2, dataset)
+        like = without_missing_ranker(like, folder) if like else None
         preset = like or Preset(folder.resolve().name, "", "unknown", stage1, stage2)
         sampling = second.get("sampling") or (second.get("experiment") or {}).get("sample")
         if sampling is None and like:

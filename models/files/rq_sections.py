@@ -40,7 +40,7 @@ class Bottleneck(Section):
 
 
 class Autoencoder(Section):
-    """Stage 1's convolutions."""
+    """Stage 1's convolutions; the last four keys are this project's own."""
 
     double_z: Literal[False]
     z_channels: PositiveInt
@@ -53,6 +53,10 @@ class Autoencoder(Section):
     attn_resolutions: list[PositiveInt]
     dropout: _Share = 0.0
     resamp_with_conv: Literal[True] = True
+    patch_size: PositiveInt = 1
+    norm_groups: PositiveInt = 32
+    norm: Literal["group", "none"] = "group"
+    use_attn: bool = True
 
 
 class Stage1(Section):

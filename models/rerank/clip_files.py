@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models import lookalikes
-from models.configs import ClipConfig
 from models.errors import (
     ConfigError,
     CorruptFileError,
@@ -29,7 +28,9 @@ from models.files.documents import json_in
 from models.files.pickles import read_state_dict
 from models.files.torchscript import is_torchscript, read_tensors
 from models.files.weights import shapes
-from models.rerank.clip import ClipScorer, Preprocess
+from models.ranker_configs import ClipConfig
+from models.rerank.clip import ClipScorer
+from models.rerank.preprocess import Preprocess
 from models.tokenizer import Tokenizer, well_formed
 
 # A text of more bytes than this holds more than the 77 tokens that a CLIP reads; open_clip's
@@ -62,8 +63,10 @@ def load(clip: ClipConfig, folder: Path, device: torch.device | str = "cpu") -> 
     )
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
-    """A CLIP weights file's tensors, and whether it is OpenAI's form (which means QuickGELU).
+def read_weights(path: Path, unread: str = "") -> tuple[dict[str, Tensor], bool]:
+    """A weights file's tensors, and whether it is OpenAI's form of CLIP (which means QuickGELU).
+
+    `unread` is a pattern of the whole names of tensors that need be no weights.
 
     Raises:
         CheckpointError: damaged, or a pickle that asks for more than tensors.
@@ -75,7 +78,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
             what = lookalikes.content(path) or f"can't be read: {error}"
             raise CorruptFileError(f"{path} {what}") from error
     is_openai = is_torchscript(path)
-    state = read_tensors(path) if is_openai else read_state_dict(path)
+    state = read_tensors(path) if is_openai else read_state_dict(path, unread=unread)
     is_openai = is_openai or "input_resolution" in state
     kept = {
         name.removeprefix("module."): tensor

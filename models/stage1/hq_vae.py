@@ -119,8 +119,12 @@ class HQVAE(nn.Module):
 
         A finer level's are taken on what the *nearest* coarser codes leave over.
         """
+        return self.soft(self.features(images), temperature)
+
+    def soft(self, features: Tensor, temperature: float) -> list[Tensor]:
+        """The same from the finest map [B, C, h, w]."""
         found: list[Tensor] = []
-        for level, quantised in enumerate(self.quantise(self.features(images))):
+        for level, quantised in enumerate(self.quantise(features)):
             distances = self.quantizer(level).distances(quantised.wanted)
             found.append((-distances / temperature).softmax(-1).view(*quantised.codes.shape, -1))
         return found
@@ -186,6 +190,17 @@ def to_cells(grids: Sequence[Tensor]) -> Tensor:
         blocks = grid.view(len(grid), side, ratio, side, ratio).transpose(2, 3)
         parts.append(blocks.reshape(len(grid), side * side, ratio * ratio))
     return torch.cat(parts, dim=2)
+
+
+def soft_cells(soft: Sequence[Tensor]) -> list[Tensor]:
+    """Probabilities [B, h_i, w_i, V_i] of each level → [B, T, V] of each code of a cell."""
+    side = soft[0].shape[1]
+    found: list[Tensor] = []
+    for grid in soft:
+        ratio = grid.shape[1] // side
+        blocks = grid.view(len(grid), side, ratio, side, ratio, -1).transpose(2, 3)
+        found += blocks.reshape(len(grid), side * side, ratio * ratio, -1).unbind(2)
+    return found
 
 
 def to_grids(cells: Tensor, sides: Sequence[int]) -> list[Tensor]:

@@ -86,3 +86,17 @@ class Prior(Protocol):
         Calls `draw` once for each depth, in their order; a depth may look at the codes before it.
         Of `state` it may use scratch memory, nothing that `decode` reads.
         """
+
+
+@runtime_checkable
+class Continuing(Prior, Protocol):
+    """A prior through which the codes of first steps can go at once, with the prompt.
+
+    Others are given such codes step by step, which takes longer and gives the same kind of row.
+    """
+
+    def prefill_with(self, ids: Tensor, codes: Tensor) -> Prefix:
+        """Run one prompt's ids [1, N] and codes [1, t, D] of the first t steps, t < `num_steps`.
+
+        A row that begins with it has these steps behind it: `hidden` is what step t is drawn from.
+        """

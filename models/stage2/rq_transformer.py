@@ -144,7 +144,15 @@ class RQTransformer(nn.Module):
 
     def prefill(self, ids: Tensor) -> CachedPrefix:
         """See Prior."""
-        x, cached = self.body_transformer(self.embed_prefix(ids))
+        return self._prefilled(self.embed_prefix(ids))
+
+    def prefill_with(self, ids: Tensor, codes: Tensor) -> CachedPrefix:
+        """See Continuing."""
+        tokens = self.embed_codes(codes) + self.pos_emb_hw[:, : codes.shape[1]]
+        return self._prefilled(torch.cat((self.embed_prefix(ids), tokens), 1))
+
+    def _prefilled(self, tokens: Tensor) -> CachedPrefix:
+        x, cached = self.body_transformer(tokens)
         return CachedPrefix(torch.stack(cached), x[:, -1])
 
     def new_state(self, num_rows: int) -> RQState:

@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 
 from models.errors import CheckpointError
+from models.train.loop.learner import NotFiniteError
 
 COMMANDS = ("stage1", "stage2", "pixels", "bpe", "clip", "codes", "ship")
 
@@ -18,7 +19,7 @@ def main(argv: list[str]) -> int:
     name, *rest = argv
     try:
         import_module(f"models.train.{name}").main(rest)
-    except (CheckpointError, OSError) as error:
+    except (CheckpointError, NotFiniteError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
     return 0

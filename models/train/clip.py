@@ -38,8 +38,7 @@ def main(argv: list[str] | None = None) -> None:
         run.plot("loss", "val_top1", "val_top5")
         clip.save(run.folder / "clip", trainer.learner.average.weights, document)
 
-    chores = [(args.save_every, lambda _: run.save(trainer.learner.state())), (50, look)]
-    train(run, steps, step_once, chores)
+    train(run, steps, step_once, (args.save_every, trainer.learner.state), [(50, look)])
 
 
 if __name__ == "__main__":

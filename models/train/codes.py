@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from models.configs import CodecConfig
 from models.errors import ConfigError
 from models.families import as_codec
 from models.train import shapes
@@ -37,16 +38,23 @@ def encode(
     return codes, model.features(images)
 
 
+def _extent(args: Namespace, shape: CodecConfig) -> tuple[int, int, int] | None:
+    """Of the features to keep, if any."""
+    recipe = codec_recipe(shape)
+    is_soft = recipe.is_soft if args.soft is None else args.soft
+    return recipe.features(shape) if recipe.features and is_soft else None
+
+
 def _encode_part(args: Namespace, start: int, variants: tuple[Variant, ...]) -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     model = codec_of(args.checkpoint, args.stage1)
     assert model is not None
     shape = codec_shape_of(args.checkpoint, args.stage1)
-    is_soft = codec_recipe(shape).features is not None and not args.hard
     data = sources.open_data(args.data, args.art, shape.size[0])
     for first in range(0, len(variants), _BATCH):
-        found = encode(model, data, variants[first : first + _BATCH], is_soft=is_soft)
+        part = variants[first : first + _BATCH]
+        found = encode(model, data, part, is_soft=_extent(args, shape) is not None)
         code_table.fill(args.out, start + first, *found)
 
 
@@ -68,7 +76,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--varied", nargs="*", default=(), help="vary only these art styles")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument(
-        "--hard", action="store_true", help="codes alone, without what soft targets are made of"
+        "--soft",
+        action=argparse.BooleanOptionalAction,
+        help="keep what soft targets are made of (default: as the family's recipe)",
     )
     args = parser.parse_args(argv)
     if not (args.stage1 or args.checkpoint):
@@ -76,9 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     shape = codec_shape_of(args.checkpoint, args.stage1)
     selection = Selection(styles=tuple(args.styles), varied=tuple(args.varied))
     variants = sources.open_data(args.data, args.art, shape.size[0], selection).variants()
-    features = codec_recipe(shape).features
-    extent = features(shape) if features and not args.hard else None
-    code_table.reserve(args.out, variants, shape.code_shape, extent)
+    code_table.reserve(args.out, variants, shape.code_shape, _extent(args, shape))
     shapes.save(args.out, shape)
     share = -(-len(variants) // args.workers)
     starts = range(0, len(variants), share)

@@ -146,8 +146,7 @@ def _train(args: Namespace, shape: PixelPriorConfig, pictures: Pictures) -> None
             run.log(step, val_bits=held_out_bits(averaged, values, classes, args.batch))
         run.plot("bits", "val_bits")
 
-    save = (args.save_every, lambda _: run.save(trainer.learner.state()))
-    train(run, steps, step_once, [save, (200, judge)])
+    train(run, steps, step_once, (args.save_every, trainer.learner.state), [(200, judge)])
     _finish(args, trainer, shape)
 
 

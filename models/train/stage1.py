@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from models.configs import CodecConfig
 from models.families import as_codec
-from models.train.data.data_set import DataSet
+from models.train.data.data_set import DataSet, Variant
 from models.train.data.sources import open_data
 from models.train.loop import workers
+from models.train.loop.learner import naming
 from models.train.loop.run import Run, Schedule, save_grid, train
 from models.train.options import add_stage, arguments, prepare, steps_to_do
 from models.train.recipes.adversary import LAST_LAYER, Adversary
@@ -59,28 +60,27 @@ def _work(worker: int, args: Namespace) -> None:
 
     def step_once(step: int) -> dict[str, float]:
         if step == trainer.plan.unquantised:
-            many = torch.stack(_pictures(data, run, -1, _NUM_TO_START_CODES))
-            trainer.codes.start(many, run.torch_rng(-1))
-        mine = _pictures(data, run, step, args.batch)[worker :: args.workers]
-        return trainer.step(step, torch.stack(mine))
+            many = map(data.render, _drawn(data, run, -1, _NUM_TO_START_CODES))
+            trainer.codes.start(torch.stack(list(many)), run.torch_rng(-1))
+        batch = _drawn(data, run, step, args.batch)
+        with naming(lambda: map(data.title, batch)):
+            mine = [data.render(variant) for variant in batch[worker :: args.workers]]
+            return trainer.step(step, torch.stack(mine))
 
-    if worker > 0:
-        for step in steps:
-            step_once(step)
-        return
-    judged = {
-        name: torch.stack([data.render(variant) for variant in variants])
-        for name, variants in data.judged(args.judged).items()
-        if variants
-    }
-    save = (args.save_every, lambda _: run.save(trainer.learner.state()))
+    judged = _judged(data, args.judged) if worker == 0 else {}
     look = (args.look_every, lambda step: _look(shape, trainer, judged, step))
-    train(run, steps, step_once, [save, look])
+    train(run, steps, step_once, (args.save_every, trainer.learner.state), [look])
 
 
-def _pictures(data: DataSet, run: Run, step: int, number: int) -> list[Tensor]:
+def _judged(data: DataSet, number: int) -> dict[str, Tensor]:
+    """Images [n, 3, H, W] to judge by, of each sort that the data has."""
+    sorts = data.judged(number).items()
+    return {name: torch.stack(list(map(data.render, found))) for name, found in sorts if found}
+
+
+def _drawn(data: DataSet, run: Run, step: int, number: int) -> list[Variant]:
     rng = run.rng(step)
-    return [data.render(data.draw(rng)) for _ in range(number)]
+    return [data.draw(rng) for _ in range(number)]
 
 
 def _look(

@@ -7,7 +7,7 @@ at times.
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from models.train.data.data_set import DataSet
 from models.train.data.emoji.prompts import sheet_prompts
 from models.train.data.sources import open_data
 from models.train.loop import workers
-from models.train.loop.run import Run, train
+from models.train.loop.learner import naming
+from models.train.loop.run import Chore, Run, train
 from models.train.options import add_stage, arguments, prepare, steps_to_do
 from models.train.recipes.prior import Examples, PriorPlan, PriorTrainer
 from models.train.recipes.register import PRIOR_RECIPES, prior_recipe
@@ -45,17 +46,23 @@ class Batches:
 
     def draw(self, run: Run, step: int) -> Examples:
         """What this worker learns from at a step."""
+        worker, num_workers = workers.place()
+        texts, rows = zip(*list(self._drawn(run, step))[worker::num_workers], strict=True)
+        ids = torch.tensor([self.to_ids(text) for text in texts])
+        mine = list(rows)
+        return Examples(ids, self.table.codes[mine], self.table.features_of(mine))
+
+    def titles(self, run: Run, step: int) -> list[str]:
+        """Which pictures all workers together learn from at a step."""
+        variants = [self.table.variants[row] for _, row in self._drawn(run, step)]
+        return [self.data.title(variant) for variant in variants]
+
+    def _drawn(self, run: Run, step: int) -> Iterator[tuple[str, int]]:
         rng = run.rng(step)
-        ids, rows = [], []
         for _ in range(self.size):
             row = self.table.draw(rng, self.shares)
             text = self.data.caption(self.table.variants[row], rng)
-            ids.append(self.to_ids("" if rng.random() < _TEXT_DROPPED else text))
-            rows.append(row)
-        worker, num_workers = workers.place()
-        mine = slice(worker, None, num_workers)
-        features = self.table.features_of(rows[mine])
-        return Examples(torch.tensor(ids[mine]), self.table.codes[rows[mine]], features)
+            yield "" if rng.random() < _TEXT_DROPPED else text, row
 
 
 def _batches(args: Namespace, data: DataSet, codec: CodecConfig) -> Batches:
@@ -81,10 +88,11 @@ def _plan(args: Namespace, plan: PriorPlan) -> PriorPlan:
     muon_lr = plan.muon_lr and plan.muon_lr * args.rate
     plan = replace(plan, muon_lr=muon_lr, adam_lr=plan.adam_lr * args.rate)
     weight = plan.text_weight if args.text_weight is None else args.text_weight
-    return replace(plan, text_weight=weight, tau=args.tau, draws_codes=not args.nearest)
+    drawing = {"tau": args.tau, "draws_codes": not args.nearest}
+    return replace(plan, text_weight=weight, accumulate=args.accumulate, **drawing)
 
 
-def _work(worker: int, args: Namespace) -> None:
+def _work(_worker: int, args: Namespace) -> None:
     prepare(args)
     codec = codec_of(args.checkpoint, args.stage1)
     codec_shape = codec_shape_of(args.checkpoint, args.stage1 or args.codes)
@@ -97,18 +105,14 @@ def _work(worker: int, args: Namespace) -> None:
     steps = steps_to_do(args, run, trainer.learner)
 
     def step_once(step: int) -> dict[str, float]:
-        return trainer.step(step, batches.draw(run, step))
+        with naming(lambda: batches.titles(run, step)):
+            return trainer.step(step, batches.draw(run, step))
 
-    if worker > 0:
-        for step in steps:
-            step_once(step)
-        return
-    chores = [(args.save_every, lambda _: run.save(trainer.learner.state()))]
-    chores.append((200, lambda _: run.plot("loss")))
+    chores: list[Chore] = [(200, lambda _: run.plot("loss"))]
     if args.prefix == "text" and codec is not None:
         preset = Preset(args.run.name, "", "", codec_shape, shape)
         chores.append((600, lambda _: _look(args, preset, trainer, codec, data)))
-    train(run, steps, step_once, chores)
+    train(run, steps, step_once, (args.save_every, trainer.learner.state), chores)
 
 
 def _look(
@@ -126,7 +130,8 @@ def _look(
         ranker=None,
     )
     sampling = SamplingDefaults(0.7, None, None, 3)
-    write_sheet(pipeline, args.run / "samples.png", sampling, sheet_prompts()[::2])
+    prompts = sheet_prompts()[::2][: args.shown]
+    write_sheet(pipeline, args.run / "samples.png", sampling, prompts)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -144,6 +149,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--nearest", action="store_true", help="take the nearest codes, don't draw among near ones"
     )
+    parser.add_argument("--shown", type=int, help="prompts in samples.png (default: 18)")
+    parser.add_argument("--accumulate", type=int, default=1, help="parts to split a batch into")
     workers.run(_work, parser.parse_args(argv))
 
 

@@ -17,6 +17,7 @@ from models.errors import ConfigError
 from models.families import build_codec, build_prior
 from models.files import checkpoint as checkpoints
 from models.files.checkpoint import TOKENIZER_FOLDER
+from models.files.layouts import CODEC_READERS, PRIOR_READERS, written
 from models.files.weights import on_meta
 from models.presets import get_preset
 from models.tokenizer import Tokenizer
@@ -75,6 +76,7 @@ def codec_to_train(args: Namespace) -> tuple[CodecConfig, nn.Module]:
         known = codec_shape_of(args.checkpoint, args.start)
     if known is None:
         shape = shapes.changed(CODEC_RECIPES[args.family or "vqgan"].shape, args.shape)
+        CODEC_READERS[type(shape)](written(shape), "stage1")  # refuses what can't be built
     else:
         shape = _agreed(args, known)
     shapes.save(args.run, shape)
@@ -104,7 +106,7 @@ def prior_to_train(
         shape, model = _from_checkpoint(args, codec)
     else:
         shape = _agreed(args, known) if known else _fresh_prior(args, codec_shape)
-        if prior_recipe(shape).is_soft and codec is None:
+        if prior_recipe(shape).reads_codec and codec is None:
             raise ConfigError("this prior reads stage 1's codebook: give --stage1")
         model = build_prior(shape, codec or on_meta(lambda: build_codec(codec_shape)))
         initialise(model, args.seed)
@@ -128,10 +130,9 @@ def _fresh_prior(args: Namespace, codec: CodecConfig) -> PriorConfig:
     prompt = PromptShape(args.prefix, max(args.classes, 1))
     if args.prefix == "text":
         prompt = PromptShape("text", vocab_size(args.tokenizer), CONTEXT_LENGTH)
-    family = args.family or ("transformer" if codec.code_shape[1] == 1 else "rq-transformer")
+    family = args.family or codec_recipe(codec).prior
     shape = shapes.changed(PRIOR_RECIPES[family].shape(codec, prompt), args.shape)
-    if (shape.num_steps, len(shape.vocab_sizes)) != codec.code_shape:
-        raise ConfigError(f"--family {family}: stage 1 makes {codec.code_shape[1]} codes a step")
+    PRIOR_READERS[type(shape)](written(shape), "stage2", codec)  # refuses what doesn't fit
     return shape
 
 

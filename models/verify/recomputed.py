@@ -8,6 +8,7 @@ and calls its checks `family/array`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from models.drawing.sampling import Filters, RowParams, probabilities
 from models.errors import KeyReport
-from models.families import upstream_shapes
+from models.families import prior_family, upstream_shapes
 from models.files.checkpoint import Checkpoint, load_stage2, open_checkpoint
 from models.files.weights import place, shapes
 from models.stage2.prior import Prior
@@ -66,25 +67,34 @@ def cached_logits(subject: Subject) -> Tensor:
     return torch.stack(rows)[:, : recorded.shape[1]]  # [n, T, V]
 
 
+# By step, logits [1, V] and depth: the code [1] that stands there.
+Choice = Callable[[int, Tensor, int], Tensor]
+
+
 def through_the_state(prior: Prior, ids: Tensor, codes: Tensor) -> list[Tensor]:
     """Logits of one row, step by step as the loop does it, but with given codes [T, D].
 
     Returns T·D of them, [1, V_d] each.
     """
-    prefix, state = prior.prefill(ids[None]), prior.new_state(1)
-    state.put(prefix, torch.tensor([0]))
-    hidden, seen = prefix.hidden, list[Tensor]()
+    seen = list[Tensor]()
 
-    def keep(logits: Tensor, depth: int) -> Tensor:
+    def choose(step: int, logits: Tensor, depth: int) -> Tensor:
         seen.append(logits)
         return codes[step, depth : depth + 1]
 
-    for step in range(len(codes)):
-        if step:
-            fed = torch.tensor([step - 1])
-            hidden = prior.decode(codes[fed], fed, state, prior.reaches[-1])
-        prior.sample(hidden, state, keep)
+    walk(prior, ids, choose, len(codes))
     return seen
+
+
+def walk(prior: Prior, ids: Tensor, choose: Choice, num_steps: int | None = None) -> None:
+    """Let someone choose one row's codes after prefix ids [N], by default all of them."""
+    prefix, state = prior.prefill(ids[None]), prior.new_state(1)
+    state.put(prefix, torch.tensor([0]))
+    hidden, last = prefix.hidden, (num_steps or prior.num_steps) - 1
+    for step in range(last + 1):
+        codes = prior.sample(hidden, state, partial(choose, step))
+        if step < last:
+            hidden = prior.decode(codes, torch.tensor([step]), state, prior.reaches[-1])
 
 
 def greedy_codes(subject: Subject) -> Tensor:
@@ -97,8 +107,8 @@ def greedy_codes(subject: Subject) -> Tensor:
 
 def filt_probs(subject: Subject) -> Tensor:
     logits = subject.recorded.tensor("filt_logits")
-    size = logits.shape[-1]
-    rows = []
+    size, config = logits.shape[-1], subject.preset.stage2
+    is_closed, rows = prior_family(config).closed_nucleus(config), []
     for temperature, top_k, top_p in subject.recorded.tensor("filt_params").tolist():
         params = RowParams(
             seed=0,
@@ -106,7 +116,8 @@ def filt_probs(subject: Subject) -> Tensor:
             top_k=int(top_k) if top_k >= 0 else None,
             top_p=top_p if top_p >= 0 else None,
         )
-        filters = Filters.of([params] * len(logits), size, logits.device)
+        every = [params] * len(logits)
+        filters = Filters.of(every, size, logits.device, closed_nucleus=is_closed)
         rows.append(probabilities(logits, filters).float())
     return torch.stack(rows)
 

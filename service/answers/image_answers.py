@@ -28,7 +28,7 @@ class ErrorAnswer(BaseModel):
 
 
 class InputDetails(BaseModel):
-    """What the input consists of; pictures are never among it."""
+    """What the input consists of: a prompt's positions, and the codes of a caller's picture."""
 
     text_tokens: int
     image_tokens: int = 0
@@ -44,14 +44,15 @@ class Usage(BaseModel):
 
     @classmethod
     def of(cls, view: JobView) -> Self:
-        """The prompt counts once, however many candidates share it."""
+        """The input counts once, however many candidates share it."""
         job = view.job
-        drawn = (view.num_drawn or job.recipe.num_candidates) * job.codes_per_candidate
+        drawn = view.num_drawn * job.codes_per_candidate
+        given = 0 if job.recipe.source is None else job.codes_per_candidate
         return cls(
-            input_tokens=job.prompt_len,
+            input_tokens=job.prompt_len + given,
             output_tokens=drawn,
-            total_tokens=job.prompt_len + drawn,
-            input_tokens_details=InputDetails(text_tokens=job.prompt_len),
+            total_tokens=job.prompt_len + given + drawn,
+            input_tokens_details=InputDetails(text_tokens=job.prompt_len, image_tokens=given),
         )
 
 
@@ -98,7 +99,7 @@ class ImagesAnswer(BaseModel):
             model=recipe.model,
             seed=recipe.seed,
             num_candidates=recipe.num_candidates,
-            num_drawn=view.num_drawn or recipe.num_candidates,
+            num_drawn=view.num_drawn,
             prompt_truncated=view.prompt_truncated,
             timings_s=view.timings_s,
         )
@@ -120,7 +121,7 @@ class StreamedImage(BaseModel):
 class PartialImageEvent(StreamedImage):
     """A picture decoded from the codes drawn so far; of all of them, but coarser, with a `view`."""
 
-    type: Literal["image_generation.partial_image"] = "image_generation.partial_image"
+    type: Literal["image_generation.partial_image", "image_edit.partial_image"]
     partial_image_index: int
     view: str | None = None
 
@@ -128,10 +129,11 @@ class PartialImageEvent(StreamedImage):
 class CompletedEvent(StreamedImage):
     """A finished picture; one such event for each of the `n` images, the best first."""
 
-    type: Literal["image_generation.completed"] = "image_generation.completed"
+    type: Literal["image_generation.completed", "image_edit.completed"]
     native_size: str
     rank: int
     score: float | None
     seed: int
+    num_drawn: int
     prompt_truncated: bool
     usage: Usage

@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
-from service.answers.schemas import Accept, JobParameters, PriorityName
+from service.answers.schemas import Accept, JobParameters, PriorityName, SourceParameters
 from service.answers.views import by_parameter
 from service.jobs import JobStatus, JobView, Priority
 
@@ -63,13 +63,12 @@ class JobAnswer(BaseModel):
     finished_at: float | None
     expires_at: float | None = Field(description="When an ended job and its images are removed.")
     parameters: JobParameters
+    source: SourceParameters | None = Field(None, description="The picture that it begins with.")
     images: list[JobImage]
     size: str | None
     native_size: str | None = Field(description="What the model made; `size` is resampled from it.")
     accept: Accept | None = None
-    num_drawn: int | None = Field(
-        None, description="Candidates drawn, once `accept` was content or all were drawn."
-    )
+    num_drawn: int = Field(description="Candidates drawn; at most so many, until it has ended.")
     views: dict[str, list[str]] = Field(
         {}, description="Query parameters by which an image can be seen coarser, and their values."
     )
@@ -88,6 +87,7 @@ class JobAnswer(BaseModel):
             "finished_at": _seconds(view.finished_ms),
             "expires_at": _seconds(view.expires_ms),
             "parameters": _parameters(view),
+            "source": view.job.recipe.source and asdict(view.job.recipe.source),
             "views": by_parameter(view.views),
             "accept": _accept(view),
             "images": [asdict(meta) | {"url": image_url(meta.rank)} for meta in view.images],

@@ -32,6 +32,7 @@ class ModelAnswer(BaseModel):
     size: str
     prompt_kind: Literal["text", "class", "none"]
     num_classes: int | None
+    takes_pictures: bool = Field(False, description="Whether it can begin with a picture.")
     depth: int = Field(1, description="Codes drawn at a position: how long a list of `top_k` is.")
     views: dict[str, list[str]] = Field(
         {}, description="Query parameters by which an image can be seen coarser, and their values."

@@ -5,6 +5,8 @@ For models whose workers come on demand. Loads no weights and no torch.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from models.configs import Preset
 from models.filter_words import filter_words
 from models.presets import PRESETS
@@ -26,7 +28,7 @@ def preset_card(preset: Preset) -> ModelCard:
         defaults=preset.sampling,
         num_classes=preset.num_classes,
         depth=preset.depth,
-        has_scores=preset.clip is not None,
+        has_scores=preset.has_scores,
         filters=filter_words(preset),
         views=tuple((view.parameter, view.value) for view in preset.views),
     )
@@ -39,5 +41,6 @@ def on_demand_cards(names: str) -> dict[str, ModelCard]:
         if name and name not in PRESETS:
             raise StartRefused(f"MINDALLE_API__ON_DEMAND_MODELS: there is no preset {name!r}")
         if name:
-            cards[name] = preset_card(PRESETS[name])
+            # The workers that will come are of this release, and take pictures as it does.
+            cards[name] = replace(preset_card(PRESETS[name]), takes_pictures=True)
     return cards

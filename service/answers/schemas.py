@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from service.jobs import MAX_CANDIDATES, MAX_SEED, OutputFormat
+from service.sources.source import Fit
 
 MAX_IMAGES = 10
 MAX_PARTIAL_IMAGES = 3
@@ -114,7 +115,12 @@ class ImageRequest(BaseModel):
         False, strict=True, description="Answer with server-sent events. A job has its own."
     )
     partial_images: Annotated[int | None, _Number] = Field(
-        0, ge=0, le=MAX_PARTIAL_IMAGES, description="Unfinished pictures to stream on the way."
+        0,
+        ge=0,
+        le=MAX_PARTIAL_IMAGES,
+        description="Unfinished pictures to stream on the way. Of a model "
+        "with `views`, the first shows the rows so far, the others the finished picture by the "
+        "coarser views.",
     )
     num_candidates: Annotated[int | None, _Number] = Field(
         None,
@@ -153,6 +159,11 @@ class ImageRequest(BaseModel):
     output_compression: Annotated[int | None, _Number] = Field(None, description=_IGNORED)
     user: _Text | None = Field(None, description=_IGNORED)
 
+    @property
+    def has_picture(self) -> bool:
+        """Whether it begins with a caller's picture; a request of this kind never does."""
+        return False
+
     def lists(self) -> dict[str, list[float]]:
         """Its fields that hold a list with one number for each code of a position."""
         given = {name: getattr(self, name) for name in _IN_RANGE}
@@ -188,6 +199,17 @@ class ModelDefaults(BaseModel):
     top_k: int | list[int] | None
     top_p: float | list[float] | None
     temperature: float | list[float]
+
+
+class SourceParameters(BaseModel):
+    """The picture that an image begins with, by the hash of its file, and what is kept of it."""
+
+    image_sha256: str
+    mask_sha256: str | None
+    fit: Fit
+    keep: float | None
+    strength: float | None
+    blend: bool
 
 
 class JobParameters(BaseModel):

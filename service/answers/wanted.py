@@ -16,8 +16,8 @@ from service.answers.schemas import (
     MAX_PARTIAL_IMAGES,
     MAX_TEMPERATURE,
     MIN_TEMPERATURE,
-    ImageRequest,
 )
+from service.answers.source_request import SourceRequest
 from service.jobs import MAX_CANDIDATES, MAX_SEED
 
 _WARMTH = f"from {MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g}"
@@ -51,6 +51,13 @@ _WANTED: Mapping[str, tuple[str, str]] = MappingProxyType(
         "background": ('a text, such as "auto"', _IGNORED),
         "moderation": ('a text, such as "auto"', _IGNORED),
         "output_compression": ("a whole number, such as 80", _IGNORED),
+        "image": ("a PNG, JPEG or WebP: a file in a form, base64 or a data: URL in JSON", ""),
+        "mask": ("a picture of the same kind and size, with an alpha channel", ""),
+        "fit": ('"cover", "contain" or "stretch"', ""),
+        "keep": ("a number from 0 to 1, such as 0.5", ""),
+        "strength": ("a number from 0 to 1, such as 0.7", ""),
+        "blend": ("true or false", ""),
+        "input_fidelity": ('a text, such as "high"', _IGNORED),
         "user": ('a text, such as "user-17"', _IGNORED),
         "rank": (
             f"a whole number from 0 to {MAX_IMAGES - 1} in the address",
@@ -93,7 +100,7 @@ def list_of(field: str, model: str, depth: int) -> str:
 
 def unknown_field(field: str) -> str:
     """For a field that no request has."""
-    close = get_close_matches(field, ImageRequest.model_fields, n=1)
+    close = get_close_matches(field, SourceRequest.model_fields, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else " /docs lists those there are."
     return f"There is no field {field!r}.{hint}"
 

@@ -7,16 +7,17 @@ queue. Knows no HTTP beyond the body's schema.
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from service.answers.schemas import ImageRequest, is_in_range
+from service.answers.source_request import SourceRequest
 from service.answers.wanted import list_of
 from service.api.api_state import ApiState, Origin
 from service.api.http.auth import Caller
 from service.broker.admission import Enqueued, Idempotency, Limits
 from service.broker.workers import ModelCard
 from service.config.groups import ApiSettings, QueueSettings
-from service.errors import DomainError, Draining, InvalidRequest, QueueUnavailable
+from service.errors import DomainError, Draining, InvalidRequest, NoPictures, QueueUnavailable
 from service.jobs import (
     MAX_SIDE,
     Job,
@@ -73,8 +74,11 @@ async def admit(
     limits = limits_for(origin.caller, state.settings.queue)
     try:
         known = await _known(state, origin, idempotency)
+        source = None
         job = known or await _new_job(state, body, origin, model)
-        enqueued = await state.queue.enqueue(job, limits, idempotency)
+        if known is None and isinstance(body, SourceRequest) and body.has_picture:
+            job, source = await _with_source(state, body, job)
+        enqueued = await state.queue.enqueue(job, limits, idempotency, source)
     except DomainError as error:
         if error.code in ADMISSION_REASONS or isinstance(error, QueueUnavailable):
             state.metrics.rejected.labels(state.catalog.label(model), error.code).inc()
@@ -96,6 +100,16 @@ async def _new_job(state: ApiState, body: ImageRequest, origin: Origin, model: s
     if state.is_draining:
         raise Draining
     return make_job(body, await state.catalog.card(model), state.settings, origin)
+
+
+async def _with_source(state: ApiState, body: SourceRequest, job: Job) -> tuple[Job, bytes]:
+    """The job with what its recipe says of the picture, and the picture for its worker."""
+    model = job.recipe.model
+    if not await state.catalog.takes_pictures(model):
+        raise NoPictures(model)
+    card = await state.catalog.card(model)
+    source, data = await state.sources.prepare(body, card.size)
+    return replace(job, recipe=replace(job.recipe, source=source)), data
 
 
 def limits_for(caller: Caller, settings: QueueSettings) -> Limits:
@@ -143,7 +157,7 @@ def _recipe(body: ImageRequest, card: ModelCard) -> Recipe:
     _check_top_k(body.top_k, card)
     return Recipe(
         model=card.model,
-        prompt=_prompt(body.prompt, card),
+        prompt=_prompt(body.prompt, card, needs_text=not body.has_picture),
         seed=new_seed() if body.seed is None else body.seed,
         n=n,
         **known_fields(Recipe, chosen),
@@ -160,7 +174,7 @@ def _min_score(body: ImageRequest, card: ModelCard) -> float | None:
     return body.accept.min_score
 
 
-def _prompt(prompt: str | int | None, card: ModelCard) -> str | int | None:
+def _prompt(prompt: str | int | None, card: ModelCard, *, needs_text: bool) -> str | int | None:
     if card.prompt_kind == "class":
         return _class_id(prompt, card)
     if card.prompt_kind == "none":
@@ -169,7 +183,9 @@ def _prompt(prompt: str | int | None, card: ModelCard) -> str | int | None:
         raise InvalidRequest(
             f"{card.model} draws without a prompt: leave it empty.", param="prompt"
         )
-    if not isinstance(prompt, str) or is_blank(prompt):
+    if prompt is None and not needs_text:
+        return ""
+    if not isinstance(prompt, str) or (is_blank(prompt) and needs_text):
         raise InvalidRequest(
             f'{card.model} needs a text as its prompt, such as "a red apple".', param="prompt"
         )

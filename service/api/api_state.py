@@ -20,6 +20,7 @@ from service.api.gauges import Gauges
 from service.api.http.addressing import address
 from service.api.http.auth import Caller, KeyRing
 from service.api.http.middleware import TRACEPARENT
+from service.api.source_desk import SourceDesk
 from service.broker.fault_log import FaultLog
 from service.broker.queue import Queue
 from service.metrics import ApiMetrics
@@ -40,6 +41,7 @@ class ApiState:
     metrics: ApiMetrics
     gauges: Gauges
     faults: FaultLog
+    sources: SourceDesk = field(default_factory=SourceDesk)
     is_draining: bool = False
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     num_waiting: int = 0

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 import service
 from models.presets import PRESETS
 from service.answers.preset_cards import on_demand_cards
+from service.answers.source_request import TEXT_FIELDS
 from service.api import openapi
 from service.api.api_state import ApiState
 from service.api.catalog import Catalog
@@ -33,9 +34,10 @@ from service.api.http.middleware import (
     Observe,
     RequestId,
     SecurityHeaders,
+    Uploads,
 )
 from service.api.http.request_tracing import TraceRequests
-from service.api.routes import generations, health, jobs, models, playground
+from service.api.routes import edits, generations, health, jobs, models, playground
 from service.broker.fault_log import FaultLog
 from service.broker.queue import Queue
 from service.broker.redis_connection import check_server, check_writes, connect, disconnect
@@ -48,6 +50,8 @@ from service.errors import QueueUnavailable, StartRefused
 from service.metrics import ApiMetrics, DroppedLines
 from service.settings import Settings
 from service.tracing import tracing
+
+_UPLOAD_PATHS = frozenset({"/v1/images/edits", "/v1/images/variations", "/v1/jobs"})
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.api = _state(settings, redis)
     problems.install(app)
     _add_middleware(app, settings)
-    for routes in (generations, jobs, models, health):
+    for routes in (generations, edits, jobs, models, health):
         app.include_router(routes.router)
     openapi.install(app)
     if settings.api.playground:
@@ -123,7 +127,8 @@ def _metrics() -> ApiMetrics:
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """From the inside out: the last one added sees a request first."""
-    app.add_middleware(BodyLimit, max_bytes=settings.api.max_body_bytes)
+    uploads = Uploads(_UPLOAD_PATHS, settings.api.max_upload_bytes, TEXT_FIELDS)
+    app.add_middleware(BodyLimit, max_bytes=settings.api.max_body_bytes, uploads=uploads)
     app.add_middleware(Methods, routes=lambda: app.routes)
     app.add_middleware(ErrorEnvelope, on_fault=app.state.api.faults.note)
     app.add_middleware(Cors, origins=read_origins(settings.api.cors_origins))

@@ -103,6 +103,16 @@ class Catalog:
             raise NoWorker(name)
         raise ModelNotFound(name)
 
+    async def takes_pictures(self, model: str) -> bool:
+        """True when whoever draws a job for this model can begin with a caller's picture.
+
+        Never while a worker of a release that can't is among those that might claim it.
+        """
+        cards = [worker.card for worker in await self.serving(model)]
+        if not cards and model in self._on_demand:
+            cards = [self._on_demand[model]]
+        return bool(cards) and all(card.takes_pictures for card in cards)
+
     async def takes_jobs(self, model: str) -> bool:
         """True when a job for this model would be taken now."""
         return model in self._on_demand or bool(await self.serving(model))

@@ -51,7 +51,7 @@ _WHAT = {
     408: "The body did not arrive in time.",
     409: "The job was cancelled while the caller waited.",
     413: "The body is too large.",
-    415: "The body is not JSON.",
+    415: "The body is not JSON, or a form where pictures are taken.",
     422: "The Idempotency-Key was used before with another body.",
     429: "The queue is full, or this key is over its rate or its share.",
     500: "The server or the model made a mistake.",
@@ -94,6 +94,7 @@ JOB_HEADERS = _text_headers(
     x_mindalle_seed="The seed that makes them again.",
     x_mindalle_score="With a picture only: its score.",
     x_mindalle_candidate="With a picture only: its number among the candidates.",
+    x_mindalle_num_drawn="With a picture only: how many candidates were drawn.",
     x_mindalle_prompt_truncated="With a picture only: true when the prompt was cut.",
     x_mindalle_size="With a picture only: its width and height.",
     x_mindalle_native_size="With a picture only: what the model made, before resampling.",
@@ -122,6 +123,12 @@ def stream_content(event: str, data: Mapping[str, object]) -> dict[str, Any]:
     """The content of an answer that streams, with one event as an example."""
     example = ServerEvent(event, data, id="1795511214662-0").encode().decode()
     return {"text/event-stream": {"schema": {"type": "string"}, "example": example}}
+
+
+def form_body(schema: str) -> dict[str, Any]:
+    """For a route that takes the same fields as a form: in JSON they are shown by their schema."""
+    content = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
+    return {"requestBody": {"content": {"multipart/form-data": content}}}
 
 
 def errors(*statuses: int) -> Responses:

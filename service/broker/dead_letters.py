@@ -56,12 +56,17 @@ class DeadLetters:
     async def retry(self, letter_id: str) -> str:
         """Queue the job again under a new id, which is returned; the letter is removed.
 
-        Limits are not checked: the operator decides. NotFound when there is no such letter.
+        Limits are not checked: the operator decides. NotFound when there is no such letter, or when
+        the picture that the job began with is no longer kept.
         """
         letter = await self._get(letter_id)
         job = replace(letter.job, id=new_job_id())
-        arguments = entry_of(job, self._ttl_ms) | {"letter": letter_id}
+        has_source = job.recipe.source is not None
+        arguments = entry_of(job, self._ttl_ms) | {"letter": letter_id, "was": letter.job.id}
+        arguments["has_source"] = has_source
         reply = json.loads(await self._scripts.run("enqueue", arguments, job.to_json()))
+        if reply["status"] == "without_source":
+            raise NotFound(f"The picture that {letter_id!r} began with is no longer kept.")
         if reply["status"] != "ok":
             raise _no_letter(letter_id)
         return job.id

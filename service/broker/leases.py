@@ -37,6 +37,7 @@ class Claim:
     `fence` grows with every claim of the job. `attempt` is 1 the first time. `remaining_s` is the
     time to the job's deadline and `waited_s` the time since it was accepted, both at the claim.
     An isolated job runs alone: start nothing beside it and claim nothing until it has ended.
+    `source` is the picture that it begins with; None, too, where that is gone.
     """
 
     job: Job
@@ -45,6 +46,7 @@ class Claim:
     is_isolated: bool
     remaining_s: float
     waited_s: float
+    source: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +128,23 @@ class Leases:
         }
         async with self._claiming:
             head, *bodies = await self._scripts.run("claim", arguments | {"nonce": self._nonce})
-            self._nonce = secrets.token_hex(8)
-        reply = json.loads(head)
-        claims = reply["claims"] or []  # Lua writes an empty list as an empty object
-        pairs = zip(claims, bodies, strict=True)
-        found = tuple(_claim(*pair) for pair in pairs)
+            reply = json.loads(head)
+            claims = reply["claims"] or []  # Lua writes an empty list as an empty object
+            pairs = zip(claims, bodies, strict=True)
+            found = await self._with_sources([_claim(*pair) for pair in pairs])
+            self._nonce = secrets.token_hex(8)  # not before: else nobody would have these jobs
         return Claimed(found, reply["must_drain"], reply["num_expired"]), reply["last"]
+
+    async def _with_sources(self, claims: Sequence[Claim]) -> tuple[Claim, ...]:
+        """With the pictures that they begin with."""
+        found = []
+        for claim in claims:
+            source: Any = None
+            if claim.job.recipe.source is not None:
+                async with translated_errors():
+                    source = await self._redis.get(Key.SOURCE.of(claim.job.id))
+            found.append(claim if source is None else replace(claim, source=bytes(source)))
+        return tuple(found)
 
     async def _new_ticket(self, last_ticket: str, block_s: float) -> bool:
         tickets: dict[Any, Any] = {Key.TICKETS.of(self._model): last_ticket}

@@ -101,20 +101,26 @@ class Queue:
         await self._wakeups.close()
 
     async def enqueue(
-        self, job: Job, limits: Limits, idempotency: Idempotency | None = None
+        self,
+        job: Job,
+        limits: Limits,
+        idempotency: Idempotency | None = None,
+        source: bytes | None = None,
     ) -> Enqueued:
         """Accept the job or raise QueueFull, RateLimited, KeyShareExceeded (with Retry-After).
 
         One script checks all limits and stores the job, so nothing is half accepted and there is
         no moment in which an idempotency key is taken but its job is not there. IdempotencyMismatch
         when the key came with another body. Calling it again with the same job id changes nothing.
+        `source` is the picture that the job begins with; it lives as long as the job may need it.
         """
         arguments = entry_of(job, self._result_ttl_ms, limits.weight)
         arguments["limits"] = asdict(limits)
         if idempotency is not None:
             arguments["keep_ms"] = max(self._result_ttl_ms, self._idempotency_ttl_ms)
             arguments["idempotency"] = idempotency.arguments(self._idempotency_ttl_ms)
-        reply = json.loads(await self._scripts.run("enqueue", arguments, job.to_json()))
+        blobs = (job.to_json(),) if source is None else (job.to_json(), source)
+        reply = json.loads(await self._scripts.run("enqueue", arguments, *blobs))
         if reply["status"] != "ok":
             raise refusal(reply["status"], reply.get("retry_after_s"))
         if reply["existed"]:

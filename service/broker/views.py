@@ -35,7 +35,7 @@ def job_view(reply: list[bytes]) -> JobView:
         prompt_truncated=fields.get("prompt_truncated") == b"1",
         error=_error(fields),
         native_size=_text(fields, "native_size") or _text(fields, "size"),
-        num_drawn=_number(fields, "num_drawn"),
+        num_drawn=_num_drawn(fields, job),
         views=tuple((name, value) for name, value in json.loads(fields.get("views", b"[]"))),
     )
 
@@ -48,12 +48,16 @@ def _text(fields: dict[str, bytes], name: str) -> str | None:
     return fields[name].decode() if name in fields else None
 
 
+def _num_drawn(fields: dict[str, bytes], job: Job) -> int:
+    return int(fields.get("num_drawn", job.recipe.num_candidates))
+
+
 def _progress(fields: dict[str, bytes], job: Job) -> Progress:
-    most = job.recipe.num_candidates * job.codes_per_candidate
-    total = int(fields.get("codes_total", most))
+    drawn = _num_drawn(fields, job) * job.codes_per_candidate
+    if "num_drawn" in fields:
+        return Progress(drawn, drawn, "done")
+    total = int(fields.get("codes_total", drawn))
     if fields["state"] == b"succeeded":
-        if "num_drawn" in fields:
-            total = int(fields["num_drawn"]) * job.codes_per_candidate
         return Progress(total, total, "done")
     stage = "waiting" if fields["state"] == b"queued" else _text(fields, "stage") or "prefill"
     return Progress(int(fields.get("codes_done", b"0")), total, stage)

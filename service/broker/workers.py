@@ -27,12 +27,8 @@ _SHORTEST_TTL_S = 5.0  # a busy machine's heartbeat may come late
 _NUM_MISSED = 3  # heartbeats in a row, before a worker counts as gone
 _LIST_TTL_MS = 600_000  # longer than any worker's own
 _DEFAULT = "default_"  # before the names of a card's defaults, in JSON
-_TRAITS = (
-    "depth",
-    "views",
-    "has_scores",
-    "filters",
-)  # of a card, that the first release doesn't know
+# Of a card, that the first release doesn't know.
+_TRAITS = ("depth", "views", "has_scores", "takes_pictures", "filters")
 
 WorkerState = Literal["loading", "ready", "draining", "failing"]
 
@@ -44,6 +40,8 @@ class ModelCard:
     `size` is pixels as "256x256". `prompt_len` positions hold the prompt, padding included; then
     come `codes_per_candidate` codes, `depth` at a position, each one of at most `vocab_size`.
     `views` are parameters and values by which a picture can be seen coarser, coarse to fine.
+    `has_scores`: something ranks its pictures. `takes_pictures`: its worker can begin with a
+    caller's picture.
     `has_scores`: something ranks its pictures. `filters`: what each filter does, in words.
     """
 
@@ -61,6 +59,7 @@ class ModelCard:
     depth: int = 1
     views: tuple[tuple[str, str], ...] = ()
     has_scores: bool = False
+    takes_pictures: bool = False
     filters: tuple[tuple[str, str], ...] = ()
 
     def to_values(self) -> dict[str, Any]:
@@ -91,6 +90,7 @@ class ModelCard:
             "depth": traits.get("depth", 1),
             "views": tuple((name, value) for name, value in traits.get("views", ())),
             "has_scores": traits.get("has_scores", False),
+            "takes_pictures": traits.get("takes_pictures", False),
             "filters": tuple((name, words) for name, words in traits.get("filters", ())),
         }
         return cls(**known_fields(cls, values) | own)

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from service.client.protocol import GENERATIONS, JOBS, MODELS
+from service.client.protocol import EDITS, GENERATIONS, JOBS, MODELS
 from service.settings import is_loopback
 
 _EXAMPLE = "an address like http://127.0.0.1:8000 is wanted"
-_ENDINGS = (GENERATIONS, JOBS, MODELS, "/v1")  # OpenAI's clients want `/v1` at the end
+_ENDINGS = (GENERATIONS, EDITS, JOBS, MODELS, "/v1")  # OpenAI's clients want `/v1` at the end
 
 
 def base_url(text: str) -> str:

@@ -18,7 +18,6 @@ from service.answers.job_answer import JobAnswer
 from service.answers.model_answers import ModelAnswer, ModelList
 from service.client.address import connect
 from service.client.protocol import (
-    GENERATIONS,
     JOBS,
     MODELS,
     STREAM_SILENCE_S,
@@ -32,6 +31,7 @@ from service.client.protocol import (
     body_of,
     generated,
     headers_of,
+    path_of,
     picture,
     resume_from,
     understood,
@@ -85,7 +85,7 @@ class AsyncClient:
     ) -> Generated:
         """Images for a prompt, when they are ready."""
         body = body_of(prompt, parameters, response_format="b64_json")
-        return understood(await self._call("POST", GENERATIONS, json=body), generated)
+        return understood(await self._call("POST", path_of(body), json=body), generated)
 
     async def stream(
         self, prompt: str | int | None, **parameters: Unpack[Parameters]
@@ -95,7 +95,7 @@ class AsyncClient:
         A connection that is lost after the first of them is not tried again.
         """
         body = body_of(prompt, parameters, stream=True)
-        async with aclosing(self._lasting("POST", GENERATIONS, json=body)) as events:
+        async with aclosing(self._lasting("POST", path_of(body), json=body)) as events:
             async for event in events:
                 yield picture(event)
 

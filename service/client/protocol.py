@@ -15,8 +15,10 @@ from typing import Any, Literal, TypedDict, TypeVar
 import httpx
 
 from service.jobs import TERMINAL, Image, OutputFormat, known_fields
+from service.sources.source import Fit
 
 GENERATIONS = "/v1/images/generations"
+EDITS = "/v1/images/edits"
 JOBS = "/v1/jobs"
 MODELS = "/v1/models"
 # Bytes come at least as often as the server's heartbeat; a longer silence is a lost connection.
@@ -30,7 +32,10 @@ _T = TypeVar("_T")
 
 
 class Parameters(TypedDict, total=False):
-    """What a request may say besides its prompt; see the server's `/docs` for limits."""
+    """What a request may say besides its prompt; see the server's `/docs` for limits.
+
+    With an `image`, a file's bytes, the picture begins with that; the last five say how.
+    """
 
     model: str
     n: int
@@ -45,6 +50,12 @@ class Parameters(TypedDict, total=False):
     partial_images: int
     priority: Literal["high", "normal", "low"]
     deadline_s: float
+    image: bytes
+    mask: bytes
+    fit: Fit
+    keep: float
+    strength: float
+    blend: bool
 
 
 class ApiError(Exception):
@@ -202,12 +213,22 @@ class Generated:
     job_id: str
     prompt_truncated: bool
     timings_s: dict[str, float]
+    num_drawn: int | None = None  # of the candidates, if the server told
     native_size: str | None = None  # what the model made, if the server told
 
 
 def body_of(prompt: str | int | None, parameters: Parameters, **more: object) -> dict[str, object]:
     """The JSON of a request."""
-    return {"prompt": prompt, **parameters, **more}
+    body = {"prompt": prompt, **parameters, **more}
+    return {
+        name: base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else value
+        for name, value in body.items()
+    }
+
+
+def path_of(body: Mapping[str, object]) -> str:
+    """Where a request whose answer is waited for goes."""
+    return EDITS if "image" in body else GENERATIONS
 
 
 def generated(response: httpx.Response) -> Generated:
@@ -224,7 +245,7 @@ def _image(item: Mapping[str, Any]) -> Image:
 
 def picture(event: JobEvent) -> Partial | Image:
     """From an event of a stream of images."""
-    if event.name == "image_generation.completed":
+    if event.name.endswith(".completed"):
         return _image(event.data)
     data = base64.b64decode(event.data["b64_json"])
     return Partial(event.data["partial_image_index"], event.data["candidate"], data)

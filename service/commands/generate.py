@@ -6,7 +6,7 @@ import io
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -22,6 +22,7 @@ from service import settings
 from service.cli import CommandError
 from service.client import ApiError, Client
 from service.client.problems import problem
+from service.commands.source_files import SourceFiles
 from service.jobs import MAX_SEED, OutputFormat, Recipe, is_blank, new_seed
 from service.settings import Settings
 from service.worker import offline
@@ -39,7 +40,8 @@ CHECKPOINT_HELP = (
 )
 _OR_LIST = "; K,K,... is one for each code of a position, and so for P and T"
 _Number = TypeVar("_Number", int, float)
-_KNOBS = tuple(field.name for field in fields(Recipe) if field.name not in ("model", "prompt"))
+_OTHERS = ("model", "prompt", "source")  # of a recipe's fields, that no flag of this command sets
+_KNOBS = tuple(field.name for field in fields(Recipe) if field.name not in _OTHERS)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -99,22 +101,30 @@ def _seed(text: str) -> int:
 
 def run(args: Namespace) -> None:
     """Draw, write the file, print the scores."""
+    draw(args)
+
+
+def draw(args: Namespace, files: SourceFiles | None = None) -> None:
+    """The same, perhaps from a picture."""
     if args.output.suffix.lower() not in _FORMATS:
         raise CommandError(f"{args.output}: the name must end in {', '.join(_FORMATS)}", 2)
     if not args.output.absolute().parent.is_dir():
         raise CommandError(f"{args.output.parent} is no folder", 2)
     if args.url is not None:
-        _draw_there(args)
+        _draw_there(args, files)
     else:
-        _draw_here(args)
+        _draw_here(args, files)
 
 
-def _draw_here(args: Namespace) -> None:
+def _draw_here(args: Namespace, files: SourceFiles | None) -> None:
     given = {} if args.checkpoint is None else {"worker": {"checkpoint": args.checkpoint}}
     loaded = settings.load(**given)
     name = args.preset or loaded.model
     preset = _preset(name, loaded)
-    recipe = _recipe(args, name, preset)
+    recipe, source = _recipe(args, name, preset, has_source=files is not None), None
+    if files is not None:
+        told, source = files.prepared(preset.size)
+        recipe = replace(recipe, source=told)
     offline.check(recipe, preset)
     model = load_model(name, loaded.worker)
     total = recipe.num_candidates * preset.codes_per_image
@@ -126,6 +136,7 @@ def _draw_here(args: Namespace) -> None:
             range(recipe.num_candidates),
             num_rows=model.num_rows,
             on_step=lambda num_codes: _advance(bar, num_codes),
+            source=source,
         )
     _print_scores(recipe.seed, [(p.candidate, p.score) for p in pictures])
     output_format = _FORMATS[args.output.suffix.lower()]
@@ -155,10 +166,12 @@ def _given(args: Namespace) -> dict[str, Any]:
     return {name: value for name in _KNOBS if (value := getattr(args, name)) is not None}
 
 
-def _recipe(args: Namespace, name: str, preset: Preset) -> Recipe:
+def _recipe(args: Namespace, name: str, preset: Preset, *, has_source: bool) -> Recipe:
     chosen = {"seed": new_seed()} | asdict(preset.sampling) | _given(args)
     most = min(chosen["num_candidates"], _MOST_SHOWN)
-    prompt = _prompt(args.prompt, preset.prompt_kind)
+    needs_none = has_source and preset.prompt_kind == "text"  # a picture says much itself
+    given = "" if needs_none and args.prompt is None else args.prompt
+    prompt = _prompt(given, preset.prompt_kind)
     return Recipe(model=name, prompt=prompt, **{"n": most} | chosen)
 
 
@@ -177,8 +190,8 @@ def _prompt(text: str | None, kind: PrefixKind) -> str | int | None:
     raise CommandError(f"this model takes {wanted}", 2)
 
 
-def _draw_there(args: Namespace) -> None:
-    given = _given(args)
+def _draw_there(args: Namespace, files: SourceFiles | None) -> None:
+    given = _given(args) | (dict(files.parameters()) if files else {})
     if args.preset:
         given["model"] = args.preset
     output_format = _FORMATS[args.output.suffix.lower()]

@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 from service import settings
 from service.cli import CommandError
 from service.commands.generate import CHECKPOINT_HELP
+from service.commands.source_files import prepared_again
 from service.jobs import OutputFormat, Recipe
 from service.worker import offline
 from service.worker.model_host import load_model
@@ -32,6 +33,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="where to write it (default: FILE-replay beside it)",
     )
+    for name in ("image", "mask"):
+        parser.add_argument(
+            f"--{name}",
+            type=Path,
+            metavar="FILE",
+            help=f"the {name} that it was drawn from (default: none was)",
+        )
     parser.add_argument("--prompt", help="for a file that does not hold it (default: the file's)")
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help=CHECKPOINT_HELP)
 
@@ -50,7 +58,13 @@ def run(args: Namespace) -> int:
     offline.check(recipe, model.pipeline.preset)
     one = record.candidate  # None for a sheet
     candidates = range(recipe.num_candidates) if one is None else [one]
-    pictures = offline.draw(model.pipeline, recipe, candidates, num_rows=model.num_rows)
+    source = None
+    if recipe.source is not None:
+        size = model.pipeline.preset.size
+        source = prepared_again(recipe.source, args.image, args.mask, size)
+    pictures = offline.draw(
+        model.pipeline, recipe, candidates, num_rows=model.num_rows, source=source
+    )
     best = pictures[: recipe.n]
     data = offline.encode(
         recipe, best, output_format, has_prompt=record.has_prompt, size=record.size

@@ -57,6 +57,12 @@ class ApiSettings(BaseModel):
         "say. The proxy may take the path off or leave it on.",
     )
     max_body_bytes: int = Field(65_536, ge=1024, le=10_485_760, description="Largest request body.")
+    max_upload_bytes: int = Field(
+        8_388_608,
+        ge=65_536,
+        le=67_108_864,
+        description="Largest request body where pictures are taken; a proxy must let it through.",
+    )
     default_deadline_s: float = Field(
         120.0, gt=0, le=86_400, description="Deadline of a job that was sent without one."
     )

@@ -23,7 +23,7 @@ from service.config.groups import WorkerSettings
 from service.errors import StartRefused
 from service.worker.cpu_share import CpuShare
 from service.worker.device_memory import rows_that_fit
-from service.worker.drawing.engine import Engine
+from service.worker.drawing.engine import ANY_PROMPT, Engine
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +70,7 @@ def load_model(name: str, settings: WorkerSettings) -> HostedModel:
         preset_card(pipeline.preset),
         model=name,
         weights_digest=_digest(pipeline.preset, folder),
+        takes_pictures=True,
     )
     num_rows = settings.rows or default_rows(
         options.device, pipeline.preset, options.dtype.itemsize
@@ -100,7 +101,8 @@ class Machinery:
         pipeline = self.model.pipeline
         pixels = pipeline.pixels(codes)
         pipeline.preview(codes, [1])
-        pipeline.scores(pipeline.text_features("a"), pixels)
+        prompt = ANY_PROMPT[pipeline.preset.prompt_kind]
+        pipeline.scores(pipeline.text_features(prompt), pixels, codes)
 
 
 def load_options(settings: WorkerSettings) -> LoadOptions:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from models.configs import Preset
 from models.drawing.sampling import InvalidSamplingError
-from models.pipeline import InvalidPromptError, Picture, Pipeline, to_bytes
+from models.known import KnownMakers
+from models.pipeline import InvalidPromptError, Makers, Picture, Pipeline, to_bytes
 from service.errors import InvalidRequest, StartRefused
 from service.jobs import OutputFormat, Recipe
 from service.worker.cpu_share import CpuShare
@@ -21,6 +22,7 @@ from service.worker.device_memory import is_out_of_memory
 from service.worker.drawing.engine import row_params
 from service.worker.pictures import png
 from service.worker.pictures.picture_makers import PictureMakers
+from service.worker.sources.encoding import known_alone
 
 
 def check(recipe: Recipe, preset: Preset) -> None:
@@ -45,8 +47,9 @@ def draw(
     *,
     num_rows: int,
     on_step: Callable[[int], None] | None = None,
+    source: bytes | None = None,
 ) -> list[Picture]:
-    """The candidates, best first.
+    """The candidates, best first; `source` is the prepared picture that the recipe begins with.
 
     Raises:
         InvalidRequest: the model can't take the prompt.
@@ -56,6 +59,8 @@ def draw(
     params = [row_params(recipe, candidate) for candidate in candidates]
     # The worker's own makers, since a picture's last bit depends on who makes it.
     makers = PictureMakers(pipeline, CpuShare.whole(pipeline))
+    known = None if source is None else known_alone(pipeline, recipe, source)
+    finishing: Makers = makers if known is None else KnownMakers(makers, known)
     try:
         with makers.at_work():
             return pipeline.generate(
@@ -63,7 +68,8 @@ def draw(
                 params,
                 batch=pipeline.batch(num_rows),
                 on_step=on_step,
-                makers=makers,
+                makers=finishing,
+                forced=None if known is None else known.forced,
             )
     except (InvalidPromptError, InvalidSamplingError) as error:
         raise InvalidRequest(str(error)) from None

@@ -1,7 +1,8 @@
 """A run: one attempt at a part of a job. It travels from station to station until it is let go.
 
-claims → drawing → pictures → delivery. It carries what each of them needs to know and has made of
-it, so that nobody looks a run up. Plain data: knows no queue, no model, and no torch when it runs.
+claims → sources → drawing → pictures → delivery. It carries what each of them needs to know and has
+made of it, so that nobody looks a run up. Plain data: knows no queue, no model, and no torch when
+it runs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ if TYPE_CHECKING:  # what it carries for stations that know more than it does
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from models.drawing.forced import Forced
+    from models.known import Known
     from models.pipeline import Prefix
     from service.broker.leases import Claim
     from service.tracing.tracing import JobSpan
@@ -90,6 +93,9 @@ class Run:
     is_leased: bool = True  # false once it is let go: then nothing is to be told to the queue
     told_progress: int = 0  # the part of it that was published last
 
+    # Sources.
+    known: Known | None = None  # of the picture that the job begins with
+
     # Drawing.
     waiting: list[int] = field(default_factory=list)  # candidates without a row, ascending
     rows: dict[int, int] = field(default_factory=dict)  # row → candidate
@@ -123,6 +129,11 @@ class Run:
     def id(self) -> str:
         """For log lines: another claim of the same job is another run."""
         return f"{self.job.id}:{self.claim.fence}"
+
+    @property
+    def forced(self) -> Forced | None:
+        """The codes that are taken instead of drawn."""
+        return None if self.known is None else self.known.forced
 
     @property
     def num_undrawn(self) -> int:

@@ -36,6 +36,7 @@ from service.worker.run import DRAWING_PHASES, Run, TakenOut
 from service.worker.signs.heartbeat import Heartbeat
 from service.worker.signs.journal import Journal
 from service.worker.signs.meter import Meter
+from service.worker.sources.station import Sources
 
 _RENEW_S = 0.5  # longest pause between renewals: callers see progress by them
 _LAST_WORDS_S = 5.0  # for what must still reach Redis after the grace time
@@ -87,7 +88,7 @@ class Worker:
         self._join_stations(Journal(self._meter, tracing))
 
     def _join_stations(self, journal: Journal) -> None:
-        """claims → drawing → pictures → delivery: each is given the inbox of the next one.
+        """claims → sources → drawing → pictures → delivery: each gets the inbox of the next one.
 
         From pictures a run whose scores don't suffice goes back to drawing; from delivery each one
         comes home to the leased ones, which let it go.
@@ -107,8 +108,11 @@ class Worker:
             delivery=self._delivery.put,
             ring=self._leased.ring,
         )
+        self._sources = Sources(
+            model.pipeline, drawing=self._drawing.put, delivery=self._delivery.put
+        )
         self._claimer = Claimer(
-            leases, self._leased, meter, put=self._drawing.put, num_rows=self._num_usable_rows
+            leases, self._leased, meter, put=self._sources.put, num_rows=self._num_usable_rows
         )
         self._keeper = LeaseKeeper(leases, self._leased, meter, self._moves)
         meter.watch(lambda: engine.num_busy, lambda: self._pictures.num_waiting)
@@ -154,6 +158,7 @@ class Worker:
                 self._claimer.run(),
                 self._drawing.run(),
                 self._pictures.run(),
+                self._sources.run(),
                 self._delivery.run(),
                 self._keeper.run(renew_s),
                 self._keeper.watch_cancellations(),
@@ -192,6 +197,7 @@ class Worker:
         )
         self._hand_back()
         await self._leased.wait_empty(_LAST_WORDS_S)
+        self._sources.stop()
         self._drawing.stop()
         self._pictures.stop()
         await asyncio.wait({drawing, pictures}, timeout=_LAST_WORDS_S)
@@ -226,8 +232,9 @@ class Worker:
         return 0 if is_unfit else self._machinery.engine.num_rows
 
     def _moves(self) -> tuple[int, int]:
-        """Signs of progress of drawing and of pictures."""
-        return self._machinery.engine.num_moves, self._pictures.num_moves
+        """Signs of progress of drawing, and what comes before it, and of pictures."""
+        num_drawing = self._machinery.engine.num_moves + self._sources.num_moves
+        return num_drawing, self._pictures.num_moves
 
     def _stuck_s(self) -> float:
         """Seconds without progress, though there is work."""

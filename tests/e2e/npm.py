@@ -17,13 +17,19 @@ _SCRIPT = "page.js"
 
 def bundled(source: Path, cache: pytest.Cache) -> bytes:
     """The script of the folder `source` with all that it imports, for browsers."""
-    folder = cache.mkdir(source.name)
-    for name in ("package.json", "package-lock.json", _SCRIPT):
-        shutil.copyfile(source / name, folder / name)
-    _fetch(folder)
+    folder = fetched(source, cache)
     command = [str(folder / "node_modules/.bin/esbuild"), _SCRIPT, "--bundle", "--format=iife"]
     done = subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=50)
     return done.stdout
+
+
+def fetched(source: Path, cache: pytest.Cache) -> Path:
+    """A copy of the folder `source` beside the packages that it names."""
+    folder: Path = cache.mkdir(source.name)
+    for path in source.iterdir():
+        shutil.copyfile(path, folder / path.name)
+    _fetch(folder)
+    return folder
 
 
 def _fetch(folder: Path) -> None:

@@ -46,6 +46,14 @@ class Process:
         """True until it has ended."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory that it ever had, while it runs."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        (peak,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1024
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
         assert self._process is not None

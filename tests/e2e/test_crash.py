@@ -10,7 +10,9 @@ import pytest
 
 from service.answers.job_answer import JobAnswer
 from service.client import Client
+from service.client.protocol import Parameters
 from tests.e2e.stack import Stack, Worker, serving
+from tests.service.files import file_of, mask_of, noise, square_hole
 
 # The time limit is for machines that are busy with other work: workers start within the tests.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -44,8 +46,12 @@ def client(stack: Stack) -> Iterator[Client]:
 
 
 def submit(client: Client, number: int, prompt: str | None = None) -> JobAnswer:
-    """A job of four candidates, half a worker's rows."""
-    return client.submit(prompt or f"thing {number}", seed=number, num_candidates=4, n=2)
+    """A job of four candidates, half a worker's rows; odd ones begin with a picture."""
+    parameters = Parameters(seed=number, num_candidates=4, n=2)
+    if number % 2:
+        parameters["image"] = file_of(noise(seed=number))
+        parameters["mask"] = mask_of(square_hole())
+    return client.submit(prompt or f"thing {number}", **parameters)
 
 
 def pictures(client: Client, job: JobAnswer) -> list[bytes]:

@@ -19,13 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import families
-from models.configs import PrefixKind, Preset, SamplingDefaults, View
+from models.configs import PrefixKind, Preset, SamplingDefaults
 from models.families import CodecFamily, PriorFamily
 from models.pipeline import LoadOptions, Pipeline, load
 from models.presets import PRESETS
 from models.stage2.blocks import Block
 from models.stage2.kv_cache import CachedPrefix, KVCache
 from models.stage2.prior import Draw
+from models.views import View
 
 _CHANNELS = 3
 

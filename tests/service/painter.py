@@ -39,6 +39,7 @@ TEXT_CARD = ModelCard(
     codes_per_candidate=NUM_STEPS,
     defaults=SamplingDefaults(top_k=32, num_candidates=4),
     weights_digest="0" * 64,
+    takes_pictures=True,  # it paints its squares over them
 )
 CLASS_CARD = replace(TEXT_CARD, model="tiny-class", prompt_kind="class", num_classes=10)
 UNCOND_CARD = replace(TEXT_CARD, model="tiny-uncond", prompt_kind="none", prompt_len=1)
@@ -145,9 +146,11 @@ class Painter:
 
 
 @asynccontextmanager
-async def painting(redis: Redis, card: ModelCard = TEXT_CARD) -> AsyncIterator[Painter]:
-    """A painter at work."""
-    painter = Painter(redis, card)
+async def painting(
+    redis: Redis, card: ModelCard = TEXT_CARD, rows: int = 128
+) -> AsyncIterator[Painter]:
+    """A painter at work; without rows it only says that it is there."""
+    painter = Painter(redis, card, rows)
     await painter.announce()
     working = asyncio.create_task(painter.run())
     try:

@@ -13,6 +13,7 @@ from service.client import ApiError, AsyncClient, Client, Partial
 from service.client.protocol import EventParser, Retries
 from service.jobs import Image
 from tests.servers import RedisServer
+from tests.service.files import file_of, mask_of, noise, square_hole
 from tests.service.live_api import LiveApi, api_settings, serving
 from tests.service.painter import FAILING_PROMPT, Painter, paint
 
@@ -50,6 +51,19 @@ async def test_generate(client: AsyncClient, api: LiveApi, painter: Painter) -> 
     again = await _blocking(api.url, lambda c: c.generate("a cat", n=2, seed=4))
     assert again.images == made.images
     assert again.job_id != made.job_id
+
+
+async def test_pictures_are_sent_as_they_are(client: AsyncClient, painter: Painter) -> None:
+    sent = {"image": file_of(noise()), "mask": mask_of(square_hole())}
+    made = await client.generate("a hat", n=1, blend=False, **sent)  # type: ignore[arg-type]  # two of the fields
+    events = [event async for event in client.stream("a hat", partial_images=1, n=1, **sent)]  # type: ignore[arg-type]  # as above
+    assert [type(event) for event in events] == [Partial, Image]
+    job = await client.submit("a hat", keep=0.25, image=sent["image"])
+    assert job.source is not None
+    assert job.source.keep == 0.25
+    sources = [job.recipe.source for job in painter.started[:2]]
+    assert [source.blend for source in sources if source] == [False, True]
+    assert made.seed == painter.started[0].recipe.seed
 
 
 async def test_stream(client: AsyncClient, api: LiveApi, painter: Painter) -> None:

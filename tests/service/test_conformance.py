@@ -32,9 +32,10 @@ def base_url(valkey_server: RedisServer) -> Iterator[str]:
 def _document() -> dict[str, Any]:
     """The document, with models that exist and deadlines that can be met; else nothing is drawn."""
     document = copy.deepcopy(create_app(Settings()).openapi())
-    fields = document["components"]["schemas"]["ImageRequest"]["properties"]
-    fields["model"] = {"enum": ["tiny", "tiny-class", "tiny-uncond"]}
-    fields["deadline_s"] = {"type": "number", "minimum": 20, "maximum": 100}
+    for name in ("ImageRequest", "SourceRequest", "PictureRequest"):
+        fields = document["components"]["schemas"][name]["properties"]
+        fields["model"] = {"enum": ["tiny", "tiny-class", "tiny-uncond"]}
+        fields["deadline_s"] = {"type": "number", "minimum": 20, "maximum": 100}
     return document
 
 

@@ -55,15 +55,21 @@ async def test_drawing_ends_with_the_first_candidates_that_suffice(
     best = sorted(range(num_drawn), key=lambda c: -scores[c])[:2]
     answers = [
         (await http.post("/v1/images/generations", json=body | {"accept": accept})).json()
-        for accept in ({"min_score": least - 1e-4}, {"min_score": 2}, {"min_score": -1}, None)
+        for accept in ({"min_score": least - 1e-4}, {"min_score": 2}, None)
     ]
     assert num_drawn > _FIRST
-    assert [answer["num_drawn"] for answer in answers] == [num_drawn, _LIMIT, _FIRST, _LIMIT]
-    assert [answer["num_candidates"] for answer in answers] == [_LIMIT] * 4
+    assert [answer["num_drawn"] for answer in answers] == [num_drawn, _LIMIT, _LIMIT]
+    assert [answer["num_candidates"] for answer in answers] == [_LIMIT] * 3
     assert [image["candidate"] for image in answers[0]["data"]] == best
     assert answers[0]["usage"]["output_tokens"] == num_drawn * 64
     files = [(await http.get(image["url"])).content for image in answers[1]["data"]]
-    assert files == [(await http.get(image["url"])).content for image in answers[3]["data"]]
+    assert files == [(await http.get(image["url"])).content for image in answers[2]["data"]]
+    picture = await http.post(
+        "/v1/images/generations",
+        json=body | {"accept": {"min_score": -1}},
+        headers={"accept": "image/png"},
+    )
+    assert picture.headers["x-mindalle-num-drawn"] == str(_FIRST)
     job = (await http.get(f"/v1/jobs/{answers[0]['job_id']}")).json()
     assert (job["accept"], job["num_drawn"]) == ({"min_score": least - 1e-4}, num_drawn)
     assert job["progress"]["codes_done"] == job["progress"]["codes_total"] == num_drawn * 64

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.pipeline import Pipeline, load
-from models.rerank.clip import CHUNK
+from models.rerank.preprocess import CHUNK
 from service.worker import offline
 from service.worker.cpu_share import CpuShare, use_threads
 from service.worker.pictures.picture_makers import PictureMakers

@@ -49,6 +49,8 @@ NEW_ANSWERS = {
     "has_scores",
     "accept",
     "filters",
+    "takes_pictures",
+    "source",
 }  # callers pass over what they don't know
 
 

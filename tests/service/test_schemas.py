@@ -7,10 +7,17 @@ import pytest
 from pydantic import ValidationError
 
 from models.configs import SamplingDefaults
-from service.answers.schemas import ImageRequest, JobParameters, ModelDefaults
+from service.answers.schemas import (
+    ImageRequest,
+    JobParameters,
+    ModelDefaults,
+    SourceParameters,
+)
+from service.answers.source_request import SourceRequest
 from service.api.http.problems import invalid_request
 from service.client.protocol import Parameters
 from service.jobs import Recipe
+from service.sources.source import Source
 
 
 def _parse(text: str) -> ImageRequest:
@@ -115,7 +122,9 @@ def test_prompts_keep_every_letter() -> None:
 
 
 def test_requests_answers_and_clients_speak_of_all_that_a_recipe_holds() -> None:
-    recipe = {field.name for field in fields(Recipe)}
+    recipe = {field.name for field in fields(Recipe)} - {"source"}
+    assert {field.name for field in fields(Source)} == SourceParameters.model_fields.keys()
+    assert {"fit", "keep", "strength", "blend"} <= SourceRequest.model_fields.keys()
     assert recipe <= ImageRequest.model_fields.keys()
     assert recipe - {"model"} <= JobParameters.model_fields.keys()  # an answer names it itself
     assert recipe - {"prompt"} <= Parameters.__annotations__.keys()

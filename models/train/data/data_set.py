@@ -55,6 +55,9 @@ class DataSet(Protocol):
     def caption(self, variant: Variant, rng: Random) -> str:
         """A random true text for it, or an empty one."""
 
+    def title(self, variant: Variant) -> str:
+        """Which picture this is, for people who look for it."""
+
     def meaning(self, variant: Variant) -> tuple[object, ...]:
         """What its captions say; equal for variants that share them."""
 

@@ -68,6 +68,10 @@ class FolderSet:
         lines = self._captions[variant.image]
         return rng.choice(lines) if lines else ""
 
+    def title(self, variant: Variant) -> str:
+        """Its file's name."""
+        return self.paths[variant.image].name
+
     def meaning(self, variant: Variant) -> tuple[object, ...]:
         """What tells pictures apart: here every picture is its own."""
         return (variant.image,)

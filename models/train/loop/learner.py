@@ -6,7 +6,9 @@ between. Knows no data and no loss.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
 import torch
@@ -15,6 +17,19 @@ from torch.optim import Optimizer
 
 from models.errors import ConfigError
 from models.train.loop.run import Schedule, State
+
+
+class NotFiniteError(ArithmeticError):
+    """A run can't go on: its loss is no finite number."""
+
+
+@contextmanager
+def naming(titles: Callable[[], Iterable[str]]) -> Iterator[None]:
+    """Where the step inside ends in a NotFiniteError, say which pictures it was of."""
+    try:
+        yield
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{error}; its pictures: {', '.join(titles())}") from None
 
 
 class Stateful(Protocol):
@@ -68,14 +83,26 @@ class Learner:
         self.next_step = 0
         self._parts: dict[str, Stateful] = {"model": model, **(beside or {})}
 
-    def backward(self, loss: Tensor) -> None:
-        """Make the gradients those of `loss`."""
+    def backward(self, losses: Iterable[Tensor]) -> Tensor:
+        """Make the gradients those of the sum of `losses`, which is returned.
+
+        Each is gone when the next one is asked for, so a batch may come in parts.
+        """
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        total = torch.zeros(())
+        for loss in losses:
+            torch.autograd.backward(loss)
+            total = total + loss.detach()
+        return total
 
-    def advance(self, step: int) -> None:
-        """Update weights and average by the gradients, at the rates of this step."""
+    def advance(self, step: int, loss: float) -> None:
+        """Update weights and average by the gradients, at the rates of this step.
+
+        NotFiniteError, and nothing is updated, where the loss of all workers is no number.
+        """
+        if not math.isfinite(loss):
+            raise NotFiniteError(f"the loss is {loss} at step {step}")
         for optimiser in self.optimisers:
             self.schedule.apply(optimiser, step)
             optimiser.step()

@@ -21,7 +21,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
 
+from models.train.loop import workers
+
 State = dict[str, object]
+Chore = tuple[int, Callable[[int], None]]  # after how many steps, and what to do with the last one
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,22 +105,44 @@ def train(
     run: Run,
     steps: range,
     step_once: Callable[[int], dict[str, float]],
-    every: Iterable[tuple[int, Callable[[int], None]]],
+    saved: tuple[int, Callable[[], State]],
+    every: Iterable[Chore] = (),
 ) -> None:
-    """The loop of every stage: one step, log now and then, and the periodic chores.
+    """The loop of every stage: one step, log now and then, save, and the periodic chores.
 
-    `every` pairs a number of steps with what to do then; all are done once more at the end.
+    The first worker does all but the steps. `saved` says after how many steps to save what; `every`
+    pairs a number of steps with what to do then; all are done once more at the end. When SIGTERM
+    comes, the step under way is the last, and saved.
     """
-    chores = list(every)
-    bar = tqdm(steps, initial=steps.start, total=steps.stop, dynamic_ncols=True, mininterval=5)
-    for step in bar:
-        values = step_once(step)
-        if step % 20 == 0 or step == steps.stop - 1:
-            run.log(step, **values)
-            bar.set_postfix({key: f"{value:.3g}" for key, value in values.items()})
-        for period, chore in chores:
-            if (step + 1) % period == 0 or step == steps.stop - 1:
-                chore(step)
+    is_first, (save_every, state) = workers.place()[0] == 0, saved
+    saving: Chore = (save_every, lambda _: run.save(state()))
+    chores = [saving, *every] if is_first else []
+    bar = tqdm(
+        steps,
+        initial=steps.start,
+        total=steps.stop,
+        dynamic_ncols=True,
+        mininterval=5,
+        disable=not is_first,
+    )
+    with workers.terminated() as is_told:
+        for step in bar:
+            values, is_last = step_once(step), step == steps.stop - 1
+            if is_first and (step % 20 == 0 or is_last):
+                run.log(step, **values)
+                bar.set_postfix({key: f"{value:.3g}" for key, value in values.items()})
+            for period, chore in chores:
+                if (step + 1) % period == 0 or is_last:
+                    chore(step)
+            if workers.is_any(is_told()):
+                _end_early(run, state, is_first=is_first)
+                return
+
+
+def _end_early(run: Run, state: Callable[[], State], *, is_first: bool) -> None:
+    if is_first:
+        run.save(state())
+        print(f"told to end: saved in {run.folder}, --resume goes on")
 
 
 def draw_curves(

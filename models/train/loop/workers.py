@@ -7,10 +7,13 @@ wait for each other once per step. Knows no model.
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
+from threading import Event
 
 import torch
 import torch.distributed as dist
@@ -27,7 +30,27 @@ def run(work: Work, args: Namespace) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         store = os.path.join(folder, "store")
-        spawn(_joined, (work, args, store), nprocs=args.workers)  # type: ignore[no-untyped-call]  # torch has no types for it
+        context = spawn(_joined, (work, args, store), nprocs=args.workers, join=False)  # type: ignore[no-untyped-call]  # torch has no types for it
+        with _on_sigterm(lambda: [process.terminate() for process in context.processes]):
+            while not context.join():
+                pass
+
+
+@contextmanager
+def terminated() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM has come, which doesn't end this process meanwhile."""
+    told = Event()
+    with _on_sigterm(told.set):
+        yield told.is_set
+
+
+@contextmanager
+def _on_sigterm(then: Callable[[], object]) -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, lambda *_: then())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _joined(worker: int, work: Work, args: Namespace, store: str) -> None:
@@ -47,6 +70,11 @@ def _joined(worker: int, work: Work, args: Namespace, store: str) -> None:
 def place() -> tuple[int, int]:
     """This worker's number, and how many there are."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def is_any(is_so: bool) -> bool:
+    """Whether it is so for any worker; all get the same answer."""
+    return bool(summed([torch.tensor(float(is_so))])[0])
 
 
 def summed(parts: Sequence[Tensor]) -> list[Tensor]:

@@ -108,9 +108,9 @@ class ClipTrainer:
         text = self.model.encode_text(ids, normalize=True)
         scale = self.model.logit_scale.exp().clamp(max=_MAX_SCALE)
         loss = contrastive_loss(image, text, scale, targets)
-        self.learner.backward(loss)
-        self.learner.advance(step)
-        return {"loss": float(loss.detach()), "scale": float(scale.detach())}
+        value = float(self.learner.backward([loss]))
+        self.learner.advance(step, value)
+        return {"loss": value, "scale": float(scale.detach())}
 
 
 @torch.no_grad()

@@ -127,12 +127,12 @@ class CodecTrainer:
         total = reconstruction
         for critic in self.critics:
             total = total + critic.loss(step, attempt.made, images, total)
-        self.learner.backward(total + self.plan.commitment * attempt.commitment)
+        self.learner.backward([total + self.plan.commitment * attempt.commitment])
         values = {"commitment": float(attempt.commitment.detach()), **attempt.values}
         for critic in self.critics:
             values |= critic.learn(step, attempt.made.detach(), images)
         values["loss"] = average_gradients(self.model, reconstruction.detach())
-        self.learner.advance(step)
+        self.learner.advance(step, values["loss"])
         return values
 
 

@@ -37,6 +37,11 @@ SHAPE = HQVAEConfig(
 )
 
 
+def features_of(shape: HQVAEConfig) -> tuple[int, int, int]:
+    """The extent (C, h, w) of its features."""
+    return shape.embed_dim, shape.grid_size, shape.grid_size
+
+
 def plan_of(model: HQVAE, steps: int, is_fine_tuning: bool) -> CodecPlan:
     """As the VQGAN's, with a longer average."""
     return replace(vqgan.plan_of(model, steps, is_fine_tuning), average=0.998)

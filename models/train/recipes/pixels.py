@@ -82,10 +82,10 @@ class PixelTrainer:
         """One update on levels [B, C, H, W] and their classes [B]."""
         with self.run.seeded(step):  # dropout's own randomness
             loss = bits(self.model, values, classes)
-        self.learner.backward(loss)
+        total = float(self.learner.backward([loss]))
         nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip_norm)
-        self.learner.advance(step)
-        return {"bits": float(loss.detach())}
+        self.learner.advance(step, total)
+        return {"bits": total}
 
 
 @torch.no_grad()

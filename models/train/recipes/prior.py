@@ -5,7 +5,7 @@ Workers share a batch. Knows no pixels; stage 1 only as what a family's loss ask
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,24 +39,32 @@ class Examples:
     codes: Tensor
     features: Tensor | None = None
 
+    def parts(self, number: int) -> Iterator[Examples]:
+        """The same in so many parts of one size, or one less."""
+        for part in torch.arange(len(self.codes)).tensor_split(number):
+            features = None if self.features is None else self.features[part]
+            yield Examples(self.prefix[part], self.codes[part], features)
+
 
 @dataclass(frozen=True, slots=True)
 class PriorPlan:
-    """A recipe's numbers. Without `muon_lr` AdamW has all.
+    """A recipe's numbers. Without `muon_lr` AdamW has all, without `text_weight` the model's own.
 
     `tau` is the temperature of soft targets, in squared distances; `draws_codes` says whether the
-    codes are drawn by them. Families without soft targets read neither.
+    codes are drawn by them. Families without soft targets read neither. `accumulate` is how many
+    parts of a batch are learnt from one after the other, to save memory.
     """
 
     schedule: Schedule
     muon_lr: float | None = 0.02
     adam_lr: float = 2e-3
     weight_decay: float = 0.0
-    text_weight: float = 0.0
+    text_weight: float | None = 0.0
     clip_norm: float | None = None
     average: float = 0.998
     tau: float = 0.5
     draws_codes: bool = True
+    accumulate: int = 1
 
     def optimisers(self, model: nn.Module, looked_up: tuple[str, ...]) -> list[Optimizer]:
         """Of all weights; `looked_up` are never Muon's."""
@@ -93,11 +101,16 @@ class PriorTrainer:
     def step(self, step: int, examples: Examples) -> dict[str, float]:
         """One update on this worker's share of the batch."""
         with self.run.seeded(step):
-            rng = self.run.torch_rng(step)
-            loss = self.loss(self.model, self.codec, examples, self.plan, rng)
-        self.learner.backward(loss)
-        total = average_gradients(self.model, loss.detach())
+            loss = self.learner.backward(self._losses(step, examples))
+        total = average_gradients(self.model, loss)
         if self.plan.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip_norm)
-        self.learner.advance(step)
+        self.learner.advance(step, total)
         return {"loss": total}
+
+    def _losses(self, step: int, examples: Examples) -> Iterator[Tensor]:
+        """Of each part, by its share of the batch."""
+        rng = self.run.torch_rng(step)
+        for part in examples.parts(self.plan.accumulate):
+            share = len(part.codes) / len(examples.codes)
+            yield share * self.loss(self.model, self.codec, part, self.plan, rng)

@@ -14,13 +14,14 @@ from torch import nn
 
 from models.configs import CodecConfig, PriorConfig, TransformerConfig
 from models.errors import ConfigError
+from models.hq_configs import HQTransformerConfig
 from models.presets import get_preset
 from models.rq_configs import RQTransformerConfig
 from models.stage1.hq_vae import HQVAE
 from models.stage1.rq_vae import RQVAE
 from models.stage1.vqgan import VQGAN
 from models.train.loop.run import Run
-from models.train.recipes import hq_vae, rq_transformer, rq_vae, transformer, vqgan
+from models.train.recipes import hq_transformer, hq_vae, rq_transformer, rq_vae, transformer, vqgan
 from models.train.recipes.codec import CodecPlan, Codes
 from models.train.recipes.prior import PriorLoss, PriorPlan, PromptShape
 
@@ -31,14 +32,18 @@ _Recipe = TypeVar("_Recipe", "CodecRecipe", "PriorRecipe")
 class CodecRecipe:
     """How a kind of stage 1 is trained. Any: each function takes its own config and module.
 
-    `features` gives the extent (C, h, w) of what soft targets are made of, where a prior has them.
+    `prior` is the family of priors that usually draws its codes. `features` gives the extent
+    (C, h, w) of what soft targets are made of, where that prior can have them; with `is_soft` it
+    does, unless told otherwise.
     """
 
     shape: CodecConfig
     build: Callable[[Any], nn.Module]
     plan: Callable[[Any, int, bool], CodecPlan]  # of the model, steps, whether it goes on
     codes: Callable[[Any, Run, CodecPlan], Codes]
+    prior: str
     features: Callable[[Any], tuple[int, int, int]] | None = None
+    is_soft: bool = False
 
     @property
     def config(self) -> type[CodecConfig]:
@@ -50,7 +55,7 @@ class CodecRecipe:
 class PriorRecipe:
     """How a kind of stage 2 is trained; `looked_up` are parts of names, see `optimisers`.
 
-    With `is_soft` it can learn from stage 1's features, and needs stage 1 in any case.
+    With `reads_codec` it needs stage 1 to learn.
     """
 
     config: type[PriorConfig]
@@ -58,13 +63,30 @@ class PriorRecipe:
     plan: Callable[[int, bool], PriorPlan]
     loss: PriorLoss
     looked_up: tuple[str, ...]
-    is_soft: bool = False
+    reads_codec: bool = False
 
 
 CODEC_RECIPES: dict[str, CodecRecipe] = {
-    "vqgan": CodecRecipe(get_preset("emoji").stage1, VQGAN, vqgan.plan_of, vqgan.codes_of),
-    "rq-vae": CodecRecipe(rq_vae.SHAPE, RQVAE, rq_vae.plan_of, rq_vae.RQCodes, rq_vae.features_of),
-    "hq-vae": CodecRecipe(hq_vae.SHAPE, HQVAE, hq_vae.plan_of, hq_vae.codes_of),
+    "vqgan": CodecRecipe(
+        get_preset("emoji").stage1, VQGAN, vqgan.plan_of, vqgan.codes_of, "transformer"
+    ),
+    "rq-vae": CodecRecipe(
+        rq_vae.SHAPE,
+        RQVAE,
+        rq_vae.plan_of,
+        rq_vae.RQCodes,
+        "rq-transformer",
+        rq_vae.features_of,
+        is_soft=True,
+    ),
+    "hq-vae": CodecRecipe(
+        hq_vae.SHAPE,
+        HQVAE,
+        hq_vae.plan_of,
+        hq_vae.codes_of,
+        "hq-transformer",
+        hq_vae.features_of,
+    ),
 }
 PRIOR_RECIPES: dict[str, PriorRecipe] = {
     "transformer": PriorRecipe(
@@ -80,7 +102,14 @@ PRIOR_RECIPES: dict[str, PriorRecipe] = {
         rq_transformer.plan_of,
         rq_transformer.loss,
         rq_transformer.LOOKED_UP,
-        is_soft=True,
+        reads_codec=True,
+    ),
+    "hq-transformer": PriorRecipe(
+        HQTransformerConfig,
+        hq_transformer.shape_of,
+        hq_transformer.plan_of,
+        hq_transformer.loss,
+        hq_transformer.LOOKED_UP,
     ),
 }
 

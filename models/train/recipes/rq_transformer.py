@@ -58,4 +58,4 @@ def loss(
             vectors = codec.fold(batch.features)
             draws = rng if plan.draws_codes else None
             targets, codes = codec.quantizer.soft(vectors, plan.tau, draws)
-    return model.loss(batch.prefix, codes, targets, plan.text_weight)
+    return model.loss(batch.prefix, codes, targets, plan.text_weight or 0.0)

@@ -21,7 +21,7 @@ from models.train.loop.workers import joined_rows
 from models.train.recipes.codebook_averages import CodebookAverages
 from models.train.recipes.codec import Attempt, CodecPlan, perplexity
 
-# As the emoji model's codec in width and pictures: 4×4 positions of four codes each.
+# The emoji model's codec but for one level more: 4×4 positions of four codes each.
 SHAPE = RQVAEConfig(
     embed_dim=32,
     n_embed=(1024,) * 4,
@@ -30,9 +30,11 @@ SHAPE = RQVAEConfig(
     z_channels=128,
     resolution=64,
     ch=32,
-    ch_mult=(1, 2, 2, 4, 4),
+    ch_mult=(1, 2, 4, 4),
     num_res_blocks=1,
-    attn_resolutions=(4,),
+    attn_resolutions=(8, 4),
+    patch_size=2,
+    norm_groups=16,
     decay=(0.99,) * 4,
 )
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 
 from models.configs import PrefixKind, Preset, TransformerConfig
-from models.errors import KeyReport
+from models.errors import ConfigError, KeyReport
 from models.families import upstream_shapes
 from models.files import checkpoint as checkpoints
 from models.files.checkpoint import Checkpoint
@@ -22,9 +22,9 @@ _FRESH = ("head.", "sos.")
 
 
 def shape_of(preset: Preset) -> TransformerConfig:
-    """Its stage 2's shape. ValueError where it is another kind of model than this one trains."""
+    """Its stage 2's shape. ConfigError where it is another kind of model than this one trains."""
     if not isinstance(preset.stage2, TransformerConfig):
-        raise ValueError(f"{preset.name} has another stage 2 than minDALL-E's transformer")
+        raise ConfigError(f"{preset.name} has another stage 2 than minDALL-E's transformer")
     return preset.stage2
 
 

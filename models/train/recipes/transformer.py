@@ -47,4 +47,4 @@ def loss(
     model: Transformer, _codec: object, batch: Examples, plan: PriorPlan, _rng: torch.Generator
 ) -> Tensor:
     """See PriorLoss."""
-    return model.loss(batch.prefix, batch.codes, plan.text_weight)
+    return model.loss(batch.prefix, batch.codes, plan.text_weight or 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from models.errors import ConfigError
 from models.stage1.hq_vae import Quantised
 from models.stage1.vqgan import VQGAN
 from models.train.loop.run import Run, Schedule
@@ -19,7 +20,13 @@ def plan_of(_model: object, steps: int, is_fine_tuning: bool) -> CodecPlan:
 
 
 def codes_of(model: VQGAN, run: Run, plan: CodecPlan) -> GridCodes:
-    """Its codebook in training."""
+    """Its codebook in training.
+
+    Raises:
+        ConfigError: it learnt its codes in another way.
+    """
+    if model.config.quantizer != "nearest":
+        raise ConfigError(f"a VQGAN of {model.config.quantizer} codes can be used, not trained")
 
     def quantise(features: Tensor) -> list[Quantised]:
         codes = model.quantize(features)

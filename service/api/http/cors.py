@@ -24,7 +24,7 @@ EXPOSED_HEADERS = (
     "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
     "x-mindalle-job-id", "x-mindalle-model", "x-mindalle-seed", "x-mindalle-score",
     "x-mindalle-candidate", "x-mindalle-prompt-truncated", "x-mindalle-size",
-    "x-mindalle-native-size",
+    "x-mindalle-native-size", "x-mindalle-num-drawn",
 )  # fmt: skip
 _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _REMEMBERED_S = 600

@@ -11,18 +11,21 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.http.asgi import http_only, with_start
+from service.api.http.forms import as_json, is_form
 from service.api.http.hangup import ClientGoneError
 from service.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType
 from service.logs import bound
 from service.metrics import ApiMetrics
 
 BODY_TIMEOUT_S = 10.0
+_UPLOAD_TIMEOUT_S = 60.0
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace_id>[0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 QUIET_PATHS = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds by machines
@@ -159,26 +162,50 @@ def _route(scope: Scope) -> str:
     return path if isinstance(path, str) else "unmatched"
 
 
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """Where bodies may hold pictures, and so be larger, and forms; `texts`: fields of theirs that
+    are text.
+    """
+
+    paths: Set[str]
+    max_bytes: int
+    texts: Set[str] = frozenset()
+
+
 class BodyLimit:
     """Takes in the whole body, if it is JSON, small enough and quick enough, before the routes run.
 
-    Where a method has no use for a body, it may be of any type.
+    Where a method has no use for a body, it may be of any type. Where pictures are taken, a form
+    becomes the JSON that says the same.
     Later calls of `receive` reach the server itself, so that a hang-up gets through.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float = BODY_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_bytes: int,
+        timeout_s: float = BODY_TIMEOUT_S,
+        uploads: Uploads | None = None,
+    ) -> None:
         self.app = app
         self.max_bytes = max_bytes
         self.timeout_s = timeout_s
+        self.uploads = uploads
 
     @http_only
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raise BodyTooLarge, BodyTooSlow or UnsupportedMediaType, or pass the body on."""
-        if not _has_body(Headers(scope=scope)):
+        headers = Headers(scope=scope)
+        if not _has_body(headers):
             await self.app(scope, receive, send)
             return
-        body = await self._read(Headers(scope=scope), receive)
-        if body and scope["method"] == "POST" and not _is_json(Headers(scope=scope)):
+        is_upload = self.uploads is not None and scope["path"] in self.uploads.paths
+        body = await self._read(headers, receive, self.uploads if is_upload else None)
+        if body and is_upload and is_form(headers.get("content-type", "")):
+            body = await self._as_json(headers, body)
+            MutableHeaders(scope=scope)["content-type"] = "application/json"
+        elif body and scope["method"] == "POST" and not _is_json(headers):
             raise UnsupportedMediaType
         is_read = False
 
@@ -191,25 +218,33 @@ class BodyLimit:
 
         await self.app(scope, replay, send)
 
-    async def _read(self, headers: Headers, receive: Receive) -> bytes:
+    async def _as_json(self, headers: Headers, body: bytes) -> bytes:
+        texts = self.uploads.texts if self.uploads else frozenset()
+        kind = headers["content-type"]
+        # On a thread: the pictures in it may be megabytes.
+        return await asyncio.to_thread(as_json, kind, body, texts, self.max_bytes)
+
+    async def _read(self, headers: Headers, receive: Receive, uploads: Uploads | None) -> bytes:
+        most = uploads.max_bytes if uploads else self.max_bytes
+        timeout_s = max(self.timeout_s, _UPLOAD_TIMEOUT_S) if uploads else self.timeout_s
         declared = headers.get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self.max_bytes:
-            raise BodyTooLarge(self.max_bytes)
+        if declared.isdecimal() and int(declared) > most:
+            raise BodyTooLarge(most)
         try:
-            async with asyncio.timeout(self.timeout_s):
-                return await self._collect(receive)
+            async with asyncio.timeout(timeout_s):
+                return await self._collect(receive, most)
         except TimeoutError:
             raise BodyTooSlow from None
 
-    async def _collect(self, receive: Receive) -> bytes:
+    async def _collect(self, receive: Receive, most: int) -> bytes:
         body = bytearray()
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientGoneError
             body += message.get("body", b"")
-            if len(body) > self.max_bytes:
-                raise BodyTooLarge(self.max_bytes)
+            if len(body) > most:
+                raise BodyTooLarge(most)
             if not message.get("more_body", False):
                 return bytes(body)
 

@@ -82,6 +82,7 @@ async def _waited_for(state: ApiState, job: Job) -> AsyncGenerator[Event, None]:
 
 def _partial(job: Job, event: Event) -> ServerEvent:
     data = PartialImageEvent(
+        type="image_edit.partial_image" if _is_edit(job) else "image_generation.partial_image",
         b64_json=as_base64(event.image or b""),
         created_at=int(event.id.partition("-")[0]) // 1000,
         size=job.size,
@@ -94,6 +95,11 @@ def _partial(job: Job, event: Event) -> ServerEvent:
     return ServerEvent(data.type, data.model_dump(exclude_none=True))
 
 
+def _is_edit(job: Job) -> bool:
+    """OpenAI's SDKs know the events of pictures that begin with another one by other names."""
+    return job.recipe.source is not None
+
+
 def _integer(value: object) -> int:
     if not isinstance(value, int):
         raise TypeError("an event's number is none")
@@ -104,6 +110,7 @@ async def _completed(state: ApiState, view: JobView) -> list[ServerEvent]:
     contents = await images_as_base64(state.queue, view)
     events = [
         CompletedEvent(
+            type="image_edit.completed" if _is_edit(view.job) else "image_generation.completed",
             b64_json=content,
             created_at=(view.finished_ms or view.created_ms) // 1000,
             size=view.size or view.job.size,
@@ -114,6 +121,7 @@ async def _completed(state: ApiState, view: JobView) -> list[ServerEvent]:
             rank=meta.rank,
             score=meta.score,
             seed=view.job.recipe.seed,
+            num_drawn=view.num_drawn,
             prompt_truncated=view.prompt_truncated,
             usage=Usage.of(view),
         )

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from service.answers.image_answers import ImageData, ImagesAnswer
 from service.answers.schemas import ImageRequest
 from service.api.admission import Admitted, admit
-from service.api.api_state import ApiState, OriginOfRequest, State, image_urls
+from service.api.api_state import ApiState, Origin, OriginOfRequest, State, image_urls
 from service.api.http.accept import MEDIA_TYPES, Wanted, wanted
 from service.api.http.hangup import ClientGoneError, unless_hung_up
 from service.api.http.sse import EventStream
@@ -61,6 +61,13 @@ async def generate_images(
     tell its seed, score and job. With `stream`, events carry unfinished pictures and then each
     image. Hanging up cancels the job.
     """
+    return await answered(body, request, state, origin)
+
+
+async def answered(
+    body: ImageRequest, request: Request, state: ApiState, origin: Origin
+) -> Response:
+    """Queue what the body asks for, wait, and answer with its images in the form that is wanted."""
     wish = wanted(request.headers.get("accept", "*/*"))
     admitted = await admit(state, _fitted(body, wish), origin)
     if body.stream:
@@ -132,6 +139,7 @@ def _picture(admitted: Admitted, view: JobView, image: bytes) -> Response:
     best = view.images[0]
     headers = _headers(admitted) | {
         "x-mindalle-candidate": str(best.candidate),
+        "x-mindalle-num-drawn": str(view.num_drawn),
         "x-mindalle-prompt-truncated": str(view.prompt_truncated).lower(),
         "x-mindalle-size": view.size or view.job.size,
         "x-mindalle-native-size": view.native_size or view.job.size,

@@ -14,10 +14,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 
 from service.answers.job_answer import JobAnswer
-from service.answers.schemas import MAX_IMAGES, ImageRequest
+from service.answers.schemas import MAX_IMAGES
+from service.answers.source_request import SourceRequest
 from service.answers.views import asked_for, query_for
 from service.api.admission import admit
-from service.api.api_state import CallerOfRequest, OriginOfRequest, State, image_urls
+from service.api.api_state import ApiState, CallerOfRequest, OriginOfRequest, State, image_urls
 from service.api.http.accept import MEDIA_TYPES
 from service.api.http.addressing import address
 from service.api.http.sse import EventStream, ServerEvent
@@ -27,11 +28,12 @@ from service.api.openapi import (
     RATE_HEADERS,
     VIEW_QUERIES,
     errors,
+    form_body,
     stream_content,
 )
 from service.api.routes.event_streams import job_events
 from service.broker.admission import Idempotency
-from service.errors import JobNotFound
+from service.errors import BodyTooLarge, JobNotFound
 from service.jobs import JobView
 
 _JOB_ID = re.compile(r"job_[0-9a-hjkmnp-tv-z]{26}")
@@ -70,16 +72,21 @@ OwnJob = Annotated[JobView, Depends(own_job)]
         },
         **errors(*BODY_ERRORS, 401, 404, 422, 429, 503),
     },
+    openapi_extra=form_body("SourceRequest"),
 )
 async def create_job(
-    body: ImageRequest,
+    body: SourceRequest,
     request: Request,
     response: Response,
     state: State,
     origin: OriginOfRequest,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> JobAnswer:
-    """Queue a job and return at once. `stream` and `response_format` have no effect here."""
+    """Queue a job and return at once. `stream` and `response_format` have no effect here.
+
+    With an `image`, it is an edit or a variation of that.
+    """
+    _check_length(body, state)
     idempotency = Idempotency(idempotency_key, body.digest()) if idempotency_key else None
     admitted = await admit(state, body, origin, idempotency)
     job_id = admitted.job.id
@@ -87,6 +94,14 @@ async def create_job(
     response.headers["location"] = address(request).path(f"/v1/jobs/{job_id}")
     view = await state.queue.get(job_id)
     return JobAnswer.of(view, image_urls(request, job_id))
+
+
+def _check_length(body: SourceRequest, state: ApiState) -> None:
+    """The route takes bodies as long as pictures are; what is none may not be that long."""
+    most = state.settings.api.max_body_bytes
+    fields = body.model_dump_json(exclude={"image", "mask"}, exclude_defaults=True)
+    if len(fields) > most:
+        raise BodyTooLarge(most)
 
 
 @router.get("/v1/jobs/{job_id}", response_model=JobAnswer, responses=errors(401, 404, 503))

@@ -1,10 +1,12 @@
 -- Accept a job or say why not; every limit is checked here, in the same step as the storing.
--- ARGV[3]: the job's body. With arg.letter, a dead letter becomes a job again, without limits.
+-- ARGV[3]: the job's body; ARGV[4]: the picture that it begins with, if any. With arg.letter, a dead
+-- letter becomes a job again, without limits, with the picture of the job that it was: arg.was.
 -- Returns JSON: status, and id, position, existed, remaining or retry_after_s.
 
 local CONGESTED_MS = 15000 -- of waiting, before the measured rate decides who is let in
 
 local bucket
+local source = ARGV[4]
 
 -- `remaining`: jobs that this key may send at once from here on.
 local function accepted(id, existed)
@@ -107,6 +109,9 @@ local function store()
     'key_id', arg.key_id, 'priority', arg.priority, 'cost', arg.cost, 'score', fair_score(),
     'attempts', 0, 'fence', 0, 'isolated', '0', 'created_ms', now,
     'deadline_ms', now + arg.deadline_ms, 'ttl_ms', arg.ttl_ms, 'keep_ms', arg.keep_ms)
+  if source then
+    redis.call('SET', key.source(arg.id), source, 'PX', arg.deadline_ms + arg.keep_ms)
+  end
   redis.call('ZADD', key.live(arg.model), now + arg.deadline_ms, arg.id)
   bump(key.load(arg.model), 'candidates', arg.cost)
   bump(key.shares(arg.model), arg.key_id, arg.cost)
@@ -125,6 +130,8 @@ if known then
 end
 
 if arg.letter then
+  source = redis.call('GET', key.source(arg.was))
+  if arg.has_source and not source then return refused('without_source') end
   if redis.call('XDEL', key.dead(), arg.letter) == 0 then return refused('missing') end
 else
   local tokens = bucket()

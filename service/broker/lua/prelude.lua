@@ -189,6 +189,7 @@ local function settle(job, state, fields, data)
   for _, name in ipairs({key.job(job.id), key.events(job.id)}) do
     redis.call('PEXPIRE', name, job.keep_ms)
   end
+  if state ~= 'failed' then redis.call('DEL', key.source(job.id)) end -- an operator may try again
 end
 
 local function fail(job, code, message)

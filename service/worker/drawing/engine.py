@@ -10,14 +10,15 @@ import logging
 import math
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 
 from models.drawing.generate import Batch, Shapes
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import UnsoundWeightsError
-from models.pipeline import InvalidPromptError, Pipeline, Prefix
+from models.pipeline import InvalidPromptError, Pipeline, Prefix, Prompt
 from service.config.groups import TestingSettings
 from service.jobs import Expired, Failed, Recipe
 from service.worker.device_memory import (
@@ -33,6 +34,7 @@ from service.worker.drawing.scheduler import Entry, Scheduler
 from service.worker.handover import Drawn, Left, StepReport
 from service.worker.run import End, Run, TakenOut
 
+ANY_PROMPT: Mapping[str, Prompt] = MappingProxyType({"text": "a", "class": 0, "none": None})
 _NOT_FINITE = "The model's numbers left the finite range on this job."
 
 _log = logging.getLogger(__name__)
@@ -92,9 +94,8 @@ class Engine:
         """
         sampling = self._pipeline.preset.sampling
         filters = sampling.temperature, sampling.top_k, sampling.top_p
-        kind = self._pipeline.preset.prompt_kind
-        prompts: dict[str, str | int | None] = {"text": "a", "class": 0, "none": None}
-        prefix = self._pipeline.prefix(self._pipeline.encode(prompts[kind]))
+        prompt = ANY_PROMPT[self._pipeline.preset.prompt_kind]
+        prefix = self._pipeline.prefix(self._pipeline.encode(prompt))
         is_captured = self._pipeline.options.device.type == "cuda"
         for shape in self._batch.shapes.rows if is_captured else (1,):
             size = min(shape, self.num_rows)  # the last shape may have rows that only fill a tile
@@ -194,7 +195,7 @@ class Engine:
             params = [row_params(run.job.recipe, candidate) for candidate in entry.candidates]
             run.drawing_since = min(run.drawing_since, self._clock())
             self._report.num_joins += self._scheduler.num_busy > 0
-            self._scheduler.enter(entry, self._batch.admit(prefix, params))
+            self._scheduler.enter(entry, self._batch.admit(prefix, params, run.forced))
             self._report.num_entered += len(params)
             run.prefix = prefix if run.waiting else None  # else all candidates have their copy
             run.enter("drawing")
@@ -210,7 +211,7 @@ class Engine:
             )
             encoded = self._pipeline.encode(run.job.recipe.prompt)
             began = self._clock()
-            prefix = self._pipeline.prefix(encoded)
+            prefix = self._pipeline.prefix(encoded, run.forced)
         except (InvalidPromptError, InvalidSamplingError) as error:
             self._refuse(run, "invalid_value", str(error))
             return None

@@ -72,8 +72,9 @@ class Record:
         """ASCII and flat, with the fields in one order."""
         values = asdict(self)
         values |= values.pop("recipe")
-        if self.size is None:
-            del values["size"]
+        for name in ("size", "source"):
+            if values[name] is None:
+                del values[name]
         return json.dumps({name: values.pop(name) for name in _HEAD} | values)
 
     @classmethod
@@ -85,7 +86,9 @@ class Record:
         """
         try:
             raw: dict[str, Any] = json.loads(text)
-            recipe = Recipe(**{"prompt": None} | known_fields(Recipe, raw))
+            if "seed" not in raw:
+                raise ValueError("nothing can be made again without it")
+            recipe = Recipe.of(raw)
             told = {"has_prompt": "prompt" in raw} | known_fields(cls, raw)
             if not _SIZE.fullmatch(told.get("size") or "1x1"):
                 raise ValueError("a size that no file of ours has")

@@ -144,14 +144,19 @@ class Pictures:
 
     def _picture(self, run: Run, candidates: Sequence[int], codes: torch.Tensor) -> None:
         with self._timed(run, "pixels"):
-            pixels = self._makers.pixels(codes)
+            pixels = self._pixels(run, codes)
             rows = to_bytes(pixels)
         with self._timed(run, "ranking"):
             if run.text is None:
                 run.text = self._makers.text_features(run.job.recipe.prompt)
-            scores = self._makers.scores(run.text, pixels)
+            scores = self._makers.scores(run.text, pixels, codes)
         for candidate, row, score, kept in zip(candidates, rows, scores, codes, strict=True):
             run.pictures[candidate] = Made(row, score, kept)
+
+    def _pixels(self, run: Run, codes: torch.Tensor) -> torch.Tensor:
+        """Of codes [n, T, d], with the pixels that the run's own picture gives back."""
+        pixels = self._makers.pixels(codes)
+        return pixels if run.known is None else run.known.finish(pixels)
 
     def _add_coarser(self, run: Run, best: Sequence[int]) -> None:
         """Of each picture that is kept, what its first depths make alone; most models have one."""
@@ -161,7 +166,7 @@ class Pictures:
         with self._timed(run, "pixels"):
             codes = torch.stack([run.pictures[candidate].codes for candidate in best])
             for view in coarser:
-                rows = to_bytes(self._makers.pixels(codes[..., : view.depth]))
+                rows = to_bytes(self._pixels(run, codes[..., : view.depth]))
                 for candidate, row in zip(best, rows, strict=True):
                     run.pictures[candidate].coarser[query(view.parameter, view.value)] = row
 
@@ -192,8 +197,11 @@ class Pictures:
 
     def _preview(self, glimpse: Glimpse) -> None:
         codes = glimpse.codes.to(self._pipeline.options.device)
-        (pixels,) = to_bytes(self._pipeline.preview(codes, [glimpse.num_drawn]))
-        job = glimpse.run.job
+        job, known = glimpse.run.job, glimpse.run.known
+        if known is None:
+            (pixels,) = to_bytes(self._pipeline.preview(codes, [glimpse.num_drawn]))
+        else:
+            (pixels,) = to_bytes(known.preview(self._pipeline, codes, glimpse.num_drawn))
         size = png.resampled_size(job.size, pixels)
         data = png.encode(pixels, job.output_format, size=size)
         self.num_moves += 1

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import yaml
 
-from models.configs import ClipConfig, SamplingDefaults, TransformerConfig, VQGANConfig
+from models.configs import SamplingDefaults, TransformerConfig, VQGANConfig
 from models.errors import ConfigError, MissingFileError
 from models.files import config
 from models.presets import PRESETS
+from models.ranker_configs import ClipConfig
 from tests.models.golden import GOLDEN, SETS
 from tests.models.mindalle import shape
 

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from models.pictures import to_bytes
 from models.pipeline import ranking
-from models.rerank.clip import CHUNK, ClipScorer, Preprocess
+from models.rerank.clip import ClipScorer
+from models.rerank.preprocess import CHUNK, Preprocess
 from tests.models.golden import arrays, facts
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -22,12 +22,13 @@ from tests.models.random_rq_checkpoint import tiny_text, write_random_rq_checkpo
 
 SHAPES = {
     "vqgan": ["resolution=32", "ch=16", "n_embed=64"],
-    "rq-vae": ["resolution=32", "ch_mult=[1,1,1,1]", "n_embed=[64,64,64,64]"],
+    "rq-vae": ["resolution=32", "ch=16", "ch_mult=[1,1,1]", "n_embed=[64,64,64,64]"],
     "hq-vae": ["resolution=32", "ch=8", "n_embed=[16,16]"],
 }
 PRIORS = {
     "vqgan": ["embed_dim=32", "n_layers=1", "n_heads=2"],
     "rq-vae": ["embed_dim=32", "body.embed_dim=32", "body.n_layers=1", "head.embed_dim=32"],
+    "hq-vae": ["body.embed_dim=32", "body.n_layers=1", "head.embed_dim=32", "head.n_layers=1"],
 }
 
 
@@ -47,7 +48,7 @@ def common(pictures: Path, run: Path) -> list[str]:
 
 
 def codec_options(family: str) -> list[str]:
-    return ["--family", family, "--shape", *SHAPES[family], "--batch", "4", "--judged", "2"]
+    return ["--family", family, "--shape", *SHAPES[family], "--batch", "2", "--judged", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def test_a_resumed_ranker_is_the_uninterrupted_one(
 
 def prior_options(family: str, runs: Path) -> list[str]:
     more = ["--tokenizer", str(runs / "tokenizer"), "--batch", "4", "--shape", *PRIORS[family]]
-    more += ["--codes", str(runs / f"{family}-codes")]
+    more += ["--codes", str(runs / f"{family}-codes"), "--shown", "1"]
     return [*more, *(["--stage1", str(runs / family)] if family == "rq-vae" else [])]
 
 
@@ -170,7 +171,8 @@ def test_both_stages_go_on_from_an_official_rq_folder(pictures: Path, tmp_path: 
     stage1.main([*start, "--run", str(tmp_path / "stage1"), "--judged", "1"])
     encoding = ["--init", str(official), "--out", str(tmp_path / "codes"), "--workers", "1"]
     codes.main([*data, *encoding])
-    stage2.main([*start, "--run", str(tmp_path / "stage2"), "--codes", str(tmp_path / "codes")])
+    more = ["--codes", str(tmp_path / "codes"), "--shown", "1"]
+    stage2.main([*start, *more, "--run", str(tmp_path / "stage2")])
     shape = load_prior(tmp_path / "stage2")
     assert shape == tiny_text().stage2
     target = tmp_path / "tuned"
@@ -192,10 +194,11 @@ def test_options_that_contradict_the_run_are_one_error(
     assert commands.main(adversary) == 1
     assert "differ in: critic" in capsys.readouterr().err
     unread = ["--family", "transformer", "--codes", str(runs / "rq-vae-codes")]
-    with pytest.raises(ConfigError, match="4 codes a step"):
+    with pytest.raises(ConfigError, match="a stage 1 that makes 4×4 of 4 each"):
         stage2.main([*common(pictures, runs / "none"), *prior_options("vqgan", runs), *unread])
-    with pytest.raises(ConfigError, match="wide"):
-        stage1.main([*common(pictures, runs / "none"), "--shape", "wide=3"])
+    for shape, said in (("wide=3", "unknown key: wide"), ("ch=33", "multiples of 16")):
+        with pytest.raises(ConfigError, match=said):
+            stage1.main([*common(pictures, runs / "none"), "--shape", shape])
 
 
 def test_a_run_of_before_there_were_shapes_is_the_emoji_models(

@@ -156,6 +156,14 @@ class EmojiSet:
             look = self._with_natural_colour(variant.image, look)
         return caption(concept, look, style, rng)
 
+    def title(self, variant: Variant) -> str:
+        """The concept, the art set, and how it is varied."""
+        return " ".join(
+            filter(
+                None, (self.concept(variant.image).label, self.style(variant.image), *variant.look)
+            )
+        )
+
     def meaning(self, variant: Variant) -> tuple[object, ...]:
         """What a caption of this variant says, the style left aside."""
         return (self.concept(variant.image).label, *Look(*variant.look))

@@ -112,6 +112,12 @@ class SceneSet:
         """A random true caption, lower case; at times in another language than English."""
         return self.narrator.caption(scene_of(variant), rng)
 
+    def title(self, variant: Variant) -> str:
+        """The first thing, its art set, and the whole scene's look."""
+        return " ".join(
+            filter(None, (self.label(variant.image), self.style(variant.image), *variant.look))
+        )
+
     def meaning(self, variant: Variant) -> tuple[object, ...]:
         """What a caption of this scene says, the style left aside."""
         scene = scene_of(variant)

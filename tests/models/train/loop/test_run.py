@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from models.train.loop.learner import Average
+from models.train.loop.learner import Average, Learner, NotFiniteError, naming
 from models.train.loop.muon import Muon, optimisers, orthogonalise
 from models.train.loop.run import Run, Schedule, train
 
@@ -46,11 +47,51 @@ def test_average_follows_the_weights() -> None:
 def test_train_logs_and_does_its_chores_at_their_times_and_at_the_end(tmp_path: Path) -> None:
     run = Run(tmp_path, 0)
     done: list[int] = []
-    train(run, range(3, 8), lambda step: {"loss": float(step)}, [(4, done.append)])
+    train(
+        run,
+        range(3, 8),
+        lambda step: {"loss": float(step)},
+        (2, lambda: {"step": len(done)}),
+        [(4, done.append)],
+    )
     assert done == [3, 7]
+    assert run.load() == {"step": 1}  # saving comes first
     assert [row["step"] for row in run.history()] == [7]
     run.plot("loss")
     assert (tmp_path / "curve.png").stat().st_size > 1000
+
+
+def test_when_told_to_end_a_run_saves_after_the_step_under_way(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(tmp_path, 0)
+    done: list[int] = []
+
+    def step_once(step: int) -> dict[str, float]:
+        if step == 4:
+            signal.raise_signal(signal.SIGTERM)
+        done.append(step)
+        return {}
+
+    before = signal.getsignal(signal.SIGTERM)
+    train(run, range(3, 99), step_once, (1000, lambda: {"step": done[-1] + 1}))
+    assert run.load() == {"step": 5}
+    assert "--resume goes on" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_loss_that_is_no_number_changes_nothing_and_names_its_pictures() -> None:
+    model = nn.Linear(1, 1)
+    learner = Learner(model, [torch.optim.SGD(model.parameters(), lr=1.0)], Schedule(9), 0.9)
+    before = model.weight.detach().clone()
+    loss = learner.backward([model.weight.sum() * torch.nan])
+    with (
+        pytest.raises(NotFiniteError, match=r"nan at step 7; its pictures: a\.png, b\.png"),
+        naming(lambda: ["a.png", "b.png"]),
+    ):
+        learner.advance(7, float(loss))
+    assert torch.equal(model.weight, before)
+    assert learner.next_step == 0
 
 
 def test_no_half_written_checkpoint_is_left(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ def _pull(worker: int, args: Namespace) -> None:
     loss = (layer.weight - (1 + 2 * worker)).square().sum() / 2
     torch.autograd.backward(loss)
     mean = workers.average_gradients(layer, loss.detach())
-    place = workers.place()
-    torch.save({"grad": layer.weight.grad, "loss": mean, "place": place}, args.out / str(worker))
+    told = (workers.is_any(worker == 1), workers.is_any(False))
+    found = {"grad": layer.weight.grad, "loss": mean, "place": workers.place(), "any": told}
+    torch.save(found, args.out / str(worker))
 
 
 def test_workers_get_the_mean_of_their_gradients(tmp_path: Path) -> None:
@@ -29,6 +30,7 @@ def test_workers_get_the_mean_of_their_gradients(tmp_path: Path) -> None:
         assert found["grad"].tolist() == [[-2.0, -2.0]]
         assert found["loss"] == (1 + 9) / 2
         assert found["place"] == (worker, 2)
+        assert found["any"] == (True, False)
 
 
 def test_one_worker_works_in_this_process(tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""The recipe of the HQ family's stage 2: cross-entropy of each level's codes, finer ones at once.
+
+Weights of the levels and of the text, and whether targets are soft, are the shape's own, as in the
+official files. Stage 1 is frozen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from models.configs import CodecConfig, StackConfig
+from models.errors import ConfigError
+from models.hq_configs import HQTransformerConfig, HQVAEConfig
+from models.stage1.hq_vae import HQVAE, soft_cells
+from models.stage2.hq_transformer import HQTransformer
+from models.train.recipes import transformer
+from models.train.recipes.prior import Examples, PriorPlan, PromptShape
+
+LOOKED_UP = ("tok_emb", "pos_emb", "sos", "head_")
+_WIDTH = 256
+
+
+def shape_of(codec: CodecConfig, prompt: PromptShape) -> HQTransformerConfig:
+    """As wide and deep as the emoji model, with a head of two layers, for the codes of `codec`."""
+    if not isinstance(codec, HQVAEConfig):
+        raise ConfigError("an HQ-Transformer draws the codes of an HQ-VAE")
+    is_text, num_steps = prompt.kind == "text", codec.code_shape[0]
+    return HQTransformerConfig(
+        prefix=prompt.kind,
+        num_steps=num_steps,
+        sizes=codec.n_embed,
+        ratio=codec.ratio,
+        drawing="parallel" if len(codec.n_embed) == 2 else "multilevel",
+        ctx_len_img=num_steps,
+        vocab_size_txt=prompt.vocab_size if is_text else 0,
+        ctx_len_txt=prompt.length if is_text else 0,
+        n_classes=prompt.vocab_size if prompt.kind == "class" else 0,
+        body=StackConfig(_WIDTH, 6, 4, resid_pdrop=0.0),
+        head=StackConfig(_WIDTH, 2, 4, resid_pdrop=0.0),
+    )
+
+
+def plan_of(steps: int, is_fine_tuning: bool) -> PriorPlan:
+    """As the flat transformer; the text's weight is the shape's."""
+    return replace(transformer.plan_of(steps, is_fine_tuning), text_weight=None)
+
+
+def loss(
+    model: HQTransformer, codec: HQVAE, batch: Examples, plan: PriorPlan, _rng: torch.Generator
+) -> Tensor:
+    """See PriorLoss."""
+    if plan.text_weight is not None:
+        raise ConfigError("an HQ-Transformer's text weight is its shape's: --shape weight_txt=0.1")
+    temperature, targets = model.config.temp_soft_labels, None
+    if temperature is not None and batch.features is None:
+        raise ConfigError("temp_soft_labels wants features: make the codes with --soft")
+    if temperature is not None and batch.features is not None:
+        with torch.no_grad():
+            targets = soft_cells(codec.soft(batch.features, temperature))
+    return model.loss(batch.prefix, batch.codes, targets)

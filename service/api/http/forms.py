@@ -1,0 +1,107 @@
+"""A form (multipart/form-data, RFC 7578) → the JSON that says the same: files as base64.
+
+So that routes know one kind of body. Everything is in memory, and no file name is believed. Knows
+no routes; which fields are text it is told.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from email.message import Message
+from typing import Self
+
+from service.errors import InvalidRequest
+
+_TYPE = "multipart/form-data"
+_MAX_PARTS = 64
+_BREAK = b"\r\n"
+
+
+def is_form(content_type: str) -> bool:
+    """Whether a body of this type is a form."""
+    return content_type.partition(";")[0].strip().lower() == _TYPE
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One field of a form."""
+
+    name: str
+    content: bytes
+    is_file: bool
+
+    @classmethod
+    def of(cls, raw: bytes) -> Self:
+        """From what stands between two boundaries."""
+        head, gap, content = raw.removeprefix(_BREAK).partition(_BREAK + _BREAK)
+        headers = Message()
+        for line in head.decode("utf-8", "replace").split("\r\n"):
+            key, _, value = line.partition(":")
+            if key.strip().lower() == "content-disposition":
+                headers["content-disposition"] = value.strip()
+        name = headers.get_param("name", header="content-disposition")
+        if not gap or not isinstance(name, str) or not name:
+            raise _broken("a part has no name")
+        is_file = headers.get_param("filename", header="content-disposition") is not None
+        return cls(name.removesuffix("[]"), content, is_file)
+
+
+def as_json(content_type: str, body: bytes, texts: Collection[str], max_text_bytes: int) -> bytes:
+    """The form's fields as a JSON object.
+
+    A field of `texts` stays text; any other one that is no file is JSON itself where it can be read
+    as such. InvalidRequest for what is no form; all that is no file may have `max_text_bytes`.
+    """
+    fields: dict[str, object] = {}
+    num_bytes = 0
+    for part in _parts(_boundary(content_type), body):
+        if part.name in fields:
+            raise InvalidRequest(f"{part.name} can be sent only once.", param=part.name)
+        num_bytes += 0 if part.is_file else len(part.content)
+        if num_bytes > max_text_bytes:
+            raise InvalidRequest(
+                f"The fields of a form that are no files can have at most {max_text_bytes} bytes.",
+                param=part.name,
+            )
+        fields[part.name] = _value(part, texts)
+    return json.dumps(fields).encode()
+
+
+def _boundary(content_type: str) -> bytes:
+    header = Message()
+    header["content-type"] = content_type
+    boundary = header.get_boundary()
+    if not boundary:
+        raise _broken("its type names no boundary")
+    return boundary.encode("utf-8", "replace")
+
+
+def _parts(boundary: bytes, body: bytes) -> Iterator[_Part]:
+    _, *pieces = (_BREAK + body).split(_BREAK + b"--" + boundary)
+    for index, piece in enumerate(pieces):
+        if piece.startswith(b"--"):
+            return
+        if index >= _MAX_PARTS:
+            raise _broken(f"it has more than {_MAX_PARTS} parts")
+        yield _Part.of(piece)
+    raise _broken("its end is missing")
+
+
+def _value(part: _Part, texts: Collection[str]) -> object:
+    if part.is_file:
+        return base64.b64encode(part.content).decode("ascii")
+    text = part.content.decode("utf-8", "replace")
+    if part.name in texts:
+        return text
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return text  # whoever knows the field says what is wrong with it
+    return value
+
+
+def _broken(why: str) -> InvalidRequest:
+    return InvalidRequest(f"The body can't be read as a form: {why}.")

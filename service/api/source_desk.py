@@ -1,0 +1,70 @@
+"""Pictures that callers send, read and fitted off the event loop, a few at a time.
+
+A picture takes up to a second and two hundred megabytes on the way, whatever its file's size: so no
+crowd of them is let in at once. Knows no queue and no HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from service.answers.source_request import SourceRequest
+from service.errors import InvalidRequest, QueueFull
+from service.sources.prepared import Prepared, prepare
+from service.sources.source import Source
+
+_AT_ONCE = 2
+_MOST_WAITING = 32
+_RETRY_S = 2.0
+
+
+class SourceDesk:
+    """Prepares pictures. QueueFull when too many wait for it."""
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._num_here = 0
+
+    async def prepare(self, body: SourceRequest, size: str) -> tuple[Source, bytes]:
+        """What the recipe says of the body's picture, and the file for the worker.
+
+        For a model that makes pictures of `size`. InvalidRequest names the field that is at fault.
+        """
+        if body.image is None:
+            raise InvalidRequest("image is missing.", param="image")
+        _check(body)
+        if self._num_here >= _MOST_WAITING:
+            raise QueueFull(_RETRY_S)
+        width, height = map(int, size.split("x"))
+        self._num_here += 1
+        try:
+            async with self._places:
+                prepared = await asyncio.to_thread(
+                    prepare, body.image, body.mask, body.fit or "cover", (width, height)
+                )
+        finally:
+            self._num_here -= 1
+        return source_of(body, prepared), prepared.data
+
+
+def _check(body: SourceRequest) -> None:
+    if body.keep is not None and body.strength is not None:
+        raise InvalidRequest("strength stands instead of keep: send one of them.", param="strength")
+    if body.mask is not None and (body.keep is not None or body.strength is not None):
+        raise InvalidRequest(
+            "mask says what is drawn anew, and so do keep and strength: send one of them.",
+            param="mask",
+        )
+
+
+def source_of(body: SourceRequest, prepared: Prepared) -> Source:
+    """What the recipe says of it."""
+    source = Source(
+        image_sha256=prepared.image_sha256,
+        mask_sha256=prepared.mask_sha256,
+        fit=body.fit or "cover",
+        keep=body.keep,
+        strength=body.strength,
+        blend=body.blend is not False,
+    )
+    return source.complete(has_hole=prepared.has_hole)

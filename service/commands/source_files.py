@@ -1,0 +1,144 @@
+"""A picture to begin with, as files on a command line: its arguments, and what is made of them.
+
+What is kept of a picture, `sources` knows. Draws nothing.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from service.cli import CommandError
+from service.client.protocol import Parameters
+from service.errors import InvalidRequest
+from service.sources.prepared import prepare, sha256
+from service.sources.source import Fit, Source
+
+_FITS: tuple[Fit, ...] = ("cover", "contain", "stretch")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The picture, and how it is brought to the model's size."""
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="a PNG, JPEG or WebP")
+    parser.add_argument(
+        "--fit", choices=_FITS, default="cover", help="to the model's size (default: cover)"
+    )
+
+
+def add_mask(parser: ArgumentParser) -> None:
+    """What is drawn anew, by a mask."""
+    parser.add_argument(
+        "--mask",
+        type=Path,
+        metavar="FILE",
+        help="transparent where to draw anew (default: where IMAGE is)",
+    )
+    parser.add_argument(
+        "--no-blend",
+        action="store_true",
+        help="all of it as the model makes it (default: IMAGE's own pixels outside of the mask)",
+    )
+
+
+def add_shares(parser: ArgumentParser) -> None:
+    """What is drawn anew, by how much."""
+    shares = parser.add_mutually_exclusive_group()
+    shares.add_argument(
+        "--keep", type=_share, metavar="K", help="share of the rows, from the top (default: 0.5)"
+    )
+    shares.add_argument(
+        "--strength",
+        type=_share,
+        metavar="S",
+        help="draw this share of cells anew, by the seed (default: --keep)",
+    )
+
+
+def _share(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise ArgumentTypeError(f"must be a number from 0 to 1, not {text!r}")
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFiles:
+    """The files' bytes, and what is kept of them."""
+
+    image: bytes
+    mask: bytes | None
+    fit: Fit
+    keep: float | None = None
+    strength: float | None = None
+    blend: bool = True
+
+    @classmethod
+    def of(cls, args: Namespace, *, default_keep: float | None = None) -> Self:
+        """What the command line names; `default_keep` where it does not say what to keep."""
+        keep, strength = getattr(args, "keep", None), getattr(args, "strength", None)
+        if keep is None and strength is None:
+            keep = default_keep
+        mask: Path | None = getattr(args, "mask", None)
+        return cls(
+            image=args.image.read_bytes(),
+            mask=None if mask is None else mask.read_bytes(),
+            fit=args.fit,
+            keep=keep,
+            strength=strength,
+            blend=not getattr(args, "no_blend", False),
+        )
+
+    def prepared(self, size: tuple[int, int]) -> tuple[Source, bytes]:
+        """What a recipe says of it, and the file to draw from; InvalidRequest for no picture."""
+        made = prepare(self.image, self.mask, self.fit, size)
+        hashes = made.image_sha256, made.mask_sha256
+        source = Source(*hashes, self.fit, self.keep, self.strength, self.blend)
+        return source.complete(has_hole=made.has_hole), made.data
+
+    def parameters(self) -> Parameters:
+        """The same for a service that draws."""
+        said = Parameters(image=self.image, fit=self.fit, blend=self.blend)
+        if self.mask is not None:
+            said["mask"] = self.mask
+        if self.keep is not None:
+            said["keep"] = self.keep
+        if self.strength is not None:
+            said["strength"] = self.strength
+        return said
+
+
+def prepared_again(
+    source: Source, image: Path | None, mask: Path | None, size: tuple[int, int]
+) -> bytes:
+    """The file to draw from, of the same files as then.
+
+    Raises:
+        CommandError: one is missing, or is another one.
+    """
+    contents = [
+        _same(path, wanted, flag)
+        for path, wanted, flag in (
+            (image, source.image_sha256, "--image"),
+            (mask, source.mask_sha256, "--mask"),
+        )
+    ]
+    try:
+        return prepare(contents[0] or b"", contents[1], source.fit, size).data
+    except InvalidRequest as error:
+        raise CommandError(str(error), 2) from None
+
+
+def _same(path: Path | None, wanted: str | None, flag: str) -> bytes | None:
+    if wanted is None:
+        return None
+    if path is None:
+        raise CommandError(f"the picture was drawn from another one: give it with {flag}", 2)
+    data = path.read_bytes()
+    if sha256(data) != wanted:
+        raise CommandError(f"{path} is not the file that it was drawn from", 2)
+    return data

@@ -1,0 +1,21 @@
+"""`mindalle vary IMAGE`: a part of a picture's codes kept, the rest drawn, here or there."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from service.commands import generate, source_files
+from service.commands.source_files import SourceFiles
+from service.sources.source import DEFAULT_KEEP
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The picture, what is drawn anew, and all that `generate` takes."""
+    source_files.add_arguments(parser)
+    source_files.add_shares(parser)
+    generate.add_arguments(parser)
+
+
+def run(args: Namespace) -> None:
+    """Draw, write the file, print the scores."""
+    generate.draw(args, SourceFiles.of(args, default_keep=DEFAULT_KEEP))

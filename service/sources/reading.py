@@ -1,0 +1,110 @@
+"""A file that a stranger sent → a picture, upright, in sRGB; or one clear error.
+
+Nothing of the file is believed: its kind is looked up in its bytes, its size before anything is
+decoded. Blocks for up to a second: call it off the event loop. Knows no model.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+
+from PIL import Image as Pillow
+from PIL import ImageCms, ImageOps
+
+from service.errors import InvalidRequest
+
+MAX_PIXELS = 16 * 1024 * 1024  # 64 MB in memory, and a few times that on the way
+_FORMATS = ("PNG", "JPEG", "WEBP")
+_SCAN = b"\xff\xda"
+_MAX_SCANS = 64  # of a progressive JPEG; usual files have about ten, and each costs a whole pass
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+_TO_EIGHT = 1 / 257
+_SRGB = ImageCms.createProfile("sRGB")
+
+_log = logging.getLogger(__name__)
+
+
+def read(data: bytes, field: str) -> Pillow.Image:
+    """The picture in RGB, or in RGBA where some of it may be transparent.
+
+    Raises:
+        InvalidRequest: it is none that can be taken; `field` is named in it.
+    """
+    try:
+        picture = _open(data, field)
+        picture.load()
+        return _in_srgb(_upright(picture))
+    except InvalidRequest:
+        raise
+    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning):
+        raise _too_large(field) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise whatever comes to them: the file is at fault
+        _log.debug("a picture can't be read", exc_info=error)
+        raise InvalidRequest(
+            f"{field} can't be read: it is no PNG, JPEG or WebP file, or is damaged.", param=field
+        ) from None
+
+
+def _open(data: bytes, field: str) -> Pillow.Image:
+    picture = Pillow.open(io.BytesIO(data), formats=_FORMATS)
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise _too_large(field)
+    if picture.format != "MPO" and getattr(picture, "is_animated", False):
+        raise InvalidRequest(f"{field} is animated: send a single picture.", param=field)
+    if picture.format == "JPEG" and data.count(_SCAN) > _MAX_SCANS:
+        raise InvalidRequest(f"{field} has more scans than any camera makes.", param=field)
+    return picture
+
+
+def _too_large(field: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"{field} has too many pixels: at most {MAX_PIXELS:,} can be taken, such as 4096x4096.",
+        param=field,
+    )
+
+
+def _upright(picture: Pillow.Image) -> Pillow.Image:
+    """Turned as its EXIF orientation says; one that can't be read says nothing."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception as error:  # what is wrong with metadata is no fault of the picture
+        _log.debug("an orientation can't be read", exc_info=error)
+        return picture
+
+
+def _in_srgb(picture: Pillow.Image) -> Pillow.Image:
+    """By its colour profile, where it has one that can be read; then without all metadata."""
+    profile = picture.info.get("icc_profile")
+    picture = _in_eight_bits(picture)
+    if profile and picture.mode in ("RGB", "RGBA", "CMYK", "L"):
+        picture = _converted(picture, profile)
+    has_alpha = "A" in picture.getbands() or "transparency" in picture.info
+    plain = picture.convert("RGBA" if has_alpha else "RGB")
+    plain.info.clear()
+    return plain
+
+
+def _in_eight_bits(picture: Pillow.Image) -> Pillow.Image:
+    """Pillow has 16 bits for grey only, and would cut them off instead of scaling them."""
+    if picture.mode not in _SIXTEEN_BITS:
+        return picture
+    wide = picture.convert("I").convert("F")
+    return wide.point(lambda level: level * _TO_EIGHT + 0.5).convert("L")
+
+
+def _converted(picture: Pillow.Image, profile: bytes) -> Pillow.Image:
+    mode = "RGBA" if picture.mode == "RGBA" else "RGB"
+    try:
+        found = ImageCms.profileToProfile(picture, io.BytesIO(profile), _SRGB, outputMode=mode)
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
+        _log.debug("a colour profile can't be used", exc_info=error)
+        return picture
+    if found is None:
+        return picture
+    if "transparency" in picture.info and mode == "RGB":
+        found.putalpha(picture.convert("RGBA").getchannel("A"))
+    return found

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.errors import ConfigError
+from models.hq_configs import HQTransformerConfig, HQVAEConfig
+from models.presets import get_preset
+from models.stage1.hq_vae import HQVAE, soft_cells
+from models.stage2.hq_transformer import HQTransformer
+from models.train.loop.run import Run, Schedule
+from models.train.recipes import hq_transformer
+from models.train.recipes.prior import Examples, PriorPlan, PriorTrainer
+
+PLAN = PriorPlan(Schedule(30, warm_up=1), None, 5e-3, text_weight=None)
+
+
+def codec() -> HQVAE:
+    config = get_preset("tiny-hq").stage1
+    assert isinstance(config, HQVAEConfig)
+    torch.manual_seed(0)
+    return HQVAE(config).eval().requires_grad_(False)
+
+
+def examples(stage1: HQVAE) -> Examples:
+    images = torch.rand((3, 3, 32, 32), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    codes = stage1.encode(images * 0.5 + 0.5)
+    return Examples(torch.arange(24).view(3, 8), codes, stage1.features(images))
+
+
+def trainer(folder: Path, stage1: HQVAE, plan: PriorPlan, tau: float | None) -> PriorTrainer:
+    config = get_preset("tiny-hq").stage2
+    assert isinstance(config, HQTransformerConfig)
+    torch.manual_seed(0)
+    model = HQTransformer(replace(config, temp_soft_labels=tau, weight_img=1.0, weight_txt=0.0))
+    loss, looked_up = hq_transformer.loss, hq_transformer.LOOKED_UP
+    return PriorTrainer(model, stage1, Run(folder, 0), plan, loss, looked_up)
+
+
+def test_soft_targets_are_in_the_order_of_the_cells_codes() -> None:
+    stage1 = codec()
+    batch = examples(stage1)
+    assert batch.features is not None
+    soft = soft_cells(stage1.soft(batch.features, 0.5))
+    assert torch.equal(torch.stack([target.argmax(-1) for target in soft], -1), batch.codes)
+
+
+def test_it_learns_soft_targets_by_heart_and_hard_ones_are_their_limit(tmp_path: Path) -> None:
+    stage1 = codec()
+    batch = examples(stage1)
+    soft = trainer(tmp_path, stage1, PLAN, tau=1e-6)
+    hard = trainer(tmp_path, stage1, PLAN, tau=None)
+    losses = [soft.step(step, batch)["loss"] for step in range(30)]
+    assert losses[0] == pytest.approx(hard.step(0, batch)["loss"], rel=1e-3)
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_what_it_can_not_do_is_said(tmp_path: Path) -> None:
+    stage1 = codec()
+    batch = examples(stage1)
+    with pytest.raises(ConfigError, match="--soft"):
+        trainer(tmp_path, stage1, PLAN, 0.5).step(0, replace(batch, features=None))
+    with pytest.raises(ConfigError, match="weight_txt"):
+        trainer(tmp_path, stage1, replace(PLAN, text_weight=0.1), None).step(0, batch)

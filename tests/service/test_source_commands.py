@@ -1,0 +1,61 @@
+"""`mindalle edit`, `vary` and `replay` of what they made, on `tiny`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service import cli
+from tests.service.files import file_of, mask_of, noise, pixels_of, square_hole
+
+
+@pytest.fixture(autouse=True)
+def _files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MINDALLE_MODEL", "tiny")
+    monkeypatch.chdir(tmp_path)
+    Path("a.png").write_bytes(file_of(noise()))
+    Path("mask.png").write_bytes(mask_of(square_hole()))
+    Path("other.png").write_bytes(file_of(noise(seed=9)))
+
+
+def test_an_edit_can_be_made_again_from_its_files(capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["edit", "a.png", "a red cube", "--mask", "mask.png", "-n", "1", "--seed", "4"]
+    assert cli.main([*call, "-o", "e.png"]) == 0
+    hole = square_hole()
+    assert np.array_equal(pixels_of(Path("e.png").read_bytes())[~hole], noise()[~hole])
+    assert cli.main(["replay", "e.png", "--image", "a.png", "--mask", "mask.png"]) == 0
+    assert "the same bytes" in capsys.readouterr().out
+    assert cli.main(["replay", "e.png"]) == 2
+    assert "give it with --image" in capsys.readouterr().err
+    assert cli.main(["replay", "e.png", "--image", "other.png", "--mask", "mask.png"]) == 2
+    assert "other.png is not the file" in capsys.readouterr().err
+
+
+def test_variations_need_no_prompt(capsys: pytest.CaptureFixture[str]) -> None:
+    for share in (["--keep", "0.25"], ["--strength", "0.5"], []):
+        call = ["vary", "a.png", "-n", "1", "--num-candidates", "2", "-o", "v.png", *share]
+        assert cli.main(call) == 0
+        assert cli.main(["replay", "v.png", "--image", "a.png"]) == 0
+        assert "the same bytes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (["vary", "none.png"], "none.png"),
+        (["vary", "mask.txt"], "no PNG, JPEG or WebP"),
+        (["vary", "a.png", "--keep", "2"], "must be a number from 0 to 1"),
+        (["edit", "a.png", "x", "--mask", "other.png"], "alpha channel"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    call: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mask.txt").write_text("no picture")
+    assert cli.main(call) != 0
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert words in line
+    assert os.sep + "tmp" not in line
