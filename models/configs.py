@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkabl
 
 from annotated_types import Ge, Gt
 
+from models.backbone_config import BackboneConfig
 from models.ranker_configs import ClassifierConfig, ClipConfig
 from models.views import View
 
@@ -68,51 +69,6 @@ class Levelled(Protocol):
 
     @property
     def levels(self) -> tuple[int, ...]: ...  # codes of a step that each level has, coarsest first
-
-
-@dataclass(frozen=True, slots=True)
-class BackboneConfig:
-    """Shape of the encoder and decoder that VQGAN (Esser et al. 2021) and its successors share.
-
-    `patch_size` p > 1 folds each p×p block of pixels into channels before the encoder and unfolds
-    it after the decoder; the official models have 1. `norm_groups` is 32 in all official models;
-    with `norm` "none" nothing is normalised, so that what stands in one corner does not change the
-    codes of another. Without `resamp_with_conv` maps are halved by means and doubled by repeating.
-    The `use_` switches are the HQ family's: `use_init_downsample` halves the map in the encoder's
-    first convolution (and doubles it at the decoder's last level), `use_mid_block` and `use_attn`
-    leave parts out.
-    """
-
-    z_channels: Size = 256
-    resolution: Size = 256
-    in_channels: Size = 3
-    out_ch: Size = 3
-    ch: Size = 128
-    ch_mult: tuple[Size, ...] = (1, 1, 2, 2, 4)
-    num_res_blocks: Size = 2
-    attn_resolutions: tuple[Size, ...] = (16,)
-    pdrop: Share = 0.0
-    patch_size: Size = 1
-    norm_groups: Size = 32
-    norm: Literal["group", "none"] = "group"
-    resamp_with_conv: bool = True
-    use_init_downsample: bool = False
-    use_mid_block: bool = True
-    use_attn: bool = True
-
-    @property
-    def grid_size(self) -> int:
-        """Positions per side of the encoder's map."""
-        halvings = len(self.ch_mult) - 1 + self.use_init_downsample
-        return (self.resolution // self.patch_size) >> halvings
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.resolution, self.resolution
-
-    @property
-    def views(self) -> tuple[View, ...]:
-        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +179,7 @@ class StackConfig:
 
 @dataclass(frozen=True, slots=True)
 class SamplingDefaults:
-    """What a request gets when it names nothing else: of a filter one value, or one per depth."""
+    """What a request gets when it names nothing else: of a filter one value, or one per level."""
 
     temperature: float | tuple[float, ...] = 1.0
     top_k: Size | tuple[Size, ...] | None = 256
@@ -296,8 +252,8 @@ class Preset:
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """How many of a step's codes each level has, the coarsest first; mostly one."""
-        return self.stage1.levels if isinstance(self.stage1, Levelled) else (1,) * self.depth
+        """See `levels_of`."""
+        return levels_of(self.stage1)
 
     @property
     def codes_per_image(self) -> int:
@@ -307,3 +263,8 @@ class Preset:
     def row_bytes(self, number_bytes: int) -> int:
         """Device memory of one row in flight, with numbers of so many bytes."""
         return self.stage2.row_bytes(number_bytes)
+
+
+def levels_of(codec: CodecConfig) -> tuple[int, ...]:
+    """How many of a step's codes each level has, the coarsest first; mostly one."""
+    return codec.levels if isinstance(codec, Levelled) else (1,) * codec.code_shape[1]

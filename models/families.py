@@ -17,11 +17,17 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from models import dalle_keys, recorded_sets
+from models import dalle_keys, recorded_sets, upstream_names
 from models.configs import CodecConfig, PriorConfig, TransformerConfig, VQGANConfig
 from models.dalle_configs import DalleConfig
 from models.errors import ConfigError, Shape
-from models.hq_configs import HQ_TYPES, HQTransformerConfig, HQVAEConfig
+from models.hq_configs import (
+    HQ_TYPES,
+    HQTransformerConfig,
+    HQVAEConfig,
+    MultiScaleConfig,
+    TwoScalesConfig,
+)
 from models.no_prior import NoPriorConfig
 from models.pixel_configs import (
     GatedPixelCNNConfig,
@@ -31,9 +37,10 @@ from models.pixel_configs import (
 )
 from models.raw_pixels_config import RawPixelsConfig
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
-from models.stage1 import hq_vae
+from models.stage1 import hq_vae, multi_scale
 from models.stage1.codec import Codec
 from models.stage1.hq_vae import HQVAE
+from models.stage1.multi_scale import MultiScaleVQ
 from models.stage1.raw_pixels import RawPixels
 from models.stage1.rq_vae import RQVAE
 from models.stage1.vqgan import VQGAN
@@ -47,13 +54,9 @@ from models.stage2.pixel_cnn_pp import PixelCNNPP
 from models.stage2.prior import Prior
 from models.stage2.rq_transformer import RQTransformer
 from models.stage2.transformer import Transformer
+from models.stage2.two_scales import TwoScales
 
-_QKV = ("query", "key", "value")
 _Family = TypeVar("_Family", "CodecFamily", "PriorFamily", "CodecFamily | PriorFamily")
-
-
-def _own_names(name: str, shape: Shape, _config: Any) -> dict[str, Shape]:
-    return {name: shape}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,8 @@ class CodecFamily:
 
     config: type[CodecConfig]
     build: Callable[[Any], nn.Module]  # a `Codec`, its weights fresh
-    upstream: Callable[[str, Shape, Any], dict[str, Shape]] = _own_names  # see `PriorFamily`
-    unread: Callable[[Any], str] = lambda _config: ""  # see `PriorFamily`
+    upstream: Callable[[str, Shape, Any], dict[str, Shape]] = upstream_names.own  # see PriorFamily
+    unread: Callable[[Any], str] = lambda _config: ""  # see PriorFamily
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ class PriorFamily:
 
     config: type[PriorConfig]
     build: Callable[[Any, nn.Module], nn.Module]  # a `Prior`, its weights fresh
-    upstream: Callable[[str, Shape, Any], dict[str, Shape]] = _own_names
+    upstream: Callable[[str, Shape, Any], dict[str, Shape]] = upstream_names.own
     rows: Callable[[str, Any], slice] = lambda _name, _config: slice(None)
     recorded: Callable[[Any], frozenset[str]] = lambda _config: frozenset()
     training_only: tuple[str, ...] = ()
@@ -90,46 +93,17 @@ class PriorFamily:
 
 
 def _without_codec(build: Callable[[Any], nn.Module]) -> Callable[[Any, nn.Module], nn.Module]:
-    """For priors that read nothing of their codec."""
     return lambda config, _codec: build(config)
-
-
-def _split_qkv(name: str, shape: Shape, _config: Any) -> dict[str, Shape]:
-    """Upstream keeps query, key and value apart."""
-    if ".attn.qkv." in name:
-        part = (shape[0] // 3, *shape[1:])
-        return {name.replace(".qkv.", f".{key}."): part for key in _QKV}
-    return {name: shape}
-
-
-def _transformer_names(name: str, shape: Shape, config: TransformerConfig) -> dict[str, Shape]:
-    """The unconditional start and minGPT's positions are bare parameters."""
-    if config.vocab_size and name == "tok_emb_img.weight":
-        return {"tok_emb.weight": shape}
-    if config.vocab_size and name == "pos_emb_img.weight":
-        return {"pos_emb": (1, *shape)}
-    if name == "head.weight" and config.prefix == "text":
-        return {"head_img.weight": shape}
-    if name == "sos.weight" and config.prefix == "none":
-        return {"sos": (1, *shape)}
-    return _split_qkv(name, shape, config)
 
 
 _TRANSFORMER = PriorFamily(
     config=TransformerConfig,
     build=_without_codec(Transformer),
-    upstream=_transformer_names,
+    upstream=upstream_names.of_transformer,
     recorded=recorded_sets.of_transformer,
     training_only=("head_txt",),
     closed_nucleus=lambda config: config.vocab_size > 0,
 )
-
-
-def _rq_vae_unread(config: RQVAEConfig) -> str:
-    """Moving averages are training's; a shared codebook stands in the file once per depth."""
-    averages = r"quantizer\.codebooks\.\d+\.(cluster_size_ema|embed_ema)"
-    copies = r"|quantizer\.codebooks\.[1-9]\d*\.weight" if config.shared_codebook else ""
-    return averages + copies
 
 
 def _rq_transformer(config: RQTransformerConfig, codec: nn.Module) -> RQTransformer:
@@ -137,11 +111,6 @@ def _rq_transformer(config: RQTransformerConfig, codec: nn.Module) -> RQTransfor
     if isinstance(codec, RQVAE):
         prior.share(codec.quantizer.vector)
     return prior
-
-
-def _vqgan_names(name: str, shape: Shape, config: VQGANConfig) -> dict[str, Shape]:
-    is_book = name == "quantize.embedding.weight" and config.quantizer == "gumbel"
-    return {"quantize.embed.weight" if is_book else name: shape}
 
 
 def _no_prior(_config: NoPriorConfig, _codec: nn.Module) -> nn.Module:
@@ -152,21 +121,18 @@ def _hq_vae_names(name: str, shape: Shape, config: HQVAEConfig) -> dict[str, Sha
     return {hq_vae.official_name(name, config): shape}
 
 
-def _hq_vae_unread(config: HQVAEConfig) -> str:
-    """Moving averages are training's; where one codebook serves all levels, the others are, too."""
-    averages = r".*\.(cluster_size|embedding_avg)"
-    second = r"|quantize_b\..*|quantizers\.[1-9]\d*\..*" if config.has_shared_codebook else ""
-    return averages + second
-
-
 def _hq_names(name: str, shape: Shape, config: HQTransformerConfig) -> dict[str, Shape]:
     theirs = hq_transformer.official_name(name, config)
     if name == "sos.weight" and config.prefix == "none":
         return {"sos": (1, *shape)}
-    return _split_qkv(theirs, shape, config)
+    return upstream_names.split_qkv(theirs, shape, config)
 
 
-_HQ_VAE = CodecFamily(HQVAEConfig, HQVAE, _hq_vae_names, _hq_vae_unread)
+def _multi_scale_names(name: str, shape: Shape, config: MultiScaleConfig) -> dict[str, Shape]:
+    return {multi_scale.official_name(name, config): shape}
+
+
+_HQ_VAE = CodecFamily(HQVAEConfig, HQVAE, _hq_vae_names, upstream_names.unread_of_hq_vae)
 _HQ_TRANSFORMER = PriorFamily(
     config=HQTransformerConfig,
     build=lambda config, _codec: HQTransformer(config),
@@ -177,10 +143,13 @@ _HQ_TRANSFORMER = PriorFamily(
 )
 
 CODECS: dict[str, CodecFamily] = {
-    "vqgan": CodecFamily(VQGANConfig, VQGAN, upstream=_vqgan_names),
-    "rq-vae": CodecFamily(RQVAEConfig, RQVAE, unread=_rq_vae_unread),
+    "vqgan": CodecFamily(VQGANConfig, VQGAN, upstream=upstream_names.of_vqgan),
+    "rq-vae": CodecFamily(RQVAEConfig, RQVAE, unread=upstream_names.unread_of_rq_vae),
     "simrqgan2": _HQ_VAE,
     "hqvae": _HQ_VAE,
+    "vqgan2": CodecFamily(
+        MultiScaleConfig, MultiScaleVQ, _multi_scale_names, lambda _config: upstream_names.AVERAGES
+    ),
     "raw-pixels": CodecFamily(RawPixelsConfig, RawPixels),
 }
 PRIORS: dict[str, PriorFamily] = {
@@ -190,7 +159,7 @@ PRIORS: dict[str, PriorFamily] = {
     "rq-transformer": PriorFamily(
         config=RQTransformerConfig,
         build=_rq_transformer,
-        upstream=_split_qkv,
+        upstream=upstream_names.split_qkv,
         recorded=recorded_sets.of_rq,
         training_only=("cond_classifier",),
         unread=lambda _config: r"tok_emb\.offsets",  # they follow from the vocabularies
@@ -206,6 +175,12 @@ PRIORS: dict[str, PriorFamily] = {
     ),
     "none": PriorFamily(NoPriorConfig, _no_prior, recorded=lambda _config: recorded_sets.OF_CODEC),
     **dict.fromkeys(HQ_TYPES, _HQ_TRANSFORMER),
+    "two-scales": PriorFamily(
+        config=TwoScalesConfig,
+        build=_without_codec(TwoScales),
+        upstream=upstream_names.of_two_scales,
+        recorded=recorded_sets.of_two_scales,
+    ),
     "pixel-cnn": PriorFamily(PixelCNNConfig, _without_codec(PixelCNN)),
     "gated-pixel-cnn": PriorFamily(GatedPixelCNNConfig, _without_codec(GatedPixelCNN)),
     "pixel-cnn-pp": PriorFamily(PixelCNNPPConfig, _without_codec(PixelCNNPP)),

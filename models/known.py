@@ -9,13 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isqrt
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.drawing.forced import FREE, Forced
 from models.drawing.streams import uniforms
 from models.pipeline import Makers, Pipeline, Prompt
+from models.stage1.codec import Ordered
 
 SEAM = 3  # pixels inside a hole's edge over which the source gives way to what was drawn
 _CELLS_STREAM = 2**32 - 1  # no candidate has this number, so no code is drawn by these numbers
@@ -47,6 +50,17 @@ class Known:
     forced: Forced
     pixels: Tensor
     weight: Tensor | None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is to be drawn."""
+        return bool((self.forced.codes != FREE).all())
+
+    def psnr_db(self, levels: NDArray[np.uint8]) -> float | None:
+        """How near 8-bit pixels [H, W, 3] are to the source's; None where they are the same."""
+        own = (self.pixels * 255 + 0.25).floor().permute(1, 2, 0).cpu().double()
+        error = (torch.from_numpy(levels).double() - own).square().mean()
+        return round(float(10 * (255**2 / error).log10()), 3) if error > 0 else None
 
     def finish(self, drawn: Tensor) -> Tensor:
         """Drawn pictures [n, 3, H, W] with the source's own pixels where they belong."""
@@ -108,14 +122,13 @@ def known_of(pipeline: Pipeline, levels: Tensor, hole: Tensor, kept: Kept) -> Kn
 
 def open_steps(pipeline: Pipeline, hole: Tensor, kept: Kept) -> Tensor:
     """Which steps are drawn, [T] bool."""
-    num_steps = pipeline.stage2.num_steps
+    num_steps, codec = pipeline.stage2.num_steps, pipeline.stage1
+    order = codec.order.cpu() if isinstance(codec, Ordered) else torch.arange(num_steps)
     if kept.has_hole:
-        return _touched(hole, num_steps)
+        return _touched(hole, num_steps)[order]
     if kept.keep is not None:
-        height = hole.shape[0]
-        num_rows = _grid(hole.shape[1], height, num_steps)[0]
-        first = round(kept.keep * num_rows) * num_steps // num_rows
-        return torch.arange(num_steps) >= first
+        num_rows = _grid(hole.shape[1], hole.shape[0], num_steps)[0]
+        return order >= round(kept.keep * num_rows) * num_steps // num_rows
     numbers = uniforms(torch.tensor([kept.seed]), torch.tensor([_CELLS_STREAM]), num_steps)[0]
     chosen = numbers.argsort(stable=True)[: round((kept.strength or 0.0) * num_steps)]
     return torch.zeros(num_steps, dtype=torch.bool).index_fill_(0, chosen, True)

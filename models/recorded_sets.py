@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from models.configs import TransformerConfig
 from models.dalle_configs import DalleConfig
-from models.hq_configs import HQTransformerConfig
+from models.hq_configs import HQTransformerConfig, TwoScalesConfig
 from models.rq_configs import RQTransformerConfig
 
 OF_CODEC = frozenset({"dec_raw", "dec_pixels", "enc_prequant", "enc_codes", "enc_recon_raw"})
@@ -60,3 +60,12 @@ def of_dalle(_config: DalleConfig) -> frozenset[str]:
     """What a whole set has: one file of weights is recorded by the rules of both versions."""
     names = ("logits", "greedy", "rank_ppl")
     return frozenset(f"{version}_{name}" for version in ("v2", "v3") for name in names)
+
+
+def of_two_scales(_config: TwoScalesConfig) -> frozenset[str]:
+    """`scales/` are checks of the family's own, mostly a name for each grid."""
+    of_each = ("tf_logits", "greedy_codes", "enc_prequant", "enc_codes")
+    names = {f"{name}_{grid}" for name in of_each for grid in ("top", "bot")}
+    names |= {"cached_logits_bot", "tf_logits_bot_txt", "given_codes_bot", "e2e_pixels"}
+    names |= {"enc_recon_raw", "dec_raw", "dec_pixels"}
+    return frozenset(f"scales/{name}" for name in names)

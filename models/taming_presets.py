@@ -10,6 +10,8 @@ from dataclasses import replace
 from fractions import Fraction
 
 from models.configs import Preset, SamplingDefaults, TransformerConfig, VQGANConfig
+from models.random_preset import random_preset
+from models.ranker_configs import IMAGENET_CLASSIFIER
 
 _LICENCE = "unknown"
 
@@ -59,13 +61,15 @@ def _stage2(vocab_size: int, layers: int, heads: int, width: int) -> Transformer
 
 _FACES = SamplingDefaults(top_k=250, top_p=1.0)
 
+_IMAGENET = _released(
+    "vqgan-imagenet",
+    "one of ImageNet's 1000 classes (1.4B parameters)",
+    replace(_stage2(16384, 48, 24, 1536), prefix="class", n_classes=1000),
+    SamplingDefaults(top_k=600, top_p=0.92),
+)
+
 _RELEASED = (
-    _released(
-        "vqgan-imagenet",
-        "one of ImageNet's 1000 classes (1.4B parameters)",
-        replace(_stage2(16384, 48, 24, 1536), prefix="class", n_classes=1000),
-        SamplingDefaults(top_k=600, top_p=0.92),
-    ),
+    replace(_IMAGENET, classifier=IMAGENET_CLASSIFIER),
     _released(
         "vqgan-ffhq",
         "faces without a prompt (802M parameters, FFHQ)",
@@ -115,26 +119,14 @@ _TINY_STAGE2 = TransformerConfig(
 )
 
 
-def _tiny(name: str, what: str, stage1: VQGANConfig, stage2: TransformerConfig) -> Preset:
-    return Preset(
-        name=name,
-        description=f"Seeded random weights for tests: {what}",
-        licence="Apache-2.0",
-        stage1=stage1,
-        stage2=stage2,
-        sampling=SamplingDefaults(top_k=32, num_candidates=4),
-        weights="random",
-    )
-
-
 _TINY = (
-    _tiny(
+    random_preset(
         "tiny-taming-class",
         "VQ-GAN's own transformer, class prefix, more tokens than codes, codes by logits",
         replace(_TINY_STAGE1, quantizer="gumbel"),
         replace(_TINY_STAGE2, vocab_size=80, block_size=20),
     ),
-    _tiny(
+    random_preset(
         "tiny-taming-uncond",
         "VQ-GAN's own transformer, no prompt: coordinates before the codes, rows to and fro",
         replace(_TINY_STAGE1, order="alternate", resamp_with_conv=False),

@@ -32,6 +32,7 @@ COMMANDS = MappingProxyType(
         "generate": ("service.commands.generate", "pictures for a prompt, into a file"),
         "edit": ("service.commands.edit", "a part of a picture drawn anew, where a mask is clear"),
         "vary": ("service.commands.vary", "a part of a picture kept, the rest drawn"),
+        "encode": ("service.commands.encode", "a picture's codes, and what they make again"),
         "replay": ("service.commands.replay", "make a picture again from its file"),
         "convert": ("service.commands.convert", "an official checkpoint to safetensors"),
         "verify": ("service.commands.verify", "a checkpoint against recorded numbers"),

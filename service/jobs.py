@@ -21,6 +21,7 @@ from service.sources.source import Source, guarded, opened
 MAX_CANDIDATES = 96  # of one job; one that is larger than a worker's rows enters in parts
 FIRST_CANDIDATES = 8  # of a job with a `min_score`, before their scores say whether to go on
 MAX_SIDE = 2048  # of a picture that is resampled to the size that a request asks for
+CODES_FILE = "codes"  # beside a picture of which nothing was drawn: JSON of all its codes
 MAX_SEED = 2**53  # seeds stay below it: JSON readers that keep numbers as doubles lose nothing
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -102,7 +103,7 @@ class Recipe:
     """All that makes a picture again. Of `num_candidates` that are drawn, the best `n` are kept.
 
     `prompt` is a text, a class id, or None for an unconditional model; a cut of None is no cut.
-    Temperature and cuts are one value, or one for each code that the model draws at a position.
+    Temperature and cuts are one value, or one for each level of codes that the model draws.
     The record inside a picture's file has the fields in this order; the file's own format and size
     are no part of it. `source` tells of the picture that it begins with, if there is one.
     """

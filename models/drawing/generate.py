@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from models.drawing.forced import FREE, Forced
-from models.drawing.sampling import Filters, RowParams, draw
+from models.drawing.sampling import Filters, RowParams, draw, per_depth
 from models.drawing.streams import uniforms
 from models.errors import UnsoundWeightsError
 from models.stage2.prior import Prefix, Prior
@@ -69,8 +69,7 @@ class Batch:
         *,
         closed_nucleus: bool = False,
     ) -> None:
-        self.prior = prior
-        self.capacity = capacity
+        self.prior, self.capacity = prior, capacity
         self.shapes = shapes or Shapes((capacity,), prior.reaches[-1:])
         self._run, self._closed_nucleus = run, closed_nucleus
         num_rows, device = self.shapes.rows[-1], prior.device
@@ -257,17 +256,12 @@ class Batch:
         idle = RowParams(seed=0)
         params = [row_params or idle for row_params in self._params]
         params += [idle] * (len(self._rows) - self.capacity)
-        renewed = self._filters_of(params)
-        pairs = zip(self._filters, renewed, strict=True)
+        pairs = zip(self._filters, self._filters_of(params), strict=True)
         self._filters = [old.overwritten_by(new) for old, new in pairs]
 
     def _filters_of(self, params: Sequence[RowParams]) -> list[Filters]:
         """One per depth."""
-        prior = self.prior
-        return [
-            Filters.of(params, size, prior.device, depth, closed_nucleus=self._closed_nucleus)
-            for depth, size in enumerate(prior.vocab_sizes)
-        ]
+        return per_depth(params, self.prior.vocab_sizes, self.prior.device, self._closed_nucleus)
 
 
 def run_to_end(

@@ -48,6 +48,15 @@ class RowParams:
     top_k: int | tuple[int | None, ...] | None = None
     top_p: float | tuple[float | None, ...] | None = None
 
+    def spread(self, levels: Sequence[int]) -> RowParams:
+        """With what was given for each level of so many codes given to each of these codes."""
+        return replace(
+            self,
+            temperature=_spread(self.temperature, levels),
+            top_k=_spread(self.top_k, levels),
+            top_p=_spread(self.top_p, levels),
+        )
+
     def validate(self, vocab_sizes: Sequence[int]) -> None:
         """Refuse what has no meaning for codes of these vocabularies, one per depth.
 
@@ -62,6 +71,12 @@ class RowParams:
         _check("temperature", self.temperature, depth, _is_temperature, "a number above 0")
         _check("top_k", self.top_k, depth, lambda k: k is None or 1 <= k <= most, f"in 1..{most}")
         _check("top_p", self.top_p, depth, lambda p: p is None or 0 <= p <= 1, "in 0..1")
+
+
+def _spread(value: _T | tuple[_T, ...], levels: Sequence[int]) -> _T | tuple[_T, ...]:
+    if not isinstance(value, tuple) or len(value) != len(levels):
+        return value
+    return tuple(v for v, count in zip(value, levels, strict=True) for _ in range(count))
 
 
 def _is_temperature(value: float) -> bool:
@@ -146,6 +161,19 @@ class Filters:
     def work(self) -> tuple[int | None, bool]:
         """What a draw has to do; equal for equal kernels."""
         return self.max_top_k, self.has_top_p
+
+
+def per_depth(
+    params: Sequence[RowParams],
+    vocab_sizes: Sequence[int],
+    device: torch.device,
+    closed_nucleus: bool,
+) -> list[Filters]:
+    """The parameters of some rows at each depth, for codes of these vocabularies."""
+    return [
+        Filters.of(params, size, device, depth, closed_nucleus=closed_nucleus)
+        for depth, size in enumerate(vocab_sizes)
+    ]
 
 
 def _rounded(limit: int, vocab_size: int) -> int:

@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from models import lookalikes
-from models.configs import Preset
+from models.configs import CodecConfig, Preset, PriorConfig
 from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.families import build_codec, build_prior
-from models.files import config, pixel_file, rq_folder, shards, taming_folder
+from models.files import config, pixel_file, rq_folder, scales_folder, shards, taming_folder
 from models.files.official import OfficialWeights
-from models.files.places import STAGES, Layout, Place, Stage, is_of_family, layout_of, place
-from models.files.weights import WeightSource, fill, on_meta
+from models.files.places import STAGES, Layout, Place, Stage, is_of_family, layout_of, places
+from models.files.weights import JoinedWeights, WeightSource, fill, on_meta
 from models.no_prior import NoPriorConfig
 from models.raw_pixels_config import RawPixelsConfig
 from models.tokenizer import YTTM_FILE, Tokenizer
@@ -41,7 +41,8 @@ class Checkpoint:
         """What its weights are known by: the files that hold them, or the list of these."""
         if self.layout == "converted":
             return (shards.MANIFEST_NAME,)
-        return tuple(dict.fromkeys(self._place(stage).file for stage in STAGES))
+        places = [at for stage in STAGES for at in self._places(stage).values()]
+        return tuple(dict.fromkeys(at.file for at in places))
 
     def source(self, stage: Stage) -> WeightSource:
         """Where one stage's tensors come from."""
@@ -49,17 +50,27 @@ class Checkpoint:
             return pixel_file.NoWeights()
         if self.layout == "converted":
             return shards.ShardedWeights(self.folder, stage)
-        at, of_stage = self._place(stage), getattr(self.preset, stage)
+        places = self._places(stage)
+        if "" in places:
+            return self._source(places[""], stage, getattr(self.preset, stage))
+        of_parts = {part: getattr(self.preset.stage2, part) for part in places}
+        return JoinedWeights(
+            {f"{part}.": self._source(places[part], stage, of_parts[part]) for part in places}
+        )
+
+    def _source(self, at: Place, stage: Stage, config: CodecConfig | PriorConfig) -> WeightSource:
         at.check()
         state = "state_dict_ema" if self.is_averaged and stage == "stage2" else at.state_name
-        return OfficialWeights(self.folder / at.file, at.key_prefix, of_stage, state, at.unread)
+        return OfficialWeights(self.folder / at.file, at.key_prefix, config, state, at.unread)
 
     def has(self, stage: Stage) -> bool:
         """Whether its file is there; only the parts of ru-DALL-E come one by one."""
-        return self.layout == "converted" or (self.folder / self._place(stage).file).is_file()
+        if self.layout == "converted":
+            return True
+        return all((self.folder / at.file).is_file() for at in self._places(stage).values())
 
-    def _place(self, stage: Stage) -> Place:
-        return place(self.layout, self.folder, self.preset, stage)
+    def _places(self, stage: Stage) -> dict[str, Place]:
+        return places(self.layout, self.folder, self.preset, stage)
 
     def module(self, stage: Stage, codec: nn.Module | None = None) -> nn.Module:
         """One stage without memory; see `load_stage2` for `codec`."""
@@ -108,7 +119,8 @@ def _verify(checkpoint: Checkpoint) -> None:
     if checkpoint.layout == "converted":
         shards.verify(folder)
         return
-    for name in checkpoint.weight_files:
+    judges = (checkpoint.preset.clip, checkpoint.preset.classifier)
+    for name in (*checkpoint.weight_files, *(judge.weights for judge in judges if judge)):
         if not (folder / name).is_file():
             raise lookalikes.missing(folder / name)
         if what := lookalikes.content(folder / name):
@@ -131,7 +143,8 @@ def _check_folder(folder: Path) -> None:
 
 def _is_nested(folder: Path) -> bool:
     """Whether it is a family's official folder, with files in folders below."""
-    return rq_folder.is_official(folder) or taming_folder.is_official(folder)
+    families = (rq_folder, scales_folder, taming_folder)
+    return any(family.is_official(folder) for family in families)
 
 
 def load_stage1(

@@ -20,10 +20,22 @@ from models.configs import (
 )
 from models.dalle_configs import DalleConfig
 from models.errors import ConfigError
-from models.files import dalle_config, hq_config, pixel_config, rq_config
+from models.files import (
+    dalle_config,
+    hq_codecs,
+    hq_prior,
+    pixel_config,
+    rq_config,
+    scales_folder,
+)
 from models.files.checked import checked
 from models.files.sections import Section, check_backbone, flat, require
-from models.hq_configs import HQTransformerConfig, HQVAEConfig
+from models.hq_configs import (
+    HQTransformerConfig,
+    HQVAEConfig,
+    MultiScaleConfig,
+    TwoScalesConfig,
+)
 from models.no_prior import NoPriorConfig
 from models.raw_pixels_config import RawPixelsConfig
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
@@ -145,6 +157,37 @@ def read_no_prior(_section: Section, _path: str, codec: CodecConfig) -> NoPriorC
     return NoPriorConfig.of(codec)
 
 
+def read_two_scales(section: Section, path: str, codec: CodecConfig) -> TwoScalesConfig:
+    """Two transformers, of coarse codes and of finer ones, each described as one alone is."""
+    if not isinstance(codec, MultiScaleConfig):
+        raise ConfigError(f"{path}.type: two transformers draw the codes of a vqgan2")
+    known = {"type", "top", "bottom"}
+    unknown = [f"{path}.{key}" for key in section if key not in known]
+    require(not unknown, f"unknown key: {', '.join(unknown)}")
+    parts = []
+    for name, side in zip(("top", "bottom"), codec.sides, strict=True):
+        part = section.get(name)
+        if not isinstance(part, dict):
+            raise ConfigError(f"{path}.{name}: must be a mapping")
+        grid = VQGANConfig(resolution=side, ch_mult=(1,), n_embed=codec.n_embed)
+        parts.append(read_transformer(part, f"{path}.{name}", grid))
+    config = TwoScalesConfig(*parts)
+    coarse = config.top.num_steps
+    require(
+        config.bottom.prefix == "text" and config.bottom.ctx_len_txt == coarse,
+        f"{path}.bottom.hparams.ctx_len_txt: it must read all {coarse} coarse codes",
+    )
+    sizes = {config.top.vocab_size_img, config.bottom.vocab_size_img, config.bottom.vocab_size_txt}
+    require(len(sizes) == 1, f"{path}.bottom: its codes must be as many as the coarse ones")
+    return config
+
+
+def write_two_scales(config: TwoScalesConfig) -> Section:
+    """The section that `read_two_scales` reads."""
+    parts = {"top": write_transformer(config.top), "bottom": write_transformer(config.bottom)}
+    return {"type": scales_folder.TYPE, **parts}
+
+
 def written(config: CodecConfig | PriorConfig) -> Section:
     """The section of config.yaml that reads as this shape.
 
@@ -160,7 +203,8 @@ def written(config: CodecConfig | PriorConfig) -> Section:
 CODEC_READERS: dict[type[CodecConfig], Callable[[Section, str], Any]] = {
     VQGANConfig: read_vqgan,
     RQVAEConfig: rq_config.read_rq_vae,
-    HQVAEConfig: hq_config.read_hq_vae,
+    HQVAEConfig: hq_codecs.read_hq_vae,
+    MultiScaleConfig: hq_codecs.read_multi_scale,
     RawPixelsConfig: pixel_config.read_raw_pixels,
 }
 PRIOR_READERS: dict[type[PriorConfig], Callable[[Section, str, CodecConfig], Any]] = {
@@ -168,7 +212,8 @@ PRIOR_READERS: dict[type[PriorConfig], Callable[[Section, str, CodecConfig], Any
     NoPriorConfig: read_no_prior,
     RQTransformerConfig: rq_config.read_rq_transformer,
     DalleConfig: dalle_config.read_dalle,
-    HQTransformerConfig: hq_config.read_hq_transformer,
+    HQTransformerConfig: hq_prior.read_hq_transformer,
+    TwoScalesConfig: read_two_scales,
     **pixel_config.READERS,
 }
 # Those whose documents are checked to the last key of training's sections, too.
@@ -180,8 +225,10 @@ _WRITERS: dict[type[Any], Callable[[Any], Section]] = {
     RQVAEConfig: rq_config.write_rq_vae,
     RQTransformerConfig: rq_config.write_rq_transformer,
     DalleConfig: dalle_config.write_dalle,
-    HQVAEConfig: hq_config.write_hq_vae,
-    HQTransformerConfig: hq_config.write_hq_transformer,
+    HQVAEConfig: hq_codecs.write_hq_vae,
+    HQTransformerConfig: hq_prior.write_hq_transformer,
+    MultiScaleConfig: hq_codecs.write_multi_scale,
+    TwoScalesConfig: write_two_scales,
     RawPixelsConfig: pixel_config.write_raw_pixels,
     **dict.fromkeys(pixel_config.READERS, pixel_config.write_prior),
 }

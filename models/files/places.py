@@ -15,9 +15,18 @@ from typing import Literal
 from models import lookalikes
 from models.configs import Preset
 from models.errors import MissingFileError
-from models.files import pixel_file, rq_folder, rudalle_folder, shards, taming_folder
+from models.files import (
+    pixel_file,
+    rq_folder,
+    rudalle_folder,
+    scales_folder,
+    shards,
+    taming_folder,
+)
 
-Layout = Literal["converted", "official", "lightning", "hq", "rq", "rudalle", "taming", "pixels"]
+Layout = Literal[
+    "converted", "official", "lightning", "hq", "scales", "rq", "rudalle", "taming", "pixels"
+]
 Stage = Literal["stage1", "stage2"]
 
 STAGES: tuple[Stage, Stage] = ("stage1", "stage2")
@@ -59,14 +68,30 @@ def is_of_family(folder: Path) -> bool:
     return any(is_here(folder) for is_here in _OF_FAMILIES.values())
 
 
-def place(layout: Layout, folder: Path, preset: Preset, stage: Stage) -> Place:
-    """Where a stage lies in a folder that is not converted."""
-    return _PLACES[layout](folder, preset, stage)
+def places(layout: Layout, folder: Path, preset: Preset, stage: Stage) -> dict[str, Place]:
+    """Where a stage lies in a folder that is not converted, by the part of its module.
+
+    The part is "" where one file holds all of it.
+    """
+    if layout == "scales" and stage == "stage2":
+        return {part: _of_part(folder, part, stage) for part in scales_folder.PARTS[1:]}
+    return {"": _PLACES[layout](folder, preset, stage)}
 
 
 def _hq_file(folder: Path) -> str:
     """The HQ family's one file of weights; empty where there is none."""
     return next((name for name in _HQ_FILES if (folder / name).is_file()), "")
+
+
+def _of_part(folder: Path, part: str, stage: Stage) -> Place:
+    """Of the multi-scale VQ, whose parts are HQ's folders each: stage 1 has no prefix there."""
+    prefix = "" if stage == "stage1" else f"{stage}."
+    return Place(f"{part}/{_hq_file(folder / part)}", prefix)
+
+
+def _is_scales(folder: Path) -> bool:
+    parts = scales_folder.PARTS
+    return scales_folder.is_official(folder) and all(_hq_file(folder / part) for part in parts)
 
 
 def _rudalle(folder: Path, _preset: Preset, stage: Stage) -> Place:
@@ -84,6 +109,7 @@ def _taming(folder: Path, preset: Preset, stage: Stage) -> Place:
 # Those that a family's own files tell, whatever else lies beside them.
 _OF_FAMILIES: dict[Layout, Callable[[Path], bool]] = {
     "rq": rq_folder.is_official,
+    "scales": _is_scales,
     "rudalle": rudalle_folder.is_official,
     "taming": taming_folder.is_official,
     "pixels": pixel_file.is_checkpoint,
@@ -97,6 +123,7 @@ _SIGNS: dict[Layout, Callable[[Path], bool]] = {  # the first one that is there
 }
 _PLACES: dict[Layout, Callable[[Path, Preset, Stage], Place]] = {
     "rq": lambda _folder, _preset, stage: Place(f"{stage}/model.pt"),
+    "scales": lambda folder, _preset, stage: _of_part(folder, stage, stage),
     "rudalle": _rudalle,
     "taming": _taming,
     "pixels": lambda _folder, _preset, _stage: Place(pixel_file.MODEL_FILE),

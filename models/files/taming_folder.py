@@ -26,6 +26,7 @@ from models.files.documents import yaml_in
 from models.files.pickles import OF_TRAINING, load_pickle
 from models.lookalikes import taming_configs
 from models.no_prior import NoPriorConfig
+from models.presets import without_missing_ranker
 from models.stage1.orders import raster_places
 from models.taming_presets import TAMING_PRESETS
 
@@ -71,7 +72,7 @@ def read_official(folder: Path) -> Preset:
         raise ConfigError(f"{folder}: {error}") from error
     like = _known_preset(stage1, stage2, name)
     if like:
-        return replace(like, stage2=stage2)
+        return without_missing_ranker(replace(like, stage2=stage2), folder)
     sampling = SamplingDefaults(top_k=min(_TOP_K, stage2.vocab_size_img), top_p=1.0)
     return Preset(name, "", "unknown", stage1, stage2, sampling=sampling)
 

@@ -24,6 +24,7 @@ from models.errors import ConfigError
 from models.measure.arguments import count
 from models.pipeline import Pipeline, load
 from models.rerank.clip import ClipScorer
+from models.rerank.perplexity import PerplexityRanker
 from models.train.data import sources
 from models.train.data.data_set import DataSet, Variant
 from models.train.loop.run import draw_curves
@@ -125,8 +126,11 @@ def figures_of_pictures(
 
 
 def _judged(judge: Pipeline | None, made: Sequence[Made]) -> list[Tensor]:
-    """The judge's scores [n] of each prompt's pictures; none where it can't judge by prompts."""
-    if judge is None or judge.ranker is None:
+    """The judge's scores [n] of each prompt's pictures; none where it can't judge by prompts.
+
+    One that judges by its own codes can't judge what others made of theirs.
+    """
+    if judge is None or judge.ranker is None or isinstance(judge.ranker, PerplexityRanker):
         return []
     ranker = judge.ranker
     pairs = [(ranker.features(m.prompt), m.pixels) for m in made]

@@ -26,3 +26,10 @@ class Codec(Protocol):
 
     def prepare(self) -> None:
         """Lay the weights out for making pixels; once, when they are loaded."""
+
+
+@runtime_checkable
+class Ordered(Protocol):
+    """A codec whose steps may go over the picture in another order than line by line."""
+
+    order: Tensor  # [T] int64: the place, counted line by line from the top left, of each step

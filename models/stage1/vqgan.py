@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.configs import BackboneConfig, VQGANConfig
+from models.backbone_config import BackboneConfig
+from models.configs import VQGANConfig
 from models.stage1.orders import raster_places
 
 
@@ -247,9 +248,6 @@ class GumbelQuantizer(Quantizer):
         return logits.argmax(1)
 
 
-_QUANTIZERS = {"nearest": Quantizer, "gumbel": GumbelQuantizer}
-
-
 class VQGAN(nn.Module):
     """A `Codec` of one code per cell.
 
@@ -265,7 +263,8 @@ class VQGAN(nn.Module):
         self._back = sorted(range(len(self._places)), key=self._places.__getitem__)
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.quantize = _QUANTIZERS[config.quantizer](config.n_embed, config.embed_dim)
+        quantizer = GumbelQuantizer if config.quantizer == "gumbel" else Quantizer
+        self.quantize = quantizer(config.n_embed, config.embed_dim)
         self.quant_conv = nn.Conv2d(config.z_channels, config.embed_dim, 1)
         self.post_quant_conv = nn.Conv2d(config.embed_dim, config.z_channels, 1)
 

@@ -26,8 +26,11 @@ _START = 2  # the text's first token, which version 2 puts there twice
 class DalleState:
     """A `State`: a cache for the layers of each mask, as long as that mask looks back."""
 
-    def __init__(self, caches: dict[Mask, KVCache], layers: tuple[Mask, ...]) -> None:
+    def __init__(
+        self, caches: dict[Mask, KVCache], layers: tuple[Mask, ...], num_text: int
+    ) -> None:
         self.caches = caches
+        self._num_text = num_text
         self._layers = {
             mask: [layer for layer, other in enumerate(layers) if other == mask] for mask in caches
         }
@@ -35,8 +38,17 @@ class DalleState:
     def put(self, prefix: CachedPrefix, rows: Tensor) -> None:
         """See State."""
         for mask, cache in self.caches.items():
-            keys_values = prefix.keys_values[self._layers[mask]]
+            keys_values = self._kept(prefix.keys_values[self._layers[mask]], cache)
             cache.put(CachedPrefix(keys_values, prefix.hidden), rows)
+
+    def _kept(self, keys_values: Tensor, cache: KVCache) -> Tensor:
+        """Of text and cells [..., P, dim] what the cache has room for, each cell in its slot."""
+        num_slots = cache.data.shape[-2] - self._num_text
+        num_cells = keys_values.shape[-2] - self._num_text
+        if num_cells <= num_slots:
+            return keys_values
+        text, cells = torch.split(keys_values, [self._num_text, num_cells], -2)
+        return torch.cat((text, cells[..., -num_slots:, :].roll(num_cells % num_slots, -2)), -2)
 
     def scramble(self, generator: torch.Generator) -> None:
         """See State."""
@@ -110,6 +122,7 @@ class Dalle(nn.Module):
         return DalleState(
             {mask: self._new_cache(mask, num_rows) for mask in dict.fromkeys(self.masks)},
             self.masks,
+            self.config.ctx_len_txt,
         )
 
     def _new_cache(self, mask: Mask, num_rows: int) -> KVCache:
@@ -137,14 +150,21 @@ class Dalle(nn.Module):
 
     def states(self, ids: Tensor, codes: Tensor) -> Tensor:
         """Text ids [B, N] and codes [B, t] → what both heads read at all positions [B, P, E]."""
+        x, _ = self._through_blocks(self.embd_drop(self._embed(ids, codes)))
+        return x
+
+    def _embed(self, ids: Tensor, codes: Tensor) -> Tensor:
         places = torch.arange(codes.shape[1], device=codes.device)
-        x = torch.cat((self.embed_prefix(ids), self.embed_codes(codes, places)), 1)
-        x = self.embd_drop(x)
-        kinds = dict.fromkeys(self.masks)
+        return torch.cat((self.embed_prefix(ids), self.embed_codes(codes, places)), 1)
+
+    def _through_blocks(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """[B, P, E] → what the heads read, and each block's keys and values [2, B, H, P, dim]."""
+        kinds, cached = dict.fromkeys(self.masks), []
         seen = {mask: self._sequence(mask).over(x.shape[1], x.device) for mask in kinds}
         for block, mask in zip(self._blocks(), self.masks, strict=True):
-            x, _ = block(x, seen[mask])
-        return self._behind_blocks(x)
+            x, keys_values = block(x, seen[mask])
+            cached.append(keys_values)
+        return self._behind_blocks(x), cached
 
     def forward(self, ids: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Teacher-forced logits after text ids [B, N] and codes [B, T].
@@ -180,13 +200,16 @@ class Dalle(nn.Module):
         return losses.exp().mean(1)
 
     def prefill(self, ids: Tensor) -> CachedPrefix:
-        """See Prior. Among text tokens every mask is the plain causal one."""
-        x = self.embed_prefix(ids)
-        cached = []
-        for block in self._blocks():
-            x, keys_values = block(x)
-            cached.append(keys_values)
-        return CachedPrefix(torch.stack(cached), self._behind_blocks(x[:, -1]))
+        """See Prior."""
+        return self._prefilled(self.embed_prefix(ids))
+
+    def prefill_with(self, ids: Tensor, codes: Tensor) -> CachedPrefix:
+        """See Continuing."""
+        return self._prefilled(self._embed(ids, codes[..., 0]))
+
+    def _prefilled(self, x: Tensor) -> CachedPrefix:
+        x, cached = self._through_blocks(x)
+        return CachedPrefix(torch.stack(cached), x[:, -1])
 
     def decode(self, codes: Tensor, places: Tensor, state: DalleState, reach: int) -> Tensor:
         """See Prior: [b, 1] → [b, E]."""

@@ -25,6 +25,7 @@ from models.verify import (
     of_masks,
     of_pixels,
     of_rq,
+    of_scales,
     of_taming,
     pixel_sets,
     recomputed,
@@ -34,7 +35,7 @@ from models.verify.recorded import AbsentError, Recorded
 from models.verify.subject import Subject
 
 # Each family with arrays of its own joins here.
-_PARTS = (recomputed, of_rq, of_hq, of_taming, of_dalle)
+_PARTS = (recomputed, of_rq, of_hq, of_scales, of_taming, of_dalle)
 CHECKS: dict[str, Check] = {name: check for part in _PARTS for name, check in part.CHECKS.items()}
 INPUTS = {name for part in _PARTS for name in part.INPUTS}
 INPUTS |= {check.tie.margins for check in CHECKS.values() if check.tie}

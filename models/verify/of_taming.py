@@ -15,9 +15,9 @@ from torch import Tensor
 from models.stage1.vqgan import VQGAN, GumbelQuantizer
 from models.stage2.transformer import Transformer
 from models.verify.check import Check, Facts, Result, Tie
-from models.verify.recomputed import walk
 from models.verify.recorded import AbsentError
 from models.verify.subject import Subject
+from models.verify.walk import walk
 
 _LOSS = 1e-3
 _COMMITMENT = 0.25  # the share of the commitment in the reference's loss

@@ -7,8 +7,7 @@ and calls its checks `family/array`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,10 +20,10 @@ from models.errors import KeyReport
 from models.families import prior_family, upstream_shapes
 from models.files.checkpoint import Checkpoint, load_stage2, open_checkpoint
 from models.files.weights import place, shapes
-from models.stage2.prior import Prior
 from models.verify.check import LOGITS, Check, Facts, Result, Tie
 from models.verify.recorded import AbsentError, Recorded
 from models.verify.subject import Subject
+from models.verify.walk import through_the_state
 
 _GRADIENT = 1e-3  # relative, beside an absolute floor for gradients that are zero but for rounding
 _GRADIENT_FLOOR = 1e-6
@@ -65,36 +64,6 @@ def cached_logits(subject: Subject) -> Tensor:
     pairs = zip(prefixes.expand(len(codes), -1), codes[: len(recorded), :, None], strict=False)
     rows = [torch.cat(through_the_state(subject.prior, *pair)) for pair in pairs]
     return torch.stack(rows)[:, : recorded.shape[1]]  # [n, T, V]
-
-
-# By step, logits [1, V] and depth: the code [1] that stands there.
-Choice = Callable[[int, Tensor, int], Tensor]
-
-
-def through_the_state(prior: Prior, ids: Tensor, codes: Tensor) -> list[Tensor]:
-    """Logits of one row, step by step as the loop does it, but with given codes [T, D].
-
-    Returns T·D of them, [1, V_d] each.
-    """
-    seen = list[Tensor]()
-
-    def choose(step: int, logits: Tensor, depth: int) -> Tensor:
-        seen.append(logits)
-        return codes[step, depth : depth + 1]
-
-    walk(prior, ids, choose, len(codes))
-    return seen
-
-
-def walk(prior: Prior, ids: Tensor, choose: Choice, num_steps: int | None = None) -> None:
-    """Let someone choose one row's codes after prefix ids [N], by default all of them."""
-    prefix, state = prior.prefill(ids[None]), prior.new_state(1)
-    state.put(prefix, torch.tensor([0]))
-    hidden, last = prefix.hidden, (num_steps or prior.num_steps) - 1
-    for step in range(last + 1):
-        codes = prior.sample(hidden, state, partial(choose, step))
-        if step < last:
-            hidden = prior.decode(codes, torch.tensor([step]), state, prior.reaches[-1])
 
 
 def greedy_codes(subject: Subject) -> Tensor:
@@ -250,6 +219,22 @@ def _upstream(recorded: Recorded) -> Checkpoint:
     if not folder.is_dir():
         raise AbsentError(f"the upstream folder {folder}")
     return open_checkpoint(folder)
+
+
+def named_checks(
+    array: str,
+    names: Iterable[str],
+    compute: Callable[[Subject, str], Tensor],
+    margin: str = "",
+    least: float = 0,
+) -> dict[str, Check]:
+    """A check of an array that was recorded by several names, such as one a level."""
+
+    def check(name: str) -> Check:
+        tie = Tie(f"{margin}_{name}", least, "row") if margin else None
+        return Check(lambda subject: compute(subject, name), tie=tie)
+
+    return {f"{array}_{name}": check(name) for name in names}
 
 
 CHECKS = {

@@ -41,7 +41,7 @@ def _bytes_of(value: object) -> object:
         raise ValueError("this is no base64") from None
 
 
-_Picture = Annotated[
+PictureFile = Annotated[
     bytes,
     BeforeValidator(_bytes_of),
     PlainSerializer(lambda data: hashlib.sha256(data).hexdigest()),  # for the digest
@@ -57,8 +57,8 @@ _MASK = (
 class SourceRequest(ImageRequest):
     """What to draw, how, and perhaps the picture to begin with."""
 
-    image: _Picture | None = Field(None, description=f"The picture to begin with. {_PICTURE}")
-    mask: _Picture | None = Field(None, description=_MASK)
+    image: PictureFile | None = Field(None, description=f"The picture to begin with. {_PICTURE}")
+    mask: PictureFile | None = Field(None, description=_MASK)
     fit: Fit | None = Field(
         "cover",
         description="How a picture of another shape or size is brought to the model's: cut to "
@@ -95,7 +95,18 @@ class SourceRequest(ImageRequest):
         return self.image is not None
 
 
+class CodesRequest(SourceRequest):
+    """A picture by all of its codes, [T][D]: nothing is drawn. A route makes it, no caller."""
+
+    codes: tuple[tuple[int, ...], ...]
+
+    @property
+    def has_picture(self) -> bool:
+        """The codes are one."""
+        return True
+
+
 class PictureRequest(SourceRequest):
     """What to draw, how, and the picture to begin with."""
 
-    image: _Picture = Field(description=f"The picture to begin with. {_PICTURE}")
+    image: PictureFile = Field(description=f"The picture to begin with. {_PICTURE}")

@@ -14,6 +14,7 @@ from service.answers.source_request import SourceRequest
 from service.answers.wanted import list_of
 from service.api.api_state import ApiState, Origin
 from service.api.http.auth import Caller
+from service.api.source_desk import check_alone
 from service.broker.admission import Enqueued, Idempotency, Limits
 from service.broker.workers import ModelCard
 from service.config.groups import ApiSettings, QueueSettings
@@ -76,7 +77,7 @@ async def admit(
         known = await _known(state, origin, idempotency)
         source = None
         job = known or await _new_job(state, body, origin, model)
-        if known is None and isinstance(body, SourceRequest) and body.has_picture:
+        if known is None and isinstance(body, SourceRequest):
             job, source = await _with_source(state, body, job)
         enqueued = await state.queue.enqueue(job, limits, idempotency, source)
     except DomainError as error:
@@ -102,8 +103,11 @@ async def _new_job(state: ApiState, body: ImageRequest, origin: Origin, model: s
     return make_job(body, await state.catalog.card(model), state.settings, origin)
 
 
-async def _with_source(state: ApiState, body: SourceRequest, job: Job) -> tuple[Job, bytes]:
-    """The job with what its recipe says of the picture, and the picture for its worker."""
+async def _with_source(state: ApiState, body: SourceRequest, job: Job) -> tuple[Job, bytes | None]:
+    """The job with what its recipe says of the picture, if any, and the picture for its worker."""
+    if not body.has_picture:
+        check_alone(body)
+        return job, None
     model = job.recipe.model
     if not await state.catalog.takes_pictures(model):
         raise NoPictures(model)
@@ -225,8 +229,8 @@ def _num_candidates(asked: int | None, n: int, card: ModelCard) -> int:
 
 def _check_lists(body: ImageRequest, card: ModelCard) -> None:
     for field, numbers in body.lists().items():
-        if len(numbers) != card.depth or not is_in_range(field, numbers):
-            raise InvalidRequest(list_of(field, card.model, card.depth), param=field)
+        if len(numbers) != card.levels or not is_in_range(field, numbers):
+            raise InvalidRequest(list_of(field, card.model, card.levels), param=field)
 
 
 def _check_top_k(asked: int | list[int] | None, card: ModelCard) -> None:

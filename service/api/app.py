@@ -37,7 +37,7 @@ from service.api.http.middleware import (
     Uploads,
 )
 from service.api.http.request_tracing import TraceRequests
-from service.api.routes import edits, generations, health, jobs, models, playground
+from service.api.routes import codes, edits, generations, health, jobs, models, playground
 from service.broker.fault_log import FaultLog
 from service.broker.queue import Queue
 from service.broker.redis_connection import check_server, check_writes, connect, disconnect
@@ -51,7 +51,9 @@ from service.metrics import ApiMetrics, DroppedLines
 from service.settings import Settings
 from service.tracing import tracing
 
-_UPLOAD_PATHS = frozenset({"/v1/images/edits", "/v1/images/variations", "/v1/jobs"})
+_UPLOAD_PATHS = frozenset(
+    {"/v1/jobs", *(f"/v1/images/{name}" for name in ("edits", "variations", "encode", "decode"))}
+)
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +79,8 @@ def create_app(settings: Settings) -> FastAPI:
     _add_middleware(app, settings)
     for routes in (generations, edits, jobs, models, health):
         app.include_router(routes.router)
+    if settings.api.codes:
+        app.include_router(codes.router)
     openapi.install(app)
     if settings.api.playground:
         app.include_router(playground.make_router(playground.load_assets()))

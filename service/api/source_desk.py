@@ -7,10 +7,11 @@ crowd of them is let in at once. Knows no queue and no HTTP.
 from __future__ import annotations
 
 import asyncio
+import json
 
-from service.answers.source_request import SourceRequest
+from service.answers.source_request import CodesRequest, SourceRequest
 from service.errors import InvalidRequest, QueueFull
-from service.sources.prepared import Prepared, prepare
+from service.sources.prepared import Prepared, prepare, sha256
 from service.sources.source import Source
 
 _AT_ONCE = 2
@@ -30,6 +31,9 @@ class SourceDesk:
 
         For a model that makes pictures of `size`. InvalidRequest names the field that is at fault.
         """
+        if isinstance(body, CodesRequest):
+            data = json.dumps(body.codes).encode()
+            return Source(sha256(data), keep=1.0, is_codes=True), data
         if body.image is None:
             raise InvalidRequest("image is missing.", param="image")
         _check(body)
@@ -45,6 +49,13 @@ class SourceDesk:
         finally:
             self._num_here -= 1
         return source_of(body, prepared), prepared.data
+
+
+def check_alone(body: SourceRequest) -> None:
+    """Refuse what has no meaning without a picture."""
+    for field in ("mask", "keep", "strength"):
+        if getattr(body, field) is not None:
+            raise InvalidRequest(f"{field} is about an image, and there is none.", param=field)
 
 
 def _check(body: SourceRequest) -> None:

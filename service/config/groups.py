@@ -63,6 +63,9 @@ class ApiSettings(BaseModel):
         le=67_108_864,
         description="Largest request body where pictures are taken; a proxy must let it through.",
     )
+    codes: bool = Field(
+        True, description="Serve /v1/images/encode and /decode: pictures to codes and back."
+    )
     default_deadline_s: float = Field(
         120.0, gt=0, le=86_400, description="Deadline of a job that was sent without one."
     )
@@ -201,6 +204,9 @@ class WorkerSettings(BaseModel):
     )
     threads: int | None = Field(None, ge=1, le=1024, description="CPU threads for torch.")
     compile: bool = Field(True, description="Capture the step as a CUDA graph where possible.")
+    views: bool = Field(
+        True, description="Make the coarser views of each kept picture, where the model has such."
+    )
     drain_grace_s: float = Field(
         60.0, ge=0, le=3600, description="After SIGTERM, time to finish what runs."
     )

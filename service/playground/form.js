@@ -4,23 +4,25 @@ import { $, button, el } from "./dom.js";
 import { examplesFor } from "./examples.js";
 import { gridCells, numbersOf } from "./grid.js";
 import { newCell } from "./history.js";
+import { SourceField } from "./source.js";
 import { oneOrMore } from "./recipe.js";
 
 const MAX_SHOWN = 10; // as many as the API returns of one job
 const PARTIALS = 3;
 const NUMBERS = ["num_candidates", "temperature", "top_k", "top_p"];
-const PER_DEPTH = ["temperature", "top_k", "top_p"];
+const PER_LEVEL = ["temperature", "top_k", "top_p"];
 const ONE = { type: "number", title: "", pattern: "" };
 // A list is text to a browser: how long it must be, and what may be in it, the server knows.
-const LIST = { type: "text", title: "A number, or one for each code of a position: 8, 4, 2", pattern: "[\\d., ]+" };
+const LIST = { type: "text", title: "A number, or one for each level of codes: 8, 4, 2", pattern: "[\\d., ]+" };
 const FIELDS = { prompt: "#prompt", num_candidates: "#num-candidates", temperature: "#temperature", top_k: "#top-k",
-  top_p: "#top-p", seed: "#seed", model: "#model" };
+  top_p: "#top-p", seed: "#seed", model: "#model", image: "#source-file", keep: "#keep" };
 
 export class Form {
   /** `onDraw(kind, cells)` when the form is sent and all of it makes sense. */
   constructor(onDraw) {
     this.root = $("#form");
     this.models = [];
+    this.source = new SourceField();
     this.onDraw = onDraw;
     this.root.addEventListener("submit", (event) => this.#onSubmit(event));
     this.root.addEventListener("input", ({ target }) => target.setCustomValidity?.(""));
@@ -123,10 +125,11 @@ export class Form {
     $("#class-id").max = (model.num_classes ?? 1) - 1;
     $("#prompt-label").textContent = kind === "class" ? `Class, 0 to ${model.num_classes - 1}` : "Prompt";
     $("#prompt-label").htmlFor = kind === "class" ? "class-id" : "prompt";
+    this.source.setModel(model);
     $("#model-hint").textContent = `Licence ${model.licence}`;
     $("#num-candidates").max = model.limits.max_candidates;
     $("#top-k").max = model.limits.max_top_k;
-    for (const name of PER_DEPTH) Object.assign($(FIELDS[name]), model.depth > 1 ? LIST : ONE);
+    for (const name of PER_LEVEL) Object.assign($(FIELDS[name]), model.levels > 1 ? LIST : ONE);
     this.#showExamples(model);
     this.#useDefaults();
     if (this.pending) this.fill(this.pending);
@@ -183,6 +186,7 @@ export class Form {
       // "No cut" is said by leaving the field out where that is the model's default.
       if (text && !(defaults[name] === null && Number(text) === noCut[name])) request[name] = oneOrMore(text);
     }
+    Object.assign(request, this.source.request);
     request.n = Math.min(request.num_candidates ?? defaults.num_candidates ?? 1, MAX_SHOWN);
     return request;
   }

@@ -38,11 +38,18 @@ export class History {
     const all = [...this.runs, ...stored().filter(({ id }) => !known.has(id))];
     all.sort((one, other) => other.at - one.at);
     try {
-      localStorage.setItem(STORE, JSON.stringify(all.slice(0, MAX_RUNS)));
+      localStorage.setItem(STORE, JSON.stringify(all.slice(0, MAX_RUNS), withoutSentPictures));
     } catch {
       // Storage is full or forbidden: the page works, it just will not remember.
     }
   }
+}
+
+/** A request's picture is not kept once its job has it: a few would fill the storage. */
+function withoutSentPictures(name, value) {
+  if (!value?.request?.image || !value.job) return value;
+  const { image, mask, keep, ...request } = value.request;
+  return { ...value, request };
 }
 
 function stored() {

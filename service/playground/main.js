@@ -153,9 +153,15 @@ function onStatusProblem(problem) {
   if (problem.code === "invalid_api_key") keys.ask();
 }
 
+function notesOn({ has_prompt, source }) {
+  const isHidden = has_prompt === false ? " Its prompt was left out of the file." : "";
+  return isHidden + (source ? " It began with another picture: drop that, too." : "");
+}
+
 async function takeFile(file) {
   const settings = await settingsOfPng(file).catch(() => null);
-  if (settings) return reuse(settings, settings.has_prompt === false ? " Its prompt was left out of the file." : "");
+  if (settings) return reuse(settings, notesOn(settings));
+  if (await form.source.take(file)) return announce("The next picture begins with this one.");
   tell(new Problem({ code: "no_settings" }));
 }
 

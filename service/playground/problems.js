@@ -53,7 +53,8 @@ const WORDS = {
   }),
   no_settings: () => ({
     title: "This file holds no settings.",
-    way: "Only PNG pictures made by this service carry them, and only if no program has rewritten the file.",
+    way: "Only PNG pictures made by this service carry them, and only if no program has rewritten the file. " +
+      "A picture to begin with is a PNG, JPEG or WebP, and not every model takes one.",
   }),
   internal_error: () => ({
     title: "The server made a mistake.",

@@ -25,7 +25,8 @@ class Source:
 
     `keep` is the first share of rows of codes, `strength` the share of cells that is drawn anew;
     with neither, all outside the hole is kept: the transparent part of the mask, or of the picture
-    itself where no mask came. With `blend` the picture's own pixels are put back there.
+    itself where no mask came. With `blend` the picture's own pixels are put back there. With
+    `is_codes` the file holds codes instead of a picture, and all of them are kept.
     """
 
     image_sha256: str
@@ -34,6 +35,7 @@ class Source:
     keep: float | None = None
     strength: float | None = None
     blend: bool = True
+    is_codes: bool = False
 
     @classmethod
     def of(cls, values: Mapping[str, Any] | None) -> Self | None:

@@ -5,18 +5,23 @@ that there is something to see between the first step and the last.
 from __future__ import annotations
 
 import base64
+import io
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import pytest_asyncio
+from PIL import Image as Pillow
 from playwright.async_api import Browser, Page, Response, expect
 
 from tests.e2e.browser import chromium, serious_axe_violations, watched_page
 from tests.e2e.stack import Stack
+from tests.service.files import file_of, noise, pixels_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 expect.set_options(timeout=20_000)
@@ -158,6 +163,39 @@ async def test_a_file_without_settings_is_told_apart(page: Page, tmp_path: Path)
     path.write_bytes(b"\x89PNG\r\n\x1a\n")
     await page.set_input_files("#file", path)
     await expect(page.locator("#notices")).to_contain_text("This file holds no settings.")
+
+
+async def test_a_picture_is_painted_over_and_drawn_anew(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "mine.png"
+    path.write_bytes(file_of(noise((64, 32))))
+    await page.set_input_files("#source-file", path)
+    await expect(page.locator("#keep-told")).to_have_text("the upper 50 %")
+    async with page.expect_request("**/v1/jobs") as sending:
+        await _draw(page)
+    sent: Any = (await sending.value).post_data_json
+    assert (sent["keep"], "mask" in sent) == (0.5, False)
+    await expect(page.locator("button.tile")).to_have_count(4)
+    box = await page.locator("#source-paint").bounding_box()
+    assert box is not None
+    await page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 4)
+    await page.mouse.down()
+    await page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    await page.mouse.up()
+    await expect(page.locator("#keep")).to_be_disabled()
+    async with page.expect_request("**/v1/jobs") as sending:
+        await _draw(page, "a blue bird")
+    sent = (await sending.value).post_data_json
+    picture, mask = (base64.b64decode(sent[name].partition(",")[2]) for name in ("image", "mask"))
+    assert "keep" not in sent
+    assert np.array_equal(pixels_of(picture), noise((64, 32))[:, 16:48])  # cut to cover 32x32
+    with Pillow.open(io.BytesIO(mask)) as image:
+        clear = np.asarray(image)[..., 3] == 0
+    assert clear[12, 12]
+    assert not clear[24:].any()
+    await expect(page.locator("button.tile")).to_have_count(8)
+    assert await serious_axe_violations(page) == []
+    await page.get_by_role("button", name="Without a picture").click()
+    await expect(page.locator("#source-edit")).to_be_hidden()
 
 
 async def test_link_curl_and_python_make_the_same_picture(page: Page, tmp_path: Path) -> None:

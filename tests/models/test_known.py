@@ -15,6 +15,7 @@ from models.known import SEAM, Kept, Known, known_of, open_steps
 from models.pictures import to_bytes
 from models.pipeline import Pipeline, load
 from tests.models.conftest import PROMPTS, TINY
+from tests.models.drawing.test_forced import PIXELS
 from tests.models.priors import OTHERS, load_any
 
 _PARAMS = [RowParams(seed=3, candidate=i) for i in range(2)]
@@ -72,6 +73,24 @@ def test_what_the_hole_touches_is_free_and_nothing_else(family: Pipeline) -> Non
     assert torch.equal((known.forced.codes == FREE).all(-1), touched)
     whole = family.stage1.encode(_levels(family)[None].float() / 255)[0]
     assert torch.equal(known.forced.codes[~touched], whole[~touched])
+
+
+@pytest.mark.parametrize("name", PIXELS)
+def test_where_codes_are_pixels_nothing_has_to_be_put_back(name: str) -> None:
+    """Whatever the order in which they are drawn."""
+    pipeline = load(name)
+    levels, hole = _levels(pipeline), _hole(pipeline)
+    known = known_of(pipeline, levels, hole, Kept(blend=False))
+    raw = to_bytes(_drawn(pipeline, known) + 1e-4)
+    exact = (pipeline.stage1.pixels(pipeline.stage1.encode(levels[None] / 255)) * 255).round()
+    same = torch.from_numpy(raw).permute(0, 3, 1, 2) == exact
+    assert same[:, :, ~hole].all()
+    assert not same[:, :, hole].all()
+    upper = to_bytes(_drawn(pipeline, known_of(pipeline, levels, hole, Kept(keep=0.5))) + 1e-4)
+    same = torch.from_numpy(upper).permute(0, 3, 1, 2) == exact
+    half = hole.shape[0] // 2
+    assert same[:, :, :half].all()
+    assert not same[:, :, half:].all()
 
 
 def test_a_hole_of_one_pixel_frees_one_cell(family: Pipeline) -> None:

@@ -172,6 +172,22 @@ async def test_a_worker_that_takes_no_pictures_gets_none(
         assert painter.started == []
 
 
+@pytest.mark.parametrize("field", ["mask", "keep", "strength"])
+async def test_what_is_about_a_picture_needs_one(
+    redis: Redis, valkey_server: RedisServer, field: str
+) -> None:
+    value = base64.b64encode(mask_of(square_hole())).decode() if field == "mask" else 0.5
+    async with (
+        painting(redis),
+        serving(api_settings(valkey_server)) as api,
+        api.client() as client,
+    ):
+        answer = await client.post("/v1/jobs", json={"prompt": "x", field: value})
+        long = await client.post("/v1/jobs", json={"prompt": "x" * 70_000})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
+    assert long.status_code == 413
+
+
 @pytest.mark.parametrize(
     ("fields", "files", "param"),
     [

@@ -24,7 +24,7 @@ _ROWS = 8
 _PROMPTS: dict[str, Prompt] = {"text": "a heart", "class": 3, "none": None}
 _WRONG: dict[str, str | None] = {"text": None, "class": None, "none": "a heart"}
 _FAMILIES = (
-    *(*OTHERS, "tiny-rq-class", "tiny-hq", "tiny-hq-class", "tiny-hq-uncond"),
+    *(*OTHERS, "tiny-rq-class", "tiny-hq", "tiny-hq-class", "tiny-hq-uncond", "tiny-hq-scales"),
     *("tiny-taming-class", "tiny-taming-uncond", "tiny-dalle"),
     *("tiny-pixelcnn", "tiny-gated-pixelcnn", "tiny-pixelcnn++", "tiny-pixelcnn++-gray"),
     *("tiny-image-transformer", "tiny-image-transformer-2d"),

@@ -44,6 +44,7 @@ class Bench:
             Meter(WorkerMetrics(self.registry), MODEL),
             self.delivered.put,
             self.sent_back.append,
+            pipeline.preset.views,
         )
 
     def put(self, *items: Drawn | Glimpse) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -40,6 +41,17 @@ def test_variations_need_no_prompt(capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(call) == 0
         assert cli.main(["replay", "v.png", "--image", "a.png"]) == 0
         assert "the same bytes" in capsys.readouterr().out
+
+
+def test_codes_are_printed_and_their_picture_is_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["encode", "a.png", "-o", "again.png"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    again = pixels_of(Path("again.png").read_bytes())
+    assert np.array(told["codes"]).shape == (16, 1)
+    assert 0 < told["psnr_db"] < 60
+    assert again.shape == noise().shape
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ async def answered(
     admitted = await admit(state, _fitted(body, wish), origin)
     if body.stream:
         return _stream(state, admitted)
-    view = await _finished(request, state, admitted.job)
+    view = await finished(request, state, admitted.job)
     if wish.is_picture:
         return _picture(admitted, view, await state.queue.image(view.job.id, 0))
     data = await _data(request, state, body, view)
@@ -96,7 +96,8 @@ def _fitted(body: ImageRequest, wish: Wanted) -> ImageRequest:
     return body.model_copy(update=changes)
 
 
-async def _finished(request: Request, state: ApiState, job: Job) -> JobView:
+async def finished(request: Request, state: ApiState, job: Job) -> JobView:
+    """The job when it has succeeded; its client's hang-up cancels it. Raises why it has not."""
     waiting = state.queue.wait(job.id, job.deadline_s + DEADLINE_SLACK_S)
     try:
         with state.waiting():

@@ -6,6 +6,7 @@ hands on, in its order; what is ready or broken goes to delivery. Knows no Redis
 
 from __future__ import annotations
 
+import json
 import logging
 import queue
 import time
@@ -17,7 +18,8 @@ from functools import partial
 import torch
 
 from models.pipeline import Pipeline, ranking, to_bytes
-from service.jobs import Image, Phase, Succeeded, query
+from models.views import View
+from service.jobs import CODES_FILE, Image, Phase, Succeeded, query
 from service.worker.cpu_share import CpuShare, use_threads
 from service.worker.device_memory import Failure, free_device_memory, is_out_of_memory
 from service.worker.handover import Drawn, Glimpse
@@ -31,7 +33,10 @@ _log = logging.getLogger(__name__)
 
 
 class Pictures:
-    """`again` takes a run back to drawing. `num_moves` grows with every few candidates."""
+    """`again` takes a run back to drawing. `num_moves` grows with every few candidates.
+
+    Each picture that is kept is made by all but the last of `views`, too.
+    """
 
     def __init__(
         self,
@@ -40,6 +45,7 @@ class Pictures:
         meter: Meter,
         delivery: Callable[[Run | Glimpse], None],
         again: Callable[[Run], None],
+        views: Sequence[View],
     ) -> None:
         self.num_moves = 0
         self._num_put = self._num_done = 0  # each written by one thread only
@@ -48,6 +54,7 @@ class Pictures:
         self._meter = meter
         self._delivery = delivery
         self._again = again
+        self._views = views
         self._inbox: queue.SimpleQueue[Drawn | Glimpse | None] = queue.SimpleQueue()
 
     @property
@@ -160,7 +167,7 @@ class Pictures:
 
     def _add_coarser(self, run: Run, best: Sequence[int]) -> None:
         """Of each picture that is kept, what its first depths make alone; most models have one."""
-        coarser = self._pipeline.preset.views[:-1]
+        coarser = self._views[:-1]
         if not coarser:
             return
         with self._timed(run, "pixels"):
@@ -176,7 +183,7 @@ class Pictures:
         pixels = run.pictures[best[0]].pixels
         native = png.native_size(pixels)
         size = png.resampled_size(run.job.size, pixels) or native
-        views = tuple((view.parameter, view.value) for view in self._pipeline.preset.views)
+        views = tuple((view.parameter, view.value) for view in self._views)
         return Succeeded(
             images, size, run.timings_s(), run.is_truncated, native, views, len(run.pictures)
         )
@@ -193,6 +200,9 @@ class Pictures:
             name: png.encode(pixels, job.output_format, size=size)
             for name, pixels in made.coarser.items()
         }
+        if run.known is not None and run.known.is_whole:
+            told = {"codes": made.codes.tolist(), "psnr_db": run.known.psnr_db(made.pixels)}
+            coarser[CODES_FILE] = json.dumps(told).encode()
         return Image(rank, candidate, made.score, data, coarser)
 
     def _preview(self, glimpse: Glimpse) -> None:

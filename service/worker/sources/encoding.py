@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from PIL import Image as Pillow
 
+from models.drawing.forced import Forced
 from models.known import Kept, Known, known_of
 from models.pipeline import Pipeline
 from service.errors import InvalidRequest
@@ -25,6 +27,8 @@ def known_for(pipeline: Pipeline, recipe: Recipe, data: bytes) -> Known:
     source = recipe.source
     if source is None:
         raise ValueError("the recipe begins with no picture")
+    if source.is_codes:
+        return _known_codes(pipeline, data)
     with Pillow.open(io.BytesIO(data)) as picture:
         levels = torch.from_numpy(np.array(picture.convert("RGBA"))).permute(2, 0, 1)  # [4, H, W]
     width, height = pipeline.preset.size
@@ -32,6 +36,21 @@ def known_for(pipeline: Pipeline, recipe: Recipe, data: bytes) -> Known:
         raise InvalidRequest(f"image was not fitted to {width}x{height}", param="image")
     kept = Kept(source.keep, source.strength, recipe.seed, source.blend)
     return known_of(pipeline, levels[:3], levels[3] == 0, kept)
+
+
+def _known_codes(pipeline: Pipeline, data: bytes) -> Known:
+    try:
+        codes = torch.tensor(json.loads(data), dtype=torch.int64)
+        forced = Forced.of(pipeline.stage2, codes)
+    except (ValueError, TypeError):  # lists of several lengths, too
+        preset = pipeline.preset
+        raise InvalidRequest(
+            f"codes must be {preset.num_steps} lists of {preset.depth} codes, each below "
+            f"{', '.join(map(str, preset.vocab_sizes))}",
+            param="codes",
+        ) from None
+    width, height = pipeline.preset.size
+    return Known(forced, torch.zeros(3, height, width), None)
 
 
 def known_alone(pipeline: Pipeline, recipe: Recipe, data: bytes) -> Known:

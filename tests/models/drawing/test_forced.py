@@ -19,10 +19,15 @@ from tests.models.conftest import TINY
 from tests.models.drawing.test_cuda_graphs import Recorder, run_thrice
 from tests.models.priors import OTHERS, load_any
 
-_FAMILIES = (*TINY, *OTHERS, "tiny-rq", "tiny-rq-class", "tiny-hq", "tiny-hq-uncond")
+PIXELS = (
+    "tiny-gated-pixelcnn",
+    "tiny-pixelcnn++",
+    "tiny-image-transformer-2d",
+)
+_FAMILIES = ("tiny", "tiny-class", *OTHERS, "tiny-rq", "tiny-hq", *PIXELS)
 _PROMPTS: dict[str, Prompt] = {"text": "a heart", "class": 3, "none": None}
 _PARAMS = [RowParams(seed=5, candidate=i, temperature=1.5) for i in range(3)]
-_SCHEDULES = settings(max_examples=6, deadline=None)
+_SCHEDULES = settings(max_examples=4, deadline=None)
 # How much is known, and from which random numbers the rest of a case is made.
 _CASES = {"share": st.sampled_from([0.1, 0.5, 0.9]), "seed": st.integers(0, 10**6)}
 
@@ -82,9 +87,9 @@ def test_what_is_known_takes_no_numbers_from_what_is_not(
     family: Pipeline, share: float, seed: int
 ) -> None:
     """Told some of the codes that it would draw, a row draws the others of them."""
-    for row, codes in enumerate(_free(family)):
-        told = _drawn(family, _partly(codes, share, seed))[row]
-        assert torch.equal(told, codes)
+    row = seed % len(_PARAMS)
+    codes = _free(family)[row]
+    assert torch.equal(_drawn(family, _partly(codes, share, seed))[row], codes)
 
 
 def test_a_row_that_is_all_known_is_its_picture(family: Pipeline) -> None:

@@ -23,6 +23,7 @@ from models.files.checkpoint import load_stage1, load_stage2, open_checkpoint
 from models.files.convert import convert
 from models.files.weights import on_meta, shapes
 from models.presets import PRESETS, get_preset
+from models.ranker_configs import IMAGENET_CLASSIFIER
 from tests.models.mindalle import codec_shape, shape
 from tests.models.taming_folders import STAMP, WEIGHTS, edit, write_codec, write_project
 from tests.models.test_lookalikes import refusal
@@ -102,10 +103,17 @@ def test_a_released_folder_has_its_name(tmp_path: Path, folder_name: str, name: 
     _describe(tmp_path / folder_name, preset)
     found = config.read(tmp_path / folder_name)
     if name:
-        assert replace(found, stage2=preset.stage2) == preset
+        assert replace(found, stage2=preset.stage2) == replace(preset, classifier=None)
         assert shape(found).resid_pdrop == 0.1
     else:
         assert (found.name, found.sampling.top_k, found.sampling.top_p) == ("mine", 250, 1.0)
+
+
+def test_a_released_class_model_is_ranked_where_a_classifier_lies(tmp_path: Path) -> None:
+    _describe(tmp_path / "cin", get_preset("vqgan-imagenet"))
+    (tmp_path / "cin/classifier").mkdir()
+    (tmp_path / "cin/classifier/resnet101-63fe2227.pth").touch()
+    assert config.read(tmp_path / "cin").classifier == IMAGENET_CLASSIFIER
 
 
 def _describe(folder: Path, preset: Preset) -> None:

@@ -17,7 +17,7 @@ from models.drawing.generate import Batch, run_to_end
 from models.drawing.sampling import RowParams
 from models.presets import get_preset
 from models.stage2.dalle import Dalle
-from models.verify.recomputed import through_the_state
+from models.verify.walk import through_the_state
 from tests.models.stage2.test_masks import KINDS
 
 _SMALL = DalleConfig(
@@ -71,6 +71,26 @@ def test_one_code_at_a_time_equals_the_whole_sequence(config: DalleConfig) -> No
             assert reach == config.num_steps - 1
         seen = torch.cat(through_the_state(model, ids[0], codes[0, :, None]))
     torch.testing.assert_close(seen, whole[0], atol=1e-10, rtol=0)
+
+
+@given(config=_SHAPES, data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_codes_that_are_known_may_go_in_with_the_prompt(
+    config: DalleConfig, data: st.DataObject
+) -> None:
+    model = _random(config)
+    ids, codes = _inputs(config, 1)
+    begun = data.draw(st.integers(0, config.num_steps - 1), "known")
+    with torch.inference_mode():
+        whole, _ = model(ids, codes)
+        prefix, state = model.prefill_with(ids, codes[:, :begun, None]), model.new_state(1)
+        state.put(prefix, torch.tensor([0]))
+        hidden = prefix.hidden
+        for place in range(begun, config.num_steps):
+            torch.testing.assert_close(model.head(hidden), whole[:, place], atol=1e-10, rtol=0)
+            if place + 1 < config.num_steps:
+                at = torch.tensor([place])
+                hidden = model.decode(codes[:, at], at, state, model.reaches[-1])
 
 
 @given(config=_SHAPES)

@@ -19,7 +19,7 @@ from models.pipeline import load
 from models.presets import get_preset
 from models.stage2.transformer import Transformer
 from models.taming_presets import coordinate_tokens
-from models.verify.recomputed import through_the_state
+from models.verify.walk import through_the_state
 from tests.models.golden import GOLDEN, arrays
 from tests.models.mindalle import shape
 

@@ -1,0 +1,54 @@
+"""`mindalle encode IMAGE`: a picture's codes as JSON, and what stage 1 makes of them again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from models.pipeline import to_bytes
+from service import settings
+from service.commands import source_files
+from service.commands.generate import CHECKPOINT_HELP
+from service.commands.source_files import SourceFiles
+from service.jobs import Recipe
+from service.worker.model_host import load_model
+from service.worker.pictures import png
+from service.worker.sources.encoding import known_alone
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The picture, the model, and where its reconstruction goes."""
+    source_files.add_arguments(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the reconstruction, a .png (default: none)",
+    )
+    parser.add_argument(
+        "--preset", "--model", metavar="PRESET", help="whose codes (default: MINDALLE_MODEL)"
+    )
+    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help=CHECKPOINT_HELP)
+
+
+def run(args: Namespace) -> None:
+    """Print the codes; write the picture that they make."""
+    files = SourceFiles.of(args, default_keep=1.0)
+    given = {} if args.checkpoint is None else {"worker": {"checkpoint": args.checkpoint}}
+    loaded = settings.load(**given)
+    name = args.preset or loaded.model
+    pipeline = load_model(name, loaded.worker).pipeline
+    source, data = files.prepared(pipeline.preset.size)
+    known = known_alone(pipeline, Recipe(name, None, seed=0, source=source), data)
+    (levels,) = to_bytes(pipeline.pixels(known.forced.codes[None]))
+    told = {
+        "model": name,
+        "psnr_db": known.psnr_db(levels),
+        "codes": known.forced.codes.tolist(),
+    }
+    sys.stdout.write(json.dumps(told) + "\n")
+    if args.output is not None:
+        args.output.write_bytes(png.encode(levels, "png"))
