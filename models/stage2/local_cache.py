@@ -50,7 +50,7 @@ class LocalStep:
 
     rows: Tensor  # [b]
     slot: Tensor  # [b], where the position itself is kept
-    seen: Tensor  # [b, M] slots
+    seen: Tensor | None  # [b, M] slots; None where all of them are read
     mask: Tensor  # [b, 1, 1, M], 0 where a row may look and -inf elsewhere
 
 
@@ -63,15 +63,18 @@ class LocalPrefix:
 
 
 class LocalCache:
-    """See `State`: keys and values of what can still be seen, in a ring if that is two blocks."""
+    """See `State`: keys and values of what can still be seen, in a ring if that is two blocks.
+
+    Layout [layer, row, head, slot, dim].
+    """
 
     def __init__(self, config: ImageTransformerConfig, tables: Tables, num_rows: int) -> None:
         self.tables = tables
         like, length = tables.signal, config.num_steps
         is_ring = config.attn_type == "local_1d" and 2 * config.block_length < length
         self._ring = 2 * config.block_length if is_ring else length
-        heads, layers = config.num_heads, config.nlayers
-        shape = (num_rows, layers, heads, self._ring)
+        heads = config.num_heads
+        shape = (config.nlayers, num_rows, heads, self._ring)
         self.keys = like.new_zeros(*shape, config.key_depth // heads)
         self.values = like.new_zeros(*shape, config.value_depth // heads)
         self.classes = torch.zeros(num_rows, dtype=torch.int64, device=like.device)
@@ -79,29 +82,35 @@ class LocalCache:
 
     def step(self, positions: Tensor) -> LocalStep:
         """A step of rows that stand at positions [b]."""
-        plan = self.tables.plan
+        plan, device = self.tables.plan, positions.device
         block, offset = plan.block[positions], plan.offset[positions]
-        mask = torch.zeros(plan.is_seen.shape[-1:], device=positions.device, dtype=self.keys.dtype)
-        hidden = mask.expand(len(positions), -1).masked_fill(
-            ~plan.is_seen[block, offset], -torch.inf
-        )
-        rows = torch.arange(len(positions), device=positions.device)
-        seen = plan.keys[block] % self._ring
-        return LocalStep(rows, positions % self._ring, seen, hidden[:, None, None])
+        seen, is_seen = plan.keys[block] % self._ring, plan.is_seen[block, offset]
+        mask = torch.zeros(seen.shape, device=device, dtype=self.keys.dtype)
+        mask = mask.masked_fill(~is_seen, -torch.inf)
+        slots: Tensor | None = seen
+        if seen.shape[1] >= self._ring:  # reading all of them is less than picking some
+            nothing = torch.full((len(seen), self._ring), -torch.inf, device=device)
+            # Places that fill a list up stand for a slot as well, which somebody else may see.
+            mask = nothing.to(mask).scatter_reduce(1, seen, mask, "amax")
+            slots = None
+        rows = torch.arange(len(positions), device=device)
+        return LocalStep(rows, positions % self._ring, slots, mask[:, None, None])
 
     def seen(self, layer: int, k: Tensor, v: Tensor, step: LocalStep) -> tuple[Tensor, Tensor]:
         """Keep a position's key and value [b, H, dim]; all that it sees, [b, H, M, dim] each."""
-        self.keys[step.rows, layer, :, step.slot] = k
-        self.values[step.rows, layer, :, step.slot] = v
-        at = step.rows[:, None, None], layer, self._heads, step.seen[:, None]
-        return self.keys[at], self.values[at]
+        keys, values, count = self.keys[layer], self.values[layer], len(step.rows)
+        keys[step.rows, :, step.slot], values[step.rows, :, step.slot] = k, v
+        if step.seen is None:
+            return keys[:count], values[:count]
+        at = step.rows[:, None, None], self._heads, step.seen[:, None]
+        return keys[at], values[at]
 
     def put(self, prefix: LocalPrefix, rows: Tensor) -> None:
         begun = prefix.state
-        self.keys[rows], self.values[rows] = begun.keys, begun.values
+        self.keys[:, rows], self.values[:, rows] = begun.keys, begun.values
         self.classes[rows] = begun.classes
 
     def scramble(self, generator: torch.Generator) -> None:
         for tensor in (self.keys, self.values):
-            row = torch.randn(tensor[:1].shape, generator=generator).to(tensor)
+            row = torch.randn(tensor[:, :1].shape, generator=generator).to(tensor)
             tensor.copy_(row.expand_as(tensor))

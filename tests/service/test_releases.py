@@ -49,6 +49,7 @@ NEW_ANSWERS = {
     "num_drawn",
     "has_scores",
     "accept",
+    "filters",
     "takes_pictures",
     "filters",
     "source",
