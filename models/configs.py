@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkabl
 
 from annotated_types import Ge, Gt
 
+from models.backbone_config import BackboneConfig
 from models.ranker_configs import ClassifierConfig, ClipConfig
 from models.views import View
 
@@ -19,6 +20,9 @@ PrefixKind = Literal["text", "class", "none"]
 Size = Annotated[int, Gt(0)]
 Count = Annotated[int, Ge(0)]
 Share = Annotated[float, Ge(0)]
+CodeOrder = Literal[
+    "raster", "subsample", "zcurve", "spiral-out", "spiral-in", "random", "alternate"
+]
 Prompt = str | int | None  # text, a class, or nothing: as the model's `prompt_kind` says
 
 
@@ -68,61 +72,18 @@ class Levelled(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class BackboneConfig:
-    """Shape of the encoder and decoder that VQGAN (Esser et al. 2021) and its successors share.
-
-    `patch_size` p > 1 folds each p×p block of pixels into channels before the encoder and unfolds
-    it after the decoder; the official models have 1. `norm_groups` is 32 in all official models;
-    with `norm` "none" nothing is normalised, so that what stands in one corner does not change the
-    codes of another. Without `resamp_with_conv` maps are halved by means and doubled by repeating.
-    The `use_` switches are the HQ family's: `use_init_downsample` halves the map in the encoder's
-    first convolution (and doubles it at the decoder's last level), `use_mid_block` and `use_attn`
-    leave parts out.
-    """
-
-    z_channels: Size = 256
-    resolution: Size = 256
-    in_channels: Size = 3
-    out_ch: Size = 3
-    ch: Size = 128
-    ch_mult: tuple[Size, ...] = (1, 1, 2, 2, 4)
-    num_res_blocks: Size = 2
-    attn_resolutions: tuple[Size, ...] = (16,)
-    pdrop: Share = 0.0
-    patch_size: Size = 1
-    norm_groups: Size = 32
-    norm: Literal["group", "none"] = "group"
-    resamp_with_conv: bool = True
-    use_init_downsample: bool = False
-    use_mid_block: bool = True
-    use_attn: bool = True
-
-    @property
-    def grid_size(self) -> int:
-        """Positions per side of the encoder's map."""
-        halvings = len(self.ch_mult) - 1 + self.use_init_downsample
-        return (self.resolution // self.patch_size) >> halvings
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.resolution, self.resolution
-
-    @property
-    def views(self) -> tuple[View, ...]:
-        return ()
-
-
-@dataclass(frozen=True, slots=True)
 class VQGANConfig(BackboneConfig):
     """Shape of a VQGAN: pixels ↔ a grid of codes.
 
     Its `quantizer` takes the nearest of the codebook's vectors, or, as in models that were trained
-    with the Gumbel-softmax relaxation, the code with the largest logit.
+    with the Gumbel-softmax relaxation, the code with the largest logit. Codes are drawn in
+    `order`, for which see `orders`.
     """
 
     embed_dim: Size = 256
     n_embed: Size = 16384
     quantizer: Literal["nearest", "gumbel"] = "nearest"
+    order: CodeOrder = "raster"
 
     @property
     def code_shape(self) -> tuple[int, int]:
@@ -135,7 +96,12 @@ class VQGANConfig(BackboneConfig):
 
 @dataclass(frozen=True, slots=True)
 class TransformerConfig:
-    """Shape of the transformer over codes; `prefix` says what stands before the first code."""
+    """Shape of the transformer over codes; `prefix` says what stands before the first code.
+
+    With `vocab_size` it is the minGPT of taming-transformers: one table of so many tokens for
+    prompt and codes, and one of `block_size` positions that run through both. Where there is no
+    prompt it begins with the tokens `start`; the first `n_unmasked` positions see each other.
+    """
 
     prefix: PrefixKind = "text"
     embed_dim: Size = 1536
@@ -146,6 +112,10 @@ class TransformerConfig:
     vocab_size_txt: Count = 16384
     ctx_len_txt: Count = 64
     n_classes: Count = 0
+    vocab_size: Count = 0
+    block_size: Count = 0
+    start: tuple[Count, ...] = (0,)
+    n_unmasked: Count = 0
     mlp_bias: bool = True
     attn_bias: bool = True
     gelu_use_approx: bool = False
@@ -159,7 +129,9 @@ class TransformerConfig:
 
     @property
     def prompt_len(self) -> int:
-        return self.ctx_len_txt if self.prefix == "text" else 1
+        if self.prefix == "text":
+            return self.ctx_len_txt
+        return len(self.start) if self.prefix == "none" else 1
 
     @property
     def prompt_vocab_size(self) -> int:
@@ -207,7 +179,7 @@ class StackConfig:
 
 @dataclass(frozen=True, slots=True)
 class SamplingDefaults:
-    """What a request gets when it names nothing else: of a filter one value, or one per depth."""
+    """What a request gets when it names nothing else: of a filter one value, or one per level."""
 
     temperature: float | tuple[float, ...] = 1.0
     top_k: Size | tuple[Size, ...] | None = 256
@@ -280,8 +252,8 @@ class Preset:
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """How many of a step's codes each level has, the coarsest first; mostly one."""
-        return self.stage1.levels if isinstance(self.stage1, Levelled) else (1,) * self.depth
+        """See `levels_of`."""
+        return levels_of(self.stage1)
 
     @property
     def codes_per_image(self) -> int:
@@ -291,3 +263,8 @@ class Preset:
     def row_bytes(self, number_bytes: int) -> int:
         """Device memory of one row in flight, with numbers of so many bytes."""
         return self.stage2.row_bytes(number_bytes)
+
+
+def levels_of(codec: CodecConfig) -> tuple[int, ...]:
+    """How many of a step's codes each level has, the coarsest first; mostly one."""
+    return codec.levels if isinstance(codec, Levelled) else (1,) * codec.code_shape[1]

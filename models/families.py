@@ -17,9 +17,18 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from models import dalle_keys, recorded_sets, upstream_names
 from models.configs import CodecConfig, PriorConfig, TransformerConfig, VQGANConfig
-from models.errors import Shape
-from models.hq_configs import HQ_TYPES, HQTransformerConfig, HQVAEConfig
+from models.dalle_configs import DalleConfig
+from models.errors import ConfigError, Shape
+from models.hq_configs import (
+    HQ_TYPES,
+    HQTransformerConfig,
+    HQVAEConfig,
+    MultiScaleConfig,
+    TwoScalesConfig,
+)
+from models.no_prior import NoPriorConfig
 from models.pixel_configs import (
     GatedPixelCNNConfig,
     ImageTransformerConfig,
@@ -28,13 +37,15 @@ from models.pixel_configs import (
 )
 from models.raw_pixels_config import RawPixelsConfig
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
-from models.stage1 import hq_vae
+from models.stage1 import hq_vae, multi_scale
 from models.stage1.codec import Codec
 from models.stage1.hq_vae import HQVAE
+from models.stage1.multi_scale import MultiScaleVQ
 from models.stage1.raw_pixels import RawPixels
 from models.stage1.rq_vae import RQVAE
 from models.stage1.vqgan import VQGAN
 from models.stage2 import hq_transformer
+from models.stage2.dalle import Dalle
 from models.stage2.gated_pixel_cnn import GatedPixelCNN
 from models.stage2.hq_transformer import HQTransformer
 from models.stage2.image_transformer import ImageTransformer
@@ -43,13 +54,9 @@ from models.stage2.pixel_cnn_pp import PixelCNNPP
 from models.stage2.prior import Prior
 from models.stage2.rq_transformer import RQTransformer
 from models.stage2.transformer import Transformer
+from models.stage2.two_scales import TwoScales
 
-_QKV = ("query", "key", "value")
 _Family = TypeVar("_Family", "CodecFamily", "PriorFamily", "CodecFamily | PriorFamily")
-
-
-def _own_names(name: str, shape: Shape, _config: Any) -> dict[str, Shape]:
-    return {name: shape}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +65,8 @@ class CodecFamily:
 
     config: type[CodecConfig]
     build: Callable[[Any], nn.Module]  # a `Codec`, its weights fresh
-    upstream: Callable[[str, Shape, Any], dict[str, Shape]] = _own_names  # see `PriorFamily`
-    unread: Callable[[Any], str] = lambda _config: ""  # see `PriorFamily`
+    upstream: Callable[[str, Shape, Any], dict[str, Shape]] = upstream_names.own  # see PriorFamily
+    unread: Callable[[Any], str] = lambda _config: ""  # see PriorFamily
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,76 +76,34 @@ class PriorFamily:
     `build` also gets the picture's codec, for priors that read its codebook: they share its
     tensors and don't register them as their own. `upstream` tells which keys of the official
     files, of which shapes, make up one of our tensors when they are joined along the first axis,
-    `unread` is a pattern of those that may stand beside them. `recorded` names the checks of
+    `rows` which of the joined rows are ours, where that is not all of them, and `unread` is a
+    pattern of keys that may stand beside them. `recorded` names the checks of
     `verify` that a whole set of recorded numbers passes. Children in `training_only` are never read
     while drawing.
     """
 
     config: type[PriorConfig]
     build: Callable[[Any, nn.Module], nn.Module]  # a `Prior`, its weights fresh
-    upstream: Callable[[str, Shape, Any], dict[str, Shape]] = _own_names
+    upstream: Callable[[str, Shape, Any], dict[str, Shape]] = upstream_names.own
+    rows: Callable[[str, Any], slice] = lambda _name, _config: slice(None)
     recorded: Callable[[Any], frozenset[str]] = lambda _config: frozenset()
     training_only: tuple[str, ...] = ()
     unread: Callable[[Any], str] = lambda _config: ""
+    closed_nucleus: Callable[[Any], bool] = lambda _config: False  # how top_p cuts, see `Filters`
 
 
 def _without_codec(build: Callable[[Any], nn.Module]) -> Callable[[Any, nn.Module], nn.Module]:
-    """For priors that read nothing of their codec."""
     return lambda config, _codec: build(config)
 
 
-def _mindalle_names(name: str, shape: Shape, config: TransformerConfig) -> dict[str, Shape]:
-    """Upstream keeps query, key and value apart; its unconditional start is one bare parameter."""
-    if ".attn.qkv." in name:
-        part = (shape[0] // 3, *shape[1:])
-        return {name.replace(".qkv.", f".{key}."): part for key in _QKV}
-    if name == "head.weight" and config.prefix == "text":
-        return {"head_img.weight": shape}
-    if name == "sos.weight" and config.prefix == "none":
-        return {"sos": (1, *shape)}
-    return {name: shape}
-
-
-def _mindalle_recorded(config: TransformerConfig) -> frozenset[str]:
-    both = {"greedy_codes", "dec_raw", "dec_pixels", "enc_prequant", "enc_codes", "enc_recon_raw"}
-    if config.prefix == "text":
-        own = {"token_ids", "tf_logits_img", "tf_logits_txt", "cached_logits_img", "filt_probs"}
-    else:
-        own = {"tf_logits", "cached_logits", "train_loss", "transfer_logits"}
-    return frozenset(both | own | {"e2e_pixels"})
-
-
-_MINDALLE = PriorFamily(
+_TRANSFORMER = PriorFamily(
     config=TransformerConfig,
     build=_without_codec(Transformer),
-    upstream=_mindalle_names,
-    recorded=_mindalle_recorded,
+    upstream=upstream_names.of_transformer,
+    recorded=recorded_sets.of_transformer,
     training_only=("head_txt",),
+    closed_nucleus=lambda config: config.vocab_size > 0,
 )
-
-
-def _split_qkv(name: str, shape: Shape, _config: Any) -> dict[str, Shape]:
-    if ".attn.qkv." in name:
-        part = (shape[0] // 3, *shape[1:])
-        return {name.replace(".qkv.", f".{key}."): part for key in _QKV}
-    return {name: shape}
-
-
-def _rq_vae_unread(config: RQVAEConfig) -> str:
-    """Moving averages are training's; a shared codebook stands in the file once per depth."""
-    averages = r"quantizer\.codebooks\.\d+\.(cluster_size_ema|embed_ema)"
-    copies = r"|quantizer\.codebooks\.[1-9]\d*\.weight" if config.shared_codebook else ""
-    return averages + copies
-
-
-def _rq_recorded(config: RQTransformerConfig) -> frozenset[str]:
-    """`rq/` are checks of the family's own by names that others have, too."""
-    own = {"tf_logits", "cached_logits", "greedy_codes", "e2e_pixels", "enc_prequant", "enc_codes"}
-    own |= {"enc_recon_raw", "dec_raw", "dec_pixels"}
-    names = {"filt_probs", "enc_quant_cumulative", "soft_codes_temp05", "dec_code_embeddings"}
-    names |= {"dec_partial_add_1", "dec_partial_select_1"} | {f"rq/{name}" for name in own}
-    text = {"token_ids", "tf_cond_logits"} if config.prefix == "text" else set()
-    return frozenset(names | text)
 
 
 def _rq_transformer(config: RQTransformerConfig, codec: nn.Module) -> RQTransformer:
@@ -148,76 +113,74 @@ def _rq_transformer(config: RQTransformerConfig, codec: nn.Module) -> RQTransfor
     return prior
 
 
-def _vqgan_names(name: str, shape: Shape, config: VQGANConfig) -> dict[str, Shape]:
-    is_book = name == "quantize.embedding.weight" and config.quantizer == "gumbel"
-    return {"quantize.embed.weight" if is_book else name: shape}
+def _no_prior(_config: NoPriorConfig, _codec: nn.Module) -> nn.Module:
+    raise ConfigError("there is no stage 2: the folder holds a codec alone")
 
 
 def _hq_vae_names(name: str, shape: Shape, config: HQVAEConfig) -> dict[str, Shape]:
     return {hq_vae.official_name(name, config): shape}
 
 
-def _hq_vae_unread(config: HQVAEConfig) -> str:
-    """Moving averages are training's; where one codebook serves all levels, the others are, too."""
-    averages = r".*\.(cluster_size|embedding_avg)"
-    second = r"|quantize_b\..*|quantizers\.[1-9]\d*\..*" if config.has_shared_codebook else ""
-    return averages + second
-
-
 def _hq_names(name: str, shape: Shape, config: HQTransformerConfig) -> dict[str, Shape]:
     theirs = hq_transformer.official_name(name, config)
     if name == "sos.weight" and config.prefix == "none":
         return {"sos": (1, *shape)}
-    return _split_qkv(theirs, shape, config)
+    return upstream_names.split_qkv(theirs, shape, config)
 
 
-def _hq_recorded(config: HQTransformerConfig) -> frozenset[str]:
-    """`hq/` are checks of the family's own, mostly a name for each level."""
-    is_pair = len(config.sizes) == 2
-    levels = ("top", "bot") if is_pair else ("top", "mid", "bot")
-    of_each = ("tf_logits", "cached_logits", "greedy_codes", "enc_codes")
-    names = {f"{name}_{level}" for name in of_each for level in levels}
-    names |= {"enc_recon_raw", "dec_raw", "dec_pixels", "dec_top_only_raw", "e2e_pixels"}
-    if is_pair:
-        names |= {"enc_residual", "dec_bot_only_raw"}
-        names |= {"soft_top", "soft_bot_rows2"} if config.temp_soft_labels else set()
-        names |= {"given_codes_bot"} if config.drawing == "parallel" else set()
-    else:
-        names |= {"enc_quant", "dec_top_mid_raw", *(f"soft_{level}_row0" for level in levels)}
-    names |= {"tf_logits_txt"} if config.prefix == "text" else set()
-    shared = {"enc_prequant", "token_ids"} if config.prefix == "text" else {"enc_prequant"}
-    return frozenset({f"hq/{name}" for name in names} | shared)
+def _multi_scale_names(name: str, shape: Shape, config: MultiScaleConfig) -> dict[str, Shape]:
+    return {multi_scale.official_name(name, config): shape}
 
 
-_HQ_VAE = CodecFamily(HQVAEConfig, HQVAE, _hq_vae_names, _hq_vae_unread)
+_HQ_VAE = CodecFamily(HQVAEConfig, HQVAE, _hq_vae_names, upstream_names.unread_of_hq_vae)
 _HQ_TRANSFORMER = PriorFamily(
     config=HQTransformerConfig,
     build=lambda config, _codec: HQTransformer(config),
     upstream=_hq_names,
-    recorded=_hq_recorded,
+    recorded=recorded_sets.of_hq,
     training_only=("head_txt", "ln_txt"),
     unread=hq_transformer.unread_names,
 )
 
 CODECS: dict[str, CodecFamily] = {
-    "vqgan": CodecFamily(VQGANConfig, VQGAN, upstream=_vqgan_names),
-    "rq-vae": CodecFamily(RQVAEConfig, RQVAE, unread=_rq_vae_unread),
+    "vqgan": CodecFamily(VQGANConfig, VQGAN, upstream=upstream_names.of_vqgan),
+    "rq-vae": CodecFamily(RQVAEConfig, RQVAE, unread=upstream_names.unread_of_rq_vae),
     "simrqgan2": _HQ_VAE,
     "hqvae": _HQ_VAE,
+    "vqgan2": CodecFamily(
+        MultiScaleConfig, MultiScaleVQ, _multi_scale_names, lambda _config: upstream_names.AVERAGES
+    ),
     "raw-pixels": CodecFamily(RawPixelsConfig, RawPixels),
 }
 PRIORS: dict[str, PriorFamily] = {
-    "transformer1d": _MINDALLE,
-    "igpt": _MINDALLE,
+    "transformer1d": _TRANSFORMER,
+    "igpt": _TRANSFORMER,
+    "mingpt": _TRANSFORMER,
     "rq-transformer": PriorFamily(
         config=RQTransformerConfig,
         build=_rq_transformer,
-        upstream=_split_qkv,
-        recorded=_rq_recorded,
+        upstream=upstream_names.split_qkv,
+        recorded=recorded_sets.of_rq,
         training_only=("cond_classifier",),
         unread=lambda _config: r"tok_emb\.offsets",  # they follow from the vocabularies
     ),
+    "dalle": PriorFamily(
+        config=DalleConfig,
+        build=_without_codec(Dalle),
+        upstream=dalle_keys.upstream_names,
+        rows=dalle_keys.upstream_rows,
+        recorded=recorded_sets.of_dalle,
+        training_only=("head_txt",),
+        unread=lambda _config: dalle_keys.UNREAD,
+    ),
+    "none": PriorFamily(NoPriorConfig, _no_prior, recorded=lambda _config: recorded_sets.OF_CODEC),
     **dict.fromkeys(HQ_TYPES, _HQ_TRANSFORMER),
+    "two-scales": PriorFamily(
+        config=TwoScalesConfig,
+        build=_without_codec(TwoScales),
+        upstream=upstream_names.of_two_scales,
+        recorded=recorded_sets.of_two_scales,
+    ),
     "pixel-cnn": PriorFamily(PixelCNNConfig, _without_codec(PixelCNN)),
     "gated-pixel-cnn": PriorFamily(GatedPixelCNNConfig, _without_codec(GatedPixelCNN)),
     "pixel-cnn-pp": PriorFamily(PixelCNNPPConfig, _without_codec(PixelCNNPP)),
@@ -270,6 +233,12 @@ def upstream_shapes(
     for name, shape in needed.items():
         out |= family.upstream(name, shape, config)
     return out
+
+
+def upstream_rows(config: CodecConfig | PriorConfig, name: str) -> slice:
+    """Which rows of the tensors behind `upstream_shapes`, joined, are one of ours."""
+    family = _family(config)
+    return family.rows(name, config) if isinstance(family, PriorFamily) else slice(None)
 
 
 def unread_keys(config: CodecConfig | PriorConfig) -> str:

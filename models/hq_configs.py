@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
-from models.configs import BackboneConfig, Count, PrefixKind, Share, Size, StackConfig
+from models.backbone_config import BackboneConfig
+from models.configs import Count, PrefixKind, Share, Size, StackConfig, TransformerConfig
 from models.views import View
 
 Resize = Literal["pixelshuffle", "nearest", "conv"]
+Smoothing = Literal["nearest", "deconv2d"]
 # How a cell's finer codes are drawn: those of a level at once, one by one, or all with the top one.
 Drawing = Literal["parallel", "causal", "bidirectional", "multilevel"]
 # What the official files call them; a number says how many finer codes are drawn at once.
@@ -108,7 +110,7 @@ class MultiScaleConfig(BackboneConfig):
 
     embed_dim: Size = 256
     n_embed: Size = 16384
-    upsample: Literal["nearest", "deconv2d"] = "nearest"
+    upsample: Smoothing = "nearest"
     join: Literal["concat", "sum"] = "concat"
     ema_update: bool = True
 
@@ -119,13 +121,13 @@ class MultiScaleConfig(BackboneConfig):
 
     @property
     def code_shape(self) -> tuple[int, int]:
-        """See CodecConfig; a step draws a coarse code and the four below it."""
-        return self.grid_size**2, 5
+        """See CodecConfig; all coarse codes, then all finer ones."""
+        return sum(side**2 for side in self.sides), 1
 
     @property
     def vocab_sizes(self) -> tuple[int, ...]:
         """See CodecConfig."""
-        return (self.n_embed,) * 5
+        return (self.n_embed,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,3 +219,48 @@ class HQTransformerConfig:
     def row_bytes(self, number_bytes: int) -> int:
         """See PriorConfig; the head keeps nothing from one step to the next."""
         return 2 * self.embed_dim * self.body.n_layers * self.num_positions * number_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TwoScalesConfig:
+    """Two transformers, one after the other: over coarse codes, and over finer ones behind them.
+
+    What a text is elsewhere are all coarse codes to the second.
+    """
+
+    top: TransformerConfig
+    bottom: TransformerConfig
+
+    @property
+    def prompt_kind(self) -> PrefixKind:
+        """See PriorConfig."""
+        return self.top.prefix
+
+    @property
+    def prompt_len(self) -> int:
+        """See PriorConfig."""
+        return self.top.prompt_len
+
+    @property
+    def prompt_vocab_size(self) -> int:
+        """See PriorConfig."""
+        return self.top.prompt_vocab_size
+
+    @property
+    def num_steps(self) -> int:
+        """See PriorConfig."""
+        return self.top.num_steps + self.bottom.num_steps
+
+    @property
+    def vocab_sizes(self) -> tuple[int, ...]:
+        """See PriorConfig."""
+        return self.top.vocab_sizes
+
+    @property
+    def summary(self) -> str:
+        """See PriorConfig."""
+        return f"{self.top.summary}, then {self.bottom.summary}"
+
+    def row_bytes(self, number_bytes: int) -> int:
+        """See PriorConfig."""
+        return self.top.row_bytes(number_bytes) + self.bottom.row_bytes(number_bytes)

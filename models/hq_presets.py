@@ -7,8 +7,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.configs import Preset, SamplingDefaults, StackConfig
-from models.hq_configs import HQTransformerConfig, HQVAEConfig
+from models.configs import (
+    Preset,
+    SamplingDefaults,
+    StackConfig,
+    TransformerConfig,
+)
+from models.hq_configs import (
+    HQTransformerConfig,
+    HQVAEConfig,
+    MultiScaleConfig,
+    TwoScalesConfig,
+)
 from models.random_preset import random_preset
 from models.ranker_configs import IMAGENET_CLASSIFIER
 
@@ -99,6 +109,15 @@ _TINY_TEXT = HQTransformerConfig(
     weight_txt=0.1,
     temp_soft_labels=1.0,
 )
+_TINY_SCALE = TransformerConfig(
+    embed_dim=32,
+    n_layers=2,
+    n_heads=4,
+    vocab_size_img=64,
+    ctx_len_img=64,
+    vocab_size_txt=0,
+    ctx_len_txt=0,
+)
 
 _TINY = (
     random_preset("tiny-hq", "HQ, text prefix, 1 + 4 codes a cell", _TINY_STAGE1, _TINY_TEXT),
@@ -141,6 +160,28 @@ _TINY = (
             vocab_size_txt=0,
             ctx_len_txt=0,
             body=StackConfig(32, 2, 2, attn_bias=False, resid_pdrop=0.0),
+        ),
+    ),
+    random_preset(
+        "tiny-hq-scales",
+        "multi-scale VQ, class prefix, 16 coarse codes, then 64 finer ones",
+        MultiScaleConfig(
+            embed_dim=8,
+            n_embed=64,
+            z_channels=32,
+            resolution=32,
+            ch=32,
+            ch_mult=(1, 1, 1, 2),
+            num_res_blocks=1,
+            attn_resolutions=(4,),
+            upsample="deconv2d",
+            join="sum",
+        ),
+        TwoScalesConfig(
+            top=replace(
+                _TINY_SCALE, prefix="class", n_classes=10, ctx_len_img=16, gelu_use_approx=True
+            ),
+            bottom=replace(_TINY_SCALE, vocab_size_txt=64, ctx_len_txt=16),
         ),
     ),
 )

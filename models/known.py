@@ -92,9 +92,11 @@ class KnownMakers:
         """See Makers."""
         return self.makers.text_features(prompt)
 
-    def scores(self, text: Tensor | None, pixels: Tensor) -> list[float | None]:
+    def scores(
+        self, text: Tensor | None, pixels: Tensor, codes: Tensor | None = None
+    ) -> list[float | None]:
         """See Makers."""
-        return self.makers.scores(text, pixels)
+        return self.makers.scores(text, pixels, codes)
 
 
 @torch.inference_mode()

@@ -49,6 +49,12 @@ def _way(path: Path, below: Path) -> Iterator[Path]:
     return (Path(part) for part in path.relative_to(below).parts)
 
 
+def taming_configs(folder: Path) -> list[Path]:
+    """What describes a model of taming-transformers in its folder, sorted by name."""
+    found = visible(folder.glob("configs/*-project.yaml"), folder)
+    return found or [path for path in (folder / "configs/model.yaml",) if path.is_file()]
+
+
 def missing(path: Path) -> MissingFileError:
     """The error for a file that is not there, with what is there in its place."""
     return MissingFileError(f"{path} does not exist{_in_place_of(path)}")
@@ -194,8 +200,13 @@ def _without_config(path: Path) -> str:
 
 
 def _checkpoints_below(path: Path) -> list[Path]:
-    """Folders with a config, or with one for each stage."""
-    patterns = ("/".join(["*"] * depth + [CONFIG_NAME]) for depth in range(1, _DEPTH + 1))
-    configs = visible((found for pattern in patterns for found in path.glob(pattern)), path)
-    folders = (config.parent for config in configs)
-    return sorted({at.parent if at.name in _STAGES and at.parent != path else at for at in folders})
+    """Folders with a config, or with one for each stage, or with a folder of them."""
+    folders = (config.parent for config in _below(path, CONFIG_NAME))
+    plain = {at.parent if at.name in _STAGES and at.parent != path else at for at in folders}
+    nested = {at.parent for at in _below(path, "configs") if taming_configs(at.parent)}
+    return sorted(plain | nested)
+
+
+def _below(path: Path, name: str) -> list[Path]:
+    patterns = ("/".join(["*"] * depth + [name]) for depth in range(1, _DEPTH + 1))
+    return visible((found for pattern in patterns for found in path.glob(pattern)), path)

@@ -1,14 +1,13 @@
 """A model ready to make pictures: prompt → prefix → (the loop) → codes → pixels → scores.
 
-`load` finds the weights, puts them on the device in the form that is fast there, and gives a
-`Pipeline`. The service steps its batch continuously; `generate` runs one prompt to the end. Knows
-no jobs, no HTTP, no image files and no model by name: `families` builds what the preset asks for.
+`load` finds the weights and gives a `Pipeline`, in the form that is fast on the device. The service
+steps its batch continuously; `generate` runs one prompt to the end. Knows no jobs, no HTTP, no
+image files and no model by name.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -31,7 +30,9 @@ from models.files.weights import on_meta
 from models.pictures import to_bytes
 from models.presets import WEIGHTS_FOLDER, get_preset, weights_folder
 from models.rerank import rankers
+from models.rerank.perplexity import own_ranker
 from models.rerank.preprocess import CHUNK
+from models.rerank.ranker import Ranker, Scores, ranking
 from models.stage1.codec import Codec
 from models.stage2 import packing
 from models.stage2.prior import Prefix, Prior
@@ -39,7 +40,7 @@ from models.stage2.quantize import QuantizationReport, quantize
 from models.tokenizer import Tokenizer
 
 # Parts below that the service needs as well, beside what is defined here: it imports none of them.
-__all__ = ["CHUNK", "WEIGHTS_FOLDER", "Prefix", "Prompt", "open_checkpoint", "to_bytes"]
+__all__ = ["CHUNK", "WEIGHTS_FOLDER", "Prefix", "Prompt", "open_checkpoint", "ranking", "to_bytes"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _RANDOM_SEED = 20211115
@@ -93,21 +94,11 @@ class EncodedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One candidate's result; `score` is None where the model has no CLIP."""
+    """One candidate's result; `score` is None where the model has no ranker."""
 
     candidate: int
     pixels: Tensor  # [3, H, W] in 0..1, CPU
     score: float | None
-
-
-class Ranker(Protocol):
-    """Says how well pictures fit their prompt."""
-
-    def features(self, prompt: Prompt) -> Tensor | None:
-        """What pictures are compared with; None for prompts that it can't judge by."""
-
-    def scores(self, features: Tensor, pixels: Tensor) -> Tensor:
-        """One number [n] per picture [n, 3, H, W], higher is better."""
 
 
 class Makers(Protocol):
@@ -115,7 +106,9 @@ class Makers(Protocol):
 
     def pixels(self, codes: Tensor) -> Tensor: ...
     def text_features(self, prompt: Prompt) -> Tensor | None: ...
-    def scores(self, text: Tensor | None, pixels: Tensor) -> list[float | None]: ...
+    def scores(
+        self, text: Tensor | None, pixels: Tensor, codes: Tensor | None = None
+    ) -> Scores: ...
 
 
 @dataclass(slots=True)
@@ -129,6 +122,7 @@ class Pipeline:
     tokenizer: Tokenizer | None = None
     ranker: Ranker | None = None
     quantization: QuantizationReport | None = None
+    closed_nucleus: bool = False  # how its family cuts, see `Filters`
     _shapes: dict[int, Shapes] = field(default_factory=dict)
 
     def encode(self, prompt: Prompt) -> EncodedPrompt:
@@ -160,9 +154,10 @@ class Pipeline:
         """An empty batch; the shapes it may step at are found once per capacity."""
         if capacity not in self._shapes:
             self._shapes[capacity] = exact_shapes(self.stage2, capacity)
-        is_captured = self.options.graphs and self.options.device.type == "cuda"
-        run = Graphs(self.options.device).run if is_captured else run_now
-        return Batch(self.stage2, capacity, self._shapes[capacity], run)
+        options, shapes = self.options, self._shapes[capacity]
+        is_captured = options.graphs and options.device.type == "cuda"
+        run = Graphs(options.device).run if is_captured else run_now
+        return Batch(self.stage2, capacity, shapes, run, closed_nucleus=self.closed_nucleus)
 
     def keeps_bits(self, shapes: Shapes, num_threads: int) -> bool:
         """Whether a CPU may step on `num_threads` at times, at these shapes."""
@@ -199,11 +194,14 @@ class Pipeline:
         """What the ranker compares pictures with, None where nothing can be scored."""
         return self.ranker.features(prompt) if self.ranker else None
 
-    def scores(self, text: Tensor | None, pixels: Tensor) -> list[float | None]:
-        """How well each picture fits; all None where nothing can be scored. Raises as `pixels`."""
+    def scores(self, text: Tensor | None, pixels: Tensor, codes: Tensor | None = None) -> Scores:
+        """How well each picture fits; all None where nothing can be scored. Raises as `pixels`.
+
+        Some models judge a picture by its codes, and need them here.
+        """
         if self.ranker is None or text is None:
             return [None] * len(pixels)
-        scores = self.ranker.scores(text, pixels)
+        scores = self.ranker.scores(text, pixels, codes)
         if not scores.isfinite().all():
             raise UnsoundWeightsError("the ranker's scores")
         return [float(score) for score in scores]
@@ -220,8 +218,8 @@ class Pipeline:
     ) -> list[Picture]:
         """Make one prompt's candidates, one for each of `params`, and rank them, best first.
 
-        On an empty batch, by default one as large as they need. `on_step` is called after each step
-        with the number of codes drawn in it; `makers` make the pictures. `forced` codes are taken.
+        On an empty batch, by default one as large as they need. For `on_step` see `run_to_end`;
+        `makers` make the pictures of the codes. `forced` codes are taken.
 
         Raises:
             InvalidPromptError, InvalidSamplingError: nothing was generated.
@@ -230,15 +228,9 @@ class Pipeline:
         codes = run_to_end(batch, prefix, params, on_step, forced)
         makers = makers or self
         pixels = makers.pixels(codes)
-        scores = makers.scores(makers.text_features(prompt), pixels)
+        scores = makers.scores(makers.text_features(prompt), pixels, codes)
         order = ranking(scores)
         return [Picture(params[i].candidate, pixels[i].cpu(), scores[i]) for i in order]
-
-
-def ranking(scores: Sequence[float | None]) -> list[int]:
-    """Indices from the best score to the worst; equals keep their order, NaN and None come last."""
-    known = [-math.inf if score is None or math.isnan(score) else score for score in scores]
-    return sorted(range(len(known)), key=known.__getitem__, reverse=True)
 
 
 def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None = None) -> Pipeline:
@@ -260,7 +252,8 @@ def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None 
     stage2 = checkpoints.load_stage2(opened, options.device, options.dtype, codec=stage1)
     pipeline = _joined(opened.preset, options, stage1, stage2)
     pipeline.tokenizer = checkpoints.load_tokenizer(opened)
-    pipeline.ranker = rankers.load(opened.preset, folder, options.device)
+    ranker = rankers.load(opened.preset, folder, options.device)
+    pipeline.ranker = ranker or own_ranker(stage2, pipeline.tokenizer, options.device)
     return pipeline
 
 
@@ -283,6 +276,7 @@ def load_random(preset: Preset, options: LoadOptions) -> Pipeline:
     pipeline = _joined(preset, options, stage1, stage2)
     if preset.prompt_kind == "text":
         pipeline.tokenizer = Tokenizer.of_letters(preset.prompt_len)
+    pipeline.ranker = own_ranker(stage2, pipeline.tokenizer, options.device)
     return pipeline
 
 
@@ -291,9 +285,12 @@ def _joined(preset: Preset, options: LoadOptions, stage1: nn.Module, stage2: nn.
     stage1.eval().requires_grad_(False)
     stage2.eval().requires_grad_(False)
     quantization = quantize(stage2) if options.quantization == "int8" else None
+    family = prior_family(preset.stage2)
     if options.packed and packing.can_pack(options.device, options.dtype):
-        packing.pack_linears(stage2, keep=prior_family(preset.stage2).training_only)
+        packing.pack_linears(stage2, keep=family.training_only)
     # After packing, which holds two copies of a weight for a moment.
     codec = as_codec(stage1)
     codec.prepare()
-    return Pipeline(preset, options, codec, as_prior(stage2), quantization=quantization)
+    pipeline = Pipeline(preset, options, codec, as_prior(stage2), quantization=quantization)
+    pipeline.closed_nucleus = family.closed_nucleus(preset.stage2)
+    return pipeline

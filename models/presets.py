@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.configs import Preset, SamplingDefaults, TransformerConfig, VQGANConfig
+from models.dalle_presets import DALLE_PRESETS
 from models.errors import MissingFileError
 from models.hq_presets import HQ_PRESETS
 from models.pixel_presets import PIXEL_PRESETS
 from models.random_preset import random_preset
 from models.ranker_configs import IMAGENET_CLASSIFIER, ClipConfig
 from models.rq_presets import RQ_PRESETS
+from models.taming_presets import TAMING_PRESETS
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 _OFFICIAL_CLIP = ClipConfig(model_name="ViT-B-32-quickgelu", weights="clip/ViT-B-32.pt")
@@ -130,7 +132,9 @@ _ALL = (
         ),
     ),
     *RQ_PRESETS,
+    *DALLE_PRESETS,
     *HQ_PRESETS,
+    *TAMING_PRESETS,
     *PIXEL_PRESETS,
 )
 

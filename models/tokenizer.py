@@ -1,7 +1,7 @@
 """Prompt → the fixed number of text token ids that stage 2 reads.
 
-A character BPE in the files of the official checkpoints (a vocabulary and its merges), run by the
-`tokenizers` library. Knows nothing of CLIP, which has its own tokenizer.
+A character BPE in the files of the official checkpoints (a vocabulary and its merges, or a file of
+YouTokenToMe), run by the `tokenizers` library. Knows nothing of CLIP, which has its own tokenizer.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ import json
 import string
 from pathlib import Path
 
+from tokenizers import Tokenizer as AnyBpe
 from tokenizers.implementations.char_level_bpe import CharBPETokenizer
 
+from models import yttm
 from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.lookalikes import content, visible
 
 PAD = "[PAD]"
 UNK = "[UNK]"
+YTTM_FILE = "bpe.model"
 
 
 def well_formed(text: str) -> str:
@@ -27,25 +30,35 @@ def well_formed(text: str) -> str:
 class Tokenizer:
     """Lower-cases, keeps accents, splits at spaces and punctuation; no start or end tokens.
 
-    "[PAD]" and "[UNK]" written in a prompt are those tokens. The empty prompt is all padding.
+    "[PAD]" and "[UNK]" written in a prompt are those tokens. The empty prompt is all padding. One
+    of YouTokenToMe's files splits at spaces alone, and `ends` are its start and end tokens.
     """
 
-    def __init__(self, bpe: CharBPETokenizer, context_length: int) -> None:
+    def __init__(
+        self,
+        bpe: CharBPETokenizer | AnyBpe,
+        context_length: int,
+        ends: tuple[int, int] | None = None,
+    ) -> None:
         pad_id = bpe.token_to_id(PAD)
         if pad_id is None or bpe.token_to_id(UNK) is None:
             raise ConfigError(f"the tokenizer's vocabulary must hold {PAD} and {UNK}")
         self._bpe = bpe
         self._pad_id: int = pad_id
+        self._ends = ends
         self.context_length = context_length
 
     @classmethod
     def load(cls, folder: Path, context_length: int) -> Tokenizer:
-        """Read `*vocab.json` and `*merges.txt` from `folder`.
+        """Read `bpe.model`, or else `*vocab.json` and `*merges.txt`, from `folder`.
 
         Raises:
             MissingFileError: a file is absent.
             CorruptFileError: a file can't be read as a vocabulary or as merges.
         """
+        if (folder / YTTM_FILE).is_file():
+            file = yttm.read(folder / YTTM_FILE, pad=PAD, unknown=UNK)
+            return cls(file.tokenizer, context_length, (file.start_id, file.end_id))
         vocab, merges = _only(folder, "*vocab.json"), _only(folder, "*merges.txt")
         try:
             json.loads(vocab.read_text(encoding="utf-8"))
@@ -57,6 +70,12 @@ class Tokenizer:
         if bpe.token_to_id(PAD) is not None:
             bpe.add_special_tokens([PAD])
         return cls(bpe, context_length)
+
+    @staticmethod
+    def files(folder: Path) -> list[Path]:
+        """What belongs to the tokenizer that `load` reads from a folder."""
+        inside = [path for path in visible(folder.iterdir(), folder) if path.is_file()]
+        return [path for path in inside if path.name == YTTM_FILE] or inside
 
     @classmethod
     def of_letters(cls, context_length: int) -> Tokenizer:
@@ -71,6 +90,9 @@ class Tokenizer:
     def encode(self, prompt: str) -> tuple[list[int], bool]:
         """Return exactly `context_length` ids, and whether the prompt was cut to fit."""
         ids: list[int] = self._bpe.encode(well_formed(prompt)).ids
+        if self._ends:
+            start, end = self._ends
+            ids = [start, *ids, end]
         kept = ids[: self.context_length]
         padding = [self._pad_id] * (self.context_length - len(kept))
         return kept + padding, len(ids) > self.context_length

@@ -103,7 +103,7 @@ class Recipe:
     """All that makes a picture again. Of `num_candidates` that are drawn, the best `n` are kept.
 
     `prompt` is a text, a class id, or None for an unconditional model; a cut of None is no cut.
-    Temperature and cuts are one value, or one for each code that the model draws at a position.
+    Temperature and cuts are one value, or one for each level of codes that the model draws.
     The record inside a picture's file has the fields in this order; the file's own format and size
     are no part of it. `source` tells of the picture that it begins with, if there is one.
     """

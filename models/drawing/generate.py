@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from models.drawing.forced import FREE, Forced
-from models.drawing.sampling import Filters, RowParams, draw
+from models.drawing.sampling import Filters, RowParams, draw, per_depth
 from models.drawing.streams import uniforms
 from models.errors import UnsoundWeightsError
 from models.stage2.prior import Prefix, Prior
@@ -57,16 +57,21 @@ class Batch:
     """Up to `capacity` rows in flight on one device. Not thread-safe: one thread steps it.
 
     All tensors that steps read and write stay where they are, so that `run` may replay a recorded
-    step: its key says all that the host has decided about it.
+    step: its key says all that the host has decided about it. For `closed_nucleus` see `Filters`.
     """
 
     def __init__(
-        self, prior: Prior, capacity: int, shapes: Shapes | None = None, run: Runner = run_now
+        self,
+        prior: Prior,
+        capacity: int,
+        shapes: Shapes | None = None,
+        run: Runner = run_now,
+        *,
+        closed_nucleus: bool = False,
     ) -> None:
-        self.prior = prior
-        self.capacity = capacity
+        self.prior, self.capacity = prior, capacity
         self.shapes = shapes or Shapes((capacity,), prior.reaches[-1:])
-        self._run = run
+        self._run, self._closed_nucleus = run, closed_nucleus
         num_rows, device = self.shapes.rows[-1], prior.device
         self._state = prior.new_state(num_rows)
         self._drawn = [0] * capacity  # steps drawn per row, 0 = free
@@ -251,15 +256,12 @@ class Batch:
         idle = RowParams(seed=0)
         params = [row_params or idle for row_params in self._params]
         params += [idle] * (len(self._rows) - self.capacity)
-        renewed = self._filters_of(params)
-        pairs = zip(self._filters, renewed, strict=True)
+        pairs = zip(self._filters, self._filters_of(params), strict=True)
         self._filters = [old.overwritten_by(new) for old, new in pairs]
 
     def _filters_of(self, params: Sequence[RowParams]) -> list[Filters]:
         """One per depth."""
-        prior = self.prior
-        sizes = enumerate(prior.vocab_sizes)
-        return [Filters.of(params, size, prior.device, depth) for depth, size in sizes]
+        return per_depth(params, self.prior.vocab_sizes, self.prior.device, self._closed_nucleus)
 
 
 def run_to_end(

@@ -48,6 +48,15 @@ class RowParams:
     top_k: int | tuple[int | None, ...] | None = None
     top_p: float | tuple[float | None, ...] | None = None
 
+    def spread(self, levels: Sequence[int]) -> RowParams:
+        """With what was given for each level of so many codes given to each of these codes."""
+        return replace(
+            self,
+            temperature=_spread(self.temperature, levels),
+            top_k=_spread(self.top_k, levels),
+            top_p=_spread(self.top_p, levels),
+        )
+
     def validate(self, vocab_sizes: Sequence[int]) -> None:
         """Refuse what has no meaning for codes of these vocabularies, one per depth.
 
@@ -62,6 +71,12 @@ class RowParams:
         _check("temperature", self.temperature, depth, _is_temperature, "a number above 0")
         _check("top_k", self.top_k, depth, lambda k: k is None or 1 <= k <= most, f"in 1..{most}")
         _check("top_p", self.top_p, depth, lambda p: p is None or 0 <= p <= 1, "in 0..1")
+
+
+def _spread(value: _T | tuple[_T, ...], levels: Sequence[int]) -> _T | tuple[_T, ...]:
+    if not isinstance(value, tuple) or len(value) != len(levels):
+        return value
+    return tuple(v for v, count in zip(value, levels, strict=True) for _ in range(count))
 
 
 def _is_temperature(value: float) -> bool:
@@ -97,16 +112,29 @@ class Filters:
 
     @classmethod
     def of(
-        cls, params: Sequence[RowParams], vocab_size: int, device: torch.device, depth: int = 0
+        cls,
+        params: Sequence[RowParams],
+        vocab_size: int,
+        device: torch.device,
+        depth: int = 0,
+        *,
+        closed_nucleus: bool = False,
     ) -> Filters:
-        """Put the parameters of some rows on the device."""
+        """Put the parameters of some rows on the device.
+
+        A closed nucleus is taming-transformers': where the codes before one make up top_p exactly,
+        that one is kept, too.
+        """
         limits = [min(_at(p.top_k, depth) or vocab_size, vocab_size) for p in params]
         nuclei = [_at(p.top_p, depth) for p in params]
         on = [limit for limit in limits if limit < vocab_size]
+        top_p = torch.tensor([_NO_NUCLEUS if p is None else p for p in nuclei])
+        if closed_nucleus:  # what is below the next number is not above this one
+            top_p = top_p.nextafter(torch.tensor(torch.inf))
         return cls(
             temperature=torch.tensor([_at(p.temperature, depth) for p in params]).to(device),
             top_k=torch.tensor(limits).to(device),
-            top_p=torch.tensor([_NO_NUCLEUS if p is None else p for p in nuclei]).to(device),
+            top_p=top_p.to(device),
             max_top_k=_rounded(max(on), vocab_size) if on else None,
             has_top_p=any(p is not None for p in nuclei),
         )
@@ -133,6 +161,19 @@ class Filters:
     def work(self) -> tuple[int | None, bool]:
         """What a draw has to do; equal for equal kernels."""
         return self.max_top_k, self.has_top_p
+
+
+def per_depth(
+    params: Sequence[RowParams],
+    vocab_sizes: Sequence[int],
+    device: torch.device,
+    closed_nucleus: bool,
+) -> list[Filters]:
+    """The parameters of some rows at each depth, for codes of these vocabularies."""
+    return [
+        Filters.of(params, size, device, depth, closed_nucleus=closed_nucleus)
+        for depth, size in enumerate(vocab_sizes)
+    ]
 
 
 def _rounded(limit: int, vocab_size: int) -> int:

@@ -1,36 +1,29 @@
 """A checkpoint folder → its preset, stage 1, stage 2 and tokenizer.
 
-Six layouts: our converted shards (manifest.json), minDALL-E's official pair of files, a fine-tuning
-run's single last.ckpt, the HQ family's single file in ckpt/, the RQ family's folder for each stage,
-and a pixel model's model.pt. Models are built on the meta device and filled tensor by tensor.
+Its layout, and which file of it holds what, is told by `places`. Models are built on the meta
+device and filled tensor by tensor.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
 
 from models import lookalikes
-from models.configs import Preset
+from models.configs import CodecConfig, Preset, PriorConfig
 from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.families import build_codec, build_prior
-from models.files import config, pixel_file, rq_folder, shards
+from models.files import config, pixel_file, rq_folder, scales_folder, shards, taming_folder
 from models.files.official import OfficialWeights
-from models.files.weights import WeightSource, fill, on_meta
+from models.files.places import STAGES, Layout, Place, Stage, is_of_family, layout_of, places
+from models.files.weights import JoinedWeights, WeightSource, fill, on_meta
+from models.no_prior import NoPriorConfig
 from models.raw_pixels_config import RawPixelsConfig
-from models.tokenizer import Tokenizer
+from models.tokenizer import YTTM_FILE, Tokenizer
 
-Layout = Literal["converted", "official", "lightning", "hq", "rq", "pixels"]
-Stage = Literal["stage1", "stage2"]
-
-STAGE_FILES: dict[Stage, str] = {"stage1": "stage1_last.ckpt", "stage2": "stage2_last.ckpt"}
-RQ_FILES: dict[Stage, str] = {"stage1": "stage1/model.pt", "stage2": "stage2/model.pt"}
-LIGHTNING_FILE = "last.ckpt"
-HQ_FILES = ("ckpt/state_dict.ckpt", "ckpt/last.ckpt")  # the authors take the first that is there
 TOKENIZER_FOLDER = "tokenizer"
 
 
@@ -46,39 +39,38 @@ class Checkpoint:
     @property
     def weight_files(self) -> tuple[str, ...]:
         """What its weights are known by: the files that hold them, or the list of these."""
-        match self.layout:
-            case "official":
-                return tuple(STAGE_FILES.values())
-            case "lightning":
-                return (LIGHTNING_FILE,)
-            case "hq":
-                return (_hq_file(self.folder),)
-            case "rq":
-                return tuple(RQ_FILES.values())
-            case "pixels":
-                return (pixel_file.MODEL_FILE,)
-            case "converted":
-                return (shards.MANIFEST_NAME,)
+        if self.layout == "converted":
+            return (shards.MANIFEST_NAME,)
+        places = [at for stage in STAGES for at in self._places(stage).values()]
+        return tuple(dict.fromkeys(at.file for at in places))
 
     def source(self, stage: Stage) -> WeightSource:
         """Where one stage's tensors come from."""
-        stage_config = self.preset.stage1 if stage == "stage1" else self.preset.stage2
-        if isinstance(stage_config, RawPixelsConfig):
+        if isinstance(getattr(self.preset, stage), RawPixelsConfig):
             return pixel_file.NoWeights()
-        match self.layout:
-            case "converted":
-                return shards.ShardedWeights(self.folder, stage)
-            case "official":
-                return OfficialWeights(self.folder / STAGE_FILES[stage], "", stage_config)
-            case "lightning" | "hq":
-                (name,) = self.weight_files
-                return OfficialWeights(self.folder / name, f"{stage}.", stage_config)
-            case "rq":
-                is_averaged = self.is_averaged and stage == "stage2"
-                state = "state_dict_ema" if is_averaged else "state_dict"
-                return OfficialWeights(self.folder / RQ_FILES[stage], "", stage_config, state)
-            case "pixels":
-                return OfficialWeights(self.folder / pixel_file.MODEL_FILE, "", stage_config)
+        if self.layout == "converted":
+            return shards.ShardedWeights(self.folder, stage)
+        places = self._places(stage)
+        if "" in places:
+            return self._source(places[""], stage, getattr(self.preset, stage))
+        of_parts = {part: getattr(self.preset.stage2, part) for part in places}
+        return JoinedWeights(
+            {f"{part}.": self._source(places[part], stage, of_parts[part]) for part in places}
+        )
+
+    def _source(self, at: Place, stage: Stage, config: CodecConfig | PriorConfig) -> WeightSource:
+        at.check()
+        state = "state_dict_ema" if self.is_averaged and stage == "stage2" else at.state_name
+        return OfficialWeights(self.folder / at.file, at.key_prefix, config, state, at.unread)
+
+    def has(self, stage: Stage) -> bool:
+        """Whether its file is there; only the parts of ru-DALL-E come one by one."""
+        if self.layout == "converted":
+            return True
+        return all((self.folder / at.file).is_file() for at in self._places(stage).values())
+
+    def _places(self, stage: Stage) -> dict[str, Place]:
+        return places(self.layout, self.folder, self.preset, stage)
 
     def module(self, stage: Stage, codec: nn.Module | None = None) -> nn.Module:
         """One stage without memory; see `load_stage2` for `codec`."""
@@ -89,25 +81,35 @@ class Checkpoint:
 
 
 def open_checkpoint(
-    folder: Path, *, verify_sha256: bool = False, averaged: bool = False
+    folder: Path,
+    *,
+    verify_sha256: bool = False,
+    averaged: bool = False,
+    codec_alone: bool = False,
 ) -> Checkpoint:
     """Read the folder's config and see which layout it has.
 
     With `verify_sha256` every file of a converted folder is compared with its manifest first, and
     those of another layout are looked at as far as their first bytes tell something. With
-    `averaged` an RQ-Transformer's weights are the moving average in its file.
+    `averaged` an RQ-Transformer's weights are the moving average in its file. With `codec_alone` a
+    folder without a stage 2 will do.
 
     Raises:
         CheckpointError: the folder can't be used, and why.
     """
     _check_folder(folder)
     preset = config.read(folder)
-    layout = _layout(folder)
+    layout = layout_of(folder)
     checkpoint = Checkpoint(folder, preset, layout, averaged)
     if verify_sha256:
         _verify(checkpoint)
     if averaged and layout != "rq":
         raise ConfigError(f"{folder} holds no moving average: only the RQ family's files may")
+    if isinstance(preset.stage2, NoPriorConfig) and not codec_alone:
+        raise MissingFileError(
+            f"{folder} holds stage 1 alone, the codec: nothing draws pictures; give the folder"
+            " of a transformer that was trained on its codes"
+        )
     return checkpoint
 
 
@@ -117,22 +119,32 @@ def _verify(checkpoint: Checkpoint) -> None:
     if checkpoint.layout == "converted":
         shards.verify(folder)
         return
-    for name in checkpoint.weight_files:
+    judges = (checkpoint.preset.clip, checkpoint.preset.classifier)
+    for name in (*checkpoint.weight_files, *(judge.weights for judge in judges if judge)):
+        if not (folder / name).is_file():
+            raise lookalikes.missing(folder / name)
         if what := lookalikes.content(folder / name):
             raise CorruptFileError(f"{folder / name} {what}")
-    if (folder / TOKENIZER_FOLDER).is_dir():
+    if tokenizer_folder(folder).is_dir():
         load_tokenizer(checkpoint)
 
 
 def _check_folder(folder: Path) -> None:
     """MissingFileError for what is given in place of a checkpoint's folder, and what to do."""
-    if rq_folder.is_official(folder) or pixel_file.is_checkpoint(folder):
+    if is_of_family(folder):
         return
-    if rq_folder.is_official(folder.resolve().parent):
-        parent = folder.resolve().parent
-        raise MissingFileError(f"{folder} is one folder too low: the checkpoint is {parent}")
+    for parent in folder.resolve().parents[:2]:
+        if _is_nested(parent):
+            at = "a file" if folder.is_file() else "one folder too low"
+            raise MissingFileError(f"{folder} is {at}: the checkpoint is {parent}")
     if what := lookalikes.folder(folder):
         raise MissingFileError(f"checkpoint folder {folder} {what}")
+
+
+def _is_nested(folder: Path) -> bool:
+    """Whether it is a family's official folder, with files in folders below."""
+    families = (rq_folder, scales_folder, taming_folder)
+    return any(family.is_official(folder) for family in families)
 
 
 def load_stage1(
@@ -178,32 +190,15 @@ def load_tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
     preset = checkpoint.preset
     if preset.prompt_kind != "text":
         return None
-    tokenizer = Tokenizer.load(checkpoint.folder / TOKENIZER_FOLDER, preset.prompt_len)
+    folder = tokenizer_folder(checkpoint.folder)
+    if checkpoint.layout == "rudalle" and not folder.is_dir():
+        raise lookalikes.missing(checkpoint.folder / YTTM_FILE)
+    tokenizer = Tokenizer.load(folder, preset.prompt_len)
     tokenizer.check_fits(preset.stage2.prompt_vocab_size)
     return tokenizer
 
 
-def _hq_file(folder: Path) -> str:
-    """The HQ family's one file of weights; empty where there is none."""
-    return next((name for name in HQ_FILES if (folder / name).is_file()), "")
-
-
-def _layout(folder: Path) -> Layout:
-    if (folder / shards.MANIFEST_NAME).is_file():
-        return "converted"
-    if rq_folder.is_official(folder):
-        return "rq"
-    if pixel_file.is_checkpoint(folder):
-        return "pixels"
-    absent = [name for name in STAGE_FILES.values() if not (folder / name).is_file()]
-    if not absent:
-        return "official"
-    if (folder / LIGHTNING_FILE).is_file():
-        return "lightning"
-    if _hq_file(folder):
-        return "hq"
-    hints = [str(lookalikes.missing(folder / name)) for name in absent]
-    raise MissingFileError(
-        f"{folder} holds no weights: no {shards.MANIFEST_NAME}, no {LIGHTNING_FILE}, and of the"
-        f" official files {' and '.join(absent)} missing ({'; '.join(hints)})"
-    )
+def tokenizer_folder(folder: Path) -> Path:
+    """Where a checkpoint's folder has its tokenizer: ru-DALL-E's lies among its other files."""
+    inner = folder / TOKENIZER_FOLDER
+    return folder if (folder / YTTM_FILE).is_file() and not inner.is_dir() else inner

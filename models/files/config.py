@@ -14,11 +14,17 @@ from typing import Any
 
 import yaml
 
-from models.configs import CodecConfig, Preset, PriorConfig, SamplingDefaults
+from models.configs import (
+    CodecConfig,
+    Preset,
+    PriorConfig,
+    SamplingDefaults,
+    levels_of,
+)
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import ConfigError
 from models.families import CODECS, PRIORS, CodecFamily, PriorFamily
-from models.files import pixel_file, rq_folder
+from models.files import pixel_file, rq_folder, rudalle_folder, scales_folder, taming_folder
 from models.files.checked import checked
 from models.files.documents import yaml_in
 from models.files.layouts import CODEC_READERS, PRIOR_READERS, WITH_TRAINING, written
@@ -68,11 +74,16 @@ def read(folder: Path) -> Preset:
         ConfigError: naming the file and the key.
     """
     path = folder / CONFIG_NAME
-    if rq_folder.is_official(folder) and not path.exists():
+    if not path.exists() and rq_folder.is_official(folder):
         return rq_folder.read_official(folder)
+    if rudalle_folder.is_official(folder):
+        return rudalle_folder.read_official(folder)
+    if taming_folder.is_official(folder) and not path.exists():
+        return taming_folder.read_official(folder)
     if pixel_file.is_checkpoint(folder):
         return pixel_file.read_preset(folder)
-    document = yaml_in(path)
+    is_in_parts = not path.exists() and scales_folder.is_official(folder)
+    document = scales_folder.document(folder) if is_in_parts else yaml_in(path)
     try:
         return parse(document or {}, folder)
     except ConfigError as error:
@@ -101,7 +112,7 @@ def parse(document: Any, folder: Path) -> Preset:
         classifier=classifier or (like.classifier if like else None),
         sampling=like.sampling
         if like and given.sampling is None
-        else _sampling(given.sampling or {}, stage2),
+        else _sampling(given.sampling or {}, stage1, stage2),
     )
 
 
@@ -170,7 +181,7 @@ def _check_training(given: _Document, stage2: PriorConfig) -> None:
             raise ConfigError(f"{name}: only a fine-tuning config (stage2.type igpt) may have it")
 
 
-def _sampling(values: Any, config: PriorConfig) -> SamplingDefaults:
+def _sampling(values: Any, codec: CodecConfig, config: PriorConfig) -> SamplingDefaults:
     """What the document says, else the official defaults.
 
     The official top_k means the whole vocabulary where that is smaller.
@@ -180,7 +191,7 @@ def _sampling(values: Any, config: PriorConfig) -> SamplingDefaults:
         given = replace(given, top_k=min(official.top_k, max(config.vocab_sizes)))
     row = RowParams(0, temperature=given.temperature, top_k=given.top_k, top_p=given.top_p)
     try:
-        row.validate(config.vocab_sizes)
+        row.spread(levels_of(codec)).validate(config.vocab_sizes)
     except InvalidSamplingError as error:
         raise ConfigError(f"sampling.{error}") from None
     return given

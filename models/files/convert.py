@@ -19,12 +19,14 @@ from models.files import config
 from models.files.checkpoint import (
     TOKENIZER_FOLDER,
     Checkpoint,
-    Stage,
     open_checkpoint,
+    tokenizer_folder,
 )
+from models.files.places import Stage
 from models.files.shards import ShardWriter, sha256, verify
 from models.files.weights import shapes
-from models.lookalikes import CONFIG_NAME, missing, visible
+from models.lookalikes import CONFIG_NAME, missing
+from models.no_prior import NoPriorConfig
 from models.tokenizer import Tokenizer
 
 Tensors = Iterable[tuple[str, Tensor]]
@@ -56,17 +58,16 @@ def convert(
     Raises:
         CheckpointError: the source can't be used, or the target is in use.
     """
-    checkpoint = open_checkpoint(source, verify_sha256=True, averaged=averaged)
+    checkpoint = open_checkpoint(source, verify_sha256=True, averaged=averaged, codec_alone=True)
     report(f"source: {source}, {checkpoint.layout} layout, preset {checkpoint.preset.name}")
-    stages: dict[Stage, Tensors] = {
-        "stage1": _tensors(checkpoint, "stage1", None),
-        "stage2": _tensors(checkpoint, "stage2", dtype),
-    }
+    stages: dict[Stage, Tensors] = {"stage1": _tensors(checkpoint, "stage1", None)}
+    if not isinstance(checkpoint.preset.stage2, NoPriorConfig):
+        stages["stage2"] = _tensors(checkpoint, "stage2", dtype)
     save(
         target,
         checkpoint.preset,
         stages,
-        extras=_extras(checkpoint, tokenizer or source / TOKENIZER_FOLDER),
+        extras=_extras(checkpoint, tokenizer or tokenizer_folder(source)),
         source={
             "folder": source.resolve().name,
             "layout": checkpoint.layout,
@@ -74,7 +75,7 @@ def convert(
         },
     )
     report(f"target: {target}, sha256 of {verify(target)} files verified")
-    return open_checkpoint(target)
+    return open_checkpoint(target, codec_alone=True)
 
 
 def save(
@@ -129,8 +130,8 @@ def _extras(checkpoint: Checkpoint, tokenizer: Path) -> dict[str, Path]:
     paths = {path.name: path for pattern in _NOTICES for path in sorted(folder.glob(pattern))}
     if preset.prompt_kind == "text":
         Tokenizer.load(tokenizer, preset.prompt_len).check_fits(preset.stage2.prompt_vocab_size)
-        files = [path for path in visible(tokenizer.iterdir(), tokenizer) if path.is_file()]
-        paths |= {f"{TOKENIZER_FOLDER}/{path.name}": path for path in files}
+        files = {f"{TOKENIZER_FOLDER}/{path.name}": path for path in Tokenizer.files(tokenizer)}
+        paths |= files
     names = [preset.clip.weights, preset.clip.config] if preset.clip else []
     names += [preset.classifier.weights] if preset.classifier else []
     paths |= {name: folder / name for name in names if name}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from models.configs import Count, Share, Size
+from models.files.sections import require
 
 Sizes = Size | tuple[Size, ...]
 
@@ -89,3 +90,15 @@ class Stack:
     bottom_head_type: Any = None
     use_random_order: Any = None
     rate_random_order: Any = None
+
+
+def pair(sizes: Sizes, path: str) -> tuple[int, ...]:
+    """One size for both levels, or one of each."""
+    pair = (sizes, sizes) if isinstance(sizes, int) else sizes
+    require(len(pair) == 2, f"{path}: {len(pair)} sizes for two levels")
+    return pair
+
+
+def one(sizes: tuple[int, ...]) -> int | list[int]:
+    """What `pair` reads as these."""
+    return sizes[0] if len(set(sizes)) == 1 else list(sizes)

@@ -1,7 +1,8 @@
 """The official checkpoint files, as a `WeightSource`.
 
 A file is a pickle of tensors, read with `weights_only=True` and mapped into memory, never unpickled
-any other way. Which of its keys make up one of our tensors is told by the family.
+any other way; what Lightning keeps beside them becomes objects that do nothing. Which of its keys
+make up one of our tensors is told by the family.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from torch import Tensor
 
 from models.configs import CodecConfig, PriorConfig
 from models.errors import KeyMismatchError, KeyReport, Shape
-from models.families import unread_keys, upstream_shapes
-from models.files.pickles import read_state_dict
+from models.families import unread_keys, upstream_rows, upstream_shapes
+from models.files.pickles import OF_TRAINING, read_state_dict
 
 _LIGHTNING_STAGES = ("stage1.", "stage2.")
 _WRAPPERS = ("module.", "_orig_mod.", "_forward_module.")  # of DataParallel, compile, Fabric
@@ -31,6 +32,7 @@ class OfficialWeights:
     """The tensors of one official file.
 
     `key_prefix` selects a stage in a Lightning checkpoint, `state_name` one of several state dicts.
+    `unread` is a pattern of the file's own keys that are left out, beside the family's.
     """
 
     def __init__(
@@ -39,10 +41,12 @@ class OfficialWeights:
         key_prefix: str,
         config: CodecConfig | PriorConfig,
         state_name: str = "state_dict",
+        unread: str = "",
     ) -> None:
-        unread = unread_keys(config)
-        pattern = f"{re.escape(key_prefix)}(?:{unread})" if unread else ""
-        state = _unwrapped(read_state_dict(path, state_name, pattern), path)
+        of_family = unread_keys(config)
+        patterns = (unread, f"{re.escape(key_prefix)}(?:{of_family})" if of_family else "")
+        left_out = "|".join(pattern for pattern in patterns if pattern)
+        state = _unwrapped(read_state_dict(path, state_name, left_out, inert=OF_TRAINING), path)
         self._where = f"{path} ({key_prefix}*)" if key_prefix else str(path)
         self._config = config
         others = tuple(stage for stage in _LIGHTNING_STAGES if key_prefix and stage != key_prefix)
@@ -67,8 +71,9 @@ class OfficialWeights:
         for name, shape in needed.items():
             keys = upstream_shapes(self._config, {name: shape})
             parts = [self._state[key] for key in keys]
-            tensor = torch.cat(parts) if len(parts) > 1 else parts[0].view(shape)
-            yield name, tensor.to(device=device, dtype=dtype)
+            joined = torch.cat(parts) if len(parts) > 1 else parts[0]
+            tensor = joined[upstream_rows(self._config, name)] if shape else joined
+            yield name, tensor.view(shape).to(device=device, dtype=dtype)
 
 
 def _unwrapped(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

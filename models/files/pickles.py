@@ -2,6 +2,7 @@
 
 `torch.load(weights_only=True)` is the only way in; this file maps the file into memory where its
 format allows that, and turns every failure into an error that says what is wrong with the file.
+What a training framework left beside the tensors can be replaced by objects that do nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,33 @@ _HARMLESS = re.compile(
 )
 
 
-def load_pickle(path: Path) -> Any:
+# Classes of what training saves beside its tensors: callbacks, options, scores; see `load_pickle`.
+OF_TRAINING = (
+    r"(pytorch_lightning|lightning|lightning_fabric|omegaconf|taming|main|numpy|argparse|pathlib"
+    r"|typing|collections)\..+|(builtins|__builtin__)\.(dict|list|set|tuple|int|float|str|bool|object)"
+)
+
+
+class _Inert:
+    """Stands for an object of a class that isn't here: takes what it is given, and does nothing."""
+
+    def __new__(cls, *_args: Any) -> _Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *_args: Any) -> None: ...
+
+    def __setstate__(self, _state: Any) -> None: ...
+
+    def __setitem__(self, _key: Any, _value: Any) -> None: ...
+
+
+def load_pickle(path: Path, inert: str = "") -> Any:
     """Load a file of tensors and plain containers.
+
+    Args:
+        path: the file.
+        inert: a pattern of the whole names of classes that may stand beside them; whatever is made
+            of these does nothing.
 
     Raises:
         MissingFileError: no such file.
@@ -41,33 +67,51 @@ def load_pickle(path: Path) -> Any:
     with path.open("rb") as file:
         is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC  # older files can't be mapped
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns of the pickle protocol before it refuses
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        return _load(path, is_zip)
     except Exception as error:  # a damaged stream may raise whatever its bytes lead to
         if what := lookalikes.content(path):
             raise CorruptFileError(f"{path} {what}") from error
-        foreign = sorted({name for name in _globals(path, is_zip) if not _HARMLESS.fullmatch(name)})
-        if foreign:
+        foreign = _foreign(path, is_zip)
+        if unsafe := [name for name in foreign if not re.fullmatch(inert, name)]:
             raise UnsafePickleError(
-                f"{path} was not loaded: its pickle asks for {', '.join(foreign)}, which might"
+                f"{path} was not loaded: its pickle asks for {', '.join(unsafe)}, which might"
                 " run code; only tensors and plain containers are accepted"
             ) from error
-        raise CorruptFileError(f"{path} is damaged or no checkpoint: {_brief(error)}") from error
+        if not foreign:
+            raise _damaged(path, error) from error
+    try:
+        return _load(path, is_zip, foreign)
+    except Exception as error:
+        raise _damaged(path, error) from error
 
 
-def read_state_dict(path: Path, key: str = "state_dict", unread: str = "") -> dict[str, Tensor]:
+def _load(path: Path, is_zip: bool, inert: Iterable[str] = ()) -> Any:
+    """What the file holds, with objects of some classes replaced."""
+    replaced: list[Any] = [(_Inert, name) for name in inert]  # Any: as torch declares it
+    with warnings.catch_warnings(), torch.serialization.safe_globals(replaced):
+        warnings.simplefilter("ignore")  # it warns of the pickle protocol before it refuses
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+
+
+def _damaged(path: Path, error: Exception) -> CorruptFileError:
+    return CorruptFileError(f"{path} is damaged or no checkpoint: {_brief(error)}")
+
+
+def read_state_dict(
+    path: Path, key: str = "state_dict", unread: str = "", inert: str = ""
+) -> dict[str, Tensor]:
     """Load the state dict of a checkpoint, or a bare state dict.
 
     Args:
         path: the file.
         key: under which name of the checkpoint it stands.
         unread: a pattern of the whole names of tensors that are left out, whatever they are.
+        inert: see `load_pickle`.
 
     Raises:
         CheckpointError: as `load_pickle`, and CorruptFileError where it is no state dict.
     """
-    loaded = load_pickle(path)
+    loaded = load_pickle(path, inert)
     state = _state_in(loaded, key) if isinstance(loaded, dict) else None
     if not isinstance(state, dict) or not state:
         raise CorruptFileError(f"{path} holds no {'state dict' if key == 'state_dict' else key}")
@@ -95,6 +139,11 @@ def _brief(error: Exception) -> str:
     if "Weights only load failed" in text:
         return "its pickle can't be read"
     return text.splitlines()[0].partition(". ")[0][:200] if text else type(error).__name__
+
+
+def _foreign(path: Path, is_zip: bool) -> list[str]:
+    """Names that the file's pickle refers to and that are no tensors."""
+    return sorted({name for name in _globals(path, is_zip) if not _HARMLESS.fullmatch(name)})
 
 
 def _globals(path: Path, is_zip: bool) -> Iterator[str]:

@@ -6,7 +6,7 @@ is converted and put in place, so a second copy of the model never exists.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -31,6 +31,30 @@ class WeightSource(Protocol):
 
         A type of None keeps the file's. What fits already may be a view of the mapped file.
         """
+
+
+class JoinedWeights:
+    """A `WeightSource` for a module of parts, by their names with a dot: each from its own."""
+
+    def __init__(self, parts: Mapping[str, WeightSource]) -> None:
+        self._parts = parts
+
+    def check(self, needed: dict[str, Shape]) -> None:
+        """See WeightSource."""
+        for name, source in self._parts.items():
+            source.check(_below(name, needed))
+
+    def tensors(
+        self, needed: dict[str, Shape], device: torch.device, dtype: torch.dtype | None
+    ) -> Iterator[tuple[str, Tensor]]:
+        """See WeightSource."""
+        for name, source in self._parts.items():
+            for leaf, tensor in source.tensors(_below(name, needed), device, dtype):
+                yield name + leaf, tensor
+
+
+def _below(part: str, needed: dict[str, Shape]) -> dict[str, Shape]:
+    return {name.removeprefix(part): s for name, s in needed.items() if name.startswith(part)}
 
 
 def shapes(module: nn.Module) -> dict[str, Shape]:

@@ -86,7 +86,8 @@ class ConcatenatingCache:
         present = []
         for layer, block in enumerate(cast(Iterable[Block], self.stage2.blocks)):
             past = joined[layer] if joined is not None else None
-            attended, keys_values = _attend(block.attn, block.ln1(x), past)
+            open_to = self.stage2.config.n_unmasked
+            attended, keys_values = _attend(block.attn, block.ln1(x), past, open_to)
             x = x + attended
             x = x + block.mlp(block.ln2(x))
             present.append(keys_values)
@@ -94,8 +95,13 @@ class ConcatenatingCache:
         return self.stage2.head(self.stage2.ln_f(x)[:, -1])
 
 
-def _attend(attn: Attention, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
-    """[B, T, E] → [B, T, E] and this step's keys and values [2, B·H, T, dim]."""
+def _attend(
+    attn: Attention, x: Tensor, past: Tensor | None, num_open: int
+) -> tuple[Tensor, Tensor]:
+    """[B, T, E] → [B, T, E] and this step's keys and values [2, B·H, T, dim].
+
+    The first `num_open` positions of a prompt see each other.
+    """
     num_rows, length, width = x.shape
     biases = [None] * 3 if attn.qkv.bias is None else attn.qkv.bias.chunk(3)
     q, k, v = (
@@ -111,6 +117,7 @@ def _attend(attn: Attention, x: Tensor, past: Tensor | None) -> tuple[Tensor, Te
     scores = torch.bmm(q, k.mT) * q.shape[-1] ** -0.5
     if past is None:
         later = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
+        later[:num_open, :num_open] = False
         scores = scores.masked_fill(later, -torch.inf)
     h = torch.bmm(scores.softmax(-1), v)  # [B·H, T, dim]
     h = h.view(num_rows, -1, length, h.shape[-1]).transpose(1, 2).reshape(num_rows, length, width)

@@ -19,11 +19,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.configs import SamplingDefaults
+from models.configs import Preset, Prompt, SamplingDefaults
 from models.errors import ConfigError
 from models.measure.arguments import count
 from models.pipeline import Pipeline, load
 from models.rerank.clip import ClipScorer
+from models.rerank.perplexity import PerplexityRanker
 from models.train.data import sources
 from models.train.data.data_set import DataSet, Variant
 from models.train.loop.run import draw_curves
@@ -37,7 +38,7 @@ BEST_OF = (1, 4, 16, 64)
 class Made:
     """One prompt's candidates in the order they were drawn."""
 
-    prompt: str
+    prompt: Prompt
     pixels: Tensor  # [n, 3, H, W]
     scores: Tensor  # [n], the ranker's
     seconds: float
@@ -70,7 +71,7 @@ def best_of(made: Sequence[Made], judged: Sequence[Tensor], n: int) -> float:
     return float(torch.stack([s[pick] for s, pick in zip(judged, picks, strict=True)]).mean())
 
 
-def make(pipeline: Pipeline, prompts: Iterable[str], count: int, seed: int) -> list[Made]:
+def make(pipeline: Pipeline, prompts: Iterable[Prompt], count: int, seed: int) -> list[Made]:
     """Draw `count` candidates of each prompt."""
     defaults = pipeline.preset.sampling
     sampling = SamplingDefaults(defaults.temperature, defaults.top_k, defaults.top_p, count)
@@ -111,11 +112,9 @@ def figures_of_pictures(
     """What best-of-n gains, the distance to `real` pixels [n, 3, H, W], and the speed."""
     counts = [n for n in BEST_OF if n <= len(made[0].pixels)]
     out = {f"best of {n}, ranker": best_of(made, [m.scores for m in made], n) for n in counts}
-    scorer = _clip(judge) if judge else None
-    if scorer:
-        judged = [scorer.scores(scorer.text_features(m.prompt), m.pixels) for m in made]
+    if judged := _judged(judge, made):
         out |= {f"best of {n}, judge": best_of(made, judged, n) for n in counts}
-    scorer = scorer or _clip(pipeline)
+    scorer = (_clip(judge) if judge else None) or _clip(pipeline)
     if scorer:
         pixels = torch.cat([m.pixels[:4] for m in made])
         distance = frechet_distance(scorer.image_features(pixels), scorer.image_features(real))
@@ -124,6 +123,18 @@ def figures_of_pictures(
     out[f"seconds for {len(made[0].pixels)} candidates, p50"] = statistics.median(seconds)
     out["images/s"] = sum(len(m.pixels) for m in made) / sum(seconds)
     return out
+
+
+def _judged(judge: Pipeline | None, made: Sequence[Made]) -> list[Tensor]:
+    """The judge's scores [n] of each prompt's pictures; none where it can't judge by prompts.
+
+    One that judges by its own codes can't judge what others made of theirs.
+    """
+    if judge is None or judge.ranker is None or isinstance(judge.ranker, PerplexityRanker):
+        return []
+    ranker = judge.ranker
+    pairs = [(ranker.features(m.prompt), m.pixels) for m in made]
+    return [ranker.scores(features, pixels) for features, pixels in pairs if features is not None]
 
 
 def _clip(pipeline: Pipeline) -> ClipScorer | None:
@@ -143,7 +154,7 @@ def plot(figures: Mapping[str, float], path: Path) -> None:
         for who in ("ranker", "judge")
     }
     drawn = {who: points for who, points in lines.items() if points}
-    axes = {"xscale": "log", "xlabel": "candidates", "ylabel": "mean CLIP score"}
+    axes = {"xscale": "log", "xlabel": "candidates", "ylabel": "mean score"}
     draw_curves(path, {"best of n": drawn}, **axes)
 
 
@@ -166,6 +177,20 @@ def read_prompts(path: Path) -> list[str]:
     return prompts
 
 
+def prompts_for(preset: Preset, given: Sequence[str]) -> list[Prompt]:
+    """The prompts as the model takes them: texts, or classes by their numbers.
+
+    Raises:
+        ConfigError: one is no class of this model.
+    """
+    if preset.num_classes is None:
+        return [*given]
+    for prompt in given:
+        if not prompt.isdecimal() or int(prompt) >= preset.num_classes:
+            raise ConfigError(f"{prompt!r} is no class in 0..{preset.num_classes - 1}")
+    return [int(prompt) for prompt in given]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which model, on which prompts, judged by whom."""
     parser.add_argument("model", nargs="?", default="emoji", help="a preset (default: emoji)")
@@ -176,14 +201,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--judge",
         type=Path,
         metavar="DIR",
-        help="a checkpoint folder whose CLIP judges (default: nobody but the model's own)",
+        help="a checkpoint folder whose ranker judges (default: nobody but the model's own)",
     )
     parser.add_argument(
         "--prompts",
         type=Path,
         required=True,
         metavar="FILE",
-        help='a JSON list "prompts", or one prompt a line',
+        help='a JSON list "prompts", or one prompt a line: a text or a class',
     )
     parser.add_argument(
         "--candidates", type=count, default=16, metavar="N", help="per prompt (default: 16)"
@@ -198,8 +223,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure, write the report, print it."""
-    prompts = read_prompts(args.prompts)
+    given = read_prompts(args.prompts)
     pipeline = load(args.model, args.checkpoint)
+    prompts = prompts_for(pipeline.preset, given)
     judge = load(args.model, args.judge) if args.judge else None
     data = sources.open_data(args.data, args.art, pipeline.preset.size[0])
     made = make(pipeline, prompts, args.candidates, args.seed)

@@ -16,7 +16,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from models.configs import Preset
+from models.configs import PrefixKind, Preset, Prompt
 from models.drawing.sampling import Filters, RowParams, draw
 from models.families import prior_family
 from models.measure import machine
@@ -195,6 +195,10 @@ def _prefilled(pipeline: Pipeline, ids: Tensor) -> tuple[Prefix, float]:
         return pipeline.stage2.prefill(ids), work
 
 
+# Any will do: what is measured takes as long for each.
+_PROMPTS: dict[PrefixKind, Prompt] = {"text": "a red heart", "class": 0, "none": None}
+
+
 def _after(pipeline: Pipeline, codes: Tensor) -> tuple[float | None, float | None]:
     """Seconds per image of pixels and of re-ranking, None for what the model lacks."""
     device = pipeline.options.device
@@ -202,11 +206,12 @@ def _after(pipeline: Pipeline, codes: Tensor) -> tuple[float | None, float | Non
         return None, None
     pixels = pipeline.pixels(codes)
     pixels_s = machine.best_of(2, device, lambda: pipeline.pixels(codes)) / len(codes)
-    features = pipeline.text_features("a red heart")
+    features = pipeline.text_features(_PROMPTS[pipeline.preset.prompt_kind])
     if features is None:
         return pixels_s, None
-    chunk = pixels[:1].expand(CHUNK, -1, -1, -1)  # fewer take as long: the chunk is filled up
-    rerank_s = machine.best_of(2, device, lambda: pipeline.scores(features, chunk)) / CHUNK
+    # Fewer take as long: the chunk is filled up.
+    chunk = pixels[:1].expand(CHUNK, -1, -1, -1), codes[:1].expand(CHUNK, -1, -1)
+    rerank_s = machine.best_of(2, device, lambda: pipeline.scores(features, *chunk)) / CHUNK
     return pixels_s, rerank_s
 
 

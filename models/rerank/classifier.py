@@ -41,8 +41,11 @@ class Classifier:
         return torch.tensor(prompt) if isinstance(prompt, int) else None
 
     @torch.inference_mode()
-    def scores(self, features: Tensor, pixels: Tensor) -> Tensor:
-        """Probability [n] of the class in each picture [n, 3, H, W], float32 on the CPU."""
+    def scores(self, features: Tensor, pixels: Tensor, codes: Tensor | None = None) -> Tensor:
+        """Probability [n] of the class in each picture [n, 3, H, W], float32 on the CPU.
+
+        It doesn't look at the codes.
+        """
         if not len(pixels):
             return torch.zeros(0)
         logits = self._preprocess.through(self._logits, pixels)

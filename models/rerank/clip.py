@@ -53,12 +53,13 @@ class ClipScorer:
         return F.normalize(self._encoder.encode_text(tokens).float(), dim=-1)[0]
 
     @torch.inference_mode()
-    def scores(self, text: Tensor, pixels: Tensor) -> Tensor:
+    def scores(self, text: Tensor, pixels: Tensor, codes: Tensor | None = None) -> Tensor:
         """Cosine of each picture with the prompt.
 
         Args:
             text: from `text_features`, [E].
             pixels: in 0..1, [n, 3, H, W].
+            codes: what they were made of; a CLIP doesn't look at it.
 
         Returns:
             [n] float32 on the CPU; one picture keeps its axis.

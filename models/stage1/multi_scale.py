@@ -7,14 +7,15 @@ the finer map and what the coarse codes decode to are quantised together. Knows 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from models.configs import BackboneConfig
+from models.backbone_config import BackboneConfig
 from models.hq_configs import MultiScaleConfig
-from models.stage1.hq_vae import Quantised, to_cells, to_grids
+from models.stage1.hq_vae import Quantised
 from models.stage1.vqgan import Decoder, Encoder, Quantizer
 
 
@@ -46,8 +47,8 @@ class MultiScaleVQ(nn.Module):
         return [top, _chosen(self.quantize_b, self.quant_conv_b(self._joined(finer, light)))]
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Pixels in [0, 1] [B, 3, H, W] → codes [B, T, 5], a cell's coarse code first."""
-        return to_cells([level.codes for level in self.quantise(pixels * 2 - 1)])
+        """Pixels in [0, 1] [B, 3, H, W] → codes [B, T, 1], the coarse grid's before the finer."""
+        return to_sequence([level.codes for level in self.quantise(pixels * 2 - 1)])
 
     def decode_vectors(self, top: Tensor, bottom: Tensor) -> Tensor:
         """Code vectors [B, C, h, w] and [B, C, 2h, 2w] → raw pixels around [-1, 1]."""
@@ -64,9 +65,12 @@ class MultiScaleVQ(nn.Module):
         return self.decode_vectors(coarse, self.quantize_b.lookup(bottom))
 
     def pixels(self, codes: Tensor) -> Tensor:
-        """Codes [B, T, d] → pixels in [0, 1] [B, 3, H, W], float32; d < 5: only coarse ones."""
-        top, *rest = to_grids(codes, self.config.sides)
-        return (self.decode(top, rest[0] if rest else None).float() * 0.5 + 0.5).clamp(0, 1)
+        """Codes [B, T, 1] → pixels in [0, 1] [B, 3, H, W], float32; or the coarse grid's alone."""
+        coarse, finer = self.config.sides
+        top = codes[:, : coarse**2, 0].unflatten(1, (coarse, coarse))  # type: ignore[no-untyped-call]  # torch has no types here
+        rest = codes[:, coarse**2 :, 0]
+        bottom = rest.reshape(-1, finer, finer) if rest.shape[1] else None
+        return (self.decode(top, bottom).float() * 0.5 + 0.5).clamp(0, 1)
 
     def prepare(self) -> None:
         """See Codec. Only the decoder is served."""
@@ -74,6 +78,11 @@ class MultiScaleVQ(nn.Module):
 
     def _joined(self, coarse: Tensor, fine: Tensor) -> Tensor:
         return torch.cat([coarse, fine], 1) if self.config.join == "concat" else coarse + fine
+
+
+def to_sequence(grids: Sequence[Tensor]) -> Tensor:
+    """Codes [B, h_i, w_i] of each grid → [B, T, 1], grid after grid, row by row."""
+    return torch.cat([grid.flatten(1) for grid in grids], 1)[..., None]
 
 
 def _chosen(quantizer: Quantizer, wanted: Tensor) -> Quantised:

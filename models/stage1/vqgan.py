@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.configs import BackboneConfig, VQGANConfig
+from models.backbone_config import BackboneConfig
+from models.configs import VQGANConfig
+from models.stage1.orders import raster_places
 
 
 def normalisation(channels: int, config: BackboneConfig) -> nn.Module:
@@ -235,10 +237,7 @@ class Quantizer(nn.Module):
 
 
 class GumbelQuantizer(Quantizer):
-    """The codebook of a model trained with Gumbel-softmax: features → the most probable code.
-
-    The reference draws noise even where it only encodes; without it a picture has one answer.
-    """
+    """Features → the most probable code; without noise, which the reference draws here, too."""
 
     def __init__(self, n_embed: int, embed_dim: int) -> None:
         super().__init__(n_embed, embed_dim)
@@ -249,11 +248,8 @@ class GumbelQuantizer(Quantizer):
         return logits.argmax(1)
 
 
-_QUANTIZERS = {"nearest": Quantizer, "gumbel": GumbelQuantizer}
-
-
 class VQGAN(nn.Module):
-    """A `Codec` of one code per cell in raster order.
+    """A `Codec` of one code per cell.
 
     Inside, pixels are images in [-1, 1] [B, 3, H, W] and codes a grid [B, h, w]; features after
     `quant_conv` are [B, embed_dim, h, w].
@@ -263,9 +259,12 @@ class VQGAN(nn.Module):
         super().__init__()
         self.config = config
         self.code_shape = config.code_shape
+        self._places = raster_places(config.order, config.grid_size)
+        self._back = sorted(range(len(self._places)), key=self._places.__getitem__)
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.quantize = _QUANTIZERS[config.quantizer](config.n_embed, config.embed_dim)
+        quantizer = GumbelQuantizer if config.quantizer == "gumbel" else Quantizer
+        self.quantize = quantizer(config.n_embed, config.embed_dim)
         self.quant_conv = nn.Conv2d(config.z_channels, config.embed_dim, 1)
         self.post_quant_conv = nn.Conv2d(config.embed_dim, config.z_channels, 1)
 
@@ -280,7 +279,7 @@ class VQGAN(nn.Module):
         return codes
 
     def encode(self, pixels: Tensor) -> Tensor:
-        return self.encode_images(pixels * 2 - 1).flatten(1)[..., None]
+        return self.encode_images(pixels * 2 - 1).flatten(1)[:, self._places, None]
 
     def decode_features(self, quantised: Tensor) -> Tensor:
         """Codebook vectors [B, embed_dim, h, w] → raw pixels around [-1, 1] [B, 3, H, W]."""
@@ -292,7 +291,7 @@ class VQGAN(nn.Module):
         return self.decode_features(self.quantize.lookup(codes))
 
     def pixels(self, codes: Tensor) -> Tensor:
-        grids = codes.view(-1, self.config.grid_size, self.config.grid_size)
+        grids = codes[:, self._back].view(-1, self.config.grid_size, self.config.grid_size)
         return (self.decode(grids).float() * 0.5 + 0.5).clamp(0, 1)
 
     def prepare(self) -> None:

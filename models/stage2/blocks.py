@@ -6,6 +6,7 @@ Two ways through each: `forward` over whole sequences, `decode` of one position 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -34,6 +35,21 @@ class BlockConfig(Protocol):
     def resid_pdrop(self) -> float: ...
 
 
+@dataclass(frozen=True, slots=True)
+class BlockOptions:
+    """How some families' blocks differ from GPT's.
+
+    `sandwich_norms` normalise what attention and MLP add, too (Ding et al. 2021, CogView);
+    `tanh_gelu` is GELU by its approximation with tanh.
+    """
+
+    sandwich_norms: bool = False
+    tanh_gelu: bool = False
+
+
+_PLAIN = BlockOptions()
+
+
 class Attention(nn.Module):
     """Multi-head self-attention with fused query, key and value."""
 
@@ -49,9 +65,9 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Whole sequences [B, T, E] → [B, T, E], and keys and values [2, B, H, T, dim].
 
-        The mask is added to the scores, broadcast to [B, H, T, T]; None is causal. With a `past`,
-        keys and values [2, B, H, S, dim] of positions before these, all see it and each other, and
-        it stands before what is returned.
+        The mask, broadcast to [B, H, T, T], is added to the scores or, of type bool, true where a
+        position may look; None is causal. With a `past`, keys and values [2, B, H, S, dim] of
+        positions before these, all see it and each other, and it stands before what is returned.
         """
         qkv = self.qkv(x).unflatten(-1, (3, self.n_heads, -1))  # [B, T, 3, H, dim]
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -91,7 +107,7 @@ def attend_one(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
 class Block(nn.Module):
     """Pre-norm attention and MLP, each beside a residual."""
 
-    def __init__(self, config: BlockConfig) -> None:
+    def __init__(self, config: BlockConfig, options: BlockOptions = _PLAIN) -> None:
         super().__init__()
         width = config.embed_dim
         self.ln1 = nn.LayerNorm(width)
@@ -99,25 +115,34 @@ class Block(nn.Module):
         self.ln2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(
             nn.Linear(width, 4 * width, bias=config.mlp_bias),
-            ApproxGELU() if config.gelu_use_approx else nn.GELU(),
+            _activation(config, options),
             nn.Linear(4 * width, width, bias=config.mlp_bias),
             nn.Dropout(config.resid_pdrop),
         )
         self.resid_drop = nn.Dropout(config.resid_pdrop)
+        has_norms = options.sandwich_norms
+        self.ln1_out = nn.LayerNorm(width) if has_norms else nn.Identity()
+        self.ln2_out = nn.LayerNorm(width) if has_norms else nn.Identity()
 
     def forward(
         self, x: Tensor, mask: Tensor | None = None, past: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """[B, T, E] → ([B, T, E], keys and values [2, B, H, T, dim]); see `Attention`."""
         attended, keys_values = self.attn(self.ln1(x), mask, past)
-        x = x + self.resid_drop(attended)
-        return x + self.mlp(self.ln2(x)), keys_values
+        x = x + self.ln1_out(self.resid_drop(attended))
+        return x + self.ln2_out(self.mlp(self.ln2(x))), keys_values
 
     def decode(self, x: Tensor, cache: KVCache, layer: int, step: Step) -> Tensor:
         """[b, E] → [b, E]."""
-        x = x + self.attn.decode(self.ln1(x), cache, layer, step)
-        out: Tensor = x + self.mlp(self.ln2(x))
+        x = x + self.ln1_out(self.attn.decode(self.ln1(x), cache, layer, step))
+        out: Tensor = x + self.ln2_out(self.mlp(self.ln2(x)))
         return out
+
+
+def _activation(config: BlockConfig, options: BlockOptions) -> nn.Module:
+    if config.gelu_use_approx:
+        return ApproxGELU()
+    return nn.GELU(approximate="tanh" if options.tanh_gelu else "none")
 
 
 class ApproxGELU(nn.Module):

@@ -12,6 +12,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_SPAN_STEP = 64  # cache positions between two spans that a step may read, or a multiple of it
+_MAX_SPANS = 8  # each is tried at start, and each is a graph
+
+
+def reaches(
+    start: int, num_steps: int, device: torch.device, dtype: torch.dtype
+) -> tuple[int, ...]:
+    """See Prior, for a cache that has the codes of the first step at position `start`."""
+    last = num_steps - 1
+    # The CPU's 16-bit products copy what isn't dense, which costs more than the cache's rest.
+    if device.type == "cpu" and dtype.itemsize <= 2:
+        return (last,)
+    stride = _SPAN_STEP * -(-(start + last) // (_SPAN_STEP * _MAX_SPANS))
+    ends = range(stride, start + last, stride)
+    return (*(end - start for end in ends if end > start), last)
+
 
 @dataclass(frozen=True, slots=True)
 class CachedPrefix:

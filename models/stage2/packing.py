@@ -20,10 +20,10 @@ _CHECKS = {
 class PackedLinear(nn.Module):
     """`nn.Linear` for inference on a CPU, same numbers up to rounding, weights not trainable.
 
-    With `gelu` it is `nn.Linear` and `nn.GELU` in one pass over the output.
+    With `gelu`, an approximation's name, it is `nn.Linear` and that `nn.GELU` in one pass.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, *, gelu: bool = False) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, *, gelu: str | None = None) -> None:
         super().__init__()
         self.in_features, self.out_features = weight.shape[1], weight.shape[0]
         self.weight_bytes = weight.nbytes
@@ -32,7 +32,7 @@ class PackedLinear(nn.Module):
         self._bias = bias
         self._after: tuple[str, list[float], str] = ("none", [], "")
         if gelu:
-            self._after = ("gelu", [], "none")
+            self._after = ("gelu", [], gelu)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, *self._after)
@@ -66,7 +66,7 @@ def pack_linears(module: nn.Module, keep: Collection[str] = ()) -> int:
     """Replace every `nn.Linear` below `module`; each weight is freed as soon as it is packed.
 
     Direct children named in `keep` stay: a weight that is never read costs no memory while it is
-    mapped from its file, and all of it once it is packed. In an `nn.Sequential` the exact `nn.GELU`
+    mapped from its file, and all of it once it is packed. In an `nn.Sequential` the `nn.GELU`
     behind a layer goes into it.
 
     Returns:
@@ -78,7 +78,7 @@ def pack_linears(module: nn.Module, keep: Collection[str] = ()) -> int:
             continue
         if type(child) is nn.Linear:
             bias = None if child.bias is None else child.bias.detach()
-            gelu = _pop_gelu(module, int(name)) if isinstance(module, nn.Sequential) else False
+            gelu = _pop_gelu(module, int(name)) if isinstance(module, nn.Sequential) else None
             setattr(module, name, PackedLinear(child.weight.detach(), bias, gelu=gelu))
             count += 1
         else:
@@ -86,10 +86,10 @@ def pack_linears(module: nn.Module, keep: Collection[str] = ()) -> int:
     return count
 
 
-def _pop_gelu(layers: nn.Sequential, index: int) -> bool:
-    """Take the GELU behind layer `index` out, if there is one that the kernel computes."""
+def _pop_gelu(layers: nn.Sequential, index: int) -> str | None:
+    """Take the GELU behind layer `index` out, if there is one, and say how it approximates."""
     behind = layers[index + 1] if index + 1 < len(layers) else None
-    if type(behind) is not nn.GELU or behind.approximate != "none":
-        return False
+    if type(behind) is not nn.GELU:
+        return None
     layers[index + 1] = nn.Identity()
-    return True
+    return behind.approximate

@@ -1,9 +1,10 @@
-"""Stage 2: a causal transformer over a prefix and the image codes (minDALL-E, ImageGPT).
+"""Stage 2: a causal transformer over a prefix and the image codes (minDALL-E, ImageGPT, minGPT).
 
 One class for all three prefixes: text, a class, nothing. Three ways through the same blocks:
 `forward` over whole sequences (training, checks), `prefill` of one prefix, `decode` of one position
 per row against the cache. Knows no sampling and no checkpoint names. Position facts: the text and
-the codes each count from 0, the start-of-sequence of class and empty prefixes has no position.
+the codes each count from 0, the start-of-sequence of class and empty prefixes has no position; in
+VQ-GAN's own models (`vocab_size`) both are rows of the codes' tables and positions go on.
 """
 
 from __future__ import annotations
@@ -17,10 +18,8 @@ from torch import Tensor, nn
 
 from models.configs import TransformerConfig
 from models.stage2.blocks import Block
-from models.stage2.kv_cache import CachedPrefix, KVCache
+from models.stage2.kv_cache import CachedPrefix, KVCache, reaches
 from models.stage2.prior import Draw
-
-_SPAN_STEP = 64  # cache positions between two spans that a step may read
 
 
 class Transformer(nn.Module):
@@ -32,19 +31,19 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.num_steps, self.vocab_sizes = config.num_steps, config.vocab_sizes
-        width = config.embed_dim
-        self.tok_emb_img = nn.Embedding(config.vocab_size_img, width)
-        self.pos_emb_img = nn.Embedding(config.ctx_len_img, width)
+        width, vocab_size = config.embed_dim, config.vocab_size or config.vocab_size_img
+        self.tok_emb_img = nn.Embedding(vocab_size, width)
+        self.pos_emb_img = nn.Embedding(config.block_size or config.ctx_len_img, width)
         if config.prefix == "text":
             self.tok_emb_txt = nn.Embedding(config.vocab_size_txt, width)
             self.pos_emb_txt = nn.Embedding(config.ctx_len_txt, width)
             self.head_txt = nn.Linear(width, config.vocab_size_txt, bias=False)
-        else:
+        elif not config.vocab_size:
             self.sos = nn.Embedding(max(config.n_classes, 1), width)
         self.embd_drop = nn.Dropout(config.embd_pdrop)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.ln_f = nn.LayerNorm(width)
-        self.head = nn.Linear(width, config.vocab_size_img, bias=False)
+        self.head = nn.Linear(width, vocab_size, bias=False)
 
     @property
     def device(self) -> torch.device:
@@ -58,13 +57,8 @@ class Transformer(nn.Module):
 
     @property
     def reaches(self) -> tuple[int, ...]:
-        """See Prior: the cache is read up to a multiple of `_SPAN_STEP` positions, or whole."""
-        start, last = self.config.prompt_len, self.num_steps - 1
-        # The CPU's 16-bit products copy what isn't dense, which costs more than the cache's rest.
-        if self.device.type == "cpu" and self.dtype.itemsize <= 2:
-            return (last,)
-        ends = range(_SPAN_STEP, self.config.num_positions, _SPAN_STEP)
-        return (*(end - start for end in ends if end > start), last)
+        """See Prior."""
+        return reaches(self.config.prompt_len, self.num_steps, self.device, self.dtype)
 
     def new_state(self, num_rows: int) -> KVCache:
         config = self.config
@@ -72,15 +66,26 @@ class Transformer(nn.Module):
         return KVCache(num_rows, shape, self.device, self.dtype)
 
     def embed_prefix(self, prefix: Tensor) -> Tensor:
-        """Text ids [B, N], class ids [B, 1], or zeros [B, 1] for the empty prefix → [B, N, E]."""
+        """Text ids [B, N], class ids [B, 1], or zeros [B, 1] for the empty prefix → [B, N, E].
+
+        An empty prefix stands for the tokens `start`; others [B, N] may be given in their place.
+        """
         if self.config.prefix == "text":
             tokens: Tensor = self.tok_emb_txt(prefix) + self.pos_emb_txt.weight[: prefix.shape[1]]
             return tokens
+        if self.config.prefix == "none" and prefix.shape[1] == 1:
+            start = torch.tensor(self.config.start, device=prefix.device)
+            prefix = start.expand(len(prefix), -1)
+        if self.config.vocab_size:
+            joint: Tensor = self.tok_emb_img(prefix) + self.pos_emb_img.weight[: prefix.shape[1]]
+            return joint
         sos: Tensor = self.sos(prefix)
         return sos
 
     def embed_codes(self, codes: Tensor, positions: Tensor) -> Tensor:
         """Codes and their places in the image, any equal shapes → [..., E]."""
+        if self.config.vocab_size:
+            positions = positions + self.config.prompt_len
         embedded: Tensor = self.tok_emb_img(codes) + self.pos_emb_img(positions)
         return embedded
 
@@ -89,8 +94,9 @@ class Transformer(nn.Module):
         places = torch.arange(codes.shape[1], device=codes.device)
         embedded = torch.cat((self.embed_prefix(prefix), self.embed_codes(codes, places)), 1)
         x = self.embd_drop(embedded)
+        mask = self._mask(x.shape[1])
         for block in self._blocks():
-            x, _ = block(x)
+            x, _ = block(x, mask)
         out: Tensor = self.ln_f(x)
         return out
 
@@ -98,9 +104,10 @@ class Transformer(nn.Module):
         """Teacher-forced logits after prefix ids [B, N] (see `embed_prefix`) and codes [B, T].
 
         Of the image [B, T, V], position t predicts code t and the last code is never fed; and of
-        a text prefix [B, N - 1, Vt], position j predicts token j + 1, else None.
+        a text prefix [B, N - 1, Vt], position j predicts token j + 1, else None. V are all tokens
+        of the codes' table.
         """
-        num_prefix = prefix.shape[1]
+        num_prefix = self.config.prompt_len
         x = self.hidden(prefix, codes[:, :-1])
         image: Tensor = self.head(x[:, num_prefix - 1 :])
         if self.config.prefix != "text":
@@ -129,9 +136,9 @@ class Transformer(nn.Module):
         return self._prefilled(torch.cat((self.embed_prefix(ids), embedded), 1))
 
     def _prefilled(self, x: Tensor) -> CachedPrefix:
-        cached = []
+        mask, cached = self._mask(x.shape[1]), []
         for block in self._blocks():
-            x, keys_values = block(x)
+            x, keys_values = block(x, mask)
             cached.append(keys_values)
         return CachedPrefix(torch.stack(cached), self.ln_f(x[:, -1]))
 
@@ -146,8 +153,18 @@ class Transformer(nn.Module):
         return out
 
     def sample(self, hidden: Tensor, state: KVCache, draw: Draw) -> Tensor:
-        """See Prior: [b, E] → [b, 1]."""
-        return draw(self.head(hidden), 0)[:, None]
+        """See Prior: [b, E] → [b, 1]. Tokens that are no codes are never drawn."""
+        return draw(self.head(hidden)[:, : self.config.vocab_size_img], 0)[:, None]
+
+    def _mask(self, length: int) -> Tensor | None:
+        """What `length` positions add to their scores [length, length]; None where it is causal."""
+        num_open = min(self.config.n_unmasked, length)
+        if num_open < 2:
+            return None
+        shape = length, length
+        mask = torch.full(shape, -torch.inf, device=self.device, dtype=self.dtype).triu(1)
+        mask[:num_open, :num_open] = 0
+        return mask
 
     def _blocks(self) -> Iterable[Block]:
         return cast(Iterable[Block], self.blocks)

@@ -20,8 +20,9 @@ from models.configs import Preset, Prompt, SamplingDefaults
 from models.errors import MissingFileError
 from models.files import checkpoint as checkpoints
 from models.files import convert
-from models.files.checkpoint import TOKENIZER_FOLDER, Stage
+from models.files.checkpoint import TOKENIZER_FOLDER
 from models.files.convert import Tensors
+from models.files.places import Stage
 from models.presets import get_preset
 from models.ranker_configs import ClipConfig
 from models.train import shapes

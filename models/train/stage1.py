@@ -19,6 +19,7 @@ from models.train.loop.learner import naming
 from models.train.loop.run import Run, Schedule, save_grid, train
 from models.train.options import add_stage, arguments, prepare, steps_to_do
 from models.train.recipes.adversary import LAST_LAYER, Adversary
+from models.train.recipes.codebook_averages import PATIENCE
 from models.train.recipes.codec import CodecTrainer, Critic, evaluate
 from models.train.recipes.perceptual import load_perceptual
 from models.train.recipes.register import CODEC_RECIPES, codec_recipe
@@ -36,7 +37,7 @@ def trainer_of(args: Namespace) -> tuple[CodecConfig, CodecTrainer]:
     muon_lr = plan.muon_lr and plan.muon_lr * args.rate
     plan = replace(plan, muon_lr=muon_lr, adam_lr=plan.adam_lr * args.rate)
     if args.start:
-        plan = replace(plan, unquantised=-1)
+        plan = replace(plan, unquantised=-1, patience=PATIENCE)
     codes, critics = recipe.codes(model, run, plan), _critics(args, model, plan.schedule)
     return shape, CodecTrainer(model, run, plan, codes, *critics)
 

@@ -47,6 +47,16 @@ def averaged(run: Path) -> tuple[int, dict[str, Tensor]]:
     return int(state["step"]), state["average"]
 
 
+def put_averaged(model: nn.Module, run: Path) -> None:
+    """Give a model a run's averaged weights; ConfigError where they are another's."""
+    try:
+        model.load_state_dict(averaged(run)[1])
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{run}: its weights don't fit {shapes.NAME} there (without one: the emoji model)"
+        ) from error
+
+
 def codec_shape_of(checkpoint: Path | None, run: Path | None) -> CodecConfig:
     """Of the codec of a run, else a checkpoint's, else the emoji model's."""
     return (run and shapes.load_codec(run)) or preset_of(checkpoint).stage1
@@ -57,7 +67,7 @@ def codec_of(checkpoint: Path | None, run: Path | None) -> nn.Module | None:
     if run is not None:
         shape = codec_shape_of(checkpoint, run)
         model = codec_recipe(shape).build(shape)
-        model.load_state_dict(averaged(run)[1])
+        put_averaged(model, run)
     elif checkpoint is not None:
         model = checkpoints.load_stage1(checkpoints.open_checkpoint(checkpoint))
     else:
@@ -85,7 +95,7 @@ def codec_to_train(args: Namespace) -> tuple[CodecConfig, nn.Module]:
         return shape, loaded.train().requires_grad_(True)
     model = codec_recipe(shape).build(shape)
     if args.start:
-        model.load_state_dict(averaged(args.start)[1])
+        put_averaged(model, args.start)
     return shape, model
 
 
@@ -111,7 +121,7 @@ def prior_to_train(
         model = build_prior(shape, codec or on_meta(lambda: build_codec(codec_shape)))
         initialise(model, args.seed)
         if args.start:
-            model.load_state_dict(averaged(args.start)[1])
+            put_averaged(model, args.start)
     shapes.save(args.run, shape)
     return shape, model.train().requires_grad_(True)
 

@@ -45,11 +45,15 @@ class Tie:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Of one array. Numbers may be off by `tolerance`, codes not at all but at a tie."""
+    """Of one array. Numbers may be off by `tolerance`, codes not at all but at a tie.
+
+    Integers are codes unless they are said to be numbers.
+    """
 
     compute: Callable[[Subject], Tensor]
     tolerance: float = LOGITS
     tie: Tie | None = None
+    are_codes: bool = True
     align: Callable[[NDArray[Any], Recorded], NDArray[Any]] | None = None  # before the comparison
 
 

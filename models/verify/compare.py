@@ -18,18 +18,29 @@ from numpy.typing import NDArray
 from models.configs import PriorConfig
 from models.families import prior_family
 from models.files.checkpoint import open_checkpoint
-from models.verify import of_dmol, of_hq, of_pixels, of_rq, pixel_sets, recomputed
+from models.verify import (
+    of_dalle,
+    of_dmol,
+    of_hq,
+    of_masks,
+    of_pixels,
+    of_rq,
+    of_scales,
+    of_taming,
+    pixel_sets,
+    recomputed,
+)
 from models.verify.check import Check, Formula, Result
 from models.verify.recorded import AbsentError, Recorded
 from models.verify.subject import Subject
 
 # Each family with arrays of its own joins here.
-_PARTS = (recomputed, of_rq, of_hq)
+_PARTS = (recomputed, of_rq, of_hq, of_scales, of_taming, of_dalle)
 CHECKS: dict[str, Check] = {name: check for part in _PARTS for name, check in part.CHECKS.items()}
 INPUTS = {name for part in _PARTS for name in part.INPUTS}
 INPUTS |= {check.tie.margins for check in CHECKS.values() if check.tie}
 FACTS = [facts for part in _PARTS for facts in part.FACTS]
-FORMULAS: tuple[Formula, ...] = (of_dmol.mixtures,)
+FORMULAS: tuple[Formula, ...] = (of_dmol.mixtures, of_masks.masks, of_masks.layer_patterns)
 _FORMULA_INPUTS = of_dmol.INPUTS
 _OPTIONAL = "seeded_codes"  # and what it is called at each level
 
@@ -53,7 +64,7 @@ def run(checkpoint_dir: Path | None, expected_dir: Path, file: TextIO | None = N
     if pixel_sets.is_set(checkpoint_dir):
         inputs = {name for name in numbers.arrays if of_pixels.is_input(name)}
         return _report(pixel_sets.results(checkpoint_dir, numbers), numbers, inputs, out)
-    subject = Subject(open_checkpoint(checkpoint_dir), numbers)
+    subject = Subject(open_checkpoint(checkpoint_dir, codec_alone=True), numbers)
     results = _printed(check_all(subject), out)
     checked = {result.name for result in results}
     for line in _not_checked(subject, checked):
@@ -122,7 +133,7 @@ def compare(name: str, check: Check, computed: NDArray[Any], numbers: Recorded) 
     if computed.shape != wanted.shape:
         note = f"shape {computed.shape}, recorded {wanted.shape}"
         return Result(name, np.inf, check.tolerance, note)
-    if wanted.dtype.kind in "iu":
+    if wanted.dtype.kind in "iu" and check.are_codes:
         return _compare_codes(name, check, computed, numbers)
     if check.align:
         computed, wanted = check.align(computed, numbers), check.align(wanted, numbers)

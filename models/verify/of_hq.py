@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -25,9 +24,10 @@ from models.verify.hq_recorded import (
     stage1_of,
     stage2_of,
 )
-from models.verify.recomputed import through_the_state
+from models.verify.recomputed import named_checks
 from models.verify.recorded import AbsentError
 from models.verify.subject import Subject
+from models.verify.walk import best_around, through_the_state
 
 _SOFT = 1e-5
 
@@ -65,26 +65,12 @@ def given_codes_bot(subject: Subject) -> Tensor:
     prefixes = conditions(subject)
     if subject.preset.prompt_kind == "class":
         prefixes = prefixes[:1]
-    pairs = zip(prefixes.expand(len(top), -1), top, strict=True)
-    cells = torch.stack([_completed(subject, *pair) for pair in pairs])
-    return grid_of(subject, NAMES[-1], cells).flatten(1)
-
-
-def _completed(subject: Subject, ids: Tensor, top: Tensor) -> Tensor:
-    """Cells [T, D] of the coarsest codes [T] and the best finer ones."""
-    prior = subject.prior
-    prefix, state = prior.prefill(ids[None]), prior.new_state(1)
-    state.put(prefix, torch.tensor([0]))
-    hidden, cells = prefix.hidden, list[Tensor]()
-    for place, given in enumerate(top):
-
-        def draw(logits: Tensor, depth: int, given: Tensor = given) -> Tensor:
-            return given[None] if depth == 0 else logits.argmax(-1)
-
-        cells.append(prior.sample(hidden, state, draw))
-        if place + 1 < len(top):
-            hidden = prior.decode(cells[-1], torch.tensor([place]), state, prior.reaches[-1])
-    return torch.cat(cells)
+    num_finer = subject.prior.depth - 1
+    rows = [
+        best_around(subject.prior, ids, F.pad(row[:, None], (0, num_finer), value=-1))
+        for ids, row in zip(prefixes.expand(len(top), -1), top, strict=True)
+    ]
+    return grid_of(subject, NAMES[-1], torch.stack(rows)).flatten(1)
 
 
 @torch.inference_mode()
@@ -157,27 +143,15 @@ def _teacher_forced(subject: Subject) -> tuple[Tensor, Tensor | None]:
     return stage2_of(subject).forward(conditions(subject).expand(len(codes), -1), codes)
 
 
-def _each(
-    array: str, compute: Callable[[Subject, str], Tensor], margin: str = "", least: float = 0
-) -> dict[str, Check]:
-    """A check of this array for each level's name."""
-
-    def check(name: str) -> Check:
-        tie = Tie(f"{margin}_{name}", least, "row") if margin else None
-        return Check(lambda subject: compute(subject, name), tie=tie)
-
-    return {f"hq/{array}_{name}": check(name) for name in NAMES}
-
-
 def _soft(array: str, name: str) -> dict[str, Check]:
     return {f"hq/{array}": Check(partial(soft, name=name, array=array), _SOFT)}
 
 
 CHECKS = {
-    **_each("tf_logits", tf_logits),
-    **_each("cached_logits", cached_logits),
-    **_each("greedy_codes", greedy_codes, "greedy_margin", 2 * LOGITS),
-    **_each("enc_codes", enc_codes, "enc_margin", 1e-4),
+    **named_checks("hq/tf_logits", NAMES, tf_logits),
+    **named_checks("hq/cached_logits", NAMES, cached_logits),
+    **named_checks("hq/greedy_codes", NAMES, greedy_codes, "greedy_margin", 2 * LOGITS),
+    **named_checks("hq/enc_codes", NAMES, enc_codes, "enc_margin", 1e-4),
     "hq/tf_logits_txt": Check(tf_logits_txt),
     "hq/given_codes_bot": Check(
         given_codes_bot, tie=Tie("given_margin_bot", 2 * LOGITS, excuses="row")

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.stage1.hq_vae import to_cells
+from models.stage1.hq_vae import Quantised, to_cells
 from models.stage2.code_loss import text_cross_entropy
 from models.verify.check import Facts, Result
 from models.verify.hq_recorded import (
@@ -23,7 +23,7 @@ from models.verify.hq_recorded import (
 from models.verify.recomputed import gradient_errors
 from models.verify.subject import Subject
 
-_LOSS = 1e-3
+LOSS = 1e-3
 _COMMITMENT = 0.25  # relative to the reconstruction
 
 
@@ -33,7 +33,7 @@ def losses(subject: Subject) -> Iterator[Result]:
     with torch.inference_mode():
         found = _stage2_losses(subject)
     for name, value in wanted.items():
-        yield Result(f"loss.{name}", abs(found.get(name, math.inf) - value), _LOSS)
+        yield Result(f"loss.{name}", abs(found.get(name, math.inf) - value), LOSS)
 
 
 def _stage2_losses(subject: Subject) -> dict[str, float]:
@@ -51,25 +51,26 @@ def _stage2_losses(subject: Subject) -> dict[str, float]:
 
 
 def codec_losses(subject: Subject) -> Iterator[Result]:
-    """What stage 1 is trained on; those that are near zero by their relative error."""
-    wanted: dict[str, float | list[float]] = subject.recorded.fact("vae")
+    """What stage 1 is trained on."""
+    stage1, levels = stage1_of(subject), quantised(subject)
     with torch.inference_mode():
-        found = _stage1_losses(subject)
-    for name, value in wanted.items():
-        values = value if isinstance(value, list) else [value]
-        pairs = zip(values, found.get(name, [math.inf] * len(values)), strict=True)
-        yield Result(f"vae.{name}", max(abs(a - b) / abs(a) for a, b in pairs), _LOSS, "relative")
+        made = stage1.decode([level.codes for level in levels])
+    yield from compare_codec(subject, levels, made, is_averaged=stage1.config.ema_update)
 
 
-def _stage1_losses(subject: Subject) -> dict[str, list[float]]:
-    stage1, images = stage1_of(subject), subject.recorded.tensor("enc_images")
-    levels = quantised(subject)
-    # Codebooks that learn by gradients have a term of the same value, and of weight 1.
-    weight = _COMMITMENT if stage1.config.ema_update else 1 + _COMMITMENT
+def compare_codec(
+    subject: Subject, levels: list[Quantised], made: Tensor, *, is_averaged: bool
+) -> Iterator[Result]:
+    """A codec's recorded losses, of its levels' choices and the raw pixels that they make.
+
+    By their relative error, since most are near zero. Codebooks that learn by gradients have a term
+    of the commitment's value, and of weight 1, unless they are moving averages.
+    """
+    wanted: dict[str, float | list[float]] = subject.recorded.fact("vae")
+    weight = _COMMITMENT if is_averaged else 1 + _COMMITMENT
     commit = [weight * float(F.mse_loss(level.wanted, level.vectors)) for level in levels]
-    found = stage1.decode([level.codes for level in levels])
-    return {
-        "rec_mse": [float(F.mse_loss(found, images))],
+    found = {
+        "rec_mse": [float(F.mse_loss(made, subject.recorded.tensor("enc_images")))],
         "commit": commit,
         "commit_top": commit[:1],
         "commit_bot": commit[-1:],
@@ -78,6 +79,10 @@ def _stage1_losses(subject: Subject) -> dict[str, list[float]]:
         # A slip of the reference's trainer: it takes the last level's for something else.
         "quant_loss_as_trained_by_reference": [sum(commit[:-1])],
     }
+    for name, value in wanted.items():
+        values = value if isinstance(value, list) else [value]
+        pairs = zip(values, found.get(name, [math.inf] * len(values)), strict=True)
+        yield Result(f"vae.{name}", max(abs(a - b) / abs(a) for a, b in pairs), LOSS, "relative")
 
 
 def train_grad_norm(subject: Subject) -> Iterator[Result]:

@@ -17,9 +17,9 @@ from models.stage1.rq_vae import RQVAE, commitment_loss
 from models.stage2.code_loss import hard_cross_entropy, soft_cross_entropy, text_cross_entropy
 from models.stage2.rq_transformer import RQTransformer
 from models.verify.check import LOGITS, Check, Facts, Result, Tie
-from models.verify.recomputed import through_the_state
 from models.verify.recorded import AbsentError
 from models.verify.subject import Subject
+from models.verify.walk import through_the_state
 
 _TAU = 0.5  # of the recorded soft codes and losses
 _TEXT_SHARE = 0.1

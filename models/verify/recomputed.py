@@ -7,7 +7,7 @@ and calls its checks `family/array`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,13 @@ from torch import Tensor
 
 from models.drawing.sampling import Filters, RowParams, probabilities
 from models.errors import KeyReport
-from models.families import upstream_shapes
+from models.families import prior_family, upstream_shapes
 from models.files.checkpoint import Checkpoint, load_stage2, open_checkpoint
 from models.files.weights import place, shapes
-from models.stage2.prior import Prior
 from models.verify.check import LOGITS, Check, Facts, Result, Tie
 from models.verify.recorded import AbsentError, Recorded
 from models.verify.subject import Subject
+from models.verify.walk import through_the_state
 
 _GRADIENT = 1e-3  # relative, beside an absolute floor for gradients that are zero but for rounding
 _GRADIENT_FLOOR = 1e-6
@@ -66,27 +66,6 @@ def cached_logits(subject: Subject) -> Tensor:
     return torch.stack(rows)[:, : recorded.shape[1]]  # [n, T, V]
 
 
-def through_the_state(prior: Prior, ids: Tensor, codes: Tensor) -> list[Tensor]:
-    """Logits of one row, step by step as the loop does it, but with given codes [T, D].
-
-    Returns T·D of them, [1, V_d] each.
-    """
-    prefix, state = prior.prefill(ids[None]), prior.new_state(1)
-    state.put(prefix, torch.tensor([0]))
-    hidden, seen = prefix.hidden, list[Tensor]()
-
-    def keep(logits: Tensor, depth: int) -> Tensor:
-        seen.append(logits)
-        return codes[step, depth : depth + 1]
-
-    for step in range(len(codes)):
-        if step:
-            fed = torch.tensor([step - 1])
-            hidden = prior.decode(codes[fed], fed, state, prior.reaches[-1])
-        prior.sample(hidden, state, keep)
-    return seen
-
-
 def greedy_codes(subject: Subject) -> Tensor:
     if subject.preset.prompt_kind != "text":
         return subject.draw_greedily(subject.prefixes("greedy_labels")).flatten(1)
@@ -97,8 +76,8 @@ def greedy_codes(subject: Subject) -> Tensor:
 
 def filt_probs(subject: Subject) -> Tensor:
     logits = subject.recorded.tensor("filt_logits")
-    size = logits.shape[-1]
-    rows = []
+    size, config = logits.shape[-1], subject.preset.stage2
+    is_closed, rows = prior_family(config).closed_nucleus(config), []
     for temperature, top_k, top_p in subject.recorded.tensor("filt_params").tolist():
         params = RowParams(
             seed=0,
@@ -106,7 +85,8 @@ def filt_probs(subject: Subject) -> Tensor:
             top_k=int(top_k) if top_k >= 0 else None,
             top_p=top_p if top_p >= 0 else None,
         )
-        filters = Filters.of([params] * len(logits), size, logits.device)
+        every = [params] * len(logits)
+        filters = Filters.of(every, size, logits.device, closed_nucleus=is_closed)
         rows.append(probabilities(logits, filters).float())
     return torch.stack(rows)
 
@@ -239,6 +219,22 @@ def _upstream(recorded: Recorded) -> Checkpoint:
     if not folder.is_dir():
         raise AbsentError(f"the upstream folder {folder}")
     return open_checkpoint(folder)
+
+
+def named_checks(
+    array: str,
+    names: Iterable[str],
+    compute: Callable[[Subject, str], Tensor],
+    margin: str = "",
+    least: float = 0,
+) -> dict[str, Check]:
+    """A check of an array that was recorded by several names, such as one a level."""
+
+    def check(name: str) -> Check:
+        tie = Tie(f"{margin}_{name}", least, "row") if margin else None
+        return Check(lambda subject: compute(subject, name), tie=tie)
+
+    return {f"{array}_{name}": check(name) for name in names}
 
 
 CHECKS = {

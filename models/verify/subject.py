@@ -10,12 +10,15 @@ from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.families import as_codec, as_prior
 from models.files.checkpoint import Checkpoint, load_stage1, load_stage2, load_tokenizer
+from models.no_prior import NoPriorConfig
+from models.stage1.codec import Codec
+from models.stage2.prior import Prior
 from models.verify.recorded import AbsentError, Recorded
 
 
@@ -44,10 +47,36 @@ class Subject:
         self.checkpoint = checkpoint
         self.recorded = recorded
         self.preset = checkpoint.preset
-        self.stage1 = load_stage1(checkpoint)
-        self.stage2 = load_stage2(checkpoint, codec=self.stage1)
-        self.codec, self.prior = as_codec(self.stage1), as_prior(self.stage2)
-        self.tokenizer = load_tokenizer(checkpoint)
+        self._stage1 = load_stage1(checkpoint) if checkpoint.has("stage1") else None
+        self._stage2: nn.Module | None = None
+        if not isinstance(self.preset.stage2, NoPriorConfig):
+            self._stage2 = load_stage2(checkpoint, codec=self._stage1)
+        # A stage 2 that comes alone has no tokenizer either.
+        self.tokenizer = load_tokenizer(checkpoint) if self._stage1 else None
+
+    @property
+    def stage1(self) -> nn.Module:
+        """The codec, where the folder has one."""
+        if self._stage1 is None:
+            raise AbsentError("stage 1")
+        return self._stage1
+
+    @property
+    def stage2(self) -> nn.Module:
+        """Stage 2, where the folder holds more than a codec."""
+        if self._stage2 is None:
+            raise AbsentError("a stage 2")
+        return self._stage2
+
+    @property
+    def codec(self) -> Codec:
+        """Stage 1 as what turns codes into pixels."""
+        return as_codec(self.stage1)
+
+    @property
+    def prior(self) -> Prior:
+        """Stage 2 as what draws."""
+        return as_prior(self.stage2)
 
     @property
     def raw(self) -> RawCodec:
@@ -64,9 +93,13 @@ class Subject:
         return self.stage2
 
     def prefixes(self, name: str) -> Tensor:
-        """Prefix ids [B, N] from an array of token ids or labels; zeros where there is none."""
+        """Prefix ids [B, N] from an array of token ids or labels.
+
+        Without a prompt they are zeros, or the recorded tokens that stand in its place.
+        """
         if self.preset.prompt_kind == "none":
-            return torch.zeros(1, 1, dtype=torch.int64)
+            is_given = "cond_codes" in self.recorded.arrays
+            return self.recorded.tensor("cond_codes") if is_given else torch.zeros(1, 1).long()
         ids = self.recorded.tensor(name)
         return ids if self.preset.prompt_kind == "text" else ids[:, None]
 
@@ -81,14 +114,19 @@ class Subject:
         """Codes [B, T, D] of the recorded images."""
         return self.codec.encode(self.recorded.tensor("enc_images") * 0.5 + 0.5)
 
-    @torch.inference_mode()
     def draw_greedily(self, prefixes: Tensor) -> Tensor:
         """Prefix ids [n, N] → codes [n, T, D], all rows in flight together."""
-        batch = Batch(self.prior, capacity=len(prefixes))
-        rows: list[int] = []
-        for prefix in prefixes:
-            rows += batch.admit(self.prior.prefill(prefix[None]), [RowParams(seed=0, top_k=1)])
-        finished: set[int] = set()
-        while len(finished) < len(rows):
-            finished.update(batch.step())
-        return batch.take(rows)
+        return drawn_greedily(self.prior, prefixes)
+
+
+@torch.inference_mode()
+def drawn_greedily(prior: Prior, prefixes: Tensor) -> Tensor:
+    """See `Subject.draw_greedily`."""
+    batch = Batch(prior, capacity=len(prefixes))
+    rows: list[int] = []
+    for prefix in prefixes:
+        rows += batch.admit(prior.prefill(prefix[None]), [RowParams(seed=0, top_k=1)])
+    finished: set[int] = set()
+    while len(finished) < len(rows):
+        finished.update(batch.step())
+    return batch.take(rows)

@@ -33,7 +33,8 @@ class ModelAnswer(BaseModel):
     prompt_kind: Literal["text", "class", "none"]
     num_classes: int | None
     takes_pictures: bool = Field(False, description="Whether it can begin with a picture.")
-    depth: int = Field(1, description="Codes drawn at a position: how long a list of `top_k` is.")
+    depth: int = Field(1, description="Codes drawn at a position.")
+    levels: int = Field(1, description="Levels of these codes: how long a list of `top_k` is.")
     views: dict[str, list[str]] = Field(
         {}, description="Query parameters by which an image can be seen coarser, and their values."
     )

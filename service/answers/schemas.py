@@ -50,8 +50,8 @@ def _encodable(text: str) -> str:
 
 
 _Number = BeforeValidator(_number)
-# One number for all codes of a position, or a list with one for each. How long a list must be, the
-# model says: so `is_in_range` is asked for what is in it where the model is known.
+# One number for all codes of a position, or a list with one for each level of them. How long a list
+# must be, the model says: so `is_in_range` is asked for what is in it where the model is known.
 _Whole = Annotated[Annotated[int, Field(ge=1)] | list[Annotated[int, _Number]] | None, _Number]
 _Share = Annotated[
     Annotated[float, Field(gt=0, le=1)] | list[Annotated[float, _Number]] | None, _Number
@@ -62,7 +62,7 @@ _Warmth = Annotated[
     | None,
     _Number,
 ]
-_PER_DEPTH = "A list has one for each code that the model draws at a position."
+_PER_LEVEL = "A list has one for each level of the codes that the model draws at a position."
 _Text = Annotated[StrictStr, AfterValidator(_encodable)]
 _IGNORED = "Accepted so that OpenAI clients work unchanged; it has no effect here."
 
@@ -138,13 +138,13 @@ class ImageRequest(BaseModel):
     top_k: _Whole = Field(
         None,
         description="Draw from the k likeliest codes; at most the model's vocabulary. "
-        + _PER_DEPTH,
+        + _PER_LEVEL,
     )
     top_p: _Share = Field(
         None,
-        description="Draw from the likeliest codes that hold this probability. " + _PER_DEPTH,
+        description="Draw from the likeliest codes that hold this probability. " + _PER_LEVEL,
     )
-    temperature: _Warmth = Field(None, description="Divides the logits. " + _PER_DEPTH)
+    temperature: _Warmth = Field(None, description="Divides the logits. " + _PER_LEVEL)
     seed: Annotated[int | None, _Number] = Field(
         None, ge=0, lt=MAX_SEED, description="Same seed, same picture; drawn when left out."
     )
@@ -165,7 +165,7 @@ class ImageRequest(BaseModel):
         return False
 
     def lists(self) -> dict[str, list[float]]:
-        """Its fields that hold a list with one number for each code of a position."""
+        """Its fields that hold a list with one number for each level of codes."""
         given = {name: getattr(self, name) for name in _IN_RANGE}
         return {name: value for name, value in given.items() if isinstance(value, list)}
 

@@ -21,7 +21,7 @@ from service.answers.source_request import SourceRequest
 from service.jobs import MAX_CANDIDATES, MAX_SEED
 
 _WARMTH = f"from {MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g}"
-_PER_DEPTH = "a list with one for each code of a position"
+_PER_LEVEL = "a list with one for each level of codes"
 _OWN = "leave it out for the model's own"
 _IGNORED = "it has no effect here"
 # Field or header → what it must be, and what else helps.
@@ -37,9 +37,9 @@ _WANTED: Mapping[str, tuple[str, str]] = MappingProxyType(
         "partial_images": (f"a whole number from 0 to {MAX_PARTIAL_IMAGES}, such as 2", ""),
         "num_candidates": (f"a whole number from 1 to {MAX_CANDIDATES}, such as 16", _OWN),
         "accept": ('a least score, such as {"min_score": 0.3}', "leave it out to draw all"),
-        "top_k": (f"a whole number from 1 on, such as 256, or {_PER_DEPTH}", _OWN),
-        "top_p": (f"a number above 0 and at most 1, such as 0.9, or {_PER_DEPTH}", _OWN),
-        "temperature": (f"a number {_WARMTH}, such as 0.8, or {_PER_DEPTH}", _OWN),
+        "top_k": (f"a whole number from 1 on, such as 256, or {_PER_LEVEL}", _OWN),
+        "top_p": (f"a number above 0 and at most 1, such as 0.9, or {_PER_LEVEL}", _OWN),
+        "temperature": (f"a number {_WARMTH}, such as 0.8, or {_PER_LEVEL}", _OWN),
         "seed": (
             f"a whole number from 0 to {MAX_SEED - 1}, such as 7",
             "leave it out for a random one",
@@ -93,10 +93,10 @@ def _instead(sent: object) -> str:
     return f"; {shown} is not" if len(shown) <= _MAX_SHOWN else ""
 
 
-def list_of(field: str, model: str, depth: int) -> str:
+def list_of(field: str, model: str, num_levels: int) -> str:
     """For a list that is too long, too short, or holds what the field can't be."""
-    one = _WANTED[field][0].removesuffix(f", or {_PER_DEPTH}")
-    return f"{field} must be {one}, or {_PER_DEPTH}: {model} wants {depth} such numbers in it."
+    one = _WANTED[field][0].removesuffix(f", or {_PER_LEVEL}")
+    return f"{field} must be {one}, or {_PER_LEVEL}: {model} wants {num_levels} such numbers in it."
 
 
 def unknown_field(field: str) -> str:

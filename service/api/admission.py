@@ -229,8 +229,8 @@ def _num_candidates(asked: int | None, n: int, card: ModelCard) -> int:
 
 def _check_lists(body: ImageRequest, card: ModelCard) -> None:
     for field, numbers in body.lists().items():
-        if len(numbers) != card.depth or not is_in_range(field, numbers):
-            raise InvalidRequest(list_of(field, card.model, card.depth), param=field)
+        if len(numbers) != card.levels or not is_in_range(field, numbers):
+            raise InvalidRequest(list_of(field, card.model, card.levels), param=field)
 
 
 def _check_top_k(asked: int | list[int] | None, card: ModelCard) -> None:

@@ -28,7 +28,7 @@ _NUM_MISSED = 3  # heartbeats in a row, before a worker counts as gone
 _LIST_TTL_MS = 600_000  # longer than any worker's own
 _DEFAULT = "default_"  # before the names of a card's defaults, in JSON
 # Of a card, that the first release doesn't know.
-_TRAITS = ("depth", "views", "has_scores", "takes_pictures", "filters")
+_TRAITS = ("depth", "levels", "views", "has_scores", "takes_pictures", "filters")
 
 WorkerState = Literal["loading", "ready", "draining", "failing"]
 
@@ -38,7 +38,8 @@ class ModelCard:
     """What callers may know of the model that a worker holds.
 
     `size` is pixels as "256x256". `prompt_len` positions hold the prompt, padding included; then
-    come `codes_per_candidate` codes, `depth` at a position, each one of at most `vocab_size`.
+    come `codes_per_candidate` codes, `depth` at a position in so many `levels`, each one of at most
+    `vocab_size`.
     `views` are parameters and values by which a picture can be seen coarser, coarse to fine.
     `has_scores`: something ranks its pictures. `takes_pictures`: its worker can begin with a
     caller's picture.
@@ -57,6 +58,7 @@ class ModelCard:
     weights_digest: str = ""
     num_classes: int | None = None
     depth: int = 1
+    levels: int = 1
     views: tuple[tuple[str, str], ...] = ()
     has_scores: bool = False
     takes_pictures: bool = False
@@ -88,6 +90,7 @@ class ModelCard:
             "codes_per_candidate": values.get("num_steps", 0),
             "defaults": SamplingDefaults(**known_fields(SamplingDefaults, told)),
             "depth": traits.get("depth", 1),
+            "levels": traits.get("levels", 1),
             "views": tuple((name, value) for name, value in traits.get("views", ())),
             "has_scores": traits.get("has_scores", False),
             "takes_pictures": traits.get("takes_pictures", False),

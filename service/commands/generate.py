@@ -38,7 +38,7 @@ _MOST_SHOWN = 16
 CHECKPOINT_HELP = (
     "folder with the weights (default: MINDALLE_WORKER__CHECKPOINT, or the preset's own place)"
 )
-_OR_LIST = "; K,K,... is one for each code of a position, and so for P and T"
+_OR_LIST = "; K,K,... is one for each level of codes, and so for P and T"
 _Number = TypeVar("_Number", int, float)
 _OTHERS = ("model", "prompt", "source")  # of a recipe's fields, that no flag of this command sets
 _KNOBS = tuple(field.name for field in fields(Recipe) if field.name not in _OTHERS)
@@ -85,7 +85,7 @@ def _numbers(text: str) -> float | tuple[float, ...]:
 
 
 def _one_or_more(text: str, read: Callable[[str], _Number]) -> _Number | tuple[_Number, ...]:
-    """One number, or one for each code of a position, with commas between them."""
+    """One number, or one for each level of codes, with commas between them."""
     try:
         numbers = tuple(map(read, text.split(",")))
     except ValueError:

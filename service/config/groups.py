@@ -204,6 +204,9 @@ class WorkerSettings(BaseModel):
     )
     threads: int | None = Field(None, ge=1, le=1024, description="CPU threads for torch.")
     compile: bool = Field(True, description="Capture the step as a CUDA graph where possible.")
+    views: bool = Field(
+        True, description="Make the coarser views of each kept picture, where the model has such."
+    )
     drain_grace_s: float = Field(
         60.0, ge=0, le=3600, description="After SIGTERM, time to finish what runs."
     )

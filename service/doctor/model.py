@@ -27,12 +27,13 @@ def examine_model(settings: Settings) -> list[Finding]:
     except UnknownPresetError as error:
         return [Finding("weights", "problem", str(error), "correct MINDALLE_MODEL")]
     weights, preset = _weights(preset, settings.worker.checkpoint)
+    ranking = [_ranking(preset)] if weights.verdict != "problem" else []
     try:
         options = load_options(settings.worker)
     except StartRefused as error:
         advice = "set MINDALLE_WORKER__DEVICE to auto, or install the driver of the device"
-        return [weights, Finding("device", "problem", str(error), advice)]
-    return [weights, _device(options), _rows(settings, preset, options)]
+        return [weights, *ranking, Finding("device", "problem", str(error), advice)]
+    return [weights, *ranking, _device(options), _rows(settings, preset, options)]
 
 
 def _weights(preset: Preset, checkpoint: Path | None) -> tuple[Finding, Preset]:
@@ -55,6 +56,14 @@ def _weights(preset: Preset, checkpoint: Path | None) -> tuple[Finding, Preset]:
         return Finding("weights", "ok", found), opened.preset
     advice = "`mindalle convert` makes a folder with checksums, which also loads faster"
     return Finding("weights", "warning", found, advice), opened.preset
+
+
+def _ranking(preset: Preset) -> Finding:
+    """Who ranks the pictures; that its file is there, the look at the weights has seen."""
+    judge = preset.clip or preset.classifier
+    if judge is None:
+        return Finding("ranking", "ok", "nothing ranks candidates: they come as they were drawn")
+    return Finding("ranking", "ok", f"{judge.model_name} ranks candidates")
 
 
 def _device(options: LoadOptions) -> Finding:

@@ -10,10 +10,10 @@ import { oneOrMore } from "./recipe.js";
 const MAX_SHOWN = 10; // as many as the API returns of one job
 const PARTIALS = 3;
 const NUMBERS = ["num_candidates", "temperature", "top_k", "top_p"];
-const PER_DEPTH = ["temperature", "top_k", "top_p"];
+const PER_LEVEL = ["temperature", "top_k", "top_p"];
 const ONE = { type: "number", title: "", pattern: "" };
 // A list is text to a browser: how long it must be, and what may be in it, the server knows.
-const LIST = { type: "text", title: "A number, or one for each code of a position: 8, 4, 2", pattern: "[\\d., ]+" };
+const LIST = { type: "text", title: "A number, or one for each level of codes: 8, 4, 2", pattern: "[\\d., ]+" };
 const FIELDS = { prompt: "#prompt", num_candidates: "#num-candidates", temperature: "#temperature", top_k: "#top-k",
   top_p: "#top-p", seed: "#seed", model: "#model", image: "#source-file", keep: "#keep" };
 
@@ -129,7 +129,7 @@ export class Form {
     $("#model-hint").textContent = `Licence ${model.licence}`;
     $("#num-candidates").max = model.limits.max_candidates;
     $("#top-k").max = model.limits.max_top_k;
-    for (const name of PER_DEPTH) Object.assign($(FIELDS[name]), model.depth > 1 ? LIST : ONE);
+    for (const name of PER_LEVEL) Object.assign($(FIELDS[name]), model.levels > 1 ? LIST : ONE);
     this.#showExamples(model);
     this.#useDefaults();
     if (this.pending) this.fill(this.pending);

@@ -6,7 +6,7 @@ import { apiKey, apiUrl, pageUrl } from "./api.js";
 const FIELDS = ["model", "prompt", "num_candidates", "temperature", "top_k", "top_p", "seed"];
 const NUMBERS = new Set(["num_candidates", "temperature", "top_k", "top_p", "seed"]);
 
-/** "8" → 8; "8, 4" → [8, 4], one for each code of a position. */
+/** "8" → 8; "8, 4" → [8, 4], one for each level of codes. */
 export function oneOrMore(text) {
   const numbers = text.split(",").map(Number);
   return numbers.length > 1 ? numbers : numbers[0];

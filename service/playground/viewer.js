@@ -112,7 +112,7 @@ function iconButton(text, label, onclick, className = "icon") {
 function factsOf(job, image, settings) {
   const rows = Object.keys(NAMES).filter((name) => name in settings).map((name) => [NAMES[name], settings[name]]);
   const score = scoreOf(image, 4);
-  if (score) rows.unshift([typeof job.parameters.prompt === "number" ? "Probability" : "CLIP score", score]);
+  if (score) rows.unshift([typeof job.parameters.prompt === "number" ? "Probability" : "Score", score]);
   rows.push(["Candidate", `no. ${image.candidate + 1}`], ["Size", job.size?.replace("x", " × ") ?? ""]);
   return el("dl", {}, ...rows.flatMap(([label, value]) => [el("dt", {}, label), el("dd", {}, String(value))]));
 }

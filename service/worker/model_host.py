@@ -17,6 +17,7 @@ from models.configs import Preset
 from models.lookalikes import visible
 from models.pipeline import DTYPES, LoadOptions, Pipeline, load
 from models.presets import get_preset, weights_folder
+from models.views import View
 from service.answers.preset_cards import preset_card
 from service.broker.workers import ModelCard
 from service.config.groups import WorkerSettings
@@ -39,6 +40,11 @@ class HostedModel:
     card: ModelCard
     num_rows: int
     load_s: float
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """By which its pictures are made, coarse to fine; none where its card tells none."""
+        return self.pipeline.preset.views if self.card.views else ()
 
     def description(self) -> dict[str, str]:
         """Closed facts for a metric and a log line."""
@@ -66,10 +72,12 @@ def load_model(name: str, settings: WorkerSettings) -> HostedModel:
     if pipeline.quantization:
         _log.info("weights in 8 bits: %s", str(pipeline.quantization).replace("\n", "; "))
     folder = settings.checkpoint or weights_folder(get_preset(name))
+    card = preset_card(pipeline.preset)
     card = replace(
-        preset_card(pipeline.preset),
+        card,
         model=name,
         weights_digest=_digest(pipeline.preset, folder),
+        views=card.views if settings.views else (),
         takes_pictures=True,
     )
     num_rows = settings.rows or default_rows(
@@ -102,7 +110,7 @@ class Machinery:
         pixels = pipeline.pixels(codes)
         pipeline.preview(codes, [1])
         prompt = ANY_PROMPT[pipeline.preset.prompt_kind]
-        pipeline.scores(pipeline.text_features(prompt), pixels)
+        pipeline.scores(pipeline.text_features(prompt), pixels, codes)
 
 
 def load_options(settings: WorkerSettings) -> LoadOptions:

@@ -33,7 +33,7 @@ def check(recipe: Recipe, preset: Preset) -> None:
             f"num_candidates: must be at least 1, not {most}", param="num_candidates"
         )
     try:
-        row_params(recipe, most - 1).validate(preset.vocab_sizes)
+        row_params(recipe, most - 1, preset).validate(preset.vocab_sizes)
     except InvalidSamplingError as error:
         raise InvalidRequest(str(error)) from None
     if not 1 <= recipe.n <= most:
@@ -56,7 +56,7 @@ def draw(
         StartRefused: the memory does not hold the rows.
         UnsoundWeightsError: the weights are damaged.
     """
-    params = [row_params(recipe, candidate) for candidate in candidates]
+    params = [row_params(recipe, candidate, pipeline.preset) for candidate in candidates]
     # The worker's own makers, since a picture's last bit depends on who makes it.
     makers = PictureMakers(pipeline, CpuShare.whole(pipeline))
     known = None if source is None else known_alone(pipeline, recipe, source)

@@ -98,7 +98,7 @@ class Worker:
         self._leased = Leased(journal, codes_per_candidate=model.card.codes_per_candidate)
         self._delivery = Delivery(leases, meter, self._leased.let_go)
         self._pictures = Pictures(
-            model.pipeline, share, meter, self._delivery.put, self._draw_again
+            model.pipeline, share, meter, self._delivery.put, self._draw_again, model.views
         )
         self._drawing = Drawing(
             engine,

@@ -10,6 +10,7 @@ from models.pipeline import LoadOptions, Pipeline, load
 from tests.models.priors import OTHERS, load_any
 
 TINY = ("tiny", "tiny-class", "tiny-uncond")
+TAMING = ("tiny-taming-class", "tiny-taming-uncond")
 PROMPTS: dict[str, tuple[Prompt, Prompt]] = {
     "text": ("a heart", "zz 9!"),
     "class": (1, 5),
@@ -35,19 +36,19 @@ def every_tiny(request: pytest.FixtureRequest) -> Pipeline:
     return load(request.param)
 
 
-@pytest.fixture(scope="session", params=(*TINY, *OTHERS))
+@pytest.fixture(scope="session", params=(*TINY, *TAMING, *OTHERS))
 def every_prior(request: pytest.FixtureRequest) -> Pipeline:
-    """The same and the families that only tests have."""
+    """The same, VQ-GAN's own models and the families that only tests have."""
     return load_any(request.param)
 
 
-@pytest.fixture(scope="session", params=OTHERS)
+@pytest.fixture(scope="session", params=(*TAMING, *OTHERS))
 def every_other(request: pytest.FixtureRequest) -> Pipeline:
-    """Only the families that only tests have."""
+    """VQ-GAN's own models and the families that only tests have."""
     return load_any(request.param)
 
 
-@pytest.fixture(scope="session", params=TINY)
+@pytest.fixture(scope="session", params=(*TINY, *TAMING))
 def every_exact(request: pytest.FixtureRequest) -> Pipeline:
-    """The same in float64 and unpacked: for comparing ways of computing one number."""
+    """minDALL-E's and VQ-GAN's in float64 and unpacked: to compare ways of computing one number."""
     return load(request.param, options=LoadOptions(dtype=torch.float64, packed=False))

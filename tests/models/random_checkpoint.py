@@ -20,7 +20,7 @@ from models.configs import Preset
 from models.errors import Shape
 from models.families import build_codec, build_prior, upstream_shapes
 from models.files import config
-from models.files.checkpoint import STAGE_FILES
+from models.files.places import STAGE_FILES
 from models.files.weights import on_meta, shapes
 from models.lookalikes import CONFIG_NAME
 from models.presets import get_preset

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from models.configs import Preset
 from models.families import build_codec, build_prior, upstream_shapes
-from models.files.hq_config import write_hq_transformer, write_hq_vae
+from models.files.hq_codecs import write_hq_vae
+from models.files.hq_prior import write_hq_transformer
 from models.files.weights import on_meta, shapes
 from models.hq_configs import HQTransformerConfig, HQVAEConfig
 from models.presets import get_preset

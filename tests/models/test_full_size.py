@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from models.files.checkpoint import STAGE_FILES
+from models.files.places import STAGE_FILES
 from models.presets import get_preset
 from tests.models.random_checkpoint import write_random_checkpoint
 

@@ -72,7 +72,8 @@ def codes_of(reports: Iterable[StepReport], run: Run) -> dict[int, list[int]]:
 def alone(pipeline: Pipeline, job: Job) -> dict[int, list[int]]:
     """What each candidate's codes must be: the job alone on a batch of the same size."""
     recipe = job.recipe
-    params = [row_params(recipe, candidate) for candidate in range(recipe.num_candidates)]
+    preset, candidates = pipeline.preset, range(recipe.num_candidates)
+    params = [row_params(recipe, candidate, preset) for candidate in candidates]
     prefix = pipeline.prefix(pipeline.encode(recipe.prompt))
     codes = run_to_end(pipeline.batch(ROWS), prefix, params)
     return {candidate: row.flatten().tolist() for candidate, row in enumerate(codes)}

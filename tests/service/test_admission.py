@@ -91,6 +91,14 @@ def test_a_list_has_one_value_for_each_depth() -> None:
     assert _job(top_k=[7]).recipe.top_k == (7,)
 
 
+def test_a_list_has_one_value_for_each_level_of_a_cell() -> None:
+    card = preset_card(PRESETS["tiny-hq"])
+    assert _job(card, prompt="a", top_k=[30, 5]).recipe.top_k == (30, 5)
+    with pytest.raises(InvalidRequest, match="tiny-hq wants 2 such numbers"):
+        _job(card, prompt="a", top_k=[30, 5, 5, 5, 5])
+    assert _job(card, prompt="a").codes_per_candidate == 16 * 5
+
+
 def test_defaults_of_a_model_may_be_lists() -> None:
     card = replace(RQ_CARD, defaults=replace(RQ_CARD.defaults, top_k=(9, 8, 7, 6)))
     assert _job(card, prompt="a").recipe.top_k == (9, 8, 7, 6)

@@ -7,6 +7,7 @@ import base64
 import io
 import random
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import numpy as np
 import openai
@@ -15,10 +16,14 @@ from openai.types import ImageGenCompletedEvent, ImageGenPartialImageEvent
 from PIL import Image as Pillow
 from redis.asyncio import Redis
 
+from models.configs import Preset
 from models.drawing.generate import run_to_end
 from models.drawing.sampling import RowParams
 from models.pipeline import Pipeline, load, to_bytes
+from models.presets import get_preset
+from service.broker.keys import Key
 from service.broker.queue import Queue
+from service.broker.workers import Workers
 from service.client.async_client import AsyncClient
 from service.jobs import JobStatus
 from tests.servers import RedisServer
@@ -27,27 +32,57 @@ from tests.service.live_worker import WAIT_S, LiveWorker, until, worker_settings
 from tests.service.makers import make_queue, put
 
 _MODEL = "tiny-rq"
-_DEPTH, _STEPS = 4, 16
+_DEPTH = 4
 _ROWS = 8
-_NO_DEPTHS = ("0", "5", "-1", "01", "two", "")
-_TOP_K = (64, 20, 12, 6)
+_NO_VALUES = ("0", "5", "-1", "01", "two", "")
 _PIXELS = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A model, a list of its length, and how its pictures can be looked at."""
+
+    model: str
+    top_k: tuple[int, ...]
+    view: str
+    values: tuple[str, ...]
+
+    @property
+    def preset(self) -> Preset:
+        return get_preset(self.model)
+
+    @property
+    def queries(self) -> list[str]:
+        """Of what is coarser than the picture itself."""
+        return [f"{self.view}={value}" for value in self.values[:-1]]
+
+
+_KINDS = (
+    Kind(_MODEL, (64, 20, 12, 6), "depth", ("1", "2", "3", "4")),
+    Kind("tiny-hq", (30, 5), "level", ("top", "bottom")),
+)
+
+
+@pytest.fixture(scope="module", params=_KINDS, ids=lambda kind: kind.model)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    found: Kind = request.param
+    return found
+
+
 @pytest.fixture(scope="module")
-def pipeline() -> Pipeline:
-    return load(_MODEL)
+def pipeline(kind: Kind) -> Pipeline:
+    return load(kind.model)
 
 
 @pytest.fixture
-async def live(valkey_server: RedisServer, redis: Redis) -> AsyncIterator[LiveWorker]:
-    async with working(worker_settings(valkey_server, model=_MODEL), redis) as at_work:
+async def live(kind: Kind, valkey_server: RedisServer, redis: Redis) -> AsyncIterator[LiveWorker]:
+    async with working(worker_settings(valkey_server, model=kind.model), redis) as at_work:
         yield at_work
 
 
 @pytest.fixture
-async def api(live: LiveWorker, valkey_server: RedisServer) -> AsyncIterator[LiveApi]:
-    async with serving(api_settings(valkey_server, model=_MODEL)) as serving_api:
+async def api(kind: Kind, live: LiveWorker, valkey_server: RedisServer) -> AsyncIterator[LiveApi]:
+    async with serving(api_settings(valkey_server, model=kind.model)) as serving_api:
         yield serving_api
 
 
@@ -71,90 +106,102 @@ def _pixels(data: bytes) -> _PIXELS:
         return np.asarray(image)
 
 
-def _views(pipeline: Pipeline, seed: int) -> list[_PIXELS]:
-    """What candidate 0 looks like by its first 1, 2, … codes of each position."""
-    params = [RowParams(seed, top_k=_TOP_K)]
+def _views(pipeline: Pipeline, kind: Kind, seed: int) -> list[_PIXELS]:
+    """What candidate 0 looks like by its first codes of each position, from coarse to all."""
+    params = [RowParams(seed, top_k=kind.top_k).spread(kind.preset.levels)]
     prefix = pipeline.prefix(pipeline.encode("a heart"))
     codes = run_to_end(pipeline.batch(_ROWS), prefix, params)
-    parts = [codes[..., :depth] for depth in range(1, _DEPTH + 1)]
+    parts = [codes[..., : view.depth] for view in kind.preset.views]
     return [to_bytes(pipeline.pixels(part))[0] for part in parts]
 
 
 async def test_openais_client_gets_the_picture_and_its_coarser_views(
-    client: openai.AsyncOpenAI, api: LiveApi, live: LiveWorker, pipeline: Pipeline
+    client: openai.AsyncOpenAI, api: LiveApi, live: LiveWorker, pipeline: Pipeline, kind: Kind
 ) -> None:
-    own = {"seed": 5, "num_candidates": 1, "top_k": list(_TOP_K)}
-    answer = await client.images.generate(prompt="a heart", model=_MODEL, extra_body=own)
+    own = {"seed": 5, "num_candidates": 1, "top_k": list(kind.top_k)}
+    answer = await client.images.generate(prompt="a heart", model=kind.model, extra_body=own)
     assert answer.data is not None
     assert answer.usage is not None
-    assert answer.usage.output_tokens == _STEPS * _DEPTH
+    num_codes = kind.preset.num_steps * kind.preset.depth
+    assert answer.usage.output_tokens == num_codes
     assert live.metric("mindalle_codes_total") == 0  # of `tiny`
-    assert live.metric("mindalle_codes_total", model=_MODEL) == _STEPS * _DEPTH
-    url, views = answer.data[0].url or "", _views(pipeline, 5)
+    assert live.metric("mindalle_codes_total", model=kind.model) == num_codes
+    url, views = answer.data[0].url or "", _views(pipeline, kind, 5)
     async with api.client() as http:
-        found = [(await http.get(f"{url}?depth={depth}")).content for depth in range(1, 5)]
+        found = [(await http.get(f"{url}?{kind.view}={v}")).content for v in kind.values]
         whole = (await http.get(f"{url}?download=1")).content
         job = (await http.get(url.partition("/images")[0])).json()
     assert found[-1] == whole
     for data, wanted in zip(found, views, strict=True):
         assert np.array_equal(_pixels(data), wanted)
-    assert (job["parameters"]["top_k"], job["progress"]["codes_done"]) == (list(_TOP_K), 64)
-    assert job["views"] == {"depth": ["1", "2", "3", "4"]}
+    assert job["parameters"]["top_k"] == list(kind.top_k)
+    assert job["progress"]["codes_done"] == num_codes
+    assert job["views"] == {kind.view: list(kind.values)}
 
 
-async def test_a_stream_shows_the_rows_and_then_the_depths(
-    client: openai.AsyncOpenAI, pipeline: Pipeline
+async def test_a_stream_shows_the_rows_and_then_the_views(
+    client: openai.AsyncOpenAI, pipeline: Pipeline, kind: Kind
 ) -> None:
-    own = {"seed": 5, "num_candidates": 1, "top_k": list(_TOP_K)}
+    own = {"seed": 5, "num_candidates": 1, "top_k": list(kind.top_k)}
+    coarser = kind.queries[:2]
     stream = await client.images.generate(
-        prompt="a heart", model=_MODEL, stream=True, partial_images=3, extra_body=own
+        prompt="a heart",
+        model=kind.model,
+        stream=True,
+        partial_images=1 + len(coarser),
+        extra_body=own,
     )
     *partial, completed = [event async for event in stream]
     assert isinstance(completed, ImageGenCompletedEvent)
-    views = _views(pipeline, 5)
+    views = _views(pipeline, kind, 5)
     for event in partial:
         assert isinstance(event, ImageGenPartialImageEvent)
-    assert [(event.model_extra or {}).get("view") for event in partial] == [
-        None,
-        "depth=1",
-        "depth=2",
-    ]
-    rows, *coarser = [_pixels(base64.b64decode(event.b64_json)) for event in partial]
+    assert [(event.model_extra or {}).get("view") for event in partial] == [None, *coarser]
+    rows, *glimpses = [_pixels(base64.b64decode(event.b64_json)) for event in partial]
     half = rows.shape[0] // 4  # what lies near the border sees codes that are not drawn yet
     assert rows.shape == views[-1].shape
     assert not np.array_equal(rows[half:], views[-1][half:])
-    for found, wanted in zip(coarser, views, strict=False):
+    for found, wanted in zip(glimpses, views, strict=False):
         assert np.array_equal(found, wanted)
     assert np.array_equal(_pixels(base64.b64decode(completed.b64_json)), views[-1])
 
 
-async def test_a_depth_that_is_none_is_one_clear_error(api: LiveApi, queue: Queue) -> None:
-    job = await put(queue, model=_MODEL)
+async def test_a_view_that_is_none_is_one_clear_error(
+    api: LiveApi, queue: Queue, kind: Kind
+) -> None:
+    job = await put(queue, model=kind.model)
     address = f"/v1/jobs/{job.id}/images/0"
     assert (await queue.wait(job.id, WAIT_S)).status == JobStatus.SUCCEEDED
+    coarsest = kind.queries[0]
     async with api.client() as http:
-        refused = [await http.get(f"{address}?depth={value}") for value in _NO_DEPTHS]
-        beyond = await http.get(f"/v1/jobs/{job.id}/images/1?depth=1")
+        refused = [await http.get(f"{address}?{kind.view}={value}") for value in _NO_VALUES]
+        beyond = await http.get(f"/v1/jobs/{job.id}/images/1?{coarsest}")
         assert beyond.status_code == 404
         async with AsyncClient(api.url) as ours:
-            assert await ours.image(job.id, depth=1) == await queue.image(job.id, 0, "depth=1")
+            found = await ours.image(job.id, 0, **{kind.view: kind.values[0]})
+            assert found == await queue.image(job.id, 0, coarsest)
+    *others, last = kind.values
     for answer in refused:
         error = answer.json()["error"]
         assert answer.status_code == 400
-        assert error["message"] == "depth can be 1, 2, 3 or 4 for this image."
-        assert error["param"] == "depth"
+        wanted = f"{kind.view} can be {', '.join(others)} or {last} for this image."
+        assert (error["message"], error["param"]) == (wanted, kind.view)
 
 
-async def test_a_list_of_the_wrong_length_is_one_clear_error(client: openai.AsyncOpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match=f"{_MODEL} wants 4") as caught:
-        await client.images.generate(prompt="a heart", extra_body={"top_k": [8, 8, 8]})
+async def test_a_list_of_the_wrong_length_is_one_clear_error(
+    client: openai.AsyncOpenAI, kind: Kind
+) -> None:
+    wanted = f"{kind.model} wants {len(kind.top_k)} such"
+    with pytest.raises(openai.BadRequestError, match=wanted) as caught:
+        await client.images.generate(prompt="a heart", extra_body={"top_k": [8] * 3})
     assert caught.value.param == "top_k"
 
 
-async def test_defaults_and_lengths_are_told(api: LiveApi) -> None:
+async def test_depths_levels_and_views_are_told(api: LiveApi, kind: Kind) -> None:
     async with api.client() as http:
-        model = (await http.get(f"/v1/models/{_MODEL}")).json()
-    assert (model["depth"], model["views"]) == (4, {"depth": ["1", "2", "3", "4"]})
+        model = (await http.get(f"/v1/models/{kind.model}")).json()
+    assert (model["depth"], model["levels"]) == (kind.preset.depth, len(kind.top_k))
+    assert model["views"] == {kind.view: list(kind.values)}
 
 
 async def test_jobs_that_join_on_the_way_get_the_same_bytes(
@@ -162,7 +209,7 @@ async def test_jobs_that_join_on_the_way_get_the_same_bytes(
 ) -> None:
     chance = random.Random(3)
     kinds: list[dict[str, object]] = [
-        {"num_candidates": 3, "n": 3, "top_k": _TOP_K, "partial_images": 2},
+        {"num_candidates": 3, "n": 3, "top_k": _KINDS[0].top_k, "partial_images": 2},
         {"num_candidates": 9, "n": 2, "temperature": (1.5, 1.0, 0.8, 0.6)},
         {"num_candidates": 1, "top_p": (0.9, 0.9, 0.8, 0.5), "prompt": "a star"},
         {"num_candidates": 2, "n": 2, "top_k": 16, "top_p": 0.9, "size": "48x40"},
@@ -207,6 +254,41 @@ async def test_a_cancelled_job_leaves_within_eight_steps(
         wasted = live.metric("mindalle_wasted_codes_total", model=_MODEL)
         assert wasted % (4 * _DEPTH) == 0
         assert wasted == live.metric("mindalle_codes_total", model=_MODEL)
+
+
+async def test_a_model_of_levels_is_seen_by_its_own_words(
+    valkey_server: RedisServer, redis: Redis
+) -> None:
+    model, seed = "tiny-hq", 5
+    async with (
+        working(worker_settings(valkey_server, model=model), redis),
+        serving(api_settings(valkey_server, model=model)) as api,
+        api.client() as http,
+    ):
+        body = {"prompt": "a heart", "seed": seed, "num_candidates": 1, "top_k": [9, 3]}
+        answer = (await http.post("/v1/images/generations", json=body)).json()
+        url = answer["data"][0]["url"]
+        top = (await http.get(f"{url}?level=top")).content
+        refused = (await http.get(f"{url}?level=middle")).json()["error"]["message"]
+    pipeline = load(model)
+    prefix = pipeline.prefix(pipeline.encode("a heart"))
+    params = [RowParams(seed, top_k=(9, 3, 3, 3, 3))]
+    codes = run_to_end(pipeline.batch(_ROWS), prefix, params)
+    assert np.array_equal(_pixels(top), to_bytes(pipeline.pixels(codes[..., :1]))[0])
+    assert refused == "level can be top or bottom for this image."
+
+
+async def test_views_can_be_switched_off(
+    valkey_server: RedisServer, redis: Redis, queue: Queue
+) -> None:
+    without = {"rows": _ROWS, "id": "w1", "metrics_port": 0, "views": False}
+    settings = worker_settings(valkey_server, model=_MODEL, worker=without)
+    async with working(settings, redis):
+        job = await put(queue, model=_MODEL, partial_images=3)
+        view = await queue.wait(job.id, WAIT_S)
+        (worker,) = await Workers(redis).list()
+    assert (view.status, view.views, worker.card.views) == (JobStatus.SUCCEEDED, (), ())
+    assert await redis.hkeys(Key.IMAGES.of(job.id)) == [b"0"]
 
 
 async def test_a_class_beyond_the_vocabulary_is_one_clear_error(

@@ -149,6 +149,7 @@ def test_weights_whose_checksums_are_right_and_then_not(tmp_path: Path) -> None:
 
     assert good.verdict == "ok"
     assert "every checksum right" in good.found
+    assert by_name(model(settings()))["ranking"].found.startswith("nothing ranks candidates")
     assert bad.verdict == "problem"
 
 
@@ -164,7 +165,7 @@ async def test_all_of_it(valkey_server: RedisServer) -> None:
 
     assert list(found) == [
         "access", "API port", "metrics port", "Redis", "persistence", "Redis memory",
-        "Redis writes", "weights", "device", "memory",
+        "Redis writes", "weights", "ranking", "device", "memory",
     ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image as Pillow
 from redis.asyncio import Redis
 
+from models.configs import Prompt
 from models.drawing.sampling import RowParams
 from models.pipeline import to_bytes
 from service.broker.queue import Queue
@@ -20,10 +21,11 @@ from tests.service.live_worker import WAIT_S, worker_settings, working
 from tests.service.makers import make_queue, put
 
 _ROWS = 8
-_PROMPTS: dict[str, str | int | None] = {"text": "a heart", "class": 3, "none": None}
+_PROMPTS: dict[str, Prompt] = {"text": "a heart", "class": 3, "none": None}
 _WRONG: dict[str, str | None] = {"text": None, "class": None, "none": "a heart"}
 _FAMILIES = (
-    *(*OTHERS, "tiny-rq-class", "tiny-hq", "tiny-hq-class", "tiny-hq-uncond"),
+    *(*OTHERS, "tiny-rq-class", "tiny-hq", "tiny-hq-class", "tiny-hq-uncond", "tiny-hq-scales"),
+    *("tiny-taming-class", "tiny-taming-uncond", "tiny-dalle"),
     *("tiny-pixelcnn", "tiny-gated-pixelcnn", "tiny-pixelcnn++", "tiny-pixelcnn++-gray"),
     *("tiny-image-transformer", "tiny-image-transformer-2d"),
 )

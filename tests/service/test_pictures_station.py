@@ -44,6 +44,7 @@ class Bench:
             Meter(WorkerMetrics(self.registry), MODEL),
             self.delivered.put,
             self.sent_back.append,
+            pipeline.preset.views,
         )
 
     def put(self, *items: Drawn | Glimpse) -> None:
@@ -110,7 +111,7 @@ async def test_a_score_that_is_not_there_stays_away(bench: Bench) -> None:
 
 async def test_a_score_of_nothing_is_a_score(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The best of three whose scores are below, at and above zero."""
-    monkeypatch.setattr(Pipeline, "scores", lambda _self, _text, _pixels: [-0.5, 0.0, 0.25])
+    monkeypatch.setattr(Pipeline, "scores", lambda *_arguments: [-0.5, 0.0, 0.25])
     bench.put(drawn(make_run(num_candidates=3, n=2), 0, 1, 2))
     images = (await bench.finished()).images
     assert [(image.candidate, image.score) for image in images] == [(2, 0.25), (1, 0.0)]

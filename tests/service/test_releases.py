@@ -44,6 +44,7 @@ NEW_ANSWERS = {
     "alias_of",
     "views",
     "depth",
+    "levels",
     "num_drawn",
     "has_scores",
     "accept",

@@ -9,7 +9,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+PATIENCE = 100.0  # for codes that are well chosen: what a rare one may wait for, see below
 _SMOOTHING = 1e-5  # Laplace's, so that a code without vectors has a weight to divide by
+
+
+def k_means(vectors: Tensor, number: int, rng: torch.Generator, rounds: int = 12) -> Tensor:
+    """Centres [number, C] of vectors [N, C]; one that nothing is near to stays where it began."""
+    centres = vectors[torch.randperm(len(vectors), generator=rng)[:number]].clone()
+    for _ in range(rounds):
+        codes = torch.cdist(vectors, centres).argmin(1)
+        counts = torch.bincount(codes, minlength=number).clamp(min=1)
+        sums = torch.zeros_like(centres).index_add_(0, codes, vectors)
+        is_near = (sums != 0).any(1, keepdim=True)
+        centres = torch.where(is_near, sums / counts[:, None], centres)
+    return centres
 
 
 class CodebookAverages(nn.Module):
@@ -19,7 +32,13 @@ class CodebookAverages(nn.Module):
     sums: Tensor
 
     def __init__(
-        self, book: Tensor, decay: float, *, restarts: bool, patience: float = 0.0
+        self,
+        book: Tensor,
+        decay: float,
+        *,
+        restarts: bool,
+        patience: float = 0.0,
+        fewest: float = 1.0,
     ) -> None:
         """Begin with a codebook [V, C].
 
@@ -28,12 +47,19 @@ class CodebookAverages(nn.Module):
             decay: of the averages, per update.
             restarts: whether unused codes start anew.
             patience: how often every code counts as chosen before the first update. At 0 a code
-                that the first batches don't choose starts anew at once, which suits fresh ones.
+                that the first batches don't choose starts anew at once.
+            fewest: how often a code must be chosen in the mean of updates, else it starts anew. The
+                authors' 1 suits batches with more vectors than codes; with fewer all would restart.
         """
         super().__init__()
-        self.decay, self.restarts = decay, restarts
+        self.decay, self.restarts, self.fewest = decay, restarts, fewest
         self.register_buffer("counts", torch.full((len(book),), patience, device=book.device))
         self.register_buffer("sums", book.detach().float() * max(patience, 1.0))
+
+    def start(self, book: Tensor) -> None:
+        """Begin again with a codebook [V, C], each code chosen once."""
+        self.counts.fill_(1.0)
+        self.sums.copy_(book)
 
     @torch.no_grad()
     def update(self, vectors: Tensor, codes: Tensor, rng: torch.Generator) -> None:
@@ -46,7 +72,7 @@ class CodebookAverages(nn.Module):
             self._restart(vectors, rng)
 
     def _restart(self, vectors: Tensor, rng: torch.Generator) -> None:
-        unused = (self.counts < 1).nonzero().flatten()
+        unused = (self.counts < self.fewest).nonzero().flatten()
         picked = torch.randperm(max(len(vectors), len(self.counts)), generator=rng)
         fresh = vectors[picked[: len(self.counts)] % len(vectors)]
         if len(vectors) < len(self.counts):  # copies would all be chosen by the same vectors

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import AdamW, Optimizer
 
 from models.stage1.codec import Codec
 from models.train.loop.learner import Learner, Stateful
@@ -21,7 +21,7 @@ from models.train.loop.muon import optimisers
 from models.train.loop.run import Run, Schedule
 from models.train.loop.workers import average_gradients
 
-_BATCH = 16  # pictures at once where no gradients are needed
+BATCH = 16  # pictures at once where no gradients are needed
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of raw pixels made, and images [B, 3, H, W]
 
@@ -39,16 +39,18 @@ class CodecPlan:
     """A recipe's numbers.
 
     Before step `unquantised` nothing is quantised, at it the codes are started; -1 where the model
-    brings its own. `patience` is `CodebookAverages`'s. Without `muon_lr` Adam has all, with the
-    authors' betas.
+    brings its own. `patience` and `fewest` are `CodebookAverages`'s. Without `muon_lr` AdamW has
+    all, with these `betas`.
     """
 
     schedule: Schedule
     unquantised: int = 200
     restart_every: int = 20
-    patience: float = 0.0
+    patience: float = 1.0
+    fewest: float = 0.03
     muon_lr: float | None = 0.012
     adam_lr: float = 1.2e-3
+    betas: tuple[float, float] = (0.9, 0.95)
     commitment: float = 0.25
     average: float = 0.995
     loss: Loss = reconstruction_loss
@@ -58,7 +60,7 @@ class CodecPlan:
         if self.muon_lr is not None:
             return optimisers(model, self.muon_lr, self.adam_lr)
         weights = [weight for weight in model.parameters() if weight.requires_grad]
-        return [Adam(weights, lr=self.adam_lr, betas=(0.5, 0.9))]
+        return [AdamW(weights, lr=self.adam_lr, betas=self.betas, weight_decay=0.0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ def evaluate(model: Codec, images: Tensor) -> tuple[dict[str, float], Tensor]:
 
     Of codecs with several depths also the first one's PSNR alone, and each one's codes.
     """
-    parts = torch.split(images, _BATCH)
+    parts = torch.split(images, BATCH)
     codes = torch.cat([model.encode(part * 0.5 + 0.5) for part in parts])
     made = _pixels(model, codes)
     values = {
@@ -171,4 +173,4 @@ def evaluate(model: Codec, images: Tensor) -> tuple[dict[str, float], Tensor]:
 
 def _pixels(model: Codec, codes: Tensor) -> Tensor:
     """Codes [N, T, d] → pixels in [-1, 1]."""
-    return torch.cat([model.pixels(part) for part in torch.split(codes, _BATCH)]) * 2 - 1
+    return torch.cat([model.pixels(part) for part in torch.split(codes, BATCH)]) * 2 - 1

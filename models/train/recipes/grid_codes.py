@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from models.stage1.hq_vae import Quantised
 from models.train.loop.run import Run
 from models.train.loop.workers import joined_rows
-from models.train.recipes.codec import Attempt, CodecPlan, perplexity
-
-_BATCH = 16  # pictures at once where no gradients are needed
+from models.train.recipes.codebook_averages import k_means
+from models.train.recipes.codec import BATCH, Attempt, CodecPlan, perplexity
 
 
 class Codebook(nn.Module):
@@ -34,14 +33,9 @@ class Codebook(nn.Module):
         self.register_buffer("counts", torch.ones(len(book)))
         self.register_buffer("sums", book.detach().clone())
 
-    def start(self, book: Tensor, vectors: Tensor, rng: torch.Generator, rounds: int = 12) -> None:
+    def start(self, book: Tensor, vectors: Tensor, rng: torch.Generator) -> None:
         """Set the codebook [V, C] to k-means centres of vectors [N, C]."""
-        book.copy_(vectors[torch.randperm(len(vectors), generator=rng)[: len(book)]])
-        for _ in range(rounds):
-            codes = torch.cdist(vectors, book).argmin(1)
-            counts = torch.bincount(codes, minlength=len(book)).clamp(min=1)
-            sums = torch.zeros_like(book).index_add_(0, codes, vectors)
-            book.copy_(torch.where((sums != 0).any(1, keepdim=True), sums / counts[:, None], book))
+        book.copy_(k_means(vectors, len(book), rng))
         self.counts.fill_(1.0)
         self.sums.copy_(book)
 
@@ -108,7 +102,7 @@ class GridCodes:
     @torch.no_grad()
     def start(self, images: Tensor, rng: torch.Generator) -> None:
         """K-means, grid after grid: a finer one's vectors are what the coarser ones leave."""
-        parts = torch.split(images, _BATCH)
+        parts = torch.split(images, BATCH)
         features = torch.cat([self.grids.features(part) for part in parts])
         for level, (codebook, book) in enumerate(self._pairs()):
             codebook.start(book, _flat(self.grids.quantise(features)[level].wanted), rng)

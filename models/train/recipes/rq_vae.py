@@ -18,8 +18,8 @@ from models.rq_configs import RQVAEConfig
 from models.stage1.rq_vae import RQVAE, commitment_loss
 from models.train.loop.run import Run, Schedule
 from models.train.loop.workers import joined_rows
-from models.train.recipes.codebook_averages import CodebookAverages
-from models.train.recipes.codec import Attempt, CodecPlan, perplexity
+from models.train.recipes.codebook_averages import PATIENCE, CodebookAverages, k_means
+from models.train.recipes.codec import BATCH, Attempt, CodecPlan, perplexity
 
 # The emoji model's codec but for one level more: 4×4 positions of four codes each.
 SHAPE = RQVAEConfig(
@@ -47,21 +47,21 @@ def features_of(shape: RQVAEConfig) -> tuple[int, int, int]:
 def plan_of(model: RQVAE, steps: int, is_fine_tuning: bool) -> CodecPlan:
     """A checkpoint goes on as its authors trained it; its codes are given time to be chosen.
 
-    From scratch losses and rates are the other codecs', so that they can be compared; codes start
-    at vectors of the first batch.
+    From scratch losses, rates and how codes begin are the other codecs', so that they can be
+    compared.
     """
-    commitment = model.config.latent_loss_weight
-    plan = CodecPlan(Schedule(steps), unquantised=-1, commitment=commitment)
+    plan = CodecPlan(Schedule(steps), commitment=model.config.latent_loss_weight)
     if not is_fine_tuning:
         return plan
-    return replace(plan, loss=model.reconstruction_loss, patience=100.0, muon_lr=None, adam_lr=4e-5)
+    authors = replace(plan, muon_lr=None, adam_lr=4e-5, betas=(0.5, 0.9), unquantised=-1)
+    return replace(authors, loss=model.reconstruction_loss, patience=PATIENCE, fewest=1.0)
 
 
 class RQCodes:
     """See `Codes`."""
 
     def __init__(self, model: RQVAE, run: Run, plan: CodecPlan) -> None:
-        self.model, self.run = model, run
+        self.model, self.run, self.plan = model, run, plan
         model.quantizer.requires_grad_(False)
         config = model.config
         self.averages = nn.ModuleList(
@@ -70,6 +70,7 @@ class RQCodes:
                 config.decay[depth],
                 restarts=config.restart_unused_codes,
                 patience=plan.patience,
+                fewest=plan.fewest,
             )
             for depth in range(len(model.quantizer.codebooks))
         )
@@ -79,6 +80,8 @@ class RQCodes:
         """See Codes."""
         model = self.model
         features = model.features(images)
+        if step < self.plan.unquantised:
+            return Attempt(model.decode_features(features), features.new_zeros(()))
         vectors = model.fold(features)
         sums, codes = self._quantise(vectors.detach(), self.run.torch_rng(step))
         quantised = model.unfold(sums[:, :, -1])
@@ -90,8 +93,19 @@ class RQCodes:
         }
         return Attempt(made, commitment_loss(vectors, sums), values)
 
+    @torch.no_grad()
     def start(self, images: Tensor, rng: torch.Generator) -> None:
-        """See Codes: not needed, a code that nothing chooses starts anew at once."""
+        """K-means, depth after depth; depths that share a codebook share its codes out."""
+        parts = torch.split(images, BATCH)
+        left = torch.cat([self.model.fold(self.model.features(part)) for part in parts])
+        left, depths = left.flatten(0, 1), range(self.model.quantizer.depth)
+        shares = len(depths) // len(self.averages)
+        for depth in depths:
+            book = self.model.quantizer.book(depth)
+            own = book.tensor_split(shares)[depth % shares]
+            own.copy_(k_means(left, len(own), rng))
+            left = left - own[torch.cdist(left, own).argmin(1)]
+            self._averages(depth).start(book)
 
     @torch.no_grad()
     def _quantise(self, vectors: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -110,6 +124,10 @@ class RQCodes:
     def _update_book(
         self, depth: int, vectors: Tensor, codes: Tensor, rng: torch.Generator
     ) -> None:
-        averages = cast(list[CodebookAverages], self.averages)[min(depth, len(self.averages) - 1)]
+        averages = self._averages(depth)
         averages.update(joined_rows(vectors), joined_rows(codes), rng)
         self.model.quantizer.book(depth).copy_(averages.book())
+
+    def _averages(self, depth: int) -> CodebookAverages:
+        averages = cast(list[CodebookAverages], self.averages)
+        return averages[min(depth, len(averages) - 1)]

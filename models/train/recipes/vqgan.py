@@ -13,7 +13,7 @@ from models.train.recipes.grid_codes import GridCodes, Grids
 
 
 def plan_of(_model: object, steps: int, is_fine_tuning: bool) -> CodecPlan:
-    """A checkpoint has its codes: it goes on quantised, by Adam at a low rate."""
+    """A checkpoint has its codes: it goes on quantised, by AdamW at a low rate."""
     if is_fine_tuning:
         return CodecPlan(Schedule(steps), unquantised=-1, muon_lr=None, adam_lr=1e-5)
     return CodecPlan(Schedule(steps))

@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 import torch
 
+from models.configs import Preset
 from models.drawing.generate import Batch, Shapes
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import UnsoundWeightsError
@@ -40,9 +41,10 @@ _NOT_FINITE = "The model's numbers left the finite range on this job."
 _log = logging.getLogger(__name__)
 
 
-def row_params(recipe: Recipe, candidate: int) -> RowParams:
-    """How one candidate of a recipe is drawn."""
-    return RowParams(recipe.seed, candidate, recipe.temperature, recipe.top_k, recipe.top_p)
+def row_params(recipe: Recipe, candidate: int, preset: Preset) -> RowParams:
+    """How one candidate of a recipe is drawn by a model."""
+    given = RowParams(recipe.seed, candidate, recipe.temperature, recipe.top_k, recipe.top_p)
+    return given.spread(preset.levels)
 
 
 class Engine:
@@ -192,7 +194,8 @@ class Engine:
         self._entering = [run]
         prefix = self._prefill(run) if run.prefix is None else run.prefix
         if prefix is not None:
-            params = [row_params(run.job.recipe, candidate) for candidate in entry.candidates]
+            preset = self._pipeline.preset
+            params = [row_params(run.job.recipe, c, preset) for c in entry.candidates]
             run.drawing_since = min(run.drawing_since, self._clock())
             self._report.num_joins += self._scheduler.num_busy > 0
             self._scheduler.enter(entry, self._batch.admit(prefix, params, run.forced))
@@ -206,9 +209,8 @@ class Engine:
         """Its prompt, run through the model; None when that has ended the run."""
         run.enter("prefill")
         try:
-            row_params(run.job.recipe, run.candidates[0]).validate(
-                self._pipeline.preset.vocab_sizes
-            )
+            preset = self._pipeline.preset
+            row_params(run.job.recipe, run.candidates[0], preset).validate(preset.vocab_sizes)
             encoded = self._pipeline.encode(run.job.recipe.prompt)
             began = self._clock()
             prefix = self._pipeline.prefix(encoded, run.forced)

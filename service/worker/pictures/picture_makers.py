@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import repeat
 from typing import TypeVar
 
 import torch
@@ -59,10 +60,13 @@ class PictureMakers:
         """`Pipeline.text_features`."""
         return self._map(self._pipeline.text_features, [prompt])[0]
 
-    def scores(self, text: Tensor | None, pixels: Tensor) -> list[float | None]:
+    def scores(
+        self, text: Tensor | None, pixels: Tensor, codes: Tensor | None = None
+    ) -> list[float | None]:
         """`Pipeline.scores`, in the chunks that it makes itself."""
-        chunks = torch.split(pixels, CHUNK)
-        parts = self._map(lambda chunk: self._pipeline.scores(text, chunk), chunks)
+        made_of = repeat(None) if codes is None else torch.split(codes, CHUNK)
+        chunks = list(zip(torch.split(pixels, CHUNK), made_of, strict=False))
+        parts = self._map(lambda chunk: self._pipeline.scores(text, *chunk), chunks)
         return [score for part in parts for score in part]
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from functools import partial
 import torch
 
 from models.pipeline import Pipeline, ranking, to_bytes
+from models.views import View
 from service.jobs import CODES_FILE, Image, Phase, Succeeded, query
 from service.worker.cpu_share import CpuShare, use_threads
 from service.worker.device_memory import Failure, free_device_memory, is_out_of_memory
@@ -32,7 +33,10 @@ _log = logging.getLogger(__name__)
 
 
 class Pictures:
-    """`again` takes a run back to drawing. `num_moves` grows with every few candidates."""
+    """`again` takes a run back to drawing. `num_moves` grows with every few candidates.
+
+    Each picture that is kept is made by all but the last of `views`, too.
+    """
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class Pictures:
         meter: Meter,
         delivery: Callable[[Run | Glimpse], None],
         again: Callable[[Run], None],
+        views: Sequence[View],
     ) -> None:
         self.num_moves = 0
         self._num_put = self._num_done = 0  # each written by one thread only
@@ -49,6 +54,7 @@ class Pictures:
         self._meter = meter
         self._delivery = delivery
         self._again = again
+        self._views = views
         self._inbox: queue.SimpleQueue[Drawn | Glimpse | None] = queue.SimpleQueue()
 
     @property
@@ -150,7 +156,7 @@ class Pictures:
         with self._timed(run, "ranking"):
             if run.text is None:
                 run.text = self._makers.text_features(run.job.recipe.prompt)
-            scores = self._makers.scores(run.text, pixels)
+            scores = self._makers.scores(run.text, pixels, codes)
         for candidate, row, score, kept in zip(candidates, rows, scores, codes, strict=True):
             run.pictures[candidate] = Made(row, score, kept)
 
@@ -161,7 +167,7 @@ class Pictures:
 
     def _add_coarser(self, run: Run, best: Sequence[int]) -> None:
         """Of each picture that is kept, what its first depths make alone; most models have one."""
-        coarser = self._pipeline.preset.views[:-1]
+        coarser = self._views[:-1]
         if not coarser:
             return
         with self._timed(run, "pixels"):
@@ -177,7 +183,7 @@ class Pictures:
         pixels = run.pictures[best[0]].pixels
         native = png.native_size(pixels)
         size = png.resampled_size(run.job.size, pixels) or native
-        views = tuple((view.parameter, view.value) for view in self._pipeline.preset.views)
+        views = tuple((view.parameter, view.value) for view in self._views)
         return Succeeded(
             images, size, run.timings_s(), run.is_truncated, native, views, len(run.pictures)
         )

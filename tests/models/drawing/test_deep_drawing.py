@@ -1,6 +1,7 @@
 """Families of several codes a step in the one loop, each depth by its own filters.
 
-RQ draws one depth after the other; HQ a cell, its finer codes one by one or a level at once.
+RQ draws one depth after the other; HQ a cell, its finer codes one by one or a level at once; the
+multi-scale VQ all finer codes behind all coarse ones.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from models.drawing.generate import Batch, run_to_end
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.pipeline import LoadOptions, Pipeline, Prompt, load
 from models.stage2.prior import Prior
+from tests.models.drawing.test_cuda_graphs import run_thrice
 from tests.models.drawing.test_sampling import _chi_square_limit
 from tests.models.drawing.test_schedules import _OPS, CAPACITIES, Alone, Op, check
 
@@ -49,7 +51,7 @@ def exact(request: pytest.FixtureRequest) -> Pipeline:
     return load(request.param, options=LoadOptions(dtype=torch.float64, packed=False))
 
 
-@pytest.fixture(scope="module", params=_NAMES)
+@pytest.fixture(scope="module", params=(*_NAMES, "tiny-hq-scales"))
 def alone(request: pytest.FixtureRequest) -> Alone:
     return Alone.of(load(request.param))
 
@@ -125,6 +127,15 @@ def _reference(logits: Tensor, params: RowParams, depth: int) -> Tensor:
     before = ordered.cumsum(-1) - ordered
     kept = probs.masked_fill((before >= top_p[depth]).scatter(1, order, before >= top_p[depth]), 0)
     return kept / kept.sum(-1, keepdim=True)
+
+
+def test_a_step_that_is_done_twice_changes_nothing(alone: Alone) -> None:
+    """As a captured step is, which is warmed up before it counts."""
+    prior, params = alone.pipeline.stage2, alone.params[:3]
+    shapes = alone.batches[3].shapes
+    batches = (Batch(prior, 3, shapes, run_thrice), Batch(prior, 3, shapes))
+    found, wanted = (run_to_end(batch, alone.prefixes[0], params) for batch in batches)
+    assert torch.equal(found, wanted)
 
 
 def _cycled(values: tuple[Any, ...], prior: Prior) -> tuple[Any, ...]:

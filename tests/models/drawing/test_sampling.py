@@ -318,3 +318,17 @@ def test_the_edges_are_legal() -> None:
     edges = RowParams(seed=MAX_SEED, candidate=2**32 - 1, temperature=1e-6, top_k=64, top_p=1.0)
     edges.validate((64,))
     replace(edges, seed=0, top_k=1, top_p=0.0).validate((64,))
+
+
+def test_a_closed_nucleus_keeps_the_code_at_its_edge() -> None:
+    """taming-transformers' rule: away goes what comes after more than top_p, not after top_p."""
+    logits = torch.tensor([[0.5, 0.25, 0.125, 0.125]]).log()
+    kept = []
+    for top_p in (0.0, 0.4, 0.5, 0.75, 0.8, 1.0):
+        params = [RowParams(seed=0, top_p=top_p)]
+        both = [Filters.of(params, 4, _CPU, closed_nucleus=closed) for closed in (False, True)]
+        kept.append([int((weights(logits, filters) > 0).sum()) for filters in both])
+    assert kept == [[1, 1], [1, 1], [1, 2], [2, 3], [3, 3], [4, 4]]
+    plain = Filters.of([RowParams(seed=0)], 4, _CPU, closed_nucleus=True)
+    assert not plain.has_top_p
+    assert torch.equal(weights(logits, plain), weights(logits, _filters([RowParams(seed=0)], 4)))

@@ -220,8 +220,21 @@ def alone_in_other_families(every_other: Pipeline) -> Alone:
 @settings(max_examples=100, deadline=None)
 @given(capacity=st.sampled_from(CAPACITIES), ops=_OPS)
 def test_in_other_families(alone_in_other_families: Alone, capacity: int, ops: list[Op]) -> None:
-    """Three codes a step, and no key-value cache."""
+    """A table for prompt and codes, many tokens before the codes; three codes a step; no cache."""
     check(alone_in_other_families, capacity, ops, with_pixels=True)
+
+
+@pytest.fixture(scope="module", params=["tiny-dalle", "tiny-dalle-v2", "tiny-dalle-plain"])
+def alone_behind_masks(request: pytest.FixtureRequest) -> Alone:
+    return Alone.of(load(request.param))
+
+
+@pytest.mark.timeout(120)
+@settings(max_examples=15, deadline=None)
+@given(capacity=st.sampled_from(CAPACITIES), ops=_OPS)
+def test_behind_masks(alone_behind_masks: Alone, capacity: int, ops: list[Op]) -> None:
+    """A cache that keeps only the latest cells."""
+    check(alone_behind_masks, capacity, ops, with_pixels=True)
 
 
 @pytest.fixture(

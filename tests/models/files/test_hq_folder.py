@@ -16,7 +16,8 @@ from models.families import build_codec, build_prior, upstream_shapes
 from models.files import config
 from models.files.checkpoint import load_stage1, load_stage2, load_tokenizer, open_checkpoint
 from models.files.convert import convert
-from models.files.hq_config import write_hq_transformer, write_hq_vae
+from models.files.hq_codecs import write_hq_vae
+from models.files.hq_prior import write_hq_transformer
 from models.files.weights import on_meta, shapes
 from models.hq_presets import HQ_PRESETS
 from models.presets import PRESETS, get_preset, without_missing_ranker
@@ -27,7 +28,7 @@ from tests.models.random_hq_checkpoint import (
     write_random_hq_checkpoint,
 )
 
-_TINY = [preset.name for preset in HQ_PRESETS if preset.weights == "random"]
+_TINY = ("tiny-hq", "tiny-hq-class", "tiny-hq-uncond")
 
 
 @pytest.fixture(scope="module")

@@ -69,6 +69,21 @@ def test_an_object_of_any_other_class_is_refused_by_name(tmp_path: Path) -> None
         load_pickle(path)
 
 
+def test_objects_of_named_classes_may_stand_beside_tensors_and_do_nothing(tmp_path: Path) -> None:
+    path, target = tmp_path / "x.ckpt", tmp_path / "made"
+    beside = {"options": argparse.Namespace(a=1), "places": Path("a/b")}
+    torch.save({"state_dict": {"a": torch.ones(2)}, **beside}, path)
+    loaded = load_pickle(path, r"(argparse|pathlib)\..+")
+    assert torch.equal(loaded["state_dict"]["a"], torch.ones(2))
+    assert not isinstance(loaded["options"], argparse.Namespace)
+    with pytest.raises(UnsafePickleError, match=r"asks for pathlib\.\w+, which"):
+        load_pickle(path, r"argparse\..+")
+    torch.save({**beside, "extra": _Bomb(target)}, path)
+    with pytest.raises(UnsafePickleError, match=r"asks for posix\.system, which"):
+        load_pickle(path, r"(argparse|pathlib)\..+")
+    assert not target.exists()
+
+
 def test_damaged_files_are_called_so(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     whole = tmp_path / "whole.ckpt"
     torch.save({"state_dict": state}, whole)

@@ -6,9 +6,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.errors import ConfigError
 from models.measure import eval as evaluation
-from models.measure.eval import Made, best_of, figures_of_pictures, frechet_distance, make, markdown
+from models.measure.eval import (
+    Made,
+    best_of,
+    figures_of_pictures,
+    frechet_distance,
+    make,
+    markdown,
+    prompts_for,
+)
 from models.pipeline import Pipeline
+from models.presets import get_preset
 from models.rerank.clip import ClipScorer
 from models.rerank.preprocess import Preprocess
 
@@ -64,6 +74,14 @@ def test_figures_of_a_small_model(tiny: Pipeline) -> None:
     assert "best of 16, judge" not in figures
     assert figures["Fréchet distance in CLIP features"] > 0
     assert markdown(figures).count("\n") == len(figures) + 2
+
+
+def test_prompts_are_as_the_model_takes_them() -> None:
+    assert prompts_for(get_preset("tiny"), ["3", "cat"]) == ["3", "cat"]
+    assert prompts_for(get_preset("tiny-class"), ["3", "09"]) == [3, 9]
+    for wrong in ("10", "-1", "cat"):
+        with pytest.raises(ConfigError, match=f"'{wrong}' is no class in 0..9"):
+            prompts_for(get_preset("tiny-class"), ["3", wrong])
 
 
 def test_the_plot_is_drawn(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ import torch
 
 from models.configs import VQGANConfig
 from models.hq_configs import MultiScaleConfig
-from models.stage1.hq_vae import to_cells, to_grids
-from models.stage1.multi_scale import MultiScaleVQ, official_name
+from models.stage1.multi_scale import MultiScaleVQ, official_name, to_sequence
 from models.stage1.vqgan import VQGAN
 
 TINY = MultiScaleConfig(
@@ -32,16 +31,15 @@ def tiny(config: MultiScaleConfig = TINY) -> MultiScaleVQ:
 
 @pytest.mark.parametrize("upsample", ["nearest", "deconv2d"])
 @pytest.mark.parametrize("join", ["concat", "sum"])
-def test_pixels_become_cells_of_codes_and_back(upsample: Any, join: Any) -> None:
+def test_pixels_become_a_sequence_of_codes_and_back(upsample: Any, join: Any) -> None:
     model = tiny(replace(TINY, upsample=upsample, join=join))
     pixels = torch.rand(2, 3, 32, 32)
     codes = model.encode(pixels)
-    assert codes.shape == (2, *model.code_shape) == (2, 64, 5)
+    assert codes.shape == (2, *model.code_shape) == (2, 64 + 256, 1)
     assert 0 <= int(codes.min()) <= int(codes.max()) < 20
     made = model.pixels(codes)
     assert made.shape == pixels.shape
-    top, bottom = to_grids(codes, TINY.sides)
-    assert bottom.shape == (2, 16, 16)
+    top, bottom = codes[:, :64].view(2, 8, 8), codes[:, 64:].reshape(2, 16, 16)
     torch.testing.assert_close(made, (model.decode(top, bottom) * 0.5 + 0.5).clamp(0, 1))
 
 
@@ -62,7 +60,7 @@ def test_without_finer_codes_their_vectors_are_zeros() -> None:
     raw = model.decode_vectors(model.quantize_t.lookup(top), torch.zeros(2, 6, 16, 16))
     torch.testing.assert_close(model.decode(top, None), raw)
     bottom = torch.randint(20, (2, 16, 16))
-    coarse = model.pixels(to_cells([top, bottom])[:, :, :1])
+    coarse = model.pixels(to_sequence([top, bottom])[:, :64])
     torch.testing.assert_close(coarse, (raw * 0.5 + 0.5).clamp(0, 1))
 
 

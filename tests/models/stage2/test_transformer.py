@@ -93,7 +93,8 @@ def test_nobody_sees_what_comes_later(every_exact: Pipeline) -> None:
 def test_only_text_is_predicted_beside_codes(every_exact: Pipeline) -> None:
     config = shape(every_exact.preset)
     image, text = transformer(every_exact)(_prefixes(config, 2), _codes(config, 2))
-    assert image.shape == (2, config.ctx_len_img, config.vocab_size_img)
+    num_tokens = config.vocab_size or config.vocab_size_img
+    assert image.shape == (2, config.ctx_len_img, num_tokens)
     if config.prefix == "text":
         assert text is not None
         assert text.shape == (2, config.ctx_len_txt - 1, config.vocab_size_txt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,9 +87,10 @@ def test_codes_cover_the_training_pictures(family: str, runs: Path, pictures: Pa
 
 @pytest.mark.parametrize("family", SHAPES)
 def test_a_resumed_stage1_is_the_uninterrupted_one(
-    family: str, pictures: Path, tmp_path: Path
+    family: str, runs: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    options = [*codec_options(family), "--steps", "4", "--gan", "0.5", "--gan-from", "1"]
+    options = ["--start", str(runs / family), "--batch", "2", "--judged", "2", "--steps", "4"]
+    options += ["--gan", "0.5", "--gan-from", "1"]
     assert_resumes(stage1.main, pictures, tmp_path, options)
 
 
@@ -185,7 +187,7 @@ def test_both_stages_go_on_from_an_official_rq_folder(pictures: Path, tmp_path: 
 
 
 def test_options_that_contradict_the_run_are_one_error(
-    runs: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+    runs: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = ["stage1", *common(pictures, runs / "hq-vae"), "--resume", "--family", "rq-vae"]
     assert commands.main(wrong) == 1
@@ -196,9 +198,41 @@ def test_options_that_contradict_the_run_are_one_error(
     unread = ["--family", "transformer", "--codes", str(runs / "rq-vae-codes")]
     with pytest.raises(ConfigError, match="a stage 1 that makes 4×4 of 4 each"):
         stage2.main([*common(pictures, runs / "none"), *prior_options("vqgan", runs), *unread])
-    for shape, said in (("wide=3", "unknown key: wide"), ("ch=33", "multiples of 16")):
+    (tmp_path / "unsaid").mkdir()
+    (tmp_path / "unsaid" / "state.pt").symlink_to(runs / "hq-vae" / "state.pt")
+    with pytest.raises(ConfigError, match="don't fit"):
+        stage1.main([*common(pictures, runs / "none"), "--start", str(tmp_path / "unsaid")])
+    for shape, said in (("wide=3", r"unknown key: --shape\.wide"), ("ch=33", "multiples of 16")):
         with pytest.raises(ConfigError, match=said):
             stage1.main([*common(pictures, runs / "none"), "--shape", shape])
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_names_the_pictures(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [*codec_options("hq-vae"), "--steps", "3", "--rate", "1e30"]
+    assert commands.main(["stage1", *common(pictures, tmp_path), *options]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(
+        r"stage1: the loss is (nan|inf) at step 1; its pictures: \d+\.png, \d+\.png", said
+    )
+    assert not (tmp_path / "state.pt").exists()
+
+
+def test_a_started_run_goes_on_with_the_others_codes(
+    runs: Path, pictures: Path, tmp_path: Path
+) -> None:
+    small = ["--batch", "2", "--judged", "1", "--steps", "1", "--rate", "0.01"]
+    for family in ("rq-vae", "hq-vae"):
+        run = tmp_path / family
+        stage1.main([*common(pictures, run), "--start", str(runs / family), *small])
+        assert load_codec(run) == load_codec(runs / family)
+        first, second = (last_state(folder) for folder in (runs / family, run))
+        books = [name for name in first if "codebooks" in name or "quantizers" in name]
+        assert books
+        for name in books:
+            is_kept = torch.isclose(second[name], first[name], atol=0.1, rtol=0)
+            assert float(is_kept.float().mean()) > 0.9
 
 
 def test_a_run_of_before_there_were_shapes_is_the_emoji_models(

@@ -77,6 +77,25 @@ def test_a_shared_codebook_is_updated_at_every_depth_in_turn(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["tiny-rq", "tiny-rq-class", "tiny-rq-uncond"])
+@torch.no_grad()
+def test_starting_codes_are_near_what_the_encoder_makes(name: str, tmp_path: Path) -> None:
+    model = _stage1(name)
+    vectors = model.fold(model.features(_images(1)))
+
+    def error() -> float:
+        found = model.quantizer.vectors(model.quantizer(vectors)).sum(2)
+        return float((found - vectors).square().mean())
+
+    before = error()
+    codes = _stage1_trainer(model, Run(tmp_path, 0)).codes
+    many = torch.cat([_images(step) for step in range(8)])
+    codes.start(many, torch.Generator().manual_seed(0))
+    assert error() < 0.1 * before
+    books = [model.quantizer.book(depth) for depth in range(model.config.grid[2])]
+    assert all(len(torch.unique(book, dim=0)) > 0.9 * len(book) for book in books)
+
+
+@pytest.mark.parametrize("name", ["tiny-rq", "tiny-rq-class", "tiny-rq-uncond"])
 def test_a_resumed_run_of_stage_1_is_the_uninterrupted_one(name: str, tmp_path: Path) -> None:
     whole, first, second = (_stage1_trainer(_stage1(name), Run(tmp_path, 3)) for _ in range(3))
     for step in range(4):
@@ -153,7 +172,8 @@ def _stage2(name: str, stage1: RQVAE) -> RQTransformer:
 
 
 def _stage1_trainer(model: RQVAE, run: Run, patience: float = 0.0) -> CodecTrainer:
-    plan = replace(plan_of(model, 4, is_fine_tuning=False), patience=patience)
+    plan = replace(plan_of(model, 4, is_fine_tuning=False), unquantised=-1, patience=patience)
+    plan = replace(plan, fewest=1.0)
     return CodecTrainer(model, run, plan, RQCodes(model, run, plan))
 
 

@@ -69,3 +69,18 @@ def test_a_selection_narrows_what_stage_2_sees(emoji_set: EmojiSet) -> None:
     assert seen == {(True, "noto"), (False, "flat")}
     kinds = {emoji_set.kind(variant) for variant in emoji_set.variants()}
     assert kinds == set(emoji_set.shares)
+
+
+def test_a_title_says_which_picture_it_is_and_how_it_is_varied(emoji_set: EmojiSet) -> None:
+    image = emoji_set.images[0]
+    name = f"{emoji_set.concept(image).label} {emoji_set.style(image)}"
+    assert emoji_set.title(Variant(image)) == name
+    assert (
+        emoji_set.title(Variant(image, Look(colour="red", background="sea"))) == f"{name} red sea"
+    )
+
+
+def test_it_is_judged_by_pictures_that_training_never_shows(emoji_set: EmojiSet) -> None:
+    judged = emoji_set.judged(5)["val"]
+    assert len(judged) == 5
+    assert {variant.image for variant in judged} <= set(emoji_set.held_out)

@@ -110,6 +110,13 @@ def test_held_out_art_is_shown_only_to_judge(scenes: SceneSet) -> None:
     assert all(scene.kind != "single" for scene in judged["scene"])
 
 
+def test_a_title_says_the_first_thing_and_the_whole_look(scenes: SceneSet) -> None:
+    variant = scenes.judged(1)["scene"][0]
+    title = scenes.title(variant)
+    assert title.startswith(f"{scenes.label(variant.image)} {scenes.style(variant.image)} ")
+    assert scene_of(variant).layout in title
+
+
 def test_styles_can_be_chosen() -> None:
     chosen = SceneSet(art_of(), {}, Selection(styles=("fluent", "flat")))
     styles = {chosen.style(part.image) for scene in drawn(chosen, 500) for part in scene.parts}

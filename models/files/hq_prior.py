@@ -1,4 +1,4 @@
-"""The HQ family's sections of config.yaml ↔ shapes.
+"""The HQ family's prior: its section of config.yaml ↔ its shape.
 
 An unknown key is an error, what is missing takes the reference's defaults, and what it can't do
 because of a slip alone (a batch of one, a text before any way of drawing) is no error here. Knows
@@ -10,98 +10,22 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, fields, replace
 from math import isqrt
-from typing import Any, get_args
+from typing import get_args
 
-from models.configs import BackboneConfig, CodecConfig, PrefixKind, StackConfig
+from models.configs import CodecConfig, PrefixKind, StackConfig
 from models.errors import ConfigError
 from models.files import hq_sections
 from models.files.checked import checked
-from models.files.sections import Section, check_backbone, require
-from models.hq_configs import HQ_TYPES, Embedding, HQTransformerConfig, HQVAEConfig, Resize
+from models.files.hq_sections import one, pair
+from models.files.sections import Section, require
+from models.hq_configs import (
+    HQ_TYPES,
+    Embedding,
+    HQTransformerConfig,
+    HQVAEConfig,
+)
 
 _NUM_HEAD_LAYERS = 4  # of a head that isn't described
-
-
-def read_hq_vae(section: Section, path: str) -> HQVAEConfig:
-    """Stage 1, of type `simrqgan2` (two levels side by side) or `hqvae` (any number, summed).
-
-    Raises:
-        ConfigError: naming the key.
-    """
-    given = checked(hq_sections.Codec, section, path)
-    more = checked(hq_sections.CodecMore, given.hparams_aux or {}, f"{path}.hparams_aux")
-    resize, ratio = _resize(more.upsample, f"{path}.hparams_aux.upsample")
-    is_pair = given.type == "simrqgan2"
-    sizes = _pair(given.n_embed, f"{path}.n_embed") if is_pair else given.n_embed_levels
-    config = HQVAEConfig(
-        **_backbone(given.hparams or {}, f"{path}.hparams"),
-        embed_dim=given.embed_dim,
-        n_embed=sizes,
-        ratio=ratio,
-        resize=resize,
-        join="concat" if is_pair else "sum",
-        has_shared_codebook=bool(more.shared_codebook),
-        ema_update=given.ema_update,
-    )
-    check_backbone(config, f"{path}.hparams")
-    _check_levels(config, more, path)
-    return config
-
-
-def _backbone(hparams: Any, path: str) -> dict[str, Any]:
-    require(isinstance(hparams, dict), f"{path}: must be a mapping")
-    values = dict(hparams)
-    require(not values.pop("double_z", False), f"{path}.double_z: true is not supported")
-    return asdict(checked(BackboneConfig, values, path))
-
-
-def _resize(upsample: str | None, path: str) -> tuple[Resize, int]:
-    """`pixelshuffle4` → how maps change their size, and by how much a side."""
-    found = re.fullmatch(r"(pixelshuffle|nearest|conv)(\d*)", upsample or "")
-    if not found or (found[1] == "conv" and not found[2]) or found[2] in ("0", "1"):
-        raise ConfigError(f"{path}: {upsample!r} is not supported, only pixelshuffle2 and its like")
-    kind: Resize = next(kind for kind in get_args(Resize) if kind == found[1])
-    return kind, int(found[2] or 2)
-
-
-def _check_levels(config: HQVAEConfig, more: hq_sections.CodecMore, path: str) -> None:
-    num_levels, finest = len(config.n_embed), config.grid_size
-    require(
-        more.code_levels in (None, num_levels),
-        f"{path}.hparams_aux.code_levels: {more.code_levels} for {num_levels} codebooks",
-    )
-    require(num_levels > 1, f"{path}.n_embed_levels: at least two sizes")
-    require(
-        config.sides[0] > 0 and config.sides[0] * config.ratio ** (num_levels - 1) == finest,
-        f"{path}.hparams_aux.upsample: {num_levels} levels don't divide {finest} positions a side",
-    )
-    require(
-        not config.has_shared_codebook
-        or len(set(zip(config.n_embed, config.dims, strict=True))) == 1,
-        f"{path}.hparams_aux.shared_codebook: the levels' codes differ in number or width",
-    )
-
-
-def write_hq_vae(config: HQVAEConfig) -> Section:
-    """The section that `read_hq_vae` reads."""
-    is_pair = config.join == "concat"
-    require(
-        not is_pair or len(config.n_embed) == 2, "stage1.n_embed: more than two levels are summed"
-    )
-    names = [field.name for field in fields(BackboneConfig)]
-    sizes = {"n_embed": _one(config.n_embed)} if is_pair else {"n_embed_levels": [*config.n_embed]}
-    return {
-        "type": "simrqgan2" if is_pair else "hqvae",
-        "embed_dim": config.embed_dim,
-        **sizes,
-        "ema_update": config.ema_update,
-        "hparams": {"double_z": False, **{name: _plain(getattr(config, name)) for name in names}},
-        "hparams_aux": {
-            "upsample": f"{config.resize}{config.ratio}",
-            "shared_codebook": config.has_shared_codebook,
-            "decoding_type": config.join,
-        },
-    }
 
 
 def read_hq_transformer(section: Section, path: str, codec: CodecConfig) -> HQTransformerConfig:
@@ -125,7 +49,7 @@ def read_hq_transformer(section: Section, path: str, codec: CodecConfig) -> HQTr
         num_steps=codec.code_shape[0],
         sizes=given.vocab_sizes_img
         if is_many
-        else _pair(given.vocab_size_img, f"{path}.vocab_size_img"),
+        else pair(given.vocab_size_img, f"{path}.vocab_size_img"),
         ratio=codec.ratio,
         drawing=drawing,
         embedding=embedding,
@@ -233,7 +157,7 @@ def write_hq_transformer(config: HQTransformerConfig) -> Section:
     """The section that `read_hq_transformer` reads."""
     is_many = config.drawing == "multilevel"
     sizes = (
-        {"vocab_sizes_img": [*config.sizes]} if is_many else {"vocab_size_img": _one(config.sizes)}
+        {"vocab_sizes_img": [*config.sizes]} if is_many else {"vocab_size_img": one(config.sizes)}
     )
     number = config.n_emb_blocks + 1 if config.embedding in ("transformer", "bidirectional") else ""
     hparams = {
@@ -264,18 +188,3 @@ def _type(config: HQTransformerConfig) -> str:
     number = kinds.get(config.drawing, str(config.ratio**2))
     names = [name for name, drawing in HQ_TYPES.items() if drawing == config.drawing]
     return next(name for name in names if name.endswith(number))
-
-
-def _pair(sizes: hq_sections.Sizes, path: str) -> tuple[int, ...]:
-    """One size for both levels, or one of each."""
-    pair = (sizes, sizes) if isinstance(sizes, int) else sizes
-    require(len(pair) == 2, f"{path}: {len(pair)} sizes for two levels")
-    return pair
-
-
-def _one(sizes: tuple[int, ...]) -> int | list[int]:
-    return sizes[0] if len(set(sizes)) == 1 else list(sizes)
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
