@@ -51,7 +51,6 @@ NEW_ANSWERS = {
     "accept",
     "filters",
     "takes_pictures",
-    "filters",
     "source",
 }  # callers pass over what they don't know
 
