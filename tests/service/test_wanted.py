@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
+from models.presets import VIEW_PARAMETERS
 from service.answers.schemas import ImageRequest
 from service.answers.wanted import in_words
 from service.api.http.problems import invalid_request
@@ -29,6 +30,7 @@ BAD: dict[str, list[object]] = {
     "stream": ["true", 1, "yes"],
     "partial_images": [4, -1, "1"],
     "num_candidates": [0, 97, "many"],
+    "accept": [3, "x", [], {}, {"min_score": "x"}, {"min_score": float("nan")}, {"least": 0.3}],
     "top_k": [0, -1, 0.5],
     "top_p": [0, 1.01, "0.9"],
     "temperature": [0, 1e-30, 101, "hot", float("nan"), float("inf")],
@@ -136,6 +138,7 @@ async def test_whatever_the_document_names_has_its_words(http: httpx.AsyncClient
     for path in document["paths"].values():
         for operation in path.values():
             names |= {one["name"] for one in operation.get("parameters", [])}
+    names -= set(VIEW_PARAMETERS)  # what they can be, each job says
     for name in names - {"job_id", "model"}:  # any text is one; an unknown one is not found
         assert in_words(name, {"type": "missing", "input": None}).startswith(f"{name} must be")
 

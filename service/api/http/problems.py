@@ -36,7 +36,7 @@ def invalid_request(problem: Mapping[str, Any]) -> InvalidRequest:
     if not path:
         return InvalidRequest(WHOLE_BODY)
     field = path[0]
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] == "extra_forbidden" and len(path) == 1:
         error = InvalidRequest(unknown_field(field), param=field)
         error.code = "unknown_parameter"
         return error
