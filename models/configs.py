@@ -68,7 +68,7 @@ class Levelled(Protocol):
     """What a shape answers besides whose steps have several codes a level."""
 
     @property
-    def levels(self) -> tuple[int, ...]: ...  # codes of a step that each level has, coarsest first
+    def codes_per_level(self) -> tuple[int, ...]: ...  # in a step, the coarsest first
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +251,7 @@ class Preset:
         return self.stage1.views
 
     @property
-    def levels(self) -> tuple[int, ...]:
+    def codes_per_level(self) -> tuple[int, ...]:
         """See `levels_of`."""
         return levels_of(self.stage1)
 
@@ -267,4 +267,4 @@ class Preset:
 
 def levels_of(codec: CodecConfig) -> tuple[int, ...]:
     """How many of a step's codes each level has, the coarsest first; mostly one."""
-    return codec.levels if isinstance(codec, Levelled) else (1,) * codec.code_shape[1]
+    return codec.codes_per_level if isinstance(codec, Levelled) else (1,) * codec.code_shape[1]

@@ -135,7 +135,7 @@ def _multi_scale_names(name: str, shape: Shape, config: MultiScaleConfig) -> dic
 _HQ_VAE = CodecFamily(HQVAEConfig, HQVAE, _hq_vae_names, upstream_names.unread_of_hq_vae)
 _HQ_TRANSFORMER = PriorFamily(
     config=HQTransformerConfig,
-    build=lambda config, _codec: HQTransformer(config),
+    build=_without_codec(HQTransformer),
     upstream=_hq_names,
     recorded=recorded_sets.of_hq,
     training_only=("head_txt", "ln_txt"),

@@ -86,7 +86,7 @@ class HQVAEConfig(BackboneConfig):
         return cell_sizes(self.n_embed, self.ratio)
 
     @property
-    def levels(self) -> tuple[int, ...]:
+    def codes_per_level(self) -> tuple[int, ...]:
         """See `Levelled`."""
         return cell_levels(len(self.n_embed), self.ratio)
 
@@ -95,7 +95,7 @@ class HQVAEConfig(BackboneConfig):
         """See CodecConfig; where a level is left out, its vectors are zeros."""
         middle = [f"middle{i}" for i in range(1, len(self.n_embed) - 1)]
         names = ["top", *(["middle"] if len(middle) == 1 else middle), "bottom"]
-        depths = accumulate(self.levels)
+        depths = accumulate(self.codes_per_level)
         return tuple(View("level", name, depth) for name, depth in zip(names, depths, strict=True))
 
 
@@ -185,7 +185,7 @@ class HQTransformerConfig:
         return self.vocab_size_txt if self.prefix == "text" else max(self.n_classes, 1)
 
     @property
-    def levels(self) -> tuple[int, ...]:
+    def codes_per_level(self) -> tuple[int, ...]:
         """See `Levelled`."""
         return cell_levels(len(self.sizes), self.ratio)
 
@@ -200,10 +200,10 @@ class HQTransformerConfig:
 
         What is in a window sees all of it and all before it.
         """
-        depth = sum(self.levels)
+        depth = sum(self.codes_per_level)
         if self.drawing == "causal":
             return (1,) * depth
-        return (depth,) if self.drawing == "bidirectional" else self.levels
+        return (depth,) if self.drawing == "bidirectional" else self.codes_per_level
 
     @property
     def summary(self) -> str:

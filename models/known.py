@@ -25,6 +25,10 @@ _CELLS_STREAM = 2**32 - 1  # no candidate has this number, so no code is drawn b
 _HALF = 0.5  # a level of 8 bits is made a number in its middle, since bytes are made by truncation
 
 
+class NoGridError(ValueError):
+    """A model's steps are no single grid of cells: no part of a picture is a part of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """What is kept of a source: all outside its hole, or the first share of rows of codes, or all
@@ -108,6 +112,9 @@ def known_of(pipeline: Pipeline, levels: Tensor, hole: Tensor, kept: Kept) -> Kn
         levels: the source in 8 bits, [3, H, W] uint8, of the size that the model makes.
         hole: [H, W] bool, where it is to be drawn anew.
         kept: how much of it is kept.
+
+    Raises:
+        NoGridError: not of this model.
     """
     device = pipeline.options.device
     pixels = levels.to(device).float() / 255
@@ -118,6 +125,15 @@ def known_of(pipeline: Pipeline, levels: Tensor, hole: Tensor, kept: Kept) -> Kn
         return Known(forced, pixels, None)
     own = _spread((levels.to(device).float() + _HALF) / 255, hole.to(device))
     return Known(forced, own, _weight(hole).to(device))
+
+
+def takes_pictures(pipeline: Pipeline) -> bool:
+    """Whether pictures of this model can begin with another one."""
+    try:
+        _grid(*pipeline.preset.size, pipeline.preset.num_steps)
+    except NoGridError:
+        return False
+    return True
 
 
 def open_steps(pipeline: Pipeline, hole: Tensor, kept: Kept) -> Tensor:
@@ -153,7 +169,7 @@ def _grid(width: int, height: int, num_steps: int) -> tuple[int, int, int]:
         is_whole = side > 0 and height % side == 0 and width % side == 0
         if is_whole and (height // side) * (width // side) * channels == num_steps:
             return height // side, width // side, channels
-    raise ValueError(f"{num_steps} steps are no grid over {width}x{height} pixels")
+    raise NoGridError(f"{num_steps} steps are no grid over {width}x{height} pixels")
 
 
 def _spread(pixels: Tensor, hole: Tensor) -> Tensor:

@@ -86,12 +86,8 @@ def _hq_file(folder: Path) -> str:
 def _of_part(folder: Path, part: str, stage: Stage) -> Place:
     """Of the multi-scale VQ, whose parts are HQ's folders each: stage 1 has no prefix there."""
     prefix = "" if stage == "stage1" else f"{stage}."
-    return Place(f"{part}/{_hq_file(folder / part)}", prefix)
-
-
-def _is_scales(folder: Path) -> bool:
-    parts = scales_folder.PARTS
-    return scales_folder.is_official(folder) and all(_hq_file(folder / part) for part in parts)
+    name = _hq_file(folder / part) or _HQ_FILES[-1]  # which is told to be missing
+    return Place(f"{part}/{name}", prefix)
 
 
 def _rudalle(folder: Path, _preset: Preset, stage: Stage) -> Place:
@@ -109,7 +105,7 @@ def _taming(folder: Path, preset: Preset, stage: Stage) -> Place:
 # Those that a family's own files tell, whatever else lies beside them.
 _OF_FAMILIES: dict[Layout, Callable[[Path], bool]] = {
     "rq": rq_folder.is_official,
-    "scales": _is_scales,
+    "scales": scales_folder.is_official,
     "rudalle": rudalle_folder.is_official,
     "taming": taming_folder.is_official,
     "pixels": pixel_file.is_checkpoint,

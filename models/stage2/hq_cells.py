@@ -25,7 +25,7 @@ _MIN_PLACES = 5  # rows of the official files' table of places inside a cell
 
 def level_slices(config: HQTransformerConfig) -> list[slice]:
     """Where each level's codes are in a cell."""
-    return [slice(*ends) for ends in pairwise(accumulate(config.levels, initial=0))]
+    return [slice(*ends) for ends in pairwise(accumulate(config.codes_per_level, initial=0))]
 
 
 class CellEmbedding(nn.Module):
@@ -35,7 +35,7 @@ class CellEmbedding(nn.Module):
         super().__init__()
         self.config = config
         width, (_, *finer) = config.embed_dim, config.sizes
-        fine_width = width // config.levels[1] if config.embedding == "reduce" else width
+        fine_width = width // config.codes_per_level[1] if config.embedding == "reduce" else width
         tables = [nn.Embedding(config.sizes[0], width)]
         self.tok_emb_levels = nn.ModuleList(
             [*tables, *(nn.Embedding(size, fine_width) for size in finer)]
@@ -46,10 +46,10 @@ class CellEmbedding(nn.Module):
         else:
             self.pos_emb_top = nn.Embedding(config.ctx_len_img, width)
         if config.embedding in ("transformer", "bidirectional"):
-            self.pos_emb_emb = nn.Embedding(sum(config.levels), width)
+            self.pos_emb_emb = nn.Embedding(sum(config.codes_per_level), width)
             self.emb = Stack(replace(config.body, n_layers=config.n_emb_blocks))
         elif config.embedding == "multiple":
-            columns = 1 if config.drawing == "causal" else config.levels[1]
+            columns = 1 if config.drawing == "causal" else config.codes_per_level[1]
             self.pos_emb_bot = nn.Parameter(torch.randn(1, 1, width, columns))
 
     def forward(self, codes: Tensor, places: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class HeadInputs(nn.Module):
     def __init__(self, config: HQTransformerConfig) -> None:
         super().__init__()
         self.config = config
-        width, levels = config.embed_dim, config.levels
+        width, levels = config.embed_dim, config.codes_per_level
         self.sos_depth = nn.Parameter(torch.randn(1, 1, width))
         # Of the official tables those that nothing reads are left out.
         num_read = {"causal": len(levels), "bidirectional": 0}.get(config.drawing, len(levels) - 1)
@@ -131,7 +131,7 @@ class HeadInputs(nn.Module):
     def _below(self, codes: Tensor, level: int) -> Tensor:
         """A whole level: each code is told by its place and all codes that it lies below."""
         x = self._places(level)
-        side = isqrt(self.config.levels[level])
+        side = isqrt(self.config.codes_per_level[level])
         for above in range(level):
             tokens = self.tok_emb_depth_levels[above](codes[..., level_slices(self.config)[above]])
             x = x + _spread(tokens, side)
@@ -140,7 +140,7 @@ class HeadInputs(nn.Module):
     def _places(self, level: int) -> Tensor:
         table = self.pos_emb_depths[level - 1]
         assert isinstance(table, nn.Embedding)
-        return table.weight[: self.config.levels[level]]
+        return table.weight[: self.config.codes_per_level[level]]
 
 
 def _spread(tokens: Tensor, side: int) -> Tensor:

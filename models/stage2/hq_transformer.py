@@ -58,7 +58,7 @@ class HQTransformer(nn.Module):
         self.head_levels = nn.ModuleList(
             nn.Linear(width, size, bias=False) for size in config.sizes
         )
-        counts = enumerate(config.levels)
+        counts = enumerate(config.codes_per_level)
         self._level_of = [level for level, count in counts for _ in range(count)]
 
     @property
@@ -125,7 +125,9 @@ class HQTransformer(nn.Module):
         """
         config = self.config
         logits, text = self(prefix, codes)
-        counts = config.levels if config.drawing == "multilevel" else (1, config.weight_bottom)
+        counts = (
+            config.codes_per_level if config.drawing == "multilevel" else (1, config.weight_bottom)
+        )
         weights = torch.tensor(counts, dtype=logits.dtype, device=logits.device)
         image: Tensor = (self.level_losses(logits, codes, targets) * weights).sum()
         if text is None:

@@ -38,15 +38,16 @@ def preset_to_ship(args: Namespace) -> Preset:
     base = preset_of(args.checkpoint)
     stage1 = codec_shape_of(args.checkpoint, args.stage1)
     stage2 = shapes.load_prior(args.stage2) or base.stage2
-    name, description = args.name or base.name, base.description
+    name, description, licence = args.name or base.name, base.description, base.licence
     if (stage1, stage2) != (base.stage1, base.stage2):
         width, height = stage1.size
         name = args.name or args.folder.name
         description = f"Trained by models.train: {width}×{height} pixels, {stage2.summary}"
+        licence = licence if args.checkpoint else "unknown"
     return Preset(
         name,
         description,
-        args.licence or base.licence,
+        args.licence or licence,
         stage1,
         stage2,
         clip=_clip(args)[1],
@@ -140,7 +141,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--tokenizer", type=Path, help="where neither in --runs nor in --init")
     parser.add_argument("--name", help="the model's name (default: the folder's)")
-    parser.add_argument("--licence", help="of the weights (default: as what they come from)")
+    parser.add_argument("--licence", help="of the weights (default: that of --init)")
     parser.add_argument("--temperature", type=float, help="the folder's default, as the two below")
     parser.add_argument("--top-k", type=int)
     parser.add_argument("--top-p", type=float)

@@ -68,7 +68,7 @@ def grid_of(subject: Subject, name: str, cells: Tensor) -> Tensor:
 def _orders(subject: Subject) -> list[Tensor]:
     """Where in a level's cells, one after the other, the positions of its raster are: [h·w]."""
     config = stage1_of(subject).config
-    steps, counts = config.code_shape[0], config.levels
+    steps, counts = config.code_shape[0], config.codes_per_level
     grids = []
     for level, count in enumerate(counts):
         numbers = torch.zeros(1, steps, sum(counts), dtype=torch.int64)
@@ -81,8 +81,8 @@ def _orders(subject: Subject) -> list[Tensor]:
 def in_raster(subject: Subject, name: str, logits: Tensor) -> Tensor:
     """Logits [B, T, D, V] → one level's, in raster order over its grid [B, h·w, V_i]."""
     level, config = level_of(subject, name), stage2_of(subject).config
-    start = sum(config.levels[:level])
-    own = logits[:, :, start : start + config.levels[level], : config.sizes[level]]
+    start = sum(config.codes_per_level[:level])
+    own = logits[:, :, start : start + config.codes_per_level[level], : config.sizes[level]]
     return own.flatten(1, 2)[:, _orders(subject)[level]]
 
 

@@ -28,7 +28,7 @@ def preset_card(preset: Preset) -> ModelCard:
         defaults=preset.sampling,
         num_classes=preset.num_classes,
         depth=preset.depth,
-        levels=len(preset.levels),
+        levels=len(preset.codes_per_level),
         has_scores=preset.has_scores,
         filters=filter_words(preset),
         views=tuple((view.parameter, view.value) for view in preset.views),

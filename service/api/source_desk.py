@@ -1,7 +1,7 @@
-"""Pictures that callers send, read and fitted off the event loop, a few at a time.
+"""Pictures that callers send, read and fitted off the event loop, one at a time.
 
-A picture takes up to a second and two hundred megabytes on the way, whatever its file's size: so no
-crowd of them is let in at once. Knows no queue and no HTTP.
+The largest take a second or two and three hundred megabytes on the way, however small their files:
+so no crowd of them is let in. Knows no queue and no HTTP.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from service.errors import InvalidRequest, QueueFull
 from service.sources.prepared import Prepared, prepare, sha256
 from service.sources.source import Source
 
-_AT_ONCE = 2
-_MOST_WAITING = 32
+_MOST_WAITING = 16
 _RETRY_S = 2.0
 
 
@@ -23,7 +22,7 @@ class SourceDesk:
     """Prepares pictures. QueueFull when too many wait for it."""
 
     def __init__(self) -> None:
-        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._desk = asyncio.Lock()
         self._num_here = 0
 
     async def prepare(self, body: SourceRequest, size: str) -> tuple[Source, bytes]:
@@ -42,7 +41,7 @@ class SourceDesk:
         width, height = map(int, size.split("x"))
         self._num_here += 1
         try:
-            async with self._places:
+            async with self._desk:
                 prepared = await asyncio.to_thread(
                     prepare, body.image, body.mask, body.fit or "cover", (width, height)
                 )

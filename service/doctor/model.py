@@ -62,7 +62,7 @@ def _ranking(preset: Preset) -> Finding:
     """Who ranks the pictures; that its file is there, the look at the weights has seen."""
     judge = preset.clip or preset.classifier
     if judge is None:
-        return Finding("ranking", "ok", "nothing ranks candidates: they come as they were drawn")
+        return Finding("ranking", "ok", "neither a CLIP nor a classifier ranks candidates")
     return Finding("ranking", "ok", f"{judge.model_name} ranks candidates")
 
 

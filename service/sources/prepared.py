@@ -18,6 +18,7 @@ from service.sources.reading import read
 from service.sources.source import Fit
 
 _CLEAR = 128  # alpha below it is a hole
+_ENOUGH = 4  # times the model's side, before it is brought to that with care
 _LONGEST = 16  # times its height that a picture may be wide, and the other way round
 _LANCZOS = Pillow.Resampling.LANCZOS
 
@@ -34,9 +35,11 @@ class Prepared:
 
 def prepare(image: bytes, mask: bytes | None, fit: Fit, size: tuple[int, int]) -> Prepared:
     """Read and fit both; off the event loop. InvalidRequest names the file that can't be taken."""
-    picture = read(image, "image")
-    _check_shape(picture.size)
-    clear = _own_alpha(picture) if mask is None else _alpha_of(mask, picture.size)
+    enough = _ENOUGH * max(size)
+    found = read(image, "image", enough)
+    _check_shape(found.size)
+    picture = found.picture
+    clear = _own_alpha(picture) if mask is None else _alpha_of(mask, found.size, enough)
     fitted = _opaque(_fitted(picture, fit, size, "white"), is_own_mask=mask is None)
     alpha = _fitted(clear, fit, size, 0).point(lambda level: 255 if level >= _CLEAR else 0)
     fitted.putalpha(alpha)
@@ -69,20 +72,20 @@ def _own_alpha(picture: Pillow.Image) -> Pillow.Image:
     return Pillow.new("L", picture.size, 255)
 
 
-def _alpha_of(mask: bytes, size: tuple[int, int]) -> Pillow.Image:
-    found = read(mask, "mask")
+def _alpha_of(mask: bytes, size: tuple[int, int], enough: int) -> Pillow.Image:
+    found = read(mask, "mask", enough)
     if found.size != size:
         raise InvalidRequest(
             f"mask is {_named(found.size)} and image {_named(size)}: they must be of one size.",
             param="mask",
         )
-    if found.mode != "RGBA":
+    if found.picture.mode != "RGBA":
         raise InvalidRequest(
             "mask must be transparent where image is to be drawn anew: send a PNG or WebP with an "
             "alpha channel.",
             param="mask",
         )
-    return found.getchannel("A")
+    return found.picture.getchannel("A")
 
 
 def _named(size: tuple[int, int]) -> str:

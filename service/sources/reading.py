@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+from dataclasses import dataclass
 
 from PIL import Image as Pillow
 from PIL import ImageCms, ImageOps
@@ -20,21 +21,37 @@ _SCAN = b"\xff\xda"
 _MAX_SCANS = 64  # of a progressive JPEG; usual files have about ten, and each costs a whole pass
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _TO_EIGHT = 1 / 257
+_REDUCIBLE = ("RGB", "RGBA", "L", "CMYK")
+_NEEDED = ("exif", "icc_profile")
 _SRGB = ImageCms.createProfile("sRGB")
 
 _log = logging.getLogger(__name__)
 
 
-def read(data: bytes, field: str) -> Pillow.Image:
-    """The picture in RGB, or in RGBA where some of it may be transparent.
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A picture in RGB, or in RGBA where some of it may be transparent; `size` is the file's own.
+
+    The picture may be a whole number of times smaller, where nobody needs it as large.
+    """
+
+    picture: Pillow.Image
+    size: tuple[int, int]
+
+
+def read(data: bytes, field: str, enough: int = MAX_PIXELS) -> Read:
+    """The picture in a file. `enough`: pixels of a side, if there are several times as many.
 
     Raises:
         InvalidRequest: it is none that can be taken; `field` is named in it.
     """
     try:
-        picture = _open(data, field)
-        picture.load()
-        return _in_srgb(_upright(picture))
+        opened = _open(data, field)
+        width, height = opened.size
+        lying = _reduced(opened, enough)
+        upright = _upright(lying)
+        is_turned = upright.size != lying.size
+        return Read(_in_srgb(upright), (height, width) if is_turned else (width, height))
     except InvalidRequest:
         raise
     except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning):
@@ -58,6 +75,24 @@ def _open(data: bytes, field: str) -> Pillow.Image:
     if picture.format == "JPEG" and data.count(_SCAN) > _MAX_SCANS:
         raise InvalidRequest(f"{field} has more scans than any camera makes.", param=field)
     return picture
+
+
+def _reduced(picture: Pillow.Image, enough: int) -> Pillow.Image:
+    """Decoded, and made smaller at once: what follows then costs next to nothing."""
+    factor = min(side // enough for side in picture.size)
+    if factor > 1 and picture.format == "JPEG":
+        picture.draft(picture.mode, (enough, enough))  # decodes no more than that
+    picture.load()
+    factor = min(side // enough for side in picture.size)
+    if factor < 2 or picture.mode not in _REDUCIBLE:
+        return picture
+    told = {name: picture.info[name] for name in _NEEDED if name in picture.info}
+    if picture.mode == "RGBA":  # by weight: what can't be seen has a colour, too
+        small = picture.convert("RGBa").reduce(factor).convert("RGBA")
+    else:
+        small = picture.reduce(factor)
+    small.info.update(told)
+    return small
 
 
 def _too_large(field: str) -> InvalidRequest:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from models.configs import Preset
+from models.known import takes_pictures
 from models.lookalikes import visible
 from models.pipeline import DTYPES, LoadOptions, Pipeline, load
 from models.presets import get_preset, weights_folder
@@ -77,8 +78,9 @@ def load_model(name: str, settings: WorkerSettings) -> HostedModel:
         card,
         model=name,
         weights_digest=_digest(pipeline.preset, folder),
+        has_scores=pipeline.ranker is not None,
         views=card.views if settings.views else (),
-        takes_pictures=True,
+        takes_pictures=takes_pictures(pipeline),
     )
     num_rows = settings.rows or default_rows(
         options.device, pipeline.preset, options.dtype.itemsize

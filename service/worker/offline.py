@@ -19,7 +19,7 @@ from service.errors import InvalidRequest, StartRefused
 from service.jobs import OutputFormat, Recipe
 from service.worker.cpu_share import CpuShare
 from service.worker.device_memory import is_out_of_memory
-from service.worker.drawing.engine import row_params
+from service.worker.drawing.row_params import row_params
 from service.worker.pictures import png
 from service.worker.pictures.picture_makers import PictureMakers
 from service.worker.sources.encoding import known_alone

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import Tensor
@@ -11,7 +9,7 @@ from torch import Tensor
 from models.drawing.forced import FREE
 from models.drawing.generate import run_to_end
 from models.drawing.sampling import RowParams
-from models.known import SEAM, Kept, Known, known_of, open_steps
+from models.known import SEAM, Kept, Known, NoGridError, known_of, open_steps, takes_pictures
 from models.pictures import to_bytes
 from models.pipeline import Pipeline, load
 from tests.models.conftest import PROMPTS, TINY
@@ -140,7 +138,8 @@ def test_the_seam_leads_from_the_source_to_what_is_drawn() -> None:
     assert row[10 + SEAM :] == [0] * (22 - SEAM)
 
 
-def test_a_grid_that_fits_no_picture_is_refused(family: Pipeline) -> None:
-    hole = torch.zeros(7, 5, dtype=torch.bool)
-    with pytest.raises(ValueError, match="are no grid over 5x7"):
-        open_steps(replace(family), hole, Kept())
+def test_a_model_whose_steps_are_no_grid_takes_no_pictures(family: Pipeline) -> None:
+    assert takes_pictures(family)
+    with pytest.raises(NoGridError, match="are no grid over 5x7"):
+        open_steps(family, torch.zeros(7, 5, dtype=torch.bool), Kept())
+    assert not takes_pictures(load("tiny-hq-scales"))

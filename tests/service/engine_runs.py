@@ -11,7 +11,8 @@ from models.drawing.generate import run_to_end
 from models.pipeline import Pipeline
 from service.config.groups import TestingSettings
 from service.jobs import Job
-from service.worker.drawing.engine import Engine, row_params
+from service.worker.drawing.engine import Engine
+from service.worker.drawing.row_params import row_params
 from service.worker.handover import Drawn, Glimpse, Left, StepReport
 from service.worker.run import Run
 

@@ -108,7 +108,7 @@ def _pixels(data: bytes) -> _PIXELS:
 
 def _views(pipeline: Pipeline, kind: Kind, seed: int) -> list[_PIXELS]:
     """What candidate 0 looks like by its first codes of each position, from coarse to all."""
-    params = [RowParams(seed, top_k=kind.top_k).spread(kind.preset.levels)]
+    params = [RowParams(seed, top_k=kind.top_k).spread(kind.preset.codes_per_level)]
     prefix = pipeline.prefix(pipeline.encode("a heart"))
     codes = run_to_end(pipeline.batch(_ROWS), prefix, params)
     parts = [codes[..., : view.depth] for view in kind.preset.views]

@@ -149,7 +149,7 @@ def test_weights_whose_checksums_are_right_and_then_not(tmp_path: Path) -> None:
 
     assert good.verdict == "ok"
     assert "every checksum right" in good.found
-    assert by_name(model(settings()))["ranking"].found.startswith("nothing ranks candidates")
+    assert by_name(model(settings()))["ranking"].found.startswith("neither a CLIP")
     assert bad.verdict == "problem"
 
 

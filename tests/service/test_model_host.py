@@ -37,6 +37,12 @@ def test_eight_bits_are_a_setting_and_their_error_is_logged(
     assert "relative rms error" in caplog.text
 
 
+@pytest.mark.parametrize(("name", "has_scores"), [("tiny", False), ("tiny-dalle", True)])
+def test_a_workers_card_says_whether_something_ranks(name: str, has_scores: bool) -> None:
+    model = load_model(name, WorkerSettings(device="cpu"))
+    assert model.card.has_scores == has_scores == (model.pipeline.ranker is not None)
+
+
 def test_shipped_weights_are_known_by_the_hash_of_their_manifest() -> None:
     manifest = (WEIGHTS_FOLDER / "emoji/manifest.json").read_bytes()
     card = load_model("emoji", WorkerSettings(device="cpu")).card

@@ -15,13 +15,12 @@ from types import MappingProxyType
 
 import torch
 
-from models.configs import Preset
 from models.drawing.generate import Batch, Shapes
-from models.drawing.sampling import InvalidSamplingError, RowParams
+from models.drawing.sampling import InvalidSamplingError
 from models.errors import UnsoundWeightsError
 from models.pipeline import InvalidPromptError, Pipeline, Prefix, Prompt
 from service.config.groups import TestingSettings
-from service.jobs import Expired, Failed, Recipe
+from service.jobs import Expired, Failed
 from service.worker.device_memory import (
     Failure,
     free_device_memory,
@@ -31,6 +30,7 @@ from service.worker.device_memory import (
 from service.worker.drawing.faults import strike
 from service.worker.drawing.glimpses import Glimpses
 from service.worker.drawing.pace import Pace
+from service.worker.drawing.row_params import default_params, row_params
 from service.worker.drawing.scheduler import Entry, Scheduler
 from service.worker.handover import Drawn, Left, StepReport
 from service.worker.run import End, Run, TakenOut
@@ -39,12 +39,6 @@ ANY_PROMPT: Mapping[str, Prompt] = MappingProxyType({"text": "a", "class": 0, "n
 _NOT_FINITE = "The model's numbers left the finite range on this job."
 
 _log = logging.getLogger(__name__)
-
-
-def row_params(recipe: Recipe, candidate: int, preset: Preset) -> RowParams:
-    """How one candidate of a recipe is drawn by a model."""
-    given = RowParams(recipe.seed, candidate, recipe.temperature, recipe.top_k, recipe.top_p)
-    return given.spread(preset.levels)
 
 
 class Engine:
@@ -94,14 +88,14 @@ class Engine:
 
         With the preset's own filters, since a captured step holds the draw: most requests' kind.
         """
-        sampling = self._pipeline.preset.sampling
-        filters = sampling.temperature, sampling.top_k, sampling.top_p
-        prompt = ANY_PROMPT[self._pipeline.preset.prompt_kind]
+        preset = self._pipeline.preset
+        prompt = ANY_PROMPT[preset.prompt_kind]
         prefix = self._pipeline.prefix(self._pipeline.encode(prompt))
         is_captured = self._pipeline.options.device.type == "cuda"
         for shape in self._batch.shapes.rows if is_captured else (1,):
             size = min(shape, self.num_rows)  # the last shape may have rows that only fill a tile
-            rows = self._batch.admit(prefix, [RowParams(0, row, *filters) for row in range(size)])
+            params = [default_params(preset, row) for row in range(size)]
+            rows = self._batch.admit(prefix, params)
             while len(self._batch.step()) < size:
                 self._pace.keep()
             if not all(self._batch.are_sound(rows)):

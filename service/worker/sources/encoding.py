@@ -11,7 +11,7 @@ import torch
 from PIL import Image as Pillow
 
 from models.drawing.forced import Forced
-from models.known import Kept, Known, known_of
+from models.known import Kept, Known, NoGridError, known_of
 from models.pipeline import Pipeline
 from service.errors import InvalidRequest
 from service.jobs import Recipe
@@ -22,7 +22,7 @@ def known_for(pipeline: Pipeline, recipe: Recipe, data: bytes) -> Known:
     """What the recipe keeps of its source, whose prepared file is `data`.
 
     Raises:
-        InvalidRequest: it was prepared for a model of another size.
+        InvalidRequest: it was prepared for a model of another size, or this one takes none.
     """
     source = recipe.source
     if source is None:
@@ -35,7 +35,10 @@ def known_for(pipeline: Pipeline, recipe: Recipe, data: bytes) -> Known:
     if levels.shape[1:] != (height, width):
         raise InvalidRequest(f"image was not fitted to {width}x{height}", param="image")
     kept = Kept(source.keep, source.strength, recipe.seed, source.blend)
-    return known_of(pipeline, levels[:3], levels[3] == 0, kept)
+    try:
+        return known_of(pipeline, levels[:3], levels[3] == 0, kept)
+    except NoGridError:
+        raise InvalidRequest(f"{recipe.model} can't begin with a picture", param="image") from None
 
 
 def _known_codes(pipeline: Pipeline, data: bytes) -> Known:

@@ -320,6 +320,20 @@ def test_the_edges_are_legal() -> None:
     replace(edges, seed=0, top_k=1, top_p=0.0).validate((64,))
 
 
+def test_what_is_given_per_level_is_given_to_each_of_its_codes() -> None:
+    row = RowParams(0, temperature=(0.9, 0.5), top_k=(None, 3), top_p=0.7).spread((1, 4))
+    assert row.temperature == (0.9, 0.5, 0.5, 0.5, 0.5)
+    assert row.top_k == (None, 3, 3, 3, 3)
+    assert row.top_p == 0.7
+    row.validate((8,) * 5)
+
+
+def test_a_list_of_another_length_is_not_spread() -> None:
+    row = RowParams(0, top_k=(1, 2, 3)).spread((1, 4))
+    with pytest.raises(InvalidSamplingError, match="one value or 5 of them, not 3"):
+        row.validate((8,) * 5)
+
+
 def test_a_closed_nucleus_keeps_the_code_at_its_edge() -> None:
     """taming-transformers' rule: away goes what comes after more than top_p, not after top_p."""
     logits = torch.tensor([[0.5, 0.25, 0.125, 0.125]]).log()

@@ -252,3 +252,16 @@ def test_what_is_missing_is_the_references_default(folder: Path) -> None:
     _edit(folder, change)
     _, stage2 = hq_shapes(open_checkpoint(folder).preset)
     assert (stage2.head.n_layers, stage2.head.n_heads, stage2.weight_bottom) == (4, 2, 4.0)
+
+
+def test_defaults_may_be_given_per_level(folder: Path) -> None:
+    def sampling(**section: Any) -> Any:
+        _edit(folder, lambda document: document.update(sampling=section))
+        return config.read(folder).sampling
+
+    found = sampling(top_k=[30, 5], temperature=0.9)
+    assert (found.top_k, found.temperature) == ((30, 5), 0.9)
+    with pytest.raises(
+        ConfigError, match=r"sampling\.top_k: must be one value or 5 of them, not 3"
+    ):
+        sampling(top_k=[3, 3, 3])

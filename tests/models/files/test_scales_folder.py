@@ -102,8 +102,9 @@ def test_a_wrong_config_is_one_clear_error(case: str, folder: Path) -> None:
 
 def test_a_part_without_weights_is_missed(folder: Path) -> None:
     (folder / "bottom" / "ckpt" / "last.ckpt").unlink()
-    with pytest.raises(MissingFileError, match="holds no weights"):
-        open_checkpoint(folder)
+    checkpoint = open_checkpoint(folder)
+    with pytest.raises(MissingFileError, match=r"bottom/ckpt/last\.ckpt"):
+        load_stage2(checkpoint)
 
 
 def test_one_of_the_three_folders_is_one_too_low(folder: Path) -> None:

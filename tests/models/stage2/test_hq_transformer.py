@@ -96,7 +96,7 @@ def test_logits_of_three_levels_are_the_recorded_ones(
     model, wanted = three_levels
     logits, _ = model(wanted["tf_labels"][:1, None], _recorded_cells(wanted, "tf_codes")[:1])
     numbers = torch.arange(16 * 21).view(1, 16, 21)
-    starts = accumulate(model.config.levels, initial=0)
+    starts = accumulate(model.config.codes_per_level, initial=0)
     for name, level, start in zip(("top", "mid", "bot"), range(3), starts, strict=False):
         recorded = wanted[f"tf_logits_{name}"]
         order = to_grids(numbers, (4, 8, 16))[level].flatten()[: recorded.shape[1]]
@@ -180,7 +180,7 @@ def test_positions_by_row_and_column_are_the_grids_whatever_the_table() -> None:
 
 def _level_means(model: HQTransformer, logits: Tensor, codes: Tensor) -> list[float]:
     parts = F.cross_entropy(logits.flatten(0, 2), codes.flatten(), reduction="none")
-    split = torch.split(parts.view(codes.shape), list(model.config.levels), -1)
+    split = torch.split(parts.view(codes.shape), list(model.config.codes_per_level), -1)
     return [float(part.mean()) for part in split]
 
 

@@ -15,7 +15,7 @@ from tests.service.sources.hostile import png_that_says
 
 
 def _read(data: bytes) -> Any:
-    return np.asarray(read(data, "image"))
+    return np.asarray(read(data, "image").picture)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
@@ -29,6 +29,26 @@ def test_a_picture_lies_as_its_camera_was_held() -> None:
     exif[0x0112] = 6  # turn it clockwise
     sent = file_of(picture, exif=exif.tobytes())
     assert np.array_equal(_read(sent), np.rot90(picture, -1))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_what_is_much_larger_than_needed_is_made_smaller_at_once(kind: str) -> None:
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    quarters = np.kron(noise((4, 2)), np.ones((100, 100, 1))).astype(np.uint8)
+    found = read(file_of(quarters, kind, exif=exif.tobytes(), quality=95), "image", 50)
+    assert found.size == (200, 400)  # upright
+    assert found.picture.size == (50, 100)
+    middles = np.asarray(found.picture)[12::25, 12::25].astype(int)
+    assert np.abs(middles - np.rot90(noise((4, 2)), -1)).max() <= 12
+
+
+def test_what_can_not_be_seen_has_no_part_in_a_smaller_picture() -> None:
+    picture = np.full((400, 400, 4), 255, np.uint8)
+    picture[::2] = (0, 0, 0, 0)
+    found = np.asarray(read(file_of(picture), "image", 100).picture)
+    assert found.shape == (100, 100, 4)
+    assert (found[..., :3] == 255).all()
 
 
 def test_an_orientation_that_is_none_turns_nothing() -> None:
