@@ -19,14 +19,14 @@ class RawPixelsConfig:
     """A codec without weights: a picture's codes are its values.
 
     A step is a pixel and its depths are the channels, or with `by_channel` a channel of a pixel
-    alone. With `block` (rows, columns) one block after another is drawn, in steps. `levels` values
-    are spread over 0..1.
+    alone. With `block` (rows, columns) one block after another is drawn, in steps. Its `num_levels`
+    values are spread over 0..1.
     """
 
     height: Size = 32
     width: Size = 32
     channels: Literal[1, 3] = 3
-    levels: Size = NUM_BYTES
+    num_levels: Size = NUM_BYTES
     by_channel: bool = False
     block: tuple[Size, Size] | None = None
 
@@ -48,7 +48,7 @@ class RawPixelsConfig:
     @property
     def vocab_sizes(self) -> tuple[int, ...]:
         """See CodecConfig."""
-        return (self.levels,) * self.code_shape[1]
+        return (self.num_levels,) * self.code_shape[1]
 
     @property
     def views(self) -> tuple[View, ...]:

@@ -28,7 +28,7 @@ class RawPixels(nn.Module):
             pixels = F.interpolate(pixels, (config.height, config.width), mode="area")
         if config.channels == 1:
             pixels = pixels.mean(1, keepdim=True)
-        return self.codes((pixels.clamp(0, 1) * (config.levels - 1)).round().long())
+        return self.codes((pixels.clamp(0, 1) * (config.num_levels - 1)).round().long())
 
     def codes(self, values: Tensor) -> Tensor:
         """Levels [B, C, H, W] → codes [B, T, D]."""
@@ -48,7 +48,7 @@ class RawPixels(nn.Module):
         missing = self.code_shape[1] - codes.shape[-1]
         if missing:
             codes = torch.cat((codes, codes[..., -1:].expand(-1, -1, missing)), -1)
-        values = self.values(codes).float() / (self.config.levels - 1)
+        values = self.values(codes).float() / (self.config.num_levels - 1)
         return values.expand(-1, 3, -1, -1)
 
     def prepare(self) -> None:

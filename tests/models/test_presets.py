@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from models.configs import Preset
+from models.configs import Preset, levels_of
 from models.drawing.sampling import RowParams
 from models.presets import PRESETS, UnknownPresetError, get_preset
 from tests.models.mindalle import shape
@@ -45,3 +45,8 @@ def test_official_shapes() -> None:
 def test_the_api_can_read_presets_without_torch() -> None:
     check = "import sys, models.presets; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False, timeout=50).returncode == 0
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_a_steps_levels_are_its_codes(preset: Preset) -> None:
+    assert sum(levels_of(preset.stage1)) == preset.depth

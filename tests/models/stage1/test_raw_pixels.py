@@ -10,7 +10,7 @@ from models.stage1.raw_pixels import RawPixels
 @pytest.mark.parametrize("config", [RawPixelsConfig(3, 5), RawPixelsConfig(4, 6, 1, 8)])
 def test_raw_pixels_are_given_back(config: RawPixelsConfig) -> None:
     codec = RawPixels(config)
-    codes = torch.randint(config.levels, (2, *config.code_shape))
+    codes = torch.randint(config.num_levels, (2, *config.code_shape))
     pixels = codec.pixels(codes)
     assert pixels.shape == (2, 3, config.height, config.width)
     assert torch.equal(codec.encode(pixels), codes)
