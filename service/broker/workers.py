@@ -61,7 +61,7 @@ class ModelCard:
     levels: int = 1
     views: tuple[tuple[str, str], ...] = ()
     has_scores: bool = False
-    takes_pictures: bool | None = False
+    takes_pictures: bool | None = None
     filters: tuple[tuple[str, str], ...] = ()
 
     def to_values(self) -> dict[str, Any]:

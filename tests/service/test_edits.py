@@ -166,7 +166,7 @@ async def test_a_picture_that_is_gone_ends_its_job_in_words(
 
 @pytest.mark.parametrize(
     ("card", "status", "code"),
-    [(_NEVER_HEARD_OF_ANY, 503, "no_worker"), (_TAKES_NONE, 400, "invalid_value")],
+    [(_NEVER_HEARD_OF_ANY, 503, "no_worker_for_pictures"), (_TAKES_NONE, 400, "invalid_value")],
 )
 async def test_a_worker_that_takes_no_pictures_gets_none(
     redis: Redis, valkey_server: RedisServer, card: ModelCard, status: int, code: str

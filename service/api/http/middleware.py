@@ -165,8 +165,10 @@ def _route(scope: Scope) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """Where bodies may hold pictures, and so be larger, and forms; `texts`: fields of theirs that
-    are text. `room`: for what of them is beyond the length of other bodies.
+    """Where bodies may hold pictures, and so be larger than others may at least, and forms.
+
+    `texts`: fields of theirs that are text. `room`: for what of them is beyond the length of other
+    bodies.
     """
 
     paths: Set[str]
