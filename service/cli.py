@@ -34,6 +34,7 @@ COMMANDS = MappingProxyType(
         "vary": ("service.commands.vary", "a part of a picture kept, the rest drawn"),
         "encode": ("service.commands.encode", "a picture's codes, and what they make again"),
         "replay": ("service.commands.replay", "make a picture again from its file"),
+        "pull": ("service.commands.pull", "a released model's weights, fetched and converted"),
         "convert": ("service.commands.convert", "an official checkpoint to safetensors"),
         "verify": ("service.commands.verify", "a checkpoint against recorded numbers"),
         "bench": ("models.measure.bench", "how fast the engine is on this machine"),
