@@ -33,6 +33,7 @@ COMMANDS = MappingProxyType(
         "edit": ("service.commands.edit", "a part of a picture drawn anew, where a mask is clear"),
         "vary": ("service.commands.vary", "a part of a picture kept, the rest drawn"),
         "encode": ("service.commands.encode", "a picture's codes, and what they make again"),
+        "bulk": ("service.commands.bulk", "a file of prompts through a service, into a folder"),
         "replay": ("service.commands.replay", "make a picture again from its file"),
         "pull": ("service.commands.pull", "a released model's weights, fetched and converted"),
         "convert": ("service.commands.convert", "an official checkpoint to safetensors"),
