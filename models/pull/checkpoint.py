@@ -21,7 +21,7 @@ from models.pull.fetch import Fetcher, check
 from models.pull.unpack import unpack
 from models.releases import CLASSIFIER, CLIP, RELEASES, Checksum, RankerFile, Release, RemoteFile
 
-__all__ = ["Fetcher", "Sources", "place_clip", "pull", "ranker_of", "release_of"]
+__all__ = ["Fetcher", "Sources", "Wanted", "place", "pull"]
 
 _DEEPEST = 3  # folders around the checkpoint's own
 
@@ -52,30 +52,31 @@ class Sources:
         return None if not self.archive or "://" in self.archive else Path(self.archive)
 
 
-def release_of(preset: Preset) -> Release:
-    """What its authors released. MissingFileError for a preset that needs no files."""
-    if preset.name not in RELEASES:
-        raise MissingFileError(f"{preset.name} has its weights here: there is nothing to pull")
-    return RELEASES[preset.name]
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A model's released files, and what ranks its pictures where others published that."""
 
+    name: str
+    release: Release
+    ranker: RankerFile | None = None
 
-def ranker_of(preset: Preset) -> RankerFile | None:
-    """What its candidates are ranked by, where others published that."""
-    if preset.clip:
-        return CLIP
-    return CLASSIFIER if preset.classifier else None
+    @classmethod
+    def of(cls, preset: Preset, *, ranked: bool = True) -> Wanted:
+        """What a preset needs. MissingFileError where that is no file."""
+        if preset.name not in RELEASES:
+            raise MissingFileError(f"{preset.name} has its weights here: there is nothing to pull")
+        ranker = CLIP if preset.clip else CLASSIFIER if preset.classifier else None
+        return cls(preset.name, RELEASES[preset.name], ranker if ranked else None)
 
 
 def pull(
-    preset: Preset,
+    wanted: Wanted,
     folder: Path,
     sources: Sources,
     fetcher: Fetcher,
     report: Callable[[str], None] = lambda line: None,
-    *,
-    ranked: bool = True,
 ) -> bool:
-    """Bring the preset's released checkpoint into the new folder, converted.
+    """Bring a released checkpoint into the new folder, converted.
 
     Returns:
         False where it was there already; every file of it was compared with its manifest then.
@@ -88,46 +89,51 @@ def pull(
     if folder.is_dir() and any(folder.iterdir()):
         _verify(folder, report)
         return False
-    files = _files(preset, sources, ranked=ranked)
+    files = _files(wanted, sources)
     work = folder.with_name(f"{folder.name}.pull")
     with _alone(work):
         unpacked = work / "unpacked"
         shutil.rmtree(unpacked, ignore_errors=True)  # of a call before, perhaps of another archive
-        _gather(files, unpacked / preset.name, work, sources, fetcher)
+        _gather(files, unpacked / wanted.name, work, sources, fetcher)
         _convert(_checkpoint_in(unpacked), folder, report)
         shutil.rmtree(work)
     return True
 
 
-def place_clip(folder: Path, sources: Sources, fetcher: Fetcher) -> Path:
-    """Bring CLIP's weights to their place in a folder, be it a checkpoint's or not yet."""
-    path = folder / CLIP.file.place
+def place(ranker: RankerFile, folder: Path, sources: Sources, fetcher: Fetcher) -> Path:
+    """Bring a ranker's weights to their place in a folder, be it a checkpoint's or not yet.
+
+    Raises:
+        DownloadError, CheckpointError: as `pull`; what lies there already is another file.
+    """
+    file = ranker.file
+    path = folder / file.place
     if path.is_file():
-        assert CLIP.file.checksum is not None
-        check(path, CLIP.file.checksum, str(path))
+        if file.checksum:
+            check(path, file.checksum, str(path))
         return path
     work = folder / ".pull"
     with _alone(work):
-        fetched = fetcher.fetch(CLIP.file, sources.addresses(CLIP.file), work)
+        fetched = fetcher.fetch(file, sources.addresses(file), work)
         path.parent.mkdir(parents=True, exist_ok=True)
         fetched.replace(path)
         shutil.rmtree(work)
     return path
 
 
-def _files(preset: Preset, sources: Sources, *, ranked: bool) -> Sequence[RemoteFile]:
+def _files(wanted: Wanted, sources: Sources) -> Sequence[RemoteFile]:
     """All that is needed, the archive first: what it holds need not be fetched."""
-    release, ranker = release_of(preset), ranker_of(preset)
-    files = list(release.files)
+    files = list(wanted.release.files)
     if sources.archive:
         official = next((file.checksum for file in files if not file.place), None)
         archive = RemoteFile(sources.archive, sources.checksum or official)
         files = [archive, *(file for file in files if file.place)]
     if not files:
         raise MissingFileError(
-            f"{preset.name}: {release.lacking}; an archive of its folder can be given with --from"
+            f"{wanted.name}: {wanted.release.lacking}; an archive of its folder can be given with"
+            " --from"
         )
-    return [*files, ranker.file] if ranked and ranker else files
+    return [*files, wanted.ranker.file] if wanted.ranker else files
 
 
 def _gather(

@@ -7,6 +7,7 @@ finished is found again by its idempotency keys. Knows neither terminals nor whe
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -25,7 +26,8 @@ _T = TypeVar("_T")
 
 _MAX_ATTEMPTS = 3  # of jobs that expired in the queue, or whose images did
 _LONGEST_PAUSE_S = 120.0
-_REFUSED_FOR_NOW = frozenset({408, 429, 502, 503})
+_LONGEST_BACKOFF_S = 30.0
+_REFUSED_FOR_NOW = frozenset({408, 409, 429, 502, 503})
 _ASKED_IN_VAIN = frozenset({401, 403})  # whatever the prompt
 
 
@@ -53,8 +55,8 @@ class Gate:
     patience_s: float
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    _not_before: float = field(default=0.0, init=False)
-    _got_on_at: float | None = field(default=None, init=False)
+    _not_before: float = field(default=-math.inf, init=False)
+    _got_on_at: float = field(default=-math.inf, init=False)
 
     async def call(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         """The answer, however often it takes.
@@ -62,35 +64,33 @@ class Gate:
         Raises:
             ApiError, httpx.TransportError: asking again makes no sense, or has made none for long.
         """
-        num_refused = 0
+        refused_at: list[float] = []
         while True:
             await self._opened()
             try:
                 answer = await ask()
             except (ApiError, httpx.TransportError) as error:
-                num_refused += 1
-                self._close(error, num_refused)
+                refused_at.append(self.clock())
+                self._close(error, refused_at)
             else:
                 self._got_on_at = self.clock()
                 return answer
 
     async def _opened(self) -> None:
-        if self._got_on_at is None:
-            self._got_on_at = self.clock()
         while (left := self._not_before - self.clock()) > 0:
             await self.sleep(left * random.uniform(1.0, 1.25))  # so that not all come at once
 
-    def _close(self, error: ApiError | httpx.TransportError, num_refused: int) -> None:
+    def _close(self, error: ApiError | httpx.TransportError, refused_at: Sequence[float]) -> None:
         """Nobody asks for a while. Raises the error where nobody should ask at all."""
-        pause_s = min(0.5 * 2**num_refused, 30.0)
+        pause_s = min(0.5 * 2.0 ** len(refused_at), _LONGEST_BACKOFF_S)
         if isinstance(error, ApiError):
             if error.status not in _REFUSED_FOR_NOW:
                 raise error
             pause_s = min(error.retry_after_s or pause_s, _LONGEST_PAUSE_S)
-        now = self.clock()
-        if now - (self._got_on_at or 0.0) > self.patience_s:
+        # A call may wait for long before it is refused: that is no time without an answer.
+        if refused_at[-1] - max(refused_at[0], self._got_on_at) > self.patience_s:
             raise error
-        self._not_before = max(self._not_before, now + pause_s)
+        self._not_before = max(self._not_before, refused_at[-1] + pause_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import service
 from models.configs import Preset
 from models.errors import DownloadError
 from models.presets import get_preset
-from models.pull.checkpoint import Fetcher, Sources, place_clip, pull, ranker_of, release_of
+from models.pull.checkpoint import Fetcher, Sources, Wanted, place, pull
 from models.releases import CLIP, Checksum
 from service import settings
 from service.cli import CommandError
@@ -106,18 +106,18 @@ def _client(timeout_s: float) -> httpx.Client:
 
 def _pull_preset(args: Namespace, loaded: Settings, sources: Sources, fetcher: Fetcher) -> None:
     preset = get_preset(args.preset)
-    terms = _terms(preset, ranked=not args.no_ranker)
+    wanted = Wanted.of(preset, ranked=not args.no_ranker)
     folder: Path = args.out or _models(loaded) / preset.name
     if not (folder.is_dir() and any(folder.iterdir())):
-        _ask(terms, is_accepted=args.accept_licence)
-    pull(preset, folder, sources, fetcher, _say, ranked=not args.no_ranker)
+        _ask(_terms(preset, wanted), is_accepted=args.accept_licence)
+    pull(wanted, folder, sources, fetcher, _say)
     where = shlex.quote(str(folder))
     _say(f"serve it:\n  mindalle serve --model {preset.name} --checkpoint {where}")
 
 
 def _pull_clip(args: Namespace, loaded: Settings, sources: Sources, fetcher: Fetcher) -> None:
     _ask(f"{CLIP.about}: {CLIP.terms}", is_accepted=args.accept_licence)
-    path = place_clip(args.out or _models(loaded), sources, fetcher)
+    path = place(CLIP, args.out or _models(loaded), sources, fetcher)
     _say(f"{path}\nbelow an official checkpoint's folder, as {CLIP.file.place}, it ranks pictures")
 
 
@@ -125,16 +125,16 @@ def _models(loaded: Settings) -> Path:
     return expanded(loaded.data_dir).absolute() / "models"
 
 
-def _terms(preset: Preset, *, ranked: bool) -> str:
+def _terms(preset: Preset, wanted: Wanted) -> str:
     """What the person should know before anything is fetched."""
-    release, ranker = release_of(preset), ranker_of(preset)
+    release, ranker = wanted.release, wanted.ranker
     lines = [f"{preset.name}: {preset.description}"]
     if preset.licence == "unknown":
         lines.append("licence of the weights: none is known here; read what their authors say")
     else:
         lines.append(f"licence of the weights: {preset.licence}")
     lines.append(f"  {release.terms}" if release.terms else "  that of whoever made the archive")
-    if ranker and ranked:
+    if ranker:
         lines.append(f"with them, to rank pictures: {ranker.about}\n  {ranker.terms}")
     return "\n".join(lines)
 

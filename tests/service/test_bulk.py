@@ -175,6 +175,20 @@ async def test_a_server_that_stays_away_ends_the_run() -> None:
     assert 100.0 < hours() < 250.0
 
 
+async def test_a_long_wait_before_a_line_breaks_is_no_reason_to_give_up() -> None:
+    hours = Hours()
+    gate = Gate(100.0, clock=hours, sleep=hours.sleep)
+    breaks = [True, False]
+
+    async def ask() -> str:
+        hours.now_s += 800.0
+        if breaks.pop(0):
+            raise httpx.ReadError("the line broke")
+        return "drawn"
+
+    assert await gate.call(ask) == "drawn"
+
+
 async def test_a_wrong_key_ends_the_run_at_once(
     valkey_server: RedisServer, redis: Redis, tmp_path: Path
 ) -> None:

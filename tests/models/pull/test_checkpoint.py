@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 import torch
 
-from models.configs import Preset
 from models.errors import CheckpointError, HashMismatchError, MissingFileError, WrongChecksumError
 from models.files.checkpoint import load_stage1, load_stage2, load_tokenizer, open_checkpoint
 from models.presets import get_preset
 from models.pull import checkpoint as pulling
-from models.pull.checkpoint import Sources
+from models.pull.checkpoint import Sources, Wanted
 from models.pull.fetch import Fetcher
-from models.releases import CLASSIFIER, CLIP, RELEASES, Checksum, RemoteFile
+from models.releases import CLIP, RELEASES, Checksum, Release, RemoteFile
 from tests.models.golden import GOLDEN
 from tests.models.pull.shelf import Shelf, serving
 from tests.models.random_rudalle_checkpoint import small_malevich, write_random_rudalle
 
-MINDALLE = get_preset("mindalle-1.3b")
+MINDALLE = Wanted.of(get_preset("mindalle-1.3b"), ranked=False)
 
 
 @pytest.fixture
@@ -65,9 +66,9 @@ def test_an_archive_becomes_a_converted_folder_and_is_fetched_once(
     said: list[str] = []
     with serving(Shelf({"/1.3B.tar.gz": archive}, breaks_after=[5000])) as shelf:
         sources = sources_of(shelf, archive)
-        assert pulling.pull(MINDALLE, folder, sources, fetcher, said.append, ranked=False)
+        assert pulling.pull(MINDALLE, folder, sources, fetcher, said.append)
         assert len(shelf.asked) == 2
-        assert not pulling.pull(MINDALLE, folder, sources, fetcher, said.append, ranked=False)
+        assert not pulling.pull(MINDALLE, folder, sources, fetcher, said.append)
         assert len(shelf.asked) == 2
     assert open_checkpoint(folder, verify_sha256=True).layout == "converted"
     assert_same_model(folder, GOLDEN / "mindalle_text")
@@ -83,7 +84,7 @@ def test_a_file_is_taken_as_it_is_and_stays(
     path.write_bytes(archive)
     digest = Checksum("sha256", hashlib.sha256(archive).hexdigest())
     sources = Sources(str(path), digest)
-    assert pulling.pull(MINDALLE, tmp_path / "out", sources, fetcher, ranked=False)
+    assert pulling.pull(MINDALLE, tmp_path / "out", sources, fetcher)
     assert_same_model(tmp_path / "out", GOLDEN / "mindalle_text")
     assert path.read_bytes() == archive
     with pytest.raises(WrongChecksumError, match="57b008f02ceaa02b779c8b7463143315"):
@@ -96,7 +97,7 @@ def test_a_damaged_folder_is_told_and_one_of_others_is_left_alone(
 ) -> None:
     with serving(Shelf({"/1.3B.tar.gz": archive})) as shelf:
         sources = sources_of(shelf, archive)
-        pulling.pull(MINDALLE, tmp_path / "out", sources, fetcher, ranked=False)
+        pulling.pull(MINDALLE, tmp_path / "out", sources, fetcher)
         (tmp_path / "out/config.yaml").write_text("{}")
         with pytest.raises(HashMismatchError):
             pulling.pull(MINDALLE, tmp_path / "out", sources, fetcher)
@@ -113,13 +114,11 @@ def test_what_was_fetched_is_kept_when_the_rest_fails(
     with serving(Shelf({"/1.3B.tar.gz": bad})) as shelf:
         for _ in range(2):
             with pytest.raises(CheckpointError):
-                pulling.pull(
-                    MINDALLE, tmp_path / "out", sources_of(shelf, bad), fetcher, ranked=False
-                )
+                pulling.pull(MINDALLE, tmp_path / "out", sources_of(shelf, bad), fetcher)
         assert len(shelf.asked) == 1
         assert not (tmp_path / "out").exists()
         shelf.files["/1.3B.tar.gz"] = archive
-        pulling.pull(MINDALLE, tmp_path / "out", sources_of(shelf, archive), fetcher, ranked=False)
+        pulling.pull(MINDALLE, tmp_path / "out", sources_of(shelf, archive), fetcher)
     assert_same_model(tmp_path / "out", GOLDEN / "mindalle_text")
 
 
@@ -159,21 +158,56 @@ def test_a_model_in_single_files_is_put_together(fetcher: Fetcher, tmp_path: Pat
             for path in others:
                 tar.add(path, path.name)
         sources = Sources(str(archive) if others else "", mirrors=(shelf.url,))
-        preset = get_preset("rudalle-malevich")
-        assert pulling.pull(preset, tmp_path / "out", sources, fetcher)
+        wanted = Wanted.of(get_preset("rudalle-malevich"))
+        assert pulling.pull(wanted, tmp_path / "out", sources, fetcher)
         assert len(shelf.asked) == len(files) == 3
     assert_same_model(tmp_path / "out", tmp_path / "source")
 
 
-def test_a_ranker_lands_where_the_preset_looks_for_it(fetcher: Fetcher, tmp_path: Path) -> None:
-    """Its real bytes are not here, so that it is the sum that stops them: the last thing before."""
-    files = {at_mirror(ranker.file): b"none" for ranker in (CLIP, CLASSIFIER)}
+def summed(content: bytes) -> Checksum:
+    return Checksum("sha256", hashlib.sha256(content).hexdigest())
+
+
+def test_what_ranks_is_brought_along_unless_the_archive_has_it(
+    fetcher: Fetcher, tmp_path: Path
+) -> None:
+    """A release of the test's own, all of it from a mirror, with a ranker that its config names."""
+    source = Path(shutil.copytree(GOLDEN / "mindalle_text", tmp_path / "source"))
+    clip = "clip: {model_name: ViT-B-32-quickgelu, weights: clip/ViT-B-32.pt}\n"
+    (source / "config.yaml").write_text((source / "config.yaml").read_text() + clip)
+    archive, weights = packed(source, "1.3B"), bytes(range(256))
+    official = RemoteFile("https://a.example/m/1.3B.tar.gz", summed(archive))
+    ranker = replace(CLIP, file=replace(CLIP.file, checksum=summed(weights)))
+    wanted = Wanted("mine", Release("", (official,)), ranker)
+    files = {"/a.example/m/1.3B.tar.gz": archive, at_mirror(ranker.file): weights}
     with serving(Shelf(files)) as shelf:
         sources = Sources(mirrors=(shelf.url,))
-        with pytest.raises(Exception, match="its sha256 is"):
-            pulling.place_clip(tmp_path, Sources(mirrors=(shelf.url,)), fetcher)
-        assert [path for path, _, _ in shelf.asked] == [at_mirror(CLIP.file)]
-        assert sources.addresses(CLASSIFIER.file)[0].endswith("/resnet101-63fe2227.pth")
+        pulling.pull(wanted, tmp_path / "out", sources, fetcher)
+        assert (tmp_path / "out" / CLIP.file.place).read_bytes() == weights
+        assert open_checkpoint(tmp_path / "out", verify_sha256=True).preset.clip is not None
+        assert len(shelf.asked) == 2
+        (source / "clip").mkdir()
+        (source / CLIP.file.place).write_bytes(b"\0its own")
+        own = Sources(f"{shelf.url}/own", mirrors=sources.mirrors)
+        shelf.files["/own"], shelf.asked = packed(source, "1.3B"), []
+        wanted = replace(wanted, release=Release("", lacking="none"))
+        pulling.pull(wanted, tmp_path / "other", own, fetcher)
+        assert (tmp_path / "other" / CLIP.file.place).read_bytes() == b"\0its own"
+        assert [path for path, _, _ in shelf.asked] == ["/own"]
+
+
+def test_a_ranker_alone_lands_in_its_place_once(fetcher: Fetcher, tmp_path: Path) -> None:
+    ranker = replace(CLIP, file=replace(CLIP.file, checksum=summed(b"\0weights")))
+    with serving(Shelf({at_mirror(ranker.file): b"\0weights"})) as shelf:
+        sources = Sources(mirrors=(shelf.url,))
+        for _ in range(2):
+            path = pulling.place(ranker, tmp_path, sources, fetcher)
+            assert path == tmp_path / "clip/ViT-B-32.pt"
+            assert path.read_bytes() == b"\0weights"
+        assert len(shelf.asked) == 1
+        assert [one.name for one in tmp_path.iterdir()] == ["clip"]
+        with pytest.raises(WrongChecksumError):
+            pulling.place(CLIP, tmp_path, sources, fetcher)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +223,6 @@ def test_a_ranker_lands_where_the_preset_looks_for_it(fetcher: Fetcher, tmp_path
 def test_what_can_not_be_fetched_says_why(
     name: str, words: str, fetcher: Fetcher, tmp_path: Path
 ) -> None:
-    preset: Preset = get_preset(name)
     with pytest.raises(MissingFileError, match=words):
-        pulling.pull(preset, tmp_path / "out", Sources(), fetcher)
+        pulling.pull(Wanted.of(get_preset(name)), tmp_path / "out", Sources(), fetcher)
     assert list(tmp_path.iterdir()) == []
