@@ -7,6 +7,7 @@ the conversion alone.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -94,7 +95,7 @@ def pull(
     with _alone(work):
         unpacked = work / "unpacked"
         shutil.rmtree(unpacked, ignore_errors=True)  # of a call before, perhaps of another archive
-        _gather(files, unpacked / wanted.name, work, sources, fetcher)
+        _gather(files, unpacked / wanted.name, sources, _Desk(fetcher, work, report))
         _convert(_checkpoint_in(unpacked), folder, report)
         shutil.rmtree(work)
     return True
@@ -136,32 +137,51 @@ def _files(wanted: Wanted, sources: Sources) -> Sequence[RemoteFile]:
     return [*files, wanted.ranker.file] if wanted.ranker else files
 
 
-def _gather(
-    files: Sequence[RemoteFile], folder: Path, work: Path, sources: Sources, fetcher: Fetcher
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """Fetches into one folder, and says of each file how it was checked."""
+
+    fetcher: Fetcher
+    work: Path
+    report: Callable[[str], None]
+
+    def fetched(self, file: RemoteFile, sources: Sources) -> Path:
+        """The file, as its checksum wants it."""
+        path = self.fetcher.fetch(file, sources.addresses(file), self.work)
+        self._tell(file, path)
+        return path
+
+    def local(self, file: RemoteFile, path: Path) -> Path:
+        """The same for a file that is here."""
+        if file.checksum:
+            check(path, file.checksum, str(path))
+        self._tell(file, path)
+        return path
+
+    def _tell(self, file: RemoteFile, path: Path) -> None:
+        if file.checksum:
+            self.report(f"{file.name}: {file.checksum.algorithm} is right")
+            return
+        with path.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        self.report(f"{file.name}: sha256 {digest}; none is published to compare it with")
+
+
+def _gather(files: Sequence[RemoteFile], folder: Path, sources: Sources, desk: _Desk) -> None:
     """All files in their places, as the authors' own folder has them."""
     for file in files:
         if not file.place:
-            _unpack_archive(file, folder.parent, work, sources, fetcher)
+            here = sources.local_archive
+            archive = desk.local(file, here) if here else desk.fetched(file, sources)
+            desk.report(f"{file.name}: unpacking")
+            unpack(archive, folder.parent)
             continue
         into = _checkpoint_in(folder.parent) if folder.parent.exists() else folder
         path = into / file.place
         if not path.exists():
-            fetched = fetcher.fetch(file, sources.addresses(file), work)
+            fetched = desk.fetched(file, sources)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.hardlink_to(fetched)
-
-
-def _unpack_archive(
-    file: RemoteFile, folder: Path, work: Path, sources: Sources, fetcher: Fetcher
-) -> None:
-    path = sources.local_archive
-    if path is None:
-        unpack(fetcher.fetch(file, sources.addresses(file), work), folder)
-        return
-    if file.checksum:
-        check(path, file.checksum, str(path))
-    unpack(path, folder)
 
 
 def _checkpoint_in(folder: Path) -> Path:

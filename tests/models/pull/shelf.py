@@ -22,6 +22,7 @@ class Shelf:
     claimed: int | None = None  # a Content-Length, in place of the right one; -1 for none at all
     shift: int = 0  # how far the ranges that come lie beside those that are asked for
     headers: dict[str, str] = field(default_factory=dict)
+    moved: dict[str, str] = field(default_factory=dict)  # a path to another address
     asked: list[tuple[str, str | None, str | None]] = field(default_factory=list)
     url: str = ""
 
@@ -34,6 +35,9 @@ class _Handler(BaseHTTPRequestHandler):
         shelf.asked.append((self.path, wanted, self.headers.get("if-range")))
         if shelf.statuses:
             self._head(shelf.statuses.pop(0), {"content-length": "0", "retry-after": "7"})
+            return
+        if self.path in shelf.moved:
+            self._head(302, {"location": shelf.moved[self.path], "content-length": "0"})
             return
         if self.path not in shelf.files:
             self._head(404, {"content-length": "0"})

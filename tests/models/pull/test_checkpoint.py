@@ -74,6 +74,7 @@ def test_an_archive_becomes_a_converted_folder_and_is_fetched_once(
     assert_same_model(folder, GOLDEN / "mindalle_text")
     assert load_tokenizer(open_checkpoint(folder)) is not None
     assert [path.name for path in folder.parent.iterdir()] == ["mindalle-1.3b"]
+    assert said[:2] == ["1.3B.tar.gz: sha256 is right", "1.3B.tar.gz: unpacking"]
     assert "is there already, sha256 of" in said[-1]
 
 
@@ -159,7 +160,10 @@ def test_a_model_in_single_files_is_put_together(fetcher: Fetcher, tmp_path: Pat
                 tar.add(path, path.name)
         sources = Sources(str(archive) if others else "", mirrors=(shelf.url,))
         wanted = Wanted.of(get_preset("rudalle-malevich"))
-        assert pulling.pull(wanted, tmp_path / "out", sources, fetcher)
+        said: list[str] = []
+        assert pulling.pull(wanted, tmp_path / "out", sources, fetcher, said.append)
+        bare = [line for line in said if "none is published to compare it with" in line]
+        assert len(bare) == 3 + bool(others)
         assert len(shelf.asked) == len(files) == 3
     assert_same_model(tmp_path / "out", tmp_path / "source")
 

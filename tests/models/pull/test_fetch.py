@@ -177,6 +177,20 @@ def test_a_server_is_asked_again_when_it_says(
     assert pauses == [7.0, 7.0]
 
 
+def test_a_file_that_moved_goes_on_where_it_stopped_too(
+    shelf: Shelf, fetcher: Fetcher, tmp_path: Path
+) -> None:
+    shelf.breaks_after = [1000]
+    with serving(Shelf({}, moved={"/w.bin": f"{shelf.url}/w.bin"})) as old:
+        assert fetch(fetcher, old, tmp_path, None) == CONTENT
+        assert [wanted for _, wanted, _ in old.asked] == [None, "bytes=1000-"]
+    assert shelf.asked[1][1:] == ("bytes=1000-", '"one"')
+    with serving(Shelf({})) as round_and_round:
+        round_and_round.moved = {"/w.bin": f"{round_and_round.url}/w.bin"}
+        with pytest.raises(DownloadError, match="redirects"):
+            fetch(fetcher, round_and_round, tmp_path / "other", None)
+
+
 @pytest.mark.parametrize(
     ("headers", "words"),
     [
