@@ -9,11 +9,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import pytest
 
+from models.files.checkpoint import open_checkpoint
 from models.presets import get_preset
 from models.verify import compare
 from service import cli
@@ -21,6 +24,7 @@ from tests.models.golden import GOLDEN
 from tests.models.pull.shelf import Shelf, serving
 from tests.models.pull.test_checkpoint import packed
 
+ROOT = Path(__file__).parents[2]
 SOURCE = GOLDEN / "mindalle_text"
 
 
@@ -67,6 +71,25 @@ def test_pulled_twice_it_draws_the_same_picture_as_the_official_folder(
     shutil.rmtree("data")
     assert cli.main(call(shelf, "--accept-licence", "--out", "other place")) == 0
     assert "--checkpoint 'other place'" in capsys.readouterr().out
+
+
+def test_a_process_that_is_killed_has_lost_nothing_that_came(
+    shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf.hold = Event()
+    words = call(shelf, "--accept-licence", "--out", str(tmp_path / "out"))
+    with subprocess.Popen([sys.executable, "-m", "service", *words], cwd=ROOT) as process:
+        part = tmp_path / "out.pull"
+        until = time.monotonic() + 30
+        while not any(path.stat().st_size >= 70_000 for path in part.glob("*.part")):
+            assert time.monotonic() < until
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+    shelf.hold.set()
+    assert cli.main(words) == 0
+    assert [wanted for _, wanted, _ in shelf.asked] == [None, "bytes=70000-"]
+    assert open_checkpoint(tmp_path / "out", verify_sha256=True).layout == "converted"
 
 
 class _Terminal(io.StringIO):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 
 
 @dataclass
@@ -21,6 +21,7 @@ class Shelf:
     statuses: list[int] = field(default_factory=list)  # answered before anything else
     claimed: int | None = None  # a Content-Length, in place of the right one; -1 for none at all
     shift: int = 0  # how far the ranges that come lie beside those that are asked for
+    hold: Event | None = None  # a connection that is to break off stays open and silent till then
     headers: dict[str, str] = field(default_factory=dict)
     moved: dict[str, str] = field(default_factory=dict)  # a path to another address
     asked: list[tuple[str, str | None, str | None]] = field(default_factory=list)
@@ -53,7 +54,12 @@ class _Handler(BaseHTTPRequestHandler):
             at = start + shelf.shift
             headers["content-range"] = f"bytes {at}-{len(content) - 1}/{len(content)}"
         self._head(200 if start is None else 206, headers)
-        self.wfile.write(body[: shelf.breaks_after.pop(0)] if shelf.breaks_after else body)
+        if not shelf.breaks_after:
+            self.wfile.write(body)
+            return
+        self.wfile.write(body[: shelf.breaks_after.pop(0)])
+        if shelf.hold:
+            shelf.hold.wait(20)
 
     def _start(self, wanted: str | None) -> int | None:
         """The first byte of a partial answer; None for the whole."""
