@@ -71,12 +71,16 @@ class TwoScales(nn.Module):
         return (self.num_steps - 1,)
 
     def forward(self, prefix: Tensor, codes: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Teacher-forced logits [B, T, V] after prefix ids [B, N] and codes [B, T].
+        """Teacher-forced logits [B, t, V] after prefix ids [B, N] and the first codes [B, t].
 
-        And the second's [B, T_top - 1, V] of the coarse codes, which it isn't trained on.
+        And, where there are finer ones among them, the second's [B, T_top - 1, V] of the coarse
+        codes, which it isn't trained on.
         """
-        top, bottom = codes.split([self.config.top.num_steps, self.config.bottom.num_steps], 1)  # type: ignore[no-untyped-call]  # torch has no types here
-        coarse, _ = self.top(prefix, top)
+        border = self.config.top.num_steps
+        top, bottom = codes[:, :border], codes[:, border:]
+        coarse: Tensor = self.top(prefix, top)[0]
+        if bottom.shape[1] == 0:
+            return coarse, None
         finer, again = self.bottom(top, bottom)
         return torch.cat((coarse, finer), 1), again
 

@@ -23,7 +23,8 @@ def test_a_ratio_is_how_many_times_faster() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["tiny", "tiny-rq-class", "tiny-pixelcnn++", "tiny-image-transformer"]
+    "name",
+    ["tiny", "tiny-rq-class", "tiny-hq-scales", "tiny-pixelcnn++", "tiny-image-transformer"],
 )
 def test_both_ways_of_every_kind_are_timed(name: str) -> None:
     (timing,) = naive.timings([name], LoadOptions(packed=False), [2])

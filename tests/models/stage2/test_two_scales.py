@@ -38,6 +38,14 @@ def _one_coarse_code() -> TwoScalesConfig:
     )
 
 
+@pytest.mark.parametrize("num_given", [1, 16, 17])
+def test_the_first_codes_have_the_logits_that_they_have_among_all(num_given: int) -> None:
+    model, ids = _random(_shape()), torch.tensor([[3]])
+    codes = _codes(model, 1)
+    whole, first = model(ids, codes)[0], model(ids, codes[:, :num_given])[0]
+    torch.testing.assert_close(first, whole[:, :num_given], atol=1e-10, rtol=0)
+
+
 @pytest.mark.parametrize("shape", [_shape(), _one_coarse_code()], ids=["many", "one"])
 @torch.inference_mode()
 def test_rows_at_different_places_draw_what_the_whole_sequence_says(
