@@ -26,6 +26,8 @@ def exact_shapes(prior: Prior, capacity: int) -> Shapes:
     (a library may treat the rows beyond its last whole tile differently), the full shape is rounded
     up to whole tiles.
     """
+    if prior.num_steps == 1:  # it is drawn from the prompt, and no step is ever decoded
+        return Shapes((capacity,), prior.reaches)
     probe = _padded_probe(prior, capacity)
     capacity, (*shorter, longest) = probe.capacity, prior.reaches
     smaller = [size for size in _ROW_LADDER if size < capacity]
@@ -43,7 +45,7 @@ def keeps_bits(prior: Prior, shapes: Shapes, num_threads: int) -> bool:
     Libraries divide a product among threads by its shape, and may divide a sum as well.
     """
     before = torch.get_num_threads()
-    if num_threads == before:
+    if num_threads == before or prior.num_steps == 1:
         return True
     probe = _Probe(prior, shapes.rows[-1])
     probe.remember(shapes.reaches)

@@ -12,11 +12,12 @@ from torch import Tensor
 from models.drawing.generate import Batch, Shapes
 from models.drawing.sampling import RowParams
 from models.drawing.shapes import exact_shapes, keeps_bits
-from models.pipeline import LoadOptions, Pipeline, load
+from models.pipeline import LoadOptions, Pipeline, load, load_random
+from models.presets import PRESETS
 from models.stage2.kv_cache import KVCache
 from models.stage2.prior import Draw
 from models.stage2.transformer import Transformer
-from tests.models.mindalle import shape
+from tests.models.mindalle import codec_shape, shape
 
 
 class FewRowsDiffer(Transformer):
@@ -153,3 +154,15 @@ def test_fewer_threads_are_found_out(kind: type[Transformer], is_kept: bool) -> 
         assert executor.submit(keeps_bits, stage2, shapes, 1).result() is is_kept
         assert executor.submit(keeps_bits, stage2, shapes, 2).result()
         assert executor.submit(torch.get_num_threads).result() == 2
+
+
+def test_a_picture_of_one_step_is_drawn_from_its_prompt() -> None:
+    preset = replace(
+        PRESETS["tiny-uncond"],
+        stage1=replace(codec_shape("tiny-uncond"), resolution=8),
+        stage2=replace(shape("tiny-uncond"), ctx_len_img=1),
+    )
+    pipeline = load_random(preset, LoadOptions())
+    drawn = pipeline.generate(None, [RowParams(seed=1, candidate=i) for i in range(3)])
+    assert [picture.pixels.shape for picture in drawn] == [(3, 8, 8)] * 3
+    assert pipeline.keeps_bits(pipeline.batch(3).shapes, torch.get_num_threads() + 1)
