@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models.drawing.forced import FREE, Forced
@@ -126,11 +127,7 @@ class Batch:
         return rows
 
     def _place_rows(
-        self,
-        rows: list[int],
-        prefix: Prefix,
-        params: Sequence[RowParams],
-        forced: Forced | None,
+        self, rows: list[int], prefix: Prefix, params: Sequence[RowParams], forced: Forced | None
     ) -> None:
         device, depth = self.prior.device, self.prior.depth
         where = torch.tensor(rows).to(device)
@@ -142,10 +139,13 @@ class Batch:
             self.prior.num_steps * depth,
         )
         self._uniforms[where, :-1] = streams.view(len(rows), -1, depth)
-        hidden = prefix.hidden.expand(len(rows), *prefix.hidden.shape[1:])
-        first, known = self._uniforms[where, begun], self._forced[where, begun]
-        drawn = self._sample(hidden, self._filters_of(params), first, known)
-        self._codes[where, begun], self._is_sound[where] = drawn
+        # At a row count that changes no bit: the last row is drawn as often as that takes.
+        more = self.shapes.fit(len(rows), self.shapes.reaches[-1])[0] - len(rows)
+        at = F.pad(where, (0, more), value=rows[-1]), begun
+        filters = self._filters_of([*params, *[params[-1]] * more])
+        hidden = prefix.hidden.expand(len(rows) + more, *prefix.hidden.shape[1:])
+        drawn = self._sample(hidden, filters, self._uniforms[at], self._forced[at])
+        self._codes[at], self._is_sound[at[0]] = drawn
         self._place[where] = begun + 1
         for row, row_params in zip(rows, params, strict=True):
             self._drawn[row], self._params[row] = begun + 1, row_params

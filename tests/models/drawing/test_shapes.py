@@ -36,6 +36,13 @@ class ShortReachesDiffer(Transformer):
         return hidden + 1e-7 if reach <= 56 else hidden
 
 
+class FewRowsDrawOthers(Transformer):
+    """Looks at other states where fewer than three rows draw."""
+
+    def sample(self, hidden: Tensor, state: KVCache, draw: Draw) -> Tensor:
+        return super().sample(hidden.flip(-1) if len(hidden) < 3 else hidden, state, draw)
+
+
 class LastTileDiffers(Transformer):
     """Adds 1e-7 to the rows beyond the last whole tile of eight."""
 
@@ -166,3 +173,17 @@ def test_a_picture_of_one_step_is_drawn_from_its_prompt() -> None:
     drawn = pipeline.generate(None, [RowParams(seed=1, candidate=i) for i in range(3)])
     assert [picture.pixels.shape for picture in drawn] == [(3, 8, 8)] * 3
     assert pipeline.keeps_bits(pipeline.batch(3).shapes, torch.get_num_threads() + 1)
+
+
+@torch.inference_mode()
+def test_first_codes_are_drawn_at_a_row_count_that_changes_no_bit() -> None:
+    torch.manual_seed(0)
+    prior = FewRowsDrawOthers(shape("tiny-uncond")).eval()
+    shapes = exact_shapes(prior, 8)
+    assert shapes.rows == (4, 8)
+    prefix, params = prior.prefill(torch.zeros(1, 1).long()), [RowParams(1, i) for i in range(5)]
+    together, alone = Batch(prior, 8, shapes), Batch(prior, 8, shapes)
+    first = together.peek(together.admit(prefix, params))[0][:, 0]
+    rows = [row for one in params for row in alone.admit(prefix, [one])]
+    assert torch.equal(alone.peek(rows)[0][:, 0], first)
+    assert len(set(first.flatten().tolist())) > 1
