@@ -41,9 +41,9 @@ class ModelCard:
     come `codes_per_candidate` codes, `depth` at a position in so many `levels`, each one of at most
     `vocab_size`.
     `views` are parameters and values by which a picture can be seen coarser, coarse to fine.
-    `has_scores`: something ranks its pictures. `takes_pictures`: its worker can begin with a
-    caller's picture.
-    `has_scores`: something ranks its pictures. `filters`: what each filter does, in words.
+    `has_scores`: something ranks its pictures. `takes_pictures`: they can begin with a caller's
+    picture; None where its worker is of a release that knows none. `filters`: what each filter
+    does, in words.
     """
 
     model: str
@@ -61,7 +61,7 @@ class ModelCard:
     levels: int = 1
     views: tuple[tuple[str, str], ...] = ()
     has_scores: bool = False
-    takes_pictures: bool = False
+    takes_pictures: bool | None = None
     filters: tuple[tuple[str, str], ...] = ()
 
     def to_values(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class ModelCard:
             "levels": traits.get("levels", 1),
             "views": tuple((name, value) for name, value in traits.get("views", ())),
             "has_scores": traits.get("has_scores", False),
-            "takes_pictures": traits.get("takes_pictures", False),
+            "takes_pictures": traits.get("takes_pictures"),
             "filters": tuple((name, words) for name, words in traits.get("filters", ())),
         }
         return cls(**known_fields(cls, values) | own)
