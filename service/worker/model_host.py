@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from models.configs import Preset
+from models.drawing.sampling import RowParams
 from models.known import takes_pictures
 from models.lookalikes import visible
 from models.pipeline import DTYPES, LoadOptions, Pipeline, load
@@ -111,6 +112,8 @@ class Machinery:
         pipeline = self.model.pipeline
         pixels = pipeline.pixels(codes)
         pipeline.preview(codes, [1])
+        if pipeline.enhancer:
+            pipeline.enhanced(codes, [RowParams(0)] * len(codes))
         prompt = ANY_PROMPT[pipeline.preset.prompt_kind]
         pipeline.scores(pipeline.text_features(prompt), pixels, codes)
 
