@@ -123,7 +123,8 @@ def _extras(checkpoint: Checkpoint, tokenizer: Path) -> dict[str, Path]:
         files = {f"{TOKENIZER_FOLDER}/{path.name}": path for path in Tokenizer.files(tokenizer)}
         paths |= files
     if preset.enhancement:
-        paths |= enhance_folder.files(folder, preset.enhancement)
+        name = preset.enhancement.folder
+        paths |= enhance_folder.files(folder / name, name)
     names = [preset.clip.weights, preset.clip.config] if preset.clip else []
     names += [preset.classifier.weights] if preset.classifier else []
     paths |= {name: folder / name for name in names if name}

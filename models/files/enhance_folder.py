@@ -175,16 +175,15 @@ def save(
         writer.finish(dict(source or {}))
 
 
-def files(checkpoint: Path, enhancement: Enhancement) -> dict[str, Path]:
-    """All files of it by the names that a copy of the checkpoint has for them.
+def files(folder: Path, name: str) -> dict[str, Path]:
+    """All files of it by what they are called in a checkpoint whose folder of this name it becomes.
 
     Raises:
         CheckpointError: one is missing or damaged.
     """
-    folder = checkpoint / enhancement.folder
     shards.verify(folder)
-    names = [shards.MANIFEST_NAME, *shards.read_manifest(folder)["sha256"]]
-    return {f"{enhancement.folder}/{name}": folder / name for name in names}
+    found = [shards.MANIFEST_NAME, *shards.read_manifest(folder)["sha256"]]
+    return {f"{name}/{file}": folder / file for file in found}
 
 
 def load(checkpoint: Path, enhancement: Enhancement, device: torch.device | str) -> nn.Module:

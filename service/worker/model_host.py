@@ -163,7 +163,10 @@ def _digest(preset: Preset, folder: Path | None) -> str:
         return hashlib.sha256(repr(preset).encode()).hexdigest()
     manifest = folder / "manifest.json"
     if manifest.is_file():
-        return hashlib.sha256(manifest.read_bytes()).hexdigest()
+        digest = hashlib.sha256(manifest.read_bytes())
+        if own := preset.enhancement:  # its folder may have been put there later
+            digest.update((folder / own.folder / manifest.name).read_bytes())
+        return digest.hexdigest()
     files = [path for path in visible(folder.rglob("*"), folder) if path.is_file()]
     listing = "\n".join(f"{path.relative_to(folder)} {path.stat().st_size}" for path in files)
     return hashlib.sha256(listing.encode()).hexdigest()

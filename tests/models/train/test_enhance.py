@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-import yaml
 from torch import Tensor
 
 from models.configs import Preset
@@ -18,9 +16,11 @@ from models.enhance.cell_upsampler import CellUpsampler
 from models.errors import ConfigError
 from models.families import build_upsampler
 from models.files.checkpoint import load_stage1, open_checkpoint
+from models.files.shards import verify
 from models.pipeline import load
 from models.presets import get_preset
 from models.train import enhance as command
+from models.train import ship
 from models.train.loop.run import Run
 from models.train.recipes import enhance
 from tests.models.random_checkpoint import tiny_with_words, write_random_checkpoint
@@ -66,9 +66,8 @@ def test_the_codec_learns_what_the_coarse_pictures_lack(codec_run: Path) -> None
 def test_the_prior_learns_over_it_and_what_is_shipped_draws(
     base: Path, codec_run: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    run, target = tmp_path / "prior", tmp_path / "model"
-    write_random_checkpoint(target, tiny_with_words())
-    more = ["--part=prior", f"--start={codec_run}", "--steps=20", f"--ship={target / 'finer'}"]
+    run, finer, target = (tmp_path / name for name in ("prior", "finer", "model"))
+    more = ["--part=prior", f"--start={codec_run}", "--steps=20", f"--ship={finer}"]
     command.main(_options(base, pictures, run, *more, "--off", "--temperature=0.5", "--top-k=9"))
     history = Run(run, 0).history()
     losses = [row["loss"] for row in history if "loss" in row]
@@ -78,8 +77,9 @@ def test_the_prior_learns_over_it_and_what_is_shipped_draws(
     changed = {name for name, tensor in after.items() if not torch.equal(before[name], tensor)}
     assert changed
     assert all(name.startswith("prior.") for name in changed)
-    config: dict[str, Any] = yaml.safe_load((target / "config.yaml").read_text())
-    (target / "config.yaml").write_text(yaml.safe_dump(config | {"enhance": "finer"}))
+    sheet = ["--shown=1", f"--runs={tmp_path}", f"--init={base}", f"--enhance={finer}"]
+    ship.main([str(target), *sheet])
+    assert verify(target) > 4
     pipeline = load("tiny", target)
     own = pipeline.preset.enhancement
     assert own is not None
