@@ -238,12 +238,15 @@ class NoWorker(Unavailable):
         super().__init__(f"No worker serves {model!r} now.")
 
 
-class NoPictures(NoWorker):
+class NoPictures(Unavailable):
     """Some worker of the model is of a release that can't begin with a caller's picture."""
 
+    code = "no_worker_for_pictures"
+    param = "model"
+    retry_after_s = 5.0
+
     def __init__(self, model: str) -> None:
-        super().__init__(model)
-        self.message = f"Not every worker that serves {model!r} now takes pictures."
+        super().__init__(f"Not every worker that serves {model!r} now takes pictures.")
 
 
 class Draining(Unavailable):

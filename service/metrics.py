@@ -23,6 +23,7 @@ ADMISSION_REASONS = (
     "rate_limit_exceeded",
     "key_share_exceeded",
     "no_worker",
+    "no_worker_for_pictures",
     "draining",
 )
 OUTCOMES = ("succeeded", "failed", "cancelled", "expired")

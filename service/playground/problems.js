@@ -16,6 +16,10 @@ const WORDS = {
     way: "No worker with this model is alive. It may be starting: try again in a moment, or choose " +
       "another model. Whoever runs the server finds the reason in the worker's log.",
   }),
+  no_worker_for_pictures: () => ({
+    title: "This model can't begin with a picture now.",
+    way: "Workers of an older release serve it, too. Try again when they are replaced, or draw without the picture.",
+  }),
   queue_unavailable: () => ({
     title: "The server can't reach its queue.",
     way: "It reconnects by itself. Try again in a moment.",

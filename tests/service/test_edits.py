@@ -168,7 +168,7 @@ async def test_a_worker_that_takes_no_pictures_gets_none(
     async with painting(redis, _TAKES_NONE) as painter, serving(api_settings(valkey_server)) as api:
         answer = await _post(api, EDITS, {"image": file_of(noise())})
         assert answer.status_code == 503
-        assert answer.json()["error"]["code"] == "no_worker"
+        assert answer.json()["error"]["code"] == "no_worker_for_pictures"
         assert painter.started == []
 
 

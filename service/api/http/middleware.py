@@ -164,8 +164,9 @@ def _route(scope: Scope) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """Where bodies may hold pictures, and so be larger, and forms; `texts`: fields of theirs that
-    are text.
+    """Where bodies may hold pictures, and so be larger than others may at least, and forms.
+
+    `texts`: fields of theirs that are text.
     """
 
     paths: Set[str]
@@ -225,7 +226,7 @@ class BodyLimit:
         return await asyncio.to_thread(as_json, kind, body, texts, self.max_bytes)
 
     async def _read(self, headers: Headers, receive: Receive, uploads: Uploads | None) -> bytes:
-        most = uploads.max_bytes if uploads else self.max_bytes
+        most = max(uploads.max_bytes, self.max_bytes) if uploads else self.max_bytes
         timeout_s = max(self.timeout_s, _UPLOAD_TIMEOUT_S) if uploads else self.timeout_s
         declared = headers.get("content-length", "0")
         if declared.isdecimal() and int(declared) > most:
