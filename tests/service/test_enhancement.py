@@ -125,6 +125,29 @@ async def test_a_picture_that_is_only_encoded_stays_as_stage_1_makes_it(
     assert np.array_equal(_pixels(decoded.content), to_bytes(pipeline.pixels(codes))[0])
 
 
+async def test_what_is_kept_of_a_callers_picture_is_not_enhanced(
+    http: httpx.AsyncClient,
+) -> None:
+    source = np.random.default_rng(0).integers(0, 256, (32, 32, 4), np.uint8)
+    source[..., 3] = 255
+    source[:, 16:, 3] = 0  # to be drawn anew
+    file = io.BytesIO()
+    Pillow.fromarray(source, "RGBA").save(file, "PNG")
+    body = {"prompt": "a heart", "seed": "5", "num_candidates": "1"}
+    found = []
+    for enhance in ("true", "false"):
+        answer = await http.post(
+            "/v1/images/edits",
+            data=body | {"enhance": enhance},
+            files={"image": file.getvalue()},
+            headers={"accept": "image/png"},
+        )
+        found.append(_pixels(answer.content))
+    finer, coarse = found
+    assert np.array_equal(finer[:, :16], source[:, :16, :3])
+    assert not np.array_equal(finer[:, 16:], coarse[:, 16:])
+
+
 async def test_a_model_without_an_enhancement_refuses_one(
     valkey_server: RedisServer, redis: Redis
 ) -> None:
