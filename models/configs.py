@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import Field, dataclass
 from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 from models.backbone_config import BackboneConfig
 from models.enhancement import Enhancement
@@ -20,7 +20,8 @@ PrefixKind = Literal["text", "class", "none"]
 # What a number may be is said to whoever checks a document; nothing is checked here.
 Size = Annotated[int, Gt(0)]
 Count = Annotated[int, Ge(0)]
-Share = Annotated[float, Ge(0)]
+Share = Annotated[float, Ge(0), Le(1)]
+Amount = Annotated[float, Ge(0)]
 CodeOrder = Literal[
     "raster", "subsample", "zcurve", "spiral-out", "spiral-in", "random", "alternate"
 ]

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from models.configs import Preset, SamplingDefaults, VQGANConfig
 from models.dalle_configs import DalleConfig, ru_dalle_masks
+from models.random_preset import random_preset
 
 _UNKNOWN = "unknown"
 GUMBEL_F8 = VQGANConfig(
@@ -72,28 +73,18 @@ _TINY_STAGE2 = DalleConfig(
 )
 
 
-def _tiny(name: str, what: str, stage2: DalleConfig) -> Preset:
-    return Preset(
-        name=name,
-        description=f"Seeded random weights for tests: {what}",
-        licence="Apache-2.0",
-        stage1=_TINY_STAGE1,
-        stage2=stage2,
-        sampling=SamplingDefaults(top_k=32, num_candidates=4),
-        weights="random",
-    )
-
-
 _TINY = (
-    _tiny("tiny-dalle", "DALL-E, row, column and conv masks", _TINY_STAGE2),
-    _tiny(
+    random_preset("tiny-dalle", "DALL-E, row, column and conv masks", _TINY_STAGE1, _TINY_STAGE2),
+    random_preset(
         "tiny-dalle-v2",
         "DALL-E, two starts, convolutions round the border",
+        _TINY_STAGE1,
         second_version(_TINY_STAGE2),
     ),
-    _tiny(
+    random_preset(
         "tiny-dalle-plain",
         "DALL-E, no sandwich norms, exact GELU, the other masks",
+        _TINY_STAGE1,
         replace(
             _TINY_STAGE2,
             masks=("full", "masked_row", "conv_like"),

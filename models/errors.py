@@ -35,6 +35,18 @@ class HashMismatchError(CheckpointError):
     """A file's sha256 is not the one that the manifest recorded."""
 
 
+class UnsafeArchiveError(CheckpointError):
+    """An archive asks for something other than files inside its own folder, or for too much."""
+
+
+class WrongChecksumError(CheckpointError):
+    """What was fetched is not the file that its publisher told the digest of."""
+
+
+class DownloadError(Exception):
+    """No address gives the file, and why. What has come stays: the next call goes on from there."""
+
+
 class UnsoundWeightsError(CheckpointError):
     """What the model computes is not finite, so it means nothing."""
 

@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Literal
 
 from models.backbone_config import BackboneConfig
-from models.configs import Count, PrefixKind, Share, Size, StackConfig, TransformerConfig
+from models.configs import Amount, Count, PrefixKind, Share, Size, StackConfig, TransformerConfig
 from models.views import View
 
 Resize = Literal["pixelshuffle", "nearest", "conv"]
@@ -159,10 +159,10 @@ class HQTransformerConfig:
     body: StackConfig = _BODY
     head: StackConfig = _HEAD
     embd_pdrop: Share = 0.0
-    weight_bottom: Share = 4.0
-    weight_img: Share = 1.0
-    weight_txt: Share = 0.0
-    temp_soft_labels: Share | None = None
+    weight_bottom: Amount = 4.0
+    weight_img: Amount = 1.0
+    weight_txt: Amount = 0.0
+    temp_soft_labels: Amount | None = None
 
     @property
     def embed_dim(self) -> int:

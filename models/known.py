@@ -126,7 +126,10 @@ def known_of(pipeline: Pipeline, levels: Tensor, hole: Tensor, kept: Kept) -> Kn
     pixels = levels.to(device).float() / 255
     codes = pipeline.stage1.encode(pixels[None])[0]  # [T, D]
     is_open = open_steps(pipeline, hole, kept).to(device)
-    forced = Forced.of(pipeline.stage2, codes.masked_fill(is_open[:, None], FREE))
+    # A codec may have more codes than its prior draws: what can't be forced is drawn.
+    is_strange = codes >= torch.tensor(pipeline.stage2.vocab_sizes, device=device)
+    free = is_open[:, None] | is_strange
+    forced = Forced.of(pipeline.stage2, codes.masked_fill(free, FREE))
     if not (kept.has_hole and kept.blend):
         return Known(forced, pixels, None)
     own = _spread((levels.to(device).float() + _HALF) / 255, hole.to(device))

@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from service.config.api_keys import ApiKey, read_keys
 from service.config.groups import (
     ApiSettings,
+    PullSettings,
     QueueSettings,
     RedisSettings,
     TestingSettings,
@@ -81,6 +82,7 @@ class Settings(BaseSettings):
     api: ApiSettings = Field(default_factory=ApiSettings)
     queue: QueueSettings = Field(default_factory=QueueSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    pull: PullSettings = Field(default_factory=PullSettings)
     testing: TestingSettings = Field(default_factory=TestingSettings)
     _keys: tuple[ApiKey, ...] = PrivateAttr(())
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from models.configs import CodecConfig, Size
 from models.dalle_configs import DalleConfig, ru_dalle_masks
 from models.dalle_presets import second_version
-from models.errors import ConfigError
 from models.files.checked import checked
+from models.files.sections import plain, require
 
 Version = Literal["v2", "v3"]
 
@@ -60,7 +60,7 @@ def rudalle_config(given: RuDalleDocument, version: Version) -> DalleConfig:
     Raises:
         ConfigError: naming the key.
     """
-    _require(
+    require(
         given.vocab_size > given.text_seq_length,
         f"vocab_size: {given.vocab_size} with a pad for each of {given.text_seq_length} positions",
     )
@@ -76,7 +76,7 @@ def rudalle_config(given: RuDalleDocument, version: Version) -> DalleConfig:
         conv_kernel=given.conv_kernel,
         sandwich_norms=given.cogview_sandwich_layernorm,
     )
-    _require(config.embed_dim % config.n_heads == 0, "num_attention_heads: must divide hidden_size")
+    require(config.embed_dim % config.n_heads == 0, "num_attention_heads: must divide hidden_size")
     return second_version(config) if version == "v2" else config
 
 
@@ -89,14 +89,14 @@ def read_dalle(section: dict[str, Any], path: str, codec: CodecConfig) -> DalleC
     values = {key: value for key, value in section.items() if key != "type"}
     config = checked(DalleConfig, values, path)
     rows, columns = config.grid
-    _require(config.embed_dim % config.n_heads == 0, f"{path}.n_heads: must divide embed_dim")
-    _require(bool(config.masks), f"{path}.masks: must name at least one")
-    _require(config.prompt_vocab_size > 0, f"{path}.vocab_size_txt: must be more than ctx_len_txt")
-    _require(
+    require(config.embed_dim % config.n_heads == 0, f"{path}.n_heads: must divide embed_dim")
+    require(bool(config.masks), f"{path}.masks: must name at least one")
+    require(config.prompt_vocab_size > 0, f"{path}.vocab_size_txt: must be more than ctx_len_txt")
+    require(
         (config.num_steps, 1) == codec.code_shape,
         f"{path}.grid: {rows}×{columns} for a stage 1 that makes {codec.code_shape[0]} codes",
     )
-    _require(
+    require(
         config.vocab_size_img <= codec.vocab_sizes[0],
         f"{path}.vocab_size_img: {config.vocab_size_img} for a codebook of {codec.vocab_sizes[0]}",
     )
@@ -105,10 +105,4 @@ def read_dalle(section: dict[str, Any], path: str, codec: CodecConfig) -> DalleC
 
 def write_dalle(config: DalleConfig) -> dict[str, Any]:
     """The section that `read_dalle` reads."""
-    values = asdict(config) | {"grid": list(config.grid), "masks": list(config.masks)}
-    return {"type": "dalle", **values}
-
-
-def _require(is_kept: bool, message: str) -> None:
-    if not is_kept:
-        raise ConfigError(message)
+    return {"type": "dalle", **plain(asdict(config))}

@@ -15,7 +15,7 @@ from models.errors import ConfigError
 from models.files import hq_sections
 from models.files.checked import checked
 from models.files.hq_sections import one, pair
-from models.files.sections import Section, check_backbone, require
+from models.files.sections import Section, check_backbone, plain, require
 from models.hq_configs import HQVAEConfig, MultiScaleConfig, Resize, Smoothing
 
 
@@ -146,8 +146,4 @@ def write_multi_scale(config: MultiScaleConfig) -> Section:
 
 def _written_backbone(config: BackboneConfig) -> Section:
     names = [field.name for field in fields(BackboneConfig)]
-    return {"double_z": False, **{name: _plain(getattr(config, name)) for name in names}}
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    return {"double_z": False, **plain({name: getattr(config, name) for name in names})}

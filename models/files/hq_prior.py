@@ -123,6 +123,7 @@ def _check_shape(config: HQTransformerConfig, path: str) -> None:
         require(
             stack.embed_dim % stack.n_heads == 0, f"{path}.{name}.n_heads: must divide embed_dim"
         )
+    require(config.body.n_layers > 0, f"{hparams}.n_layers: must be at least 1")
     require(
         not (many and config.embedding in ("reduce", "multiple")),
         f"{hparams}.embedding_type: {config.embedding} is for two levels",

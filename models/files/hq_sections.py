@@ -1,8 +1,8 @@
 """Which keys the HQ family's sections of config.yaml may have, and the reference's defaults.
 
-Only the sections and their types; what the values mean together is `hq_config`'s. A value typed
-`Any` is one that the reference doesn't read, or that is training's alone. Where the two levels of
-our own models differ in size, a list of sizes stands in place of one.
+Only the sections and their types; what the values mean together is the affair of `hq_codecs` and
+`hq_prior`. A value typed `Any` is one that the reference doesn't read, or that is training's alone.
+Where the two levels of our own models differ in size, a list of sizes stands in place of one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from models.configs import Count, Share, Size
+from models.configs import Amount, Count, Share, Size
 from models.files.sections import require
 
 Sizes = Size | tuple[Size, ...]
@@ -53,10 +53,10 @@ class Prior:
     ratio_bot2top: Size = 4
     use_cls_cond: bool | None = None
     use_txt_cond: bool | None = None
-    weight_bottom: Share | None = 4.0
-    weight_txt: Share | None = None
-    weight_img: Share | None = None
-    temp_soft_labels: Share | None = None
+    weight_bottom: Amount | None = 4.0
+    weight_txt: Amount | None = None
+    weight_img: Amount | None = None
+    temp_soft_labels: Amount | None = None
     hparams: Any = None
     hparams_dec: Any = None
     hparams_enc: Any = None

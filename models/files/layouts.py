@@ -29,7 +29,7 @@ from models.files import (
     scales_folder,
 )
 from models.files.checked import checked
-from models.files.sections import Section, check_backbone, flat, require
+from models.files.sections import Section, check_backbone, flat, plain, require
 from models.hq_configs import (
     HQTransformerConfig,
     HQVAEConfig,
@@ -42,6 +42,7 @@ from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
 _VQGAN_OUTER = ("embed_dim", "n_embed")
 _TRANSFORMER_OUTER = ("vocab_size_img", "vocab_size_txt", "use_cls_cond")
+_ALONE = ("transformer1d", "igpt")  # types of a transformer that may be one of two
 _JOINT = ("vocab_size", "block_size", "start", "n_unmasked")  # fields that only a minGPT has
 
 
@@ -65,8 +66,7 @@ def check_vqgan(config: VQGANConfig, path: str) -> None:
 
 def write_vqgan(config: VQGANConfig) -> Section:
     """The section that `read_vqgan` reads."""
-    values = asdict(config)
-    values |= {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
+    values = plain(asdict(config))
     outer = {name: values.pop(name) for name in _VQGAN_OUTER}
     return {"type": "vqgan", **outer, "hparams": {"double_z": False, **values}}
 
@@ -103,6 +103,7 @@ def read_transformer(section: Section, path: str, codec: CodecConfig) -> Transfo
 
 def check_joint(config: TransformerConfig, path: str) -> None:
     """ConfigError where the numbers of a minGPT, which stand at `path`, contradict each other."""
+    require(config.prompt_len > 0, f"{path}.start: must name at least one token")
     size, needed = config.vocab_size, config.num_positions
     tokens = max(config.n_classes - 1, config.vocab_size_img - 1, *config.start)
     require(
@@ -169,6 +170,8 @@ def read_two_scales(section: Section, path: str, codec: CodecConfig) -> TwoScale
         part = section.get(name)
         if not isinstance(part, dict):
             raise ConfigError(f"{path}.{name}: must be a mapping")
+        kind = part.get("type", _ALONE[0])
+        require(kind in _ALONE, f"{path}.{name}.type: {kind!r}, only {' or '.join(_ALONE)} works")
         grid = VQGANConfig(resolution=side, ch_mult=(1,), n_embed=codec.n_embed)
         parts.append(read_transformer(part, f"{path}.{name}", grid))
     config = TwoScalesConfig(*parts)

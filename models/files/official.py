@@ -79,7 +79,7 @@ class OfficialWeights:
 def _unwrapped(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     """The state of the model itself, where it was saved from inside a wrapper."""
     for wrapper in _WRAPPERS:
-        if all(name.startswith(wrapper) for name in state):
+        if state and all(name.startswith(wrapper) for name in state):
             _log.warning(
                 "%s was saved from inside a wrapper: the %r before every key is taken off;"
                 " `mindalle convert` writes a folder without it",

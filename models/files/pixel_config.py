@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from models.configs import CodecConfig
 from models.errors import ConfigError
 from models.files.checked import checked
+from models.files.sections import Section, plain
 from models.pixel_configs import (
     GatedPixelCNNConfig,
     ImageTransformerConfig,
@@ -22,7 +23,6 @@ from models.pixel_configs import (
 )
 from models.raw_pixels_config import RawPixelsConfig
 
-Section = dict[str, Any]
 _Prior = TypeVar(
     "_Prior", PixelCNNConfig, GatedPixelCNNConfig, PixelCNNPPConfig, ImageTransformerConfig
 )
@@ -57,12 +57,12 @@ def _reader(kind: type[_Prior]) -> Callable[[Section, str, CodecConfig], Any]:
 
 def write_raw_pixels(config: RawPixelsConfig) -> Section:
     """The section that `read_raw_pixels` reads."""
-    return {"type": "raw-pixels", **_plain(asdict(config))}
+    return {"type": "raw-pixels", **plain(asdict(config))}
 
 
 def write_prior(config: PixelPriorConfig) -> Section:
     """The section that its reader reads."""
-    return {"type": _TYPES[type(config)], **_plain(asdict(config))}
+    return {"type": _TYPES[type(config)], **plain(asdict(config))}
 
 
 def check(config: PixelPriorConfig, path: str) -> None:
@@ -74,8 +74,10 @@ def check(config: PixelPriorConfig, path: str) -> None:
     match config:
         case PixelCNNConfig():
             _odd(path, kernel_size_in=config.kernel_size_in, kernel_size=config.kernel_size)
+            _several(path, levels=config.levels)
         case GatedPixelCNNConfig():
             _odd(path, causal_ksize=config.causal_ksize, hidden_ksize=config.hidden_ksize)
+            _several(path, color_levels=config.color_levels)
             _divides(path, "hidden_fmaps", config.hidden_fmaps, config.channels)
         case PixelCNNPPConfig():
             for name in ("height", "width"):
@@ -99,6 +101,12 @@ def _odd(path: str, **sides: int) -> None:
             raise ConfigError(f"{path}.{name}: must be odd, not {side}")
 
 
+def _several(path: str, **counts: int) -> None:
+    for name, count in counts.items():
+        if count < 2:
+            raise ConfigError(f"{path}.{name}: must be at least 2, not {count}")
+
+
 def _divides(path: str, name: str, value: int, divisor: int) -> None:
     if value % divisor:
         raise ConfigError(f"{path}.{name}: must be a multiple of {divisor}, not {value}")
@@ -106,12 +114,6 @@ def _divides(path: str, name: str, value: int, divisor: int) -> None:
 
 def _without_type(section: Section) -> Section:
     return {name: value for name, value in section.items() if name != "type"}
-
-
-def _plain(values: dict[str, Any]) -> Section:
-    return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
-    }
 
 
 READERS: dict[type[Any], Callable[[Section, str, CodecConfig], Any]] = {

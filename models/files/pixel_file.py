@@ -99,6 +99,7 @@ def _renamed(values: dict[str, Any]) -> dict[str, Any]:
     size = values.get("image_size")
     height, width = size if isinstance(size, list | tuple) and len(size) == 2 else (size, size)
     kept = {name: value for name, value in values.items() if name != "image_size"}
-    if "distr" in kept:
-        kept["distr"] = _HEADS.get(kept["distr"], kept["distr"])
+    head = kept.get("distr")
+    if isinstance(head, str):
+        kept["distr"] = _HEADS.get(head, head)
     return {**kept, "height": height, "width": width}

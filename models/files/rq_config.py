@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from models.configs import CodecConfig, PrefixKind, SamplingDefaults, StackConfig
 from models.errors import ConfigError
 from models.files import rq_sections
+from models.files.sections import check_backbone, require
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
 _Model = TypeVar("_Model", bound=rq_sections.Section)
@@ -98,16 +99,16 @@ def _check_pair(stage1: CodecConfig, stage2: RQTransformerConfig) -> None:
     if not isinstance(stage1, RQVAEConfig):
         raise ConfigError("stage1.type: an RQ-Transformer draws the codes of an RQ-VAE")
     reads_codebook = stage2.input_emb_vqvae or stage2.head_emb_vqvae
-    _keep(
+    require(
         stage1.grid == stage2.block_size,
         f"stage2.block_size: {list(stage2.block_size)} for a stage 1 that makes"
         f" {list(stage1.grid)}",
     )
-    _keep(
+    require(
         not reads_codebook or stage1.code_dim == stage2.input_embed_dim,
         f"stage2.input_embed_dim: {stage2.input_embed_dim} for codes of width {stage1.code_dim}",
     )
-    _keep(
+    require(
         all(a >= b for a, b in zip(stage1.n_embed, stage2.vocab_sizes, strict=True)),
         f"stage2.vocab_size: {list(stage2.vocab_sizes)} for codebooks of {list(stage1.n_embed)}",
     )
@@ -172,44 +173,41 @@ def _stack_document(config: StackConfig) -> dict[str, Any]:
 
 
 def _check_stage1(config: RQVAEConfig) -> None:
+    check_backbone(config.autoencoder, "stage1.ddconfig")
     (height, width, channels), (rows, columns, _) = config.latent_shape, config.grid
     side, halvings = config.autoencoder.grid_size, len(config.ch_mult) - 1
-    _keep(
+    require(
         height == width == side and config.resolution == side * config.patch_size << halvings,
         f"stage1.hparams.latent_shape: {height}×{width} for an encoder that makes {side}×{side}",
     )
-    _keep(channels == config.embed_dim, "stage1.hparams.latent_shape: must end with embed_dim")
-    _keep(
+    require(channels == config.embed_dim, "stage1.hparams.latent_shape: must end with embed_dim")
+    require(
         height % rows == 0 and width % columns == 0,
         f"stage1.hparams.code_shape: {rows}×{columns} does not divide {height}×{width}",
     )
-    _keep(
+    require(
         not config.shared_codebook or len(set(config.n_embed)) == 1,
         "stage1.hparams.n_embed: one size where shared_codebook is true",
-    )
-    _keep(
-        config.norm == "none"
-        or all(config.ch * mult % config.norm_groups == 0 for mult in (1, *config.ch_mult)),
-        f"stage1.ddconfig.ch: widths must be multiples of {config.norm_groups}",
     )
 
 
 def _check_stage2(config: RQTransformerConfig, values: rq_sections.Stage2) -> None:
     is_even = len(set(config.vocab_sizes)) == 1
-    _keep(
+    require(config.body.n_layers > 0, "stage2.body.n_layer: must be at least 1")
+    require(
         config.prefix != "text" or values.vocab_size_cond > 1,
         "stage2.vocab_size_cond: must be given where block_size_cond is more than 1",
     )
-    _keep(
+    require(
         is_even or not (config.shared_tok_emb or config.shared_cls_emb),
         "stage2.vocab_size: one size where shared_tok_emb or shared_cls_emb is true",
     )
     for name, stack in (("body", values.body), ("head", values.head)):
-        _keep(
+        require(
             stack.block.embed_dim in (None, config.embed_dim),
             f"stage2.{name}.block.embed_dim: must equal embed_dim",
         )
-        _keep(
+        require(
             config.embed_dim % stack.block.n_head == 0,
             f"stage2.{name}.block.n_head: must divide embed_dim",
         )
@@ -235,7 +233,7 @@ def _mapping(values: Any, where: str) -> dict[str, Any]:
 def _per_depth(value: _Number | list[_Number], depth: int, where: str) -> tuple[_Number, ...]:
     if not isinstance(value, list):
         return (value,) * depth
-    _keep(len(value) == depth, f"{where}: {len(value)} values for {depth} depths")
+    require(len(value) == depth, f"{where}: {len(value)} values for {depth} depths")
     return tuple(value)
 
 
@@ -252,8 +250,3 @@ def _as_one(values: tuple[_Number, ...]) -> _Number | tuple[_Number, ...]:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _keep(is_kept: bool, message: str) -> None:
-    if not is_kept:
-        raise ConfigError(message)

@@ -31,6 +31,13 @@ def flat(
     return values, places
 
 
+def plain(values: Section) -> Section:
+    """Values as YAML has them: lists for tuples."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
+    }
+
+
 def require(is_kept: bool, message: str) -> None:
     """ConfigError with the message unless the condition is kept."""
     if not is_kept:
@@ -39,6 +46,9 @@ def require(is_kept: bool, message: str) -> None:
 
 def check_backbone(config: BackboneConfig, path: str) -> None:
     """ConfigError for an encoder and decoder, at `path`, that can't be built."""
+    require(len(config.ch_mult) > 0, f"{path}.ch_mult: must name at least one level")
+    require(config.in_channels == 3, f"{path}.in_channels: {config.in_channels}, pictures have 3")
+    require(config.out_ch == 3, f"{path}.out_ch: {config.out_ch}, pictures have 3")
     halvings = len(config.ch_mult) - 1 + config.use_init_downsample
     multiple = 2**halvings * config.patch_size
     widths = [config.ch * mult for mult in (1, *config.ch_mult)]

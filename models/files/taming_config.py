@@ -141,6 +141,10 @@ def _condition(
     require(kind == "CoordStage", f"{path}: boxes in a scene as the condition are not supported")
     require(values.downsample_cond_size == -1, "model.params.downsample_cond_size: only -1 works")
     stage = checked(sections.Coordinates, params, f"{path}.params")
+    require(
+        stage.down_factor <= codec.resolution,
+        f"{path}.params.down_factor: {stage.down_factor} of {codec.resolution} pixels a side",
+    )
     return "none", 0, coordinate_tokens(codec.resolution, stage.down_factor, stage.n_embed)
 
 

@@ -249,7 +249,7 @@ class GumbelQuantizer(Quantizer):
 
 
 class VQGAN(nn.Module):
-    """A `Codec` of one code per cell.
+    """A `Codec` of one code per cell, `Ordered`.
 
     Inside, pixels are images in [-1, 1] [B, 3, H, W] and codes a grid [B, h, w]; features after
     `quant_conv` are [B, embed_dim, h, w].
@@ -259,8 +259,9 @@ class VQGAN(nn.Module):
         super().__init__()
         self.config = config
         self.code_shape = config.code_shape
-        self._places = raster_places(config.order, config.grid_size)
-        self._back = sorted(range(len(self._places)), key=self._places.__getitem__)
+        places = raster_places(config.order, config.grid_size)
+        self.order = torch.tensor(places, device="cpu")  # no weight, so never on `meta`
+        self._back = self.order.argsort()
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         quantizer = GumbelQuantizer if config.quantizer == "gumbel" else Quantizer
@@ -279,7 +280,7 @@ class VQGAN(nn.Module):
         return codes
 
     def encode(self, pixels: Tensor) -> Tensor:
-        return self.encode_images(pixels * 2 - 1).flatten(1)[:, self._places, None]
+        return self.encode_images(pixels * 2 - 1).flatten(1)[:, self.order, None]
 
     def decode_features(self, quantised: Tensor) -> Tensor:
         """Codebook vectors [B, embed_dim, h, w] → raw pixels around [-1, 1] [B, 3, H, W]."""

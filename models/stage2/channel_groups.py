@@ -42,8 +42,8 @@ def every_group(channels: int) -> Iterator[Group]:
 
 
 def scaled_levels(values: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
-    """Levels → -1..1; a single level is -1."""
-    return values.to(dtype) * (2 / max(levels - 1, 1)) - 1
+    """Levels, of at least two → -1..1."""
+    return values.to(dtype) * (2 / (levels - 1)) - 1
 
 
 def as_pictures(codes: Tensor, height: int) -> Tensor:

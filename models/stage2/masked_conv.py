@@ -77,8 +77,8 @@ class MaskedConv(nn.Conv2d):
 
 
 def cells_before(kernel: tuple[int, int], device: torch.device) -> Tensor:
-    """Lines and columns [k, 2] of the cells that `matrices` begins with."""
+    """Lines and columns [k, 2] int64 of the cells that `matrices` begins with; maybe none."""
     height, width = kernel[0] // 2, kernel[1] // 2
     above = [(i, j) for i in range(-height, 0) for j in range(-width, width + 1)]
     left = [(0, j) for j in range(-width, 0)]
-    return torch.tensor(above + left, device=device).view(-1, 2)
+    return torch.tensor(above + left, dtype=torch.int64, device=device).view(-1, 2)

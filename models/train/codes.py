@@ -18,6 +18,7 @@ from models.train import shapes
 from models.train.data import code_table, sources
 from models.train.data.data_set import DataSet, Variant
 from models.train.data.emoji.emoji_set import Selection
+from models.train.options import add_init
 from models.train.recipes.codec import Encoder
 from models.train.recipes.register import codec_recipe
 from models.train.start import codec_of, codec_shape_of
@@ -62,14 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description="Encode a data set by stage 1.")
     parser.add_argument("--stage1", type=Path, help="a stage-1 run")
-    parser.add_argument(
-        "--init",
-        "--checkpoint",
-        dest="checkpoint",
-        type=Path,
-        metavar="DIR",
-        help="a model; its stage 1, if no run is given",
-    )
+    add_init(parser, "a model; its stage 1, if no run is given")
     sources.add_arguments(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/codes"))
     parser.add_argument("--styles", nargs="*", default=(), help="only these art styles")

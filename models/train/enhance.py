@@ -29,7 +29,7 @@ from models.train.data.sources import open_data
 from models.train.loop import workers
 from models.train.loop.learner import Learner, naming
 from models.train.loop.run import Run, save_grid, train
-from models.train.options import arguments, prepare, steps_to_do
+from models.train.options import add_init, arguments, prepare, steps_to_do
 from models.train.recipes import enhance
 from models.train.recipes.codec import CodecTrainer
 from models.train.recipes.enhance_judge import judge
@@ -179,15 +179,8 @@ def _ship(args: Namespace, enhancement: Enhancement) -> None:
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     parser = arguments("Train an enhancement of a checkpoint.", "runs/enhance", 4000)
-    parser.add_argument(
-        "--init",
-        "--checkpoint",
-        dest="checkpoint",
-        type=Path,
-        default=_EMOJI,
-        metavar="DIR",
-        help="whose pictures are to be enhanced (default: the emoji model)",
-    )
+    add_init(parser, "whose pictures are to be enhanced (default: the emoji model)")
+    parser.set_defaults(checkpoint=_EMOJI)
     parser.add_argument("--part", choices=("codec", "prior"), default="codec")
     parser.add_argument("--shape", nargs="*", default=(), help="other sizes, such as n_embed=512")
     parser.add_argument("--start", type=Path, help="begin with another run's averaged weights")

@@ -34,17 +34,17 @@ def add_stage(parser: argparse.ArgumentParser, families: Iterable[str]) -> None:
     parser.add_argument(
         "--shape", nargs="*", default=(), help="other sizes, such as ch=32 n_embed=[512,512]"
     )
-    parser.add_argument(
-        "--init",
-        "--checkpoint",
-        dest="checkpoint",
-        type=Path,
-        metavar="DIR",
-        help="fine-tune this model: a converted or an official folder",
-    )
+    add_init(parser, "fine-tune this model: a converted or an official folder")
     parser.add_argument("--start", type=Path, help="begin with another run's averaged weights")
     parser.add_argument("--rate", type=float, default=1.0, help="times the recipe's learning rate")
     parser.add_argument("--workers", type=int, default=1, help="processes that share a batch")
+
+
+def add_init(parser: argparse.ArgumentParser, about: str) -> None:
+    """The option that names a checkpoint's folder, `about` what it is for."""
+    parser.add_argument(
+        "--init", "--checkpoint", dest="checkpoint", type=Path, metavar="DIR", help=about
+    )
 
 
 def prepare(args: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ from models.configs import CodecConfig, PriorConfig
 from models.enhancement import UpsamplerConfig
 from models.errors import ConfigError
 from models.files.checked import checked
+from models.files.documents import json_in
 from models.train.recipes.register import (
     CODEC_RECIPES,
     PRIOR_RECIPES,
@@ -68,7 +69,10 @@ def changed(shape: _Shape, pairs: Sequence[str]) -> _Shape:
             place = place[name] if isinstance(place.get(name), dict) else {}
         if not place:
             raise ConfigError(f"--shape: unknown key: {path}")
-        place[key] = yaml.safe_load(text)
+        try:
+            place[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"--shape: {path}: {text!r} is no value") from None
     return checked(type(shape), values, "--shape")
 
 
@@ -77,8 +81,8 @@ def _load(folder: Path, recipes: Mapping[str, CodecRecipe] | Mapping[str, PriorR
     path = folder / NAME
     if not path.is_file():
         return None
-    values = json.loads(path.read_text())
-    family = values.pop("family", None)
+    values = json_in(path)
+    family = values.pop("family", "") if isinstance(values, dict) else ""
     if family not in recipes:
-        raise ConfigError(f"{path} is of a {family}, not of one of: {', '.join(recipes)}")
+        raise ConfigError(f"{path} is of {family!r}, not of one of: {', '.join(recipes)}")
     return checked(recipes[family].config, values, str(path))

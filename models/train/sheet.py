@@ -29,7 +29,8 @@ def candidates(
         RowParams(seed, number, sampling.temperature, sampling.top_k, sampling.top_p)
         for number in range(sampling.num_candidates)
     ]
-    return pipeline.generate(prompt, rows)
+    levels = pipeline.preset.codes_per_level
+    return pipeline.generate(prompt, [row.spread(levels) for row in rows])
 
 
 def tile(pictures: Sequence[Tensor], label: str, scale: int = 1) -> Image.Image:

@@ -28,6 +28,7 @@ from models.presets import get_preset
 from models.ranker_configs import ClipConfig
 from models.train import shapes
 from models.train.data.emoji.prompts import sheet_prompts
+from models.train.options import add_init
 from models.train.sheet import write_sheet
 from models.train.start import averaged, codec_shape_of, preset_of
 
@@ -145,14 +146,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--stage1", type=Path, help="the stage-1 run, where not in --runs")
     parser.add_argument("--stage2", type=Path, help="the stage-2 run, where not in --runs")
-    parser.add_argument(
-        "--init",
-        "--checkpoint",
-        dest="checkpoint",
-        type=Path,
-        metavar="DIR",
-        help="what was fine-tuned: its stage is taken where there is no run, its tokenizer, CLIP",
-    )
+    about = "what was fine-tuned: its stage is taken where there is no run, its tokenizer, CLIP"
+    add_init(parser, about)
     parser.add_argument(
         "--enhance", type=Path, metavar="DIR", help="with the enhancement that is shipped there"
     )

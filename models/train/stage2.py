@@ -6,9 +6,11 @@ at times.
 
 from __future__ import annotations
 
-from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+import math
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -36,13 +38,17 @@ _TEXT_DROPPED = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """Draws captions and codes; the same for every worker, each takes its share."""
+    """Draws captions and codes; the same for every worker, each takes its share.
+
+    A share `dropped` of the captions is left out.
+    """
 
     data: DataSet
     table: CodeTable
     to_ids: Callable[[str], list[int]]
     size: int
     shares: Mapping[str, float]
+    dropped: float
 
     def draw(self, run: Run, step: int) -> Examples:
         """What this worker learns from at a step."""
@@ -62,17 +68,34 @@ class Batches:
         for _ in range(self.size):
             row = self.table.draw(rng, self.shares)
             text = self.data.caption(self.table.variants[row], rng)
-            yield "" if rng.random() < _TEXT_DROPPED else text, row
+            yield "" if rng.random() < self.dropped else text, row
 
 
-def _batches(args: Namespace, data: DataSet, codec: CodecConfig) -> Batches:
-    pairs = (pair.split("=") for pair in args.shares)
-    shares = {name: float(share) for name, share in pairs} or data.shares
+def batches_of(args: Namespace, data: DataSet, codec: CodecConfig) -> Batches:
+    """What the options say is learnt, of codes that were made by `codec`."""
     table = CodeTable.load(args.codes, data)
     if table.codes[..., None].shape[1:3] != codec.code_shape:
         found = tuple(table.codes.shape[1:])
         raise ConfigError(f"--codes: {found} a picture, for a stage 1 of {codec.code_shape}")
-    return Batches(data, table, _ids_by(args, data), args.batch, shares)
+    shares = _shares(args.shares) or data.shares
+    if not any(share > 0 for name, share in shares.items() if table.by_kind.get(name)):
+        raise ConfigError(f"--shares: {args.codes} has only {', '.join(table.by_kind)}")
+    dropped = _TEXT_DROPPED if args.prefix == "text" else 0.0  # a picture always has a class
+    return Batches(data, table, _ids_by(args, data), args.batch, shares, dropped)
+
+
+def _shares(pairs: Sequence[str]) -> dict[str, float]:
+    """How much of what is drawn is of each kind, as `plain=0.5` says it."""
+    shares: dict[str, float] = {}
+    for pair in pairs:
+        name, _, share = pair.partition("=")
+        try:
+            shares[name] = float(share)
+        except ValueError:
+            raise ConfigError(f"--shares: {pair!r} is no kind and its share") from None
+        if not 0 <= shares[name] < math.inf:
+            raise ConfigError(f"--shares: {pair!r}: must be 0 or more")
+    return shares
 
 
 def _ids_by(args: Namespace, data: DataSet) -> Callable[[str], list[int]]:
@@ -80,7 +103,15 @@ def _ids_by(args: Namespace, data: DataSet) -> Callable[[str], list[int]]:
     if args.prefix == "text":
         tokenizer = tokenizer_of(args, data)
         return lambda text: tokenizer.encode(text)[0]
-    return lambda text: [int(text or 0) if args.prefix == "class" else 0]
+    return partial(_class_ids, args.classes) if args.prefix == "class" else lambda _text: [0]
+
+
+def _class_ids(num_classes: int, text: str) -> list[int]:
+    """A caption that is a class's number; no caption is class 0."""
+    number = text or "0"
+    if not number.isdecimal() or int(number) >= (num_classes or math.inf):
+        raise ConfigError(f"--prefix class: {text!r} is no class's number")
+    return [int(number)]
 
 
 def _plan(args: Namespace, plan: PriorPlan) -> PriorPlan:
@@ -97,7 +128,7 @@ def _work(_worker: int, args: Namespace) -> None:
     codec = codec_of(args.checkpoint, args.stage1)
     codec_shape = codec_shape_of(args.checkpoint, args.stage1 or args.codes)
     data = open_data(args.data, args.art, codec_shape.size[0])
-    batches, run = _batches(args, data, codec_shape), Run(args.run, args.seed)
+    batches, run = batches_of(args, data, codec_shape), Run(args.run, args.seed)
     shape, model = prior_to_train(args, codec_shape, codec)
     recipe = prior_recipe(shape)
     plan = _plan(args, recipe.plan(args.steps, args.checkpoint is not None))
@@ -134,8 +165,8 @@ def _look(
     write_sheet(pipeline, args.run / "samples.png", sampling, prompts)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """The command."""
+def make_parser() -> ArgumentParser:
+    """The command's options."""
     parser = arguments("Train stage 2, a prior of any family.", "runs/stage2", 3000)
     add_stage(parser, PRIOR_RECIPES)
     parser.add_argument("--codes", type=Path, default=Path("runs/codes"))
@@ -151,7 +182,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--shown", type=int, help="prompts in samples.png (default: 18)")
     parser.add_argument("--accumulate", type=int, default=1, help="parts to split a batch into")
-    workers.run(_work, parser.parse_args(argv))
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command."""
+    workers.run(_work, make_parser().parse_args(argv))
 
 
 if __name__ == "__main__":

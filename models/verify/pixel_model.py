@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from models.pixel_configs import PixelPriorConfig
+from models.stage2.channel_groups import scaled_levels
 from models.stage2.dmol import scaled
 from models.stage2.image_transformer import ImageTransformer
 from models.stage2.pixel_cnn import PixelCNN
@@ -75,7 +76,7 @@ def head(model: PixelModel, module: Any, values: Tensor) -> Tensor:
     elif isinstance(module, ImageTransformer):
         found = module(values, classes)
     elif isinstance(module, PixelCNN):
-        found = module.logits(values.to(module.dtype) * (2 / (module.config.levels - 1)) - 1)
+        found = module.logits(scaled_levels(values, module.config.levels, module.dtype))
     else:
         found = module(module.scaled(values), classes)
     return found

@@ -57,6 +57,7 @@ class ModelAnswer(BaseModel):
         limits = {"max_candidates": card.max_candidates, "max_top_k": card.vocab_size}
         own = {"id": card.model, "limits": limits, "num_workers": num_workers}
         own |= {"views": by_parameter(card.views), "filters": dict(card.filters)}
+        own |= {"takes_pictures": bool(card.takes_pictures)}
         return cls.model_validate(asdict(card) | own)
 
 

@@ -101,7 +101,9 @@ def list_of(field: str, model: str, num_levels: int) -> str:
 
 
 def unknown_field(field: str) -> str:
-    """For a field that no request has."""
+    """For a field that this request does not have."""
+    if field in SourceRequest.model_fields:
+        return f"{field!r} has no meaning here; /docs lists what has."
     close = get_close_matches(field, SourceRequest.model_fields, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else " /docs lists those there are."
     return f"There is no field {field!r}.{hint}"

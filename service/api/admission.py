@@ -14,11 +14,11 @@ from service.answers.source_request import SourceRequest
 from service.answers.wanted import list_of
 from service.api.api_state import ApiState, Origin
 from service.api.http.auth import Caller
-from service.api.source_desk import check_alone
+from service.api.source_desk import check_alone, check_length
 from service.broker.admission import Enqueued, Idempotency, Limits
 from service.broker.workers import ModelCard
 from service.config.groups import ApiSettings, QueueSettings
-from service.errors import DomainError, Draining, InvalidRequest, NoPictures, QueueUnavailable
+from service.errors import DomainError, Draining, InvalidRequest, QueueUnavailable
 from service.jobs import (
     MAX_SIDE,
     Job,
@@ -67,10 +67,12 @@ async def admit(
     close to its end for it.
 
     Raises:
-        InvalidRequest, ModelNotFound: the body is at fault.
+        InvalidRequest, ModelNotFound, BodyTooLarge: the body is at fault.
         Draining, NoWorker, QueueUnavailable, QueueFull, RateLimited, KeyShareExceeded: not now.
         IdempotencyMismatch: the key came with another body before.
     """
+    if isinstance(body, SourceRequest):
+        check_length(body, state.settings.api.max_body_bytes)
     model = state.catalog.named(body.model)
     limits = limits_for(origin.caller, state.settings.queue)
     try:
@@ -109,10 +111,9 @@ async def _with_source(state: ApiState, body: SourceRequest, job: Job) -> tuple[
         check_alone(body)
         return job, None
     model = job.recipe.model
-    if not await state.catalog.takes_pictures(model):
-        raise NoPictures(model)
+    await state.catalog.check_takes_pictures(model)
     card = await state.catalog.card(model)
-    source, data = await state.sources.prepare(body, card.size)
+    source, data = await state.sources.prepare(body, card)
     return replace(job, recipe=replace(job.recipe, source=source)), data
 
 

@@ -37,6 +37,7 @@ from service.api.http.middleware import (
     Uploads,
 )
 from service.api.http.request_tracing import TraceRequests
+from service.api.http.room import Room
 from service.api.routes import codes, edits, generations, health, jobs, models, playground
 from service.broker.fault_log import FaultLog
 from service.broker.queue import Queue
@@ -54,6 +55,7 @@ from service.tracing import tracing
 _UPLOAD_PATHS = frozenset(
     {"/v1/jobs", *(f"/v1/images/{name}" for name in ("edits", "variations", "encode", "decode"))}
 )
+_UPLOADS_AT_ONCE = 16  # of the largest kind, and more that are smaller
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +133,8 @@ def _metrics() -> ApiMetrics:
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """From the inside out: the last one added sees a request first."""
-    uploads = Uploads(_UPLOAD_PATHS, settings.api.max_upload_bytes, TEXT_FIELDS)
+    most = max(settings.api.max_upload_bytes, settings.api.max_body_bytes)
+    uploads = Uploads(_UPLOAD_PATHS, most, Room(_UPLOADS_AT_ONCE * most), TEXT_FIELDS)
     app.add_middleware(BodyLimit, max_bytes=settings.api.max_body_bytes, uploads=uploads)
     app.add_middleware(Methods, routes=lambda: app.routes)
     app.add_middleware(ErrorEnvelope, on_fault=app.state.api.faults.note)

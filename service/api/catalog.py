@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
 from service.broker.workers import ModelCard, WorkerInfo, Workers
-from service.errors import ModelNotFound, NoWorker, QueueUnavailable
+from service.errors import InvalidRequest, ModelNotFound, NoPictures, NoWorker, QueueUnavailable
 
 _FRESH_S = 0.25
 _PATIENCE_S = 0.25  # for news from a Redis that did not answer the last time
@@ -103,15 +103,24 @@ class Catalog:
             raise NoWorker(name)
         raise ModelNotFound(name)
 
-    async def takes_pictures(self, model: str) -> bool:
-        """True when whoever draws a job for this model can begin with a caller's picture.
+    async def check_takes_pictures(self, model: str) -> None:
+        """Whoever draws a job for this model can begin with a caller's picture.
 
-        Never while a worker of a release that can't is among those that might claim it.
+        Raises:
+            InvalidRequest: not with this model.
+            NoPictures: a worker of a release that can't is among those that might claim it.
         """
         cards = [worker.card for worker in await self.serving(model)]
         if not cards and model in self._on_demand:
             cards = [self._on_demand[model]]
-        return bool(cards) and all(card.takes_pictures for card in cards)
+        if any(card.takes_pictures is False for card in cards):
+            raise InvalidRequest(
+                f"{model} can't begin with a picture; takes_pictures in /v1/models tells which "
+                "models can.",
+                param="image",
+            )
+        if not cards or any(card.takes_pictures is None for card in cards):
+            raise NoPictures(model)
 
     async def takes_jobs(self, model: str) -> bool:
         """True when a job for this model would be taken now."""

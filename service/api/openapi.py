@@ -40,6 +40,7 @@ DESCRIPTION = """
 Text-to-image models of the minDALL-E family behind one queue.
 
 * `POST /v1/images/generations` is OpenAI's Images API: its SDKs work unchanged.
+* `POST /v1/images/edits` and `/v1/images/variations` begin with a picture, as in OpenAI's API.
 * `POST /v1/jobs` does the same without waiting.
 * Every error is `{"error": {message, type, param, code}}`; every answer has an `x-request-id`.
 """

@@ -10,7 +10,8 @@ import asyncio
 import json
 
 from service.answers.source_request import CodesRequest, SourceRequest
-from service.errors import InvalidRequest, QueueFull
+from service.broker.workers import ModelCard
+from service.errors import BodyTooLarge, InvalidRequest, QueueFull
 from service.sources.prepared import Prepared, prepare, sha256
 from service.sources.source import Source
 
@@ -25,12 +26,13 @@ class SourceDesk:
         self._desk = asyncio.Lock()
         self._num_here = 0
 
-    async def prepare(self, body: SourceRequest, size: str) -> tuple[Source, bytes]:
+    async def prepare(self, body: SourceRequest, card: ModelCard) -> tuple[Source, bytes]:
         """What the recipe says of the body's picture, and the file for the worker.
 
-        For a model that makes pictures of `size`. InvalidRequest names the field that is at fault.
+        InvalidRequest names the field that is at fault, or that this model can't take.
         """
         if isinstance(body, CodesRequest):
+            _check_codes(body, card)
             data = json.dumps(body.codes).encode()
             return Source(sha256(data), keep=1.0, is_codes=True), data
         if body.image is None:
@@ -38,7 +40,7 @@ class SourceDesk:
         _check(body)
         if self._num_here >= _MOST_WAITING:
             raise QueueFull(_RETRY_S)
-        width, height = map(int, size.split("x"))
+        width, height = map(int, card.size.split("x"))
         self._num_here += 1
         try:
             async with self._desk:
@@ -50,11 +52,31 @@ class SourceDesk:
         return source_of(body, prepared), prepared.data
 
 
+def check_length(body: SourceRequest, max_bytes: int) -> None:
+    """Where pictures are taken, bodies may be as long as those are; BodyTooLarge where the rest
+    of one is longer than any other body may be.
+    """
+    rest = body.model_dump_json(exclude={"image", "mask", "codes"}, exclude_defaults=True)
+    if len(rest.encode()) > max_bytes:
+        raise BodyTooLarge(max_bytes)
+
+
 def check_alone(body: SourceRequest) -> None:
     """Refuse what has no meaning without a picture."""
     for field in ("mask", "keep", "strength"):
         if getattr(body, field) is not None:
             raise InvalidRequest(f"{field} is about an image, and there is none.", param=field)
+
+
+def _check_codes(body: CodesRequest, card: ModelCard) -> None:
+    """By the card, which knows the largest vocabulary of all levels only: the worker looks, too."""
+    num_steps = card.codes_per_candidate // card.depth
+    is_whole = len(body.codes) == num_steps and all(len(at) == card.depth for at in body.codes)
+    if not is_whole or max(map(max, body.codes)) >= card.vocab_size:
+        raise InvalidRequest(
+            f"codes must be {num_steps} lists of {card.depth} codes, each below {card.vocab_size}.",
+            param="codes",
+        )
 
 
 def _check(body: SourceRequest) -> None:

@@ -17,7 +17,8 @@ class Key(StrEnum):
     JOB = "{mindalle}:job:%s"
     # Files of one job: hash rank → bytes. Time to live.
     IMAGES = "{mindalle}:images:%s"
-    # The picture that one job begins with: bytes. Time to live; gone when the job has succeeded.
+    # The picture that one job begins with: bytes. Time to live; gone when the job has ended, unless
+    # it failed.
     SOURCE = "{mindalle}:source:%s"
     # Events of one job: short stream. Time to live.
     EVENTS = "{mindalle}:events:%s"

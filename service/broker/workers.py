@@ -41,10 +41,10 @@ class ModelCard:
     come `codes_per_candidate` codes, `depth` at a position in so many `levels`, each one of at most
     `vocab_size`.
     `views` are parameters and values by which a picture can be seen coarser, coarse to fine.
-    `has_scores`: something ranks its pictures. `takes_pictures`: its worker can begin with a
-    caller's picture.
-    `has_scores`: something ranks its pictures. `filters`: what each filter does, in words.
-    `enhances`: whether pictures are by default; None where they can't be.
+    `has_scores`: something ranks its pictures. `takes_pictures`: they can begin with a caller's
+    picture; None where its worker is of a release that knows none. `filters`: what each filter
+    does, in words.
+    `enhances`: whether pictures are enhanced by default; None where they can't be.
     """
 
     model: str
@@ -62,7 +62,7 @@ class ModelCard:
     levels: int = 1
     views: tuple[tuple[str, str], ...] = ()
     has_scores: bool = False
-    takes_pictures: bool = False
+    takes_pictures: bool | None = None
     filters: tuple[tuple[str, str], ...] = ()
     enhances: bool | None = None
 
@@ -95,7 +95,7 @@ class ModelCard:
             "levels": traits.get("levels", 1),
             "views": tuple((name, value) for name, value in traits.get("views", ())),
             "has_scores": traits.get("has_scores", False),
-            "takes_pictures": traits.get("takes_pictures", False),
+            "takes_pictures": traits.get("takes_pictures"),
             "enhances": traits.get("enhances"),
             "filters": tuple((name, words) for name, words in traits.get("filters", ())),
         }

@@ -71,6 +71,7 @@ class ApiError(Exception):
         self.param: str | None = error.get("param")
         self.code: str | None = error.get("code")
         self.request_id = request_id
+        self.retry_after_s: float | None = None  # when the server will take another call
 
     @classmethod
     def of(cls, response: httpx.Response) -> ApiError:
@@ -79,9 +80,12 @@ class ApiError(Exception):
             error = response.json()["error"]
         except (ValueError, KeyError, TypeError):
             error = None
-        if not isinstance(error, dict):
-            return cls.foreign(response)
-        return cls(error, response.status_code, response.headers.get("x-request-id"))
+        if isinstance(error, dict):
+            told = cls(error, response.status_code, response.headers.get("x-request-id"))
+        else:
+            told = cls.foreign(response)
+        told.retry_after_s = _retry_after_s(response.headers)
+        return told
 
     @classmethod
     def foreign(cls, response: httpx.Response) -> ApiError:

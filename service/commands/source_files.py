@@ -118,8 +118,10 @@ def prepared_again(
     """The file to draw from, of the same files as then.
 
     Raises:
-        CommandError: one is missing, or is another one.
+        CommandError: one is missing, or is another one, or it was no picture.
     """
+    if source.is_codes:
+        raise CommandError("it was made from codes, which /v1/images/decode takes", 2)
     contents = [
         _same(path, wanted, flag)
         for path, wanted, flag in (

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from service.config.aliases import read_aliases
 from service.config.base_url import BaseUrl, read_base_url
+from service.config.mirrors import read_mirrors
 from service.config.origins import read_origins
 from service.config.paths import UserPath
 from service.jobs import MAX_CANDIDATES
@@ -213,6 +214,27 @@ class WorkerSettings(BaseModel):
     heartbeat_s: float = Field(1.0, ge=0.05, le=60, description="Seconds between signs of life.")
     metrics_host: str = Field("127.0.0.1", description="Address of the worker's /metrics.")
     metrics_port: int = Field(9101, ge=0, le=65535, description="Its port; 0 switches it off.")
+
+
+class PullSettings(BaseModel):
+    """`mindalle pull`, which fetches released weights."""
+
+    model_config = _GROUP
+
+    mirrors: str = Field(
+        "",
+        description="Comma-separated addresses that are asked before the official ones; each has "
+        "the files below the host and path of their official addresses, as `wget -x` lays them.",
+    )
+    timeout_s: float = Field(
+        30.0, gt=0, le=3600, description="A server that is silent for so long is asked again."
+    )
+
+    @field_validator("mirrors")
+    @classmethod
+    def _are_addresses(cls, text: str) -> str:
+        read_mirrors(text)
+        return text
 
 
 class TestingSettings(BaseModel):

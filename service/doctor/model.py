@@ -40,7 +40,7 @@ def _weights(preset: Preset, checkpoint: Path | None) -> tuple[Finding, Preset]:
     """The finding, and the preset as the folder's own configuration has it."""
     if checkpoint is None and preset.weights is None:
         found = f"{preset.name} ships no weights and no folder is set"
-        advice = "download its official checkpoint and set MINDALLE_WORKER__CHECKPOINT"
+        advice = f"`mindalle pull {preset.name}`; set MINDALLE_WORKER__CHECKPOINT to its folder"
         return Finding("weights", "problem", found, advice), preset
     folder = checkpoint or weights_folder(preset)
     if folder is None:

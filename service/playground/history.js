@@ -45,11 +45,11 @@ export class History {
   }
 }
 
-/** A request's picture is not kept once its job has it: a few would fill the storage. */
+/** A request's picture is not kept once its job has it, since a few would fill the storage; only that there was one. */
 function withoutSentPictures(name, value) {
   if (!value?.request?.image || !value.job) return value;
-  const { image, mask, keep, ...request } = value.request;
-  return { ...value, request };
+  const { mask, keep, ...request } = value.request;
+  return { ...value, request: { ...request, image: "" } };
 }
 
 function stored() {

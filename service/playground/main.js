@@ -17,7 +17,7 @@ import { Work } from "./work.js";
 const history = new History();
 const cards = new Map();
 const form = new Form(draw);
-const viewer = new Viewer((settings) => reuse(settings));
+const viewer = new Viewer((settings, job) => reuse(settings, notesOn(job)));
 const keys = new KeyField(onKey);
 let lastStatus = null;
 const status = new Status(onStatus, onStatusProblem);
@@ -42,7 +42,7 @@ function show(run, { isOld = false } = {}) {
   };
   const card = new Card(run, work, {
     onOpen,
-    onReuse: () => reuse(settingsOfRun(run)),
+    onReuse: () => reuse(settingsOfRun(run), notesOn(run.cells[0].job ?? {})),
     onAgain: () => again(run),
     onRemove: () => remove([run]),
   });

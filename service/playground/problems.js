@@ -51,6 +51,10 @@ const WORDS = {
     title: "This was never sent.",
     way: "The page was closed before the server took it. Try again.",
   }),
+  picture_gone: () => ({
+    title: "The picture that this began with is not kept.",
+    way: "Use these settings, choose that picture again and draw.",
+  }),
   other_model: ({ message: model }) => ({
     title: `This was made by ${model}, which nobody serves here now.`,
     way: "The form has its settings; drawn by another model they make another picture.",

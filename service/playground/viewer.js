@@ -1,4 +1,5 @@
-// One picture, large: its parameters, its file, and the three recipes that make it again.
+// One picture, large: its parameters, its file, and the three recipes that make it again where no other picture is
+// needed for that.
 
 import { $, announce, button, el } from "./dom.js";
 import { showPicture, showView } from "./pictures.js";
@@ -45,8 +46,8 @@ export class Viewer {
         factsOf(job, image, settings),
         el("p", { className: "actions" },
           button("Download", () => download(img, job, image), "primary"),
-          button("Use these settings", () => { this.dialog.close(); this.onReuse(settings); })),
-        this.#recipes(settings, job.parameters.n, image.rank)),
+          button("Use these settings", () => { this.dialog.close(); this.onReuse(settings, job); })),
+        job.source ? sourceNote() : this.#recipes(settings, job.parameters.n, image.rank)),
       iconButton("×", "Close", () => this.dialog.close(), "close icon"));
   }
 
@@ -103,6 +104,11 @@ function viewSlider(img, job, image, whole) {
     });
   };
   return el("label", { className: "view" }, parameter, slider, told);
+}
+
+function sourceNote() {
+  return el("p", { className: "hint" }, "It began with another picture, which is not kept. With that one, ",
+    el("code", {}, "mindalle replay"), " makes it again from its file.");
 }
 
 function iconButton(text, label, onclick, className = "icon") {

@@ -81,6 +81,7 @@ export class Work {
 
   /** A comparison waits for its turn when the queue is full; a single job says so and leaves it there. */
   async #send(cell) {
+    if (cell.request.image === "") throw new Problem({ code: "picture_gone" }); // another one would be drawn
     if (Date.now() - this.run.at > LATEST_SEND_MS) throw new Problem({ code: "unsent" });
     const key = `${this.run.id}-${this.run.cells.indexOf(cell)}-${cell.attempt ?? 0}`;
     for (let waits = 0; ; waits += 1) {

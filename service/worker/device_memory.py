@@ -45,6 +45,19 @@ def free_device_memory() -> None:
         torch.cuda.empty_cache()
 
 
+def retried(make: Callable[[], _T], on_out_of_memory: Callable[[], None]) -> _T:
+    """What `make` gives; where memory runs out, once more without what is only cached."""
+    try:
+        return make()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        _log.warning("out of memory; trying once more")
+        on_out_of_memory()
+    free_device_memory()  # out here, where the error no longer holds what there was
+    return make()
+
+
 def largest_that_fits(num_rows: int, make: Callable[[int], _T]) -> tuple[int, _T]:
     """What `make` gives for `num_rows`, or for half as many where memory runs out, and so on.
 

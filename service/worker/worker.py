@@ -1,7 +1,8 @@
 """What a worker does while it lives, and how it comes to an end.
 
-The event loop speaks with Redis; one thread steps, one makes pictures. What each station does is in
-its folder; here they are joined, and taken apart again at SIGTERM.
+The event loop speaks with Redis; one thread steps, one makes pictures, one encodes those that jobs
+begin with. What each station does is in its folder; here they are joined, and taken apart again at
+SIGTERM.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class Worker:
             ring=self._leased.ring,
         )
         self._sources = Sources(
-            model.pipeline, drawing=self._drawing.put, delivery=self._delivery.put
+            model.pipeline, meter, drawing=self._drawing.put, delivery=self._delivery.put
         )
         self._claimer = Claimer(
             leases, self._leased, meter, put=self._sources.put, num_rows=self._num_usable_rows

@@ -61,6 +61,12 @@ CONFIGS: dict[str, PixelPriorConfig] = {
         kernel_size=5,
         kernel_size_in=5,
     ),
+    "pixel-cnn of single cells": PixelCNNConfig(
+        4, 4, levels=5, filters=4, num_blocks=1, output_filters=5, kernel_size=1, kernel_size_in=3
+    ),
+    "gated of single cells": GatedPixelCNNConfig(
+        4, 4, color_levels=5, hidden_fmaps=6, hidden_layers=1, out_hidden_fmaps=5, hidden_ksize=1
+    ),
     "gated": GatedPixelCNNConfig(
         6, 4, color_levels=6, hidden_fmaps=6, hidden_layers=2, out_hidden_fmaps=7, hidden_ksize=5
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -11,9 +13,11 @@ from models.drawing.generate import run_to_end
 from models.drawing.sampling import RowParams
 from models.known import SEAM, Kept, Known, NoGridError, known_of, open_steps, takes_pictures
 from models.pictures import to_bytes
-from models.pipeline import Pipeline, load
+from models.pipeline import LoadOptions, Pipeline, load, load_random
+from models.presets import PRESETS
 from tests.models.conftest import PROMPTS, TINY
 from tests.models.drawing.test_forced import PIXELS
+from tests.models.mindalle import shape
 from tests.models.priors import OTHERS, load_any
 
 _PARAMS = [RowParams(seed=3, candidate=i) for i in range(2)]
@@ -97,6 +101,26 @@ def test_a_hole_of_one_pixel_frees_one_cell(family: Pipeline) -> None:
     assert open_steps(family, hole, Kept()).sum() == 1
     assert not open_steps(family, torch.zeros_like(hole), Kept()).any()
     assert open_steps(family, torch.ones_like(hole), Kept()).all()
+
+
+def test_a_hole_lies_where_its_codes_are_drawn_in_whatever_order() -> None:
+    """Of rows to and fro: the second row's first cell is drawn last in it."""
+    pipeline = load("tiny-taming-uncond")
+    hole = torch.zeros(32, 32, dtype=torch.bool)
+    hole[8:16, :8] = True
+    assert open_steps(pipeline, hole, Kept()).nonzero().tolist() == [[7]]
+    known = known_of(pipeline, _levels(pipeline), hole, Kept(blend=False))
+    assert (known.forced.codes == FREE).nonzero().tolist() == [[7, 0]]
+
+
+def test_codes_that_the_prior_lacks_are_drawn() -> None:
+    """A codec may have a larger codebook than its prior has codes to draw."""
+    preset = replace(PRESETS["tiny"], stage2=replace(shape("tiny"), vocab_size_img=32))
+    pipeline, hole = load_random(preset, LoadOptions()), torch.zeros(32, 32, dtype=torch.bool)
+    codes = pipeline.stage1.encode(_levels(pipeline)[None].float() / 255)[0]
+    assert (codes >= 32).any()
+    found = known_of(pipeline, _levels(pipeline), hole, Kept()).forced.codes
+    assert torch.equal(found, codes.masked_fill(codes >= 32, FREE))
 
 
 def test_rows_are_kept_from_the_top(family: Pipeline) -> None:

@@ -12,6 +12,7 @@ from tests.servers import RedisServer
 from tests.service.files import file_of, noise, pixels_of
 from tests.service.live_api import api_settings, serving
 from tests.service.live_worker import worker_settings, working
+from tests.service.makers import make_queue
 
 ENCODE, DECODE = "/v1/images/encode", "/v1/images/decode"
 
@@ -34,8 +35,9 @@ async def test_a_picture_becomes_codes_and_they_become_its_reconstruction(
         assert decoded.status_code == 200
         wrong = [
             await client.post(DECODE, json={"codes": codes})
-            for codes in ([[64]] * 16, [[1]] * 15, [[1, 2]] * 16, [[1], [1, 2]])
+            for codes in ([[64]] * 16, [[1]] * 15, [[1, 2]] * 16, [[1], [1, 2]], [[10**30]] * 16)
         ]
+        dead = await make_queue(redis).depth("tiny")
     reconstruction = pixels_of(base64.b64decode(made["b64_json"]))
     assert np.array_equal(pixels_of(decoded.content), reconstruction)
     assert len(made["codes"]) == load("tiny").preset.num_steps
@@ -43,7 +45,9 @@ async def test_a_picture_becomes_codes_and_they_become_its_reconstruction(
     assert abs(made["psnr_db"] - 10 * np.log10(255**2 / error)) < 0.001
     for answer in wrong:
         assert answer.status_code == 400, answer.text
+        assert answer.json()["error"]["param"] == "codes"
         assert "16 lists of 1 codes, each below 64" in answer.json()["error"]["message"]
+    assert dead.dead_letters == 0
 
 
 async def test_an_operator_may_leave_them_out(redis: Redis, valkey_server: RedisServer) -> None:

@@ -163,3 +163,27 @@ async def test_without_the_setting_no_page_is_let_in(valkey_server: RedisServer)
         assert (await _preflight(http)).status_code == 400
         answer = await http.get("/livez")
         assert not any(name.startswith("access-control-") for name in answer.headers)
+
+
+@pytest.mark.parametrize(
+    ("origin", "site", "status"),
+    [
+        ("https://other.example", "cross-site", 400),
+        ("http://[", "cross-site", 400),
+        ("http://127.0.0.1:1", "same-site", 400),
+        ("https://behind.example", "same-origin", 202),  # a proxy tells us another host
+        ("http://HOST", "same-origin", 202),
+        ("http://HOST", "", 202),  # of a page without TLS, browsers tell no more
+        (ORIGIN, "cross-site", 202),
+    ],
+)
+async def test_no_form_of_a_strange_page_makes_a_job(
+    api: LiveApi, http: httpx.AsyncClient, painter: Painter, origin: str, site: str, status: int
+) -> None:
+    headers = {"origin": origin.replace("HOST", api.url.partition("://")[2])}
+    headers |= {"sec-fetch-site": site} if site else {}
+    files = {"prompt": (None, "a red apple")}
+    answer = await http.post("/v1/jobs", files=files, headers=headers)
+    assert answer.status_code == status, answer.text
+    if status == 400:
+        assert answer.json()["error"]["code"] == "origin_not_allowed"

@@ -256,28 +256,6 @@ async def test_a_cancelled_job_leaves_within_eight_steps(
         assert wasted == live.metric("mindalle_codes_total", model=_MODEL)
 
 
-async def test_a_model_of_levels_is_seen_by_its_own_words(
-    valkey_server: RedisServer, redis: Redis
-) -> None:
-    model, seed = "tiny-hq", 5
-    async with (
-        working(worker_settings(valkey_server, model=model), redis),
-        serving(api_settings(valkey_server, model=model)) as api,
-        api.client() as http,
-    ):
-        body = {"prompt": "a heart", "seed": seed, "num_candidates": 1, "top_k": [9, 3]}
-        answer = (await http.post("/v1/images/generations", json=body)).json()
-        url = answer["data"][0]["url"]
-        top = (await http.get(f"{url}?level=top")).content
-        refused = (await http.get(f"{url}?level=middle")).json()["error"]["message"]
-    pipeline = load(model)
-    prefix = pipeline.prefix(pipeline.encode("a heart"))
-    params = [RowParams(seed, top_k=(9, 3, 3, 3, 3))]
-    codes = run_to_end(pipeline.batch(_ROWS), prefix, params)
-    assert np.array_equal(_pixels(top), to_bytes(pipeline.pixels(codes[..., :1]))[0])
-    assert refused == "level can be top or bottom for this image."
-
-
 async def test_views_can_be_switched_off(
     valkey_server: RedisServer, redis: Redis, queue: Queue
 ) -> None:

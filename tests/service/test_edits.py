@@ -17,6 +17,7 @@ from PIL import Image as Pillow
 from redis.asyncio import Redis
 
 from service.broker.keys import Key
+from service.broker.workers import ModelCard
 from service.worker.pictures import png
 from tests.servers import RedisServer
 from tests.service.files import file_of, mask_of, noise, pixels_of, square_hole
@@ -27,6 +28,7 @@ from tests.service.painter import TEXT_CARD, painting
 EDITS, VARIATIONS, GENERATIONS = (
     f"/v1/images/{name}" for name in ("edits", "variations", "generations")
 )
+_NEVER_HEARD_OF_ANY = replace(TEXT_CARD, takes_pictures=None)  # the last release
 _TAKES_NONE = replace(TEXT_CARD, takes_pictures=False)
 _PROMPT = {"prompt": "a red cube", "seed": "7", "response_format": "b64_json"}
 
@@ -162,14 +164,32 @@ async def test_a_picture_that_is_gone_ends_its_job_in_words(
     assert (ended["status"], ended["error"]["code"]) == ("failed", "source_lost")
 
 
+@pytest.mark.parametrize(
+    ("card", "status", "code"),
+    [(_NEVER_HEARD_OF_ANY, 503, "no_worker_for_pictures"), (_TAKES_NONE, 400, "invalid_value")],
+)
 async def test_a_worker_that_takes_no_pictures_gets_none(
-    redis: Redis, valkey_server: RedisServer
+    redis: Redis, valkey_server: RedisServer, card: ModelCard, status: int, code: str
 ) -> None:
-    async with painting(redis, _TAKES_NONE) as painter, serving(api_settings(valkey_server)) as api:
+    async with painting(redis, card) as painter, serving(api_settings(valkey_server)) as api:
         answer = await _post(api, EDITS, {"image": file_of(noise())})
-        assert answer.status_code == 503
-        assert answer.json()["error"]["code"] == "no_worker_for_pictures"
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
         assert painter.started == []
+
+
+@pytest.mark.parametrize("path", [EDITS, VARIATIONS, "/v1/jobs"])
+async def test_only_pictures_may_be_longer_than_any_other_body(
+    redis: Redis, valkey_server: RedisServer, path: str
+) -> None:
+    body = {"prompt": "ä" * 40_000, "image": base64.b64encode(file_of(noise())).decode()}
+    async with (
+        painting(redis) as painter,
+        serving(api_settings(valkey_server)) as api,
+        api.client() as client,
+    ):
+        answer = await client.post(path, json=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+    assert painter.started == []
 
 
 @pytest.mark.parametrize("field", ["mask", "keep", "strength"])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Awaitable
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -16,9 +17,11 @@ from service.api.http.middleware import (
     Observe,
     RequestId,
     SecurityHeaders,
+    Uploads,
 )
 from service.api.http.request_tracing import TraceRequests
-from service.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType
+from service.api.http.room import Room
+from service.errors import BodyTooLarge, BodyTooSlow, QueueFull, UnsupportedMediaType
 from service.logs import JsonLines
 from service.metrics import ApiMetrics
 from service.tracing import tracing
@@ -113,6 +116,35 @@ async def test_a_body_of_just_the_limit_passes() -> None:
     scope = _scope(content_type="application/json", content_length="100")
     await BodyLimit(_echo, max_bytes=100)(scope, _arriving(_chunk(b"x" * 100)), sent)
     assert len(sent.body) == 100
+
+
+def _uploads(room: int) -> Uploads:
+    return Uploads(frozenset({"/x"}), max_bytes=100, room=Room(room))
+
+
+async def test_pictures_have_room_until_they_are_answered() -> None:
+    arrived, answering = asyncio.Event(), asyncio.Event()
+
+    async def waits(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        arrived.set()
+        await answering.wait()
+
+    limit = BodyLimit(waits, max_bytes=10, uploads=_uploads(room=150))
+
+    def one(size: int) -> Awaitable[None]:
+        receive = _arriving(_chunk(b"x" * 10, more=True), _chunk(b"x" * (size - 10)))
+        return limit(_scope(**JSON_HEADERS), receive, _nowhere)
+
+    first = asyncio.ensure_future(one(100))
+    await arrived.wait()
+    with pytest.raises(QueueFull):
+        await one(80)
+    small = asyncio.ensure_future(one(10))  # as long as any other body may be
+    answering.set()
+    await first
+    await small
+    await one(80)
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for() -> None:

@@ -12,9 +12,12 @@ from redis.asyncio import Redis
 from models.drawing.sampling import RowParams
 from models.pipeline import load
 from models.presets import PRESETS
+from service.broker.queue import Queue
+from service.jobs import JobStatus
 from tests.servers import RedisServer
 from tests.service.live_api import api_settings, serving
-from tests.service.live_worker import worker_settings, working
+from tests.service.live_worker import WAIT_S, until, worker_settings, working
+from tests.service.makers import make_queue, put
 
 _MODEL, _PROMPT, _SEED = "emoji", "a red heart", 3
 _LIMIT, _FIRST, _ROWS = 12, 8, 8
@@ -73,3 +76,39 @@ async def test_drawing_ends_with_the_first_candidates_that_suffice(
     job = (await http.get(f"/v1/jobs/{answers[0]['job_id']}")).json()
     assert (job["accept"], job["num_drawn"]) == ({"min_score": least - 1e-4}, num_drawn)
     assert job["progress"]["codes_done"] == job["progress"]["codes_total"] == num_drawn * 64
+
+
+@pytest.fixture
+async def queue(redis: Redis) -> AsyncIterator[Queue]:
+    queue = make_queue(redis)
+    await queue.start()
+    yield queue
+    await queue.close()
+
+
+async def test_a_job_that_draws_on_can_be_called_off(
+    valkey_server: RedisServer, redis: Redis, queue: Queue
+) -> None:
+    settings = worker_settings(valkey_server, testing={"step_delay_s": 0.01})
+    async with working(settings, redis) as live:
+        job = await put(queue, num_candidates=96, min_score=2.0)  # `tiny` gives no scores at all
+        while (await queue.get(job.id)).progress.codes_done <= _FIRST * 16:
+            await asyncio.sleep(0.05)
+        assert (await queue.cancel(job.id)).view.status == JobStatus.CANCELLED
+        await until(lambda: live.metric("mindalle_rows_busy") == 0)
+        other = await put(queue, num_candidates=8)
+        assert (await queue.wait(other.id, WAIT_S)).status == JobStatus.SUCCEEDED
+        await until(lambda: live.metric("mindalle_finishing_candidates") == 0)
+
+
+async def test_a_batch_that_is_lost_takes_no_candidate_of_a_later_round_along(
+    valkey_server: RedisServer, redis: Redis, queue: Queue
+) -> None:
+    images = []
+    for testing in ({}, {"oom_above_rows": 3}):
+        async with working(worker_settings(valkey_server, testing=testing), redis):
+            job = await put(queue, num_candidates=20, n=2, min_score=2.0)
+            view = await queue.wait(job.id, WAIT_S)
+            assert (view.status, view.num_drawn) == (JobStatus.SUCCEEDED, 20)
+            images.append([await queue.image(job.id, rank) for rank in (0, 1)])
+    assert images[0] == images[1]

@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 
 from service import cli
+from service.jobs import Recipe
+from service.sources.prepared import sha256
+from service.sources.source import Source
+from service.worker.pictures import png
 from tests.service.files import file_of, mask_of, noise, pixels_of, square_hole
 
 
@@ -61,12 +65,17 @@ def test_codes_are_printed_and_their_picture_is_written(
         (["vary", "mask.txt"], "no PNG, JPEG or WebP"),
         (["vary", "a.png", "--keep", "2"], "must be a number from 0 to 1"),
         (["edit", "a.png", "x", "--mask", "other.png"], "alpha channel"),
+        (["replay", "decoded.png", "--image", "codes.json"], "/v1/images/decode"),
     ],
 )
 def test_what_is_wrong_is_one_line(
     call: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("mask.txt").write_text("no picture")
+    Path("codes.json").write_bytes(b"[[1]]")
+    source = Source(sha256(b"[[1]]"), keep=1.0, is_codes=True)
+    record = png.Record.of(Recipe("tiny", None, 0, source=source), 0, None, has_prompt=True)
+    Path("decoded.png").write_bytes(png.encode(noise(), "png", record))
     assert cli.main(call) != 0
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert words in line

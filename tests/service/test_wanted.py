@@ -83,6 +83,7 @@ def test_messages_in_full() -> None:
     )
     assert _message(response_format="x" * 31) == 'response_format must be "url" or "b64_json".'
     assert _message(sed=7) == "There is no field 'sed'. Did you mean 'seed'?"
+    assert _message(image="x") == "'image' has no meaning here; /docs lists what has."
     assert _message(cfg_scale=7) == "There is no field 'cfg_scale'. /docs lists those there are."
 
 

@@ -124,9 +124,14 @@ class Learner:
         differing = sorted(saved.keys() ^ self.state().keys())
         if differing:
             raise ConfigError(f"the run and its options differ in: {', '.join(differing)}")
+        try:
+            for name, part in self._parts.items():
+                part.load_state_dict(saved[name])
+            for optimiser, values in zip(self.optimisers, saved["optimisers"], strict=True):
+                optimiser.load_state_dict(values)
+        except (RuntimeError, ValueError) as error:
+            raise ConfigError(
+                "the run's weights are of another shape, or learnt in another way"
+            ) from error
         self.next_step = saved["step"]
         self.average.weights = saved["average"]
-        for optimiser, values in zip(self.optimisers, saved["optimisers"], strict=True):
-            optimiser.load_state_dict(values)
-        for name, part in self._parts.items():
-            part.load_state_dict(saved[name])

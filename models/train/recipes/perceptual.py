@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.errors import ConfigError, MissingFileError
+from models.errors import ConfigError
+from models.files.pickles import read_state_dict
 from models.train.loop.learner import Stateful
 
 # Between two max-poolings each: where the convolutions stand in torchvision's list of layers.
@@ -70,12 +70,10 @@ def load_perceptual(path: Path, weight: float = 1.0) -> Perceptual:
     """Read the weights.
 
     Raises:
-        MissingFileError, ConfigError: there is no such file, or it holds something else.
+        CheckpointError: there is no such file, it is damaged, or it holds something else.
     """
-    if not path.is_file():
-        raise MissingFileError(f"{path} is missing: LPIPS needs its weights in a file")
     try:
-        return Perceptual(torch.load(path, weights_only=True), weight)
+        return Perceptual(read_state_dict(path), weight)
     except KeyError as error:
         raise ConfigError(f"{path} holds no LPIPS weights: {error.args[0]} is missing") from error
 

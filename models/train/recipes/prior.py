@@ -40,8 +40,8 @@ class Examples:
     features: Tensor | None = None
 
     def parts(self, number: int) -> Iterator[Examples]:
-        """The same in so many parts of one size, or one less."""
-        for part in torch.arange(len(self.codes)).tensor_split(number):
+        """The same in so many parts of one size, or one less; none is empty."""
+        for part in torch.arange(len(self.codes)).tensor_split(min(number, len(self.codes))):
             features = None if self.features is None else self.features[part]
             yield Examples(self.prefix[part], self.codes[part], features)
 

@@ -1,7 +1,8 @@
 """Pages of other origins: the CORS headers of every answer, and the questions browsers ask before.
 
-What a listed origin asks for is allowed, whatever header a client library adds. Pure ASGI; sits
-around the envelope, so that errors carry the headers, too. Knows no routes.
+What a listed origin asks for is allowed, whatever header a client library adds; of any other one no
+form is taken, since browsers don't ask before they send those. Pure ASGI; sits around the envelope,
+so that errors carry the headers, too. Knows no routes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.http.envelope import error_response
+from service.api.http.forms import is_form
 from service.config.origins import ANY
 from service.errors import OriginNotAllowed
 
@@ -54,6 +56,9 @@ class Cors:
         if scope["method"] == "OPTIONS" and "origin" in headers and _ASKED in headers:
             await self._preflight(headers)(scope, receive, send)
             return
+        if self._is_strange_form(headers):
+            await error_response(OriginNotAllowed(), {"vary": "Origin"})(scope, receive, send)
+            return
 
         async def marked(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -61,6 +66,15 @@ class Cors:
             await send(message)
 
         await self.app(scope, receive, marked if self.origins else send)
+
+    def _is_strange_form(self, headers: Headers) -> bool:
+        """Browsers ask before they send another page's JSON, but send its forms without asking."""
+        origin = headers.get("origin")
+        if origin is None or not is_form(headers.get("content-type", "")):
+            return False
+        is_own = headers.get("sec-fetch-site") == "same-origin"
+        is_own = is_own or origin.partition("://")[2] == headers.get("host")
+        return not is_own and not self._allowed(origin)
 
     def _allowed(self, origin: str | None) -> dict[str, str]:
         """The headers that let this origin in; none for any other."""

@@ -17,6 +17,8 @@ from service.errors import InvalidRequest
 
 _TYPE = "multipart/form-data"
 _MAX_PARTS = 64
+# Of what names a part, or the boundary: parsing takes time that grows with the square of it.
+_MAX_HEAD_BYTES = 2048
 _BREAK = b"\r\n"
 
 
@@ -37,6 +39,8 @@ class _Part:
     def of(cls, raw: bytes) -> Self:
         """From what stands between two boundaries."""
         head, gap, content = raw.removeprefix(_BREAK).partition(_BREAK + _BREAK)
+        if len(head) > _MAX_HEAD_BYTES:
+            raise _broken("what stands before a part is too long")
         headers = Message()
         for line in head.decode("utf-8", "replace").split("\r\n"):
             key, _, value = line.partition(":")
@@ -73,14 +77,14 @@ def as_json(content_type: str, body: bytes, texts: Collection[str], max_text_byt
 def _boundary(content_type: str) -> bytes:
     header = Message()
     header["content-type"] = content_type
-    boundary = header.get_boundary()
+    boundary = header.get_boundary() if len(content_type) <= _MAX_HEAD_BYTES else None
     if not boundary:
         raise _broken("its type names no boundary")
     return boundary.encode("utf-8", "replace")
 
 
 def _parts(boundary: bytes, body: bytes) -> Iterator[_Part]:
-    _, *pieces = (_BREAK + body).split(_BREAK + b"--" + boundary)
+    _, *pieces = (_BREAK + body).split(_BREAK + b"--" + boundary, _MAX_PARTS + 1)
     for index, piece in enumerate(pieces):
         if piece.startswith(b"--"):
             return

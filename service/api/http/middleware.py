@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.http.asgi import http_only, with_start
 from service.api.http.forms import as_json, is_form
 from service.api.http.hangup import ClientGoneError
+from service.api.http.room import Room
 from service.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType
 from service.logs import bound
 from service.metrics import ApiMetrics
@@ -166,11 +167,13 @@ def _route(scope: Scope) -> str:
 class Uploads:
     """Where bodies may hold pictures, and so be larger than others may at least, and forms.
 
-    `texts`: fields of theirs that are text.
+    `texts`: fields of theirs that are text. `room`: for what of them is beyond the length of other
+    bodies.
     """
 
     paths: Set[str]
     max_bytes: int
+    room: Room
     texts: Set[str] = frozenset()
 
 
@@ -178,7 +181,7 @@ class BodyLimit:
     """Takes in the whole body, if it is JSON, small enough and quick enough, before the routes run.
 
     Where a method has no use for a body, it may be of any type. Where pictures are taken, a form
-    becomes the JSON that says the same.
+    becomes the JSON that says the same, and QueueFull is raised when too many are kept already.
     Later calls of `receive` reach the server itself, so that a hang-up gets through.
     """
 
@@ -201,12 +204,22 @@ class BodyLimit:
         if not _has_body(headers):
             await self.app(scope, receive, send)
             return
-        is_upload = self.uploads is not None and scope["path"] in self.uploads.paths
-        body = await self._read(headers, receive, self.uploads if is_upload else None)
-        if body and is_upload and is_form(headers.get("content-type", "")):
-            body = await self._as_json(headers, body)
-            MutableHeaders(scope=scope)["content-type"] = "application/json"
-        elif body and scope["method"] == "POST" and not _is_json(headers):
+        uploads = self.uploads
+        if uploads is None or scope["path"] not in uploads.paths:
+            body = await self._read(headers, receive, self.max_bytes, self.timeout_s)
+            await self._pass_on(body, scope, receive, send)
+            return
+        with uploads.room.part() as take:
+            timeout_s = max(self.timeout_s, _UPLOAD_TIMEOUT_S)
+            body = await self._read(headers, receive, uploads.max_bytes, timeout_s, take)
+            if body and is_form(headers.get("content-type", "")):
+                body = await self._as_json(headers, body, uploads.texts)
+                MutableHeaders(scope=scope)["content-type"] = "application/json"
+            await self._pass_on(body, scope, receive, send)
+
+    async def _pass_on(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        if body and scope["method"] == "POST" and not _is_json(headers):
             raise UnsupportedMediaType
         is_read = False
 
@@ -219,25 +232,31 @@ class BodyLimit:
 
         await self.app(scope, replay, send)
 
-    async def _as_json(self, headers: Headers, body: bytes) -> bytes:
-        texts = self.uploads.texts if self.uploads else frozenset()
+    async def _as_json(self, headers: Headers, body: bytes, texts: Set[str]) -> bytes:
         kind = headers["content-type"]
         # On a thread: the pictures in it may be megabytes.
         return await asyncio.to_thread(as_json, kind, body, texts, self.max_bytes)
 
-    async def _read(self, headers: Headers, receive: Receive, uploads: Uploads | None) -> bytes:
-        most = max(uploads.max_bytes, self.max_bytes) if uploads else self.max_bytes
-        timeout_s = max(self.timeout_s, _UPLOAD_TIMEOUT_S) if uploads else self.timeout_s
+    async def _read(
+        self,
+        headers: Headers,
+        receive: Receive,
+        most: int,
+        timeout_s: float,
+        take: Callable[[int], None] | None = None,
+    ) -> bytes:
         declared = headers.get("content-length", "0")
         if declared.isdecimal() and int(declared) > most:
             raise BodyTooLarge(most)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._collect(receive, most)
+                return await self._collect(receive, most, take)
         except TimeoutError:
             raise BodyTooSlow from None
 
-    async def _collect(self, receive: Receive, most: int) -> bytes:
+    async def _collect(
+        self, receive: Receive, most: int, take: Callable[[int], None] | None
+    ) -> bytes:
         body = bytearray()
         while True:
             message = await receive()
@@ -246,6 +265,8 @@ class BodyLimit:
             body += message.get("body", b"")
             if len(body) > most:
                 raise BodyTooLarge(most)
+            if take and len(body) > self.max_bytes:
+                take(len(message.get("body", b"")))
             if not message.get("more_body", False):
                 return bytes(body)
 

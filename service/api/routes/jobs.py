@@ -18,7 +18,7 @@ from service.answers.schemas import MAX_IMAGES
 from service.answers.source_request import SourceRequest
 from service.answers.views import asked_for, query_for
 from service.api.admission import admit
-from service.api.api_state import ApiState, CallerOfRequest, OriginOfRequest, State, image_urls
+from service.api.api_state import CallerOfRequest, OriginOfRequest, State, image_urls
 from service.api.http.accept import MEDIA_TYPES
 from service.api.http.addressing import address
 from service.api.http.sse import EventStream, ServerEvent
@@ -33,7 +33,7 @@ from service.api.openapi import (
 )
 from service.api.routes.event_streams import job_events
 from service.broker.admission import Idempotency
-from service.errors import BodyTooLarge, JobNotFound
+from service.errors import JobNotFound
 from service.jobs import JobView
 
 _JOB_ID = re.compile(r"job_[0-9a-hjkmnp-tv-z]{26}")
@@ -86,7 +86,6 @@ async def create_job(
 
     With an `image`, it is an edit or a variation of that.
     """
-    _check_length(body, state)
     idempotency = Idempotency(idempotency_key, body.digest()) if idempotency_key else None
     admitted = await admit(state, body, origin, idempotency)
     job_id = admitted.job.id
@@ -94,14 +93,6 @@ async def create_job(
     response.headers["location"] = address(request).path(f"/v1/jobs/{job_id}")
     view = await state.queue.get(job_id)
     return JobAnswer.of(view, image_urls(request, job_id))
-
-
-def _check_length(body: SourceRequest, state: ApiState) -> None:
-    """The route takes bodies as long as pictures are; what is none may not be that long."""
-    most = state.settings.api.max_body_bytes
-    fields = body.model_dump_json(exclude={"image", "mask"}, exclude_defaults=True)
-    if len(fields) > most:
-        raise BodyTooLarge(most)
 
 
 @router.get("/v1/jobs/{job_id}", response_model=JobAnswer, responses=errors(401, 404, 503))

@@ -1,4 +1,4 @@
-"""The first station: claims jobs as rows become free and hands them to drawing.
+"""The first station: claims jobs as rows become free and hands them on.
 
 Takes as many as the free rows hold, nothing beside an isolated job, and nothing more while pictures
 pile up unfinished. Knows no model.
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 class Claimer:
     """Set `is_draining` to end it: it then gives back what a call still brings.
 
-    `put` is drawing's inbox; `num_rows` says how many rows it has to fill.
+    `put` is the inbox of the next station; `num_rows` says how many rows drawing has to fill.
     """
 
     def __init__(

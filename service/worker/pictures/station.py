@@ -22,7 +22,7 @@ from models.pipeline import Pipeline, ranking, to_bytes
 from models.views import View
 from service.jobs import CODES_FILE, Image, Phase, Succeeded, query
 from service.worker.cpu_share import CpuShare, use_threads
-from service.worker.device_memory import Failure, free_device_memory, is_out_of_memory
+from service.worker.device_memory import Failure, retried
 from service.worker.handover import Drawn, Glimpse
 from service.worker.pictures import png
 from service.worker.pictures.picture_makers import PictureMakers
@@ -111,17 +111,7 @@ class Pictures:
                 self._delivery(item.run)
 
     def _retried(self, make: Callable[[], None]) -> None:
-        """Where memory runs out, once more without what is only cached."""
-        try:
-            make()
-            return
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            _log.warning("out of memory while making pictures; trying once more")
-            self._meter.out_of_memory()
-        free_device_memory()  # out here, where the error no longer holds what there was
-        make()
+        retried(make, self._meter.out_of_memory)
 
     @contextmanager
     def _timed(self, run: Run, phase: Phase) -> Iterator[None]:

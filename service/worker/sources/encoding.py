@@ -49,7 +49,7 @@ def _known_codes(pipeline: Pipeline, data: bytes) -> Known:
         preset = pipeline.preset
         raise InvalidRequest(
             f"codes must be {preset.num_steps} lists of {preset.depth} codes, each below "
-            f"{', '.join(map(str, preset.vocab_sizes))}",
+            f"{', '.join(map(str, preset.vocab_sizes))}.",
             param="codes",
         ) from None
     width, height = pipeline.preset.size

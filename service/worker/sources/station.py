@@ -13,12 +13,14 @@ from collections.abc import Callable
 
 import torch
 
+from models.known import Known
 from models.pipeline import Pipeline
 from service.errors import InvalidRequest
 from service.jobs import Failed
 from service.worker.cpu_share import use_threads
-from service.worker.device_memory import Failure
+from service.worker.device_memory import Failure, retried
 from service.worker.run import End, Run, TakenOut
+from service.worker.signs.meter import Meter
 from service.worker.sources.encoding import known_for
 from service.worker.threads import on_own_thread
 
@@ -35,12 +37,14 @@ class Sources:
     def __init__(
         self,
         pipeline: Pipeline,
+        meter: Meter,
         *,
         drawing: Callable[[Run], None],
         delivery: Callable[[Run], None],
     ) -> None:
         self.num_moves = 0
         self._pipeline = pipeline
+        self._meter = meter
         self._drawing = drawing
         self._delivery = delivery
         self._inbox: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
@@ -77,18 +81,27 @@ class Sources:
 
     def _encode(self, run: Run) -> End | None:
         """Give the run what is known of its picture; how it ends where that can't be."""
-        if run.claim.source is None:
+        source = run.claim.source
+        if source is None:
             return _LOST
         began = time.monotonic()
         run.enter("prefill")
         try:
-            run.known = known_for(self._pipeline, run.job.recipe, run.claim.source)
-            if self._pipeline.options.device.type == "cuda":
-                torch.cuda.current_stream(self._pipeline.options.device).synchronize()
+            run.known = retried(lambda: self._known(run, source), self._meter.out_of_memory)
         except InvalidRequest as error:
             return Failed(error.code, error.message)
         except Exception as error:  # costs this run only
             _log.exception("a source could not be encoded")
-            return TakenOut("crashed", Failure.of(error).text)
+            failure = Failure.of(error)
+            if failure.is_out_of_memory:
+                self._meter.out_of_memory()
+            return TakenOut("crashed", failure.text)
         run.stamp("prefill", began, time.monotonic())
         return None
+
+    def _known(self, run: Run, source: bytes) -> Known:
+        known = known_for(self._pipeline, run.job.recipe, source)
+        device = self._pipeline.options.device
+        if device.type == "cuda":  # other threads, on other streams, read it next
+            torch.cuda.current_stream(device).synchronize()
+        return known

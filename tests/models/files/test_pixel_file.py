@@ -10,7 +10,7 @@ import torch
 
 from models.drawing.sampling import RowParams
 from models.errors import ConfigError, KeyMismatchError
-from models.files import config
+from models.files import config, pixel_file
 from models.files.checkpoint import open_checkpoint
 from models.files.convert import convert
 from models.pipeline import load
@@ -49,6 +49,12 @@ def test_weights_that_do_not_fit_are_named(folder: Path) -> None:
         load("", folder)
 
 
+def test_a_config_of_something_else_is_one_clear_error(tmp_path: Path) -> None:
+    torch.save({"config": {"nlayers": 1, "distr": ["cat"]}}, tmp_path / "model.pt")
+    with pytest.raises(ConfigError, match=r"model\.pt: .*config\.distr"):
+        pixel_file.read_preset(tmp_path)
+
+
 @pytest.mark.parametrize("name", _PIXELS)
 def test_a_config_yaml_reads_as_it_was_written(name: str, tmp_path: Path) -> None:
     config.write(tmp_path, PRESETS[name])
@@ -60,6 +66,8 @@ def test_a_config_yaml_reads_as_it_was_written(name: str, tmp_path: Path) -> Non
     ("name", "stage2", "message"),
     [
         ("tiny-pixelcnn", {"kernel_size": 4}, r"stage2\.kernel_size: must be odd, not 4"),
+        ("tiny-pixelcnn", {"levels": 1}, r"stage2\.levels: must be at least 2, not 1"),
+        ("tiny-gated-pixelcnn", {"color_levels": 1}, r"color_levels: must be at least 2"),
         ("tiny-pixelcnn", {"num_heads": 4}, r"unknown key: stage2\.num_heads"),
         ("tiny-pixelcnn", {"height": 9}, "which takes a stage 1 of"),
         ("tiny-gated-pixelcnn", {"hidden_fmaps": 7}, r"stage2\.hidden_fmaps: must be a multiple"),

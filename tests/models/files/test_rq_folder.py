@@ -201,6 +201,21 @@ _WRONG: dict[str, tuple[str, Callable[[dict[str, Any]], None], str]] = {
         lambda d: d["arch"]["hparams"].update(latent_shape=[8, 8, 8]),
         "latent_shape: 8×8 for an encoder that makes 4×4",
     ),
+    "no levels": (
+        "stage1",
+        lambda d: d["arch"]["ddconfig"].update(ch_mult=[]),
+        r"ddconfig\.ch_mult: must name at least one",
+    ),
+    "gray": (
+        "stage1",
+        lambda d: d["arch"]["ddconfig"].update(out_ch=1),
+        r"ddconfig\.out_ch: 1, pictures have 3",
+    ),
+    "no body": (
+        "stage2",
+        lambda d: d["arch"]["body"].update(n_layer=0),
+        r"body\.n_layer: must be at least 1",
+    ),
     "no architecture": ("stage1", lambda d: d.pop("arch"), "stage1: must be a mapping"),
     "bottleneck": (
         "stage1",

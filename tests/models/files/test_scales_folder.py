@@ -11,6 +11,7 @@ from torch import Tensor
 
 from models.errors import ConfigError, MissingFileError
 from models.families import build_codec, build_prior, upstream_shapes
+from models.files import config
 from models.files.checkpoint import load_stage1, load_stage2, open_checkpoint
 from models.files.convert import convert
 from models.files.layouts import written
@@ -98,6 +99,17 @@ def test_a_wrong_config_is_one_clear_error(case: str, folder: Path) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         open_checkpoint(folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", _PARTS)
+@pytest.mark.parametrize("kind", ["mingpt", "dalle", 3])
+def test_a_part_is_a_transformer_of_codes_alone(part: str, kind: object) -> None:
+    """minGPT's logits are of prompts, too."""
+    document = config.document(_PRESET)
+    document["stage2"][part]["type"] = kind
+    document["stage2"][part]["hparams"] |= {"vocab_size": 80, "block_size": 99}
+    with pytest.raises(ConfigError, match=rf"stage2\.{part}\.type: {kind!r}, only transformer1d"):
+        config.parse(document, Path("x"))
 
 
 def test_a_part_without_weights_is_missed(folder: Path) -> None:

@@ -202,7 +202,11 @@ def test_options_that_contradict_the_run_are_one_error(
     (tmp_path / "unsaid" / "state.pt").symlink_to(runs / "hq-vae" / "state.pt")
     with pytest.raises(ConfigError, match="don't fit"):
         stage1.main([*common(pictures, runs / "none"), "--start", str(tmp_path / "unsaid")])
-    for shape, said in (("wide=3", r"unknown key: --shape\.wide"), ("ch=33", "multiples of 16")):
+    for shape, said in (
+        ("wide=3", r"unknown key: --shape\.wide"),
+        ("ch=33", "multiples of 16"),
+        ("ch=[1", r"--shape: ch: '\[1' is no value"),
+    ):
         with pytest.raises(ConfigError, match=said):
             stage1.main([*common(pictures, runs / "none"), "--shape", shape])
 

@@ -75,6 +75,13 @@ def test_a_resumed_run_is_the_uninterrupted_one(pictures: Path, tmp_path: Path) 
         assert torch.equal(tensor, states[1]["average"][name]), name
 
 
+def test_weights_of_another_shape_are_not_gone_on_with(pictures: Path, tmp_path: Path) -> None:
+    command = _command("pixel-cnn-pp", pictures, tmp_path, "--steps", "1")
+    pixels.main(command)
+    with pytest.raises(ConfigError, match="of another shape"):
+        pixels.main(["--resume", *command, "nr_filters=6"])
+
+
 def test_what_can_not_be_trained_is_said(pictures: Path, tmp_path: Path) -> None:
     for family, more, message in (
         ("pixel-cnn", ["--classes"], "--classes: PixelCNN has none"),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.models import vgg
 
-from models.errors import ConfigError, MissingFileError
+from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.train.recipes.perceptual import load_perceptual
 
 _SEEN = (3, 8, 15, 22, 29)  # the layers behind which LPIPS looks, the last of each resolution
@@ -57,3 +57,6 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(ConfigError, match=r"features\.0\.weight is missing"):
         load_perceptual(tmp_path / "other.pt")
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "other.pt").read_bytes()[:300])
+    with pytest.raises(CorruptFileError, match=r"cut\.pt"):
+        load_perceptual(tmp_path / "cut.pt")

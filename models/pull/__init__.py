@@ -1,0 +1,1 @@
+"""Released models by one command: fetched, checked, unpacked without trust, converted."""

@@ -1,0 +1,55 @@
+"""What stage 2 learns from, by its options; that it learns is tested with the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from models.errors import ConfigError
+from models.presets import get_preset
+from models.train.data import code_table
+from models.train.data.folder import FolderSet
+from models.train.loop.run import Run
+from models.train.stage2 import Batches, batches_of, make_parser
+
+_CODEC = get_preset("tiny").stage1
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Pictures of the classes 3, 2 and 2, and room for their codes."""
+    for number in range(3):
+        Image.new("RGB", (32, 32)).save(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.txt").write_text("2" if number else "3")
+    variants = FolderSet(tmp_path, 32).variants()
+    code_table.reserve(tmp_path / "codes", variants, _CODEC.code_shape)
+    return tmp_path
+
+
+def _batches(folder: Path, *options: str) -> Batches:
+    args = make_parser().parse_args(["--codes", str(folder / "codes"), "--batch", "64", *options])
+    return batches_of(args, FolderSet(folder, 32), _CODEC)
+
+
+def test_a_class_is_never_left_out_and_must_be_one(folder: Path) -> None:
+    """A text may be left out: then the model learns to draw without one."""
+    run = Run(folder / "run", 0)
+    ids = _batches(folder, "--prefix", "class", "--classes", "4").draw(run, 0).prefix
+    assert set(ids.flatten().tolist()) == {2, 3}
+    with pytest.raises(ConfigError, match="'3' is no class's number"):
+        _batches(folder, "--prefix", "class", "--classes", "3").draw(run, 0)
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ("plain", "'plain' is no kind and its share"),
+        ("plain=-1", "'plain=-1': must be 0 or more"),
+        ("colour=1", "has only plain"),
+    ],
+)
+def test_shares_that_name_nothing_are_refused(folder: Path, shares: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        _batches(folder, "--prefix", "none", "--shares", shares)

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+import torch
+from prometheus_client import CollectorRegistry
+
+from models.known import Known
+from models.pipeline import Pipeline, load
+from service.broker.stopping import stop
+from service.jobs import Failed, Recipe
+from service.metrics import WorkerMetrics
+from service.sources.source import Source
+from service.worker.run import Run, TakenOut
+from service.worker.signs.meter import Meter
+from service.worker.sources import station
+from service.worker.sources.encoding import known_for
+from service.worker.sources.station import Sources
+from tests.service.files import file_of, noise
+from tests.service.live_worker import WAIT_S
+from tests.service.makers import MODEL
+from tests.service.runs import make_run
+
+_PICTURE = file_of(noise())
+
+
+class Bench:
+    """The station at work, and what it hands on."""
+
+    def __init__(self) -> None:
+        self.drawing: queue.SimpleQueue[Run] = queue.SimpleQueue()
+        self.delivered: queue.SimpleQueue[Run] = queue.SimpleQueue()
+        self.registry = CollectorRegistry()
+        self.station = Sources(
+            load("tiny"),
+            Meter(WorkerMetrics(self.registry), MODEL),
+            drawing=self.drawing.put,
+            delivery=self.delivered.put,
+        )
+
+    def put(self, data: bytes | None = _PICTURE, source: Source | None = None) -> Run:
+        run = make_run(source=source or Source("a" * 64, keep=0.5))
+        run.claim = replace(run.claim, source=data)
+        self.station.put(run)
+        return run
+
+    async def drawn(self) -> Run:
+        return await asyncio.to_thread(self.drawing.get, timeout=WAIT_S)
+
+    async def ended(self) -> Run:
+        return await asyncio.to_thread(self.delivered.get, timeout=WAIT_S)
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    bench = Bench()
+    working = asyncio.create_task(bench.station.run())
+    yield bench
+    bench.station.stop()
+    await asyncio.wait({working}, timeout=WAIT_S)
+    await stop(working)
+
+
+async def test_what_can_not_be_encoded_ends_alone(bench: Bench) -> None:
+    gone, broken = bench.put(None), bench.put(b"no picture")
+    wrong = bench.put(file_of(noise((16, 16))))
+    good = bench.put()
+    assert await bench.drawn() is good
+    assert good.known is not None
+    assert [await bench.ended() for _ in range(3)] == [gone, broken, wrong]
+    assert isinstance(gone.end, Failed)
+    assert gone.end.code == "source_lost"
+    assert isinstance(broken.end, TakenOut)
+    assert broken.end.reason == "crashed"
+    assert isinstance(wrong.end, Failed)
+    assert wrong.end.code == "invalid_value"
+
+
+async def test_what_is_gone_is_passed_over(bench: Bench) -> None:
+    cancelled = make_run(source=Source("a" * 64))
+    cancelled.close(TakenOut("cancelled"))
+    bench.station.put(cancelled)
+    other = bench.put()
+    assert await bench.drawn() is other
+    assert bench.delivered.empty()
+
+
+@pytest.mark.parametrize("num_failures", [1, 2])
+async def test_without_memory_a_picture_is_tried_twice_and_each_time_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, num_failures: int
+) -> None:
+    left = [torch.OutOfMemoryError("no memory") for _ in range(num_failures)]
+
+    def scarce(pipeline: Pipeline, recipe: Recipe, data: bytes) -> Known:
+        if left:
+            raise left.pop()
+        return known_for(pipeline, recipe, data)
+
+    monkeypatch.setattr(station, "known_for", scarce)
+    run = bench.put()
+    assert await (bench.drawn() if num_failures == 1 else bench.ended()) is run
+    assert isinstance(run.end, TakenOut) is (num_failures == 2)
+    ooms = bench.registry.get_sample_value("mindalle_out_of_memory_total", {"model": MODEL})
+    assert ooms == num_failures
