@@ -63,6 +63,17 @@ def enhancement_of(args: Namespace, codec: CodecConfig) -> Enhancement:
     return enhancement
 
 
+def _as_shipped(args: Namespace, enhancement: Enhancement) -> Enhancement:
+    """With what the options say of its draws: it is judged so, and shipped so."""
+    return replace(
+        enhancement,
+        is_default=not args.off,
+        temperature=args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+    )
+
+
 def _model(args: Namespace, enhancement: Enhancement) -> CellUpsampler:
     model = build_upsampler(enhancement.shape)
     assert isinstance(model, CellUpsampler)
@@ -117,7 +128,7 @@ def _work(worker: int, args: Namespace) -> None:
     prepare(args)
     checkpoint = open_checkpoint(args.checkpoint, codec_alone=True)
     shape, codec = checkpoint.preset.stage1, as_codec(load_stage1(checkpoint))
-    enhancement = enhancement_of(args, shape)
+    enhancement = _as_shipped(args, enhancement_of(args, shape))
     data, run = open_data(args.data, args.art, shape.size[0]), Run(args.run, args.seed)
     model, coarse = _model(args, enhancement), enhance.Coarse(codec)
 
@@ -165,15 +176,8 @@ def _look(
 def _ship(args: Namespace, enhancement: Enhancement) -> None:
     """Write the folder of an enhancement, with the run's averaged weights."""
     step, weights = averaged(args.run)
-    own = replace(
-        enhancement,
-        is_default=not args.off,
-        temperature=args.temperature,
-        top_k=args.top_k,
-        top_p=args.top_p,
-    )
     source = {"trained by": "models.train", "steps": step}
-    enhance_folder.save(args.ship, own, weights.items(), torch.float16, source=source)
+    enhance_folder.save(args.ship, enhancement, weights.items(), torch.float16, source=source)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -189,7 +193,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--judged", type=int, default=96, help="pictures of each sort to judge by")
     parser.add_argument("--ship", type=Path, metavar="DIR", help="write the folder to serve then")
     parser.add_argument("--off", action="store_true", help="ship it so that requests must ask")
-    parser.add_argument("--temperature", type=float, default=1.0, help="of the shipped one's draws")
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, help="of its draws, as the two below"
+    )
     parser.add_argument("--top-k", type=int)
     parser.add_argument("--top-p", type=float)
     workers.run(_work, parser.parse_args(argv))
