@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
 _MINDALLE = "https://github.com/kakaobrain/minDALL-E"
 _RQ = "https://github.com/kakaobrain/rq-vae-transformer"
@@ -39,8 +40,8 @@ class RemoteFile:
 
     @property
     def name(self) -> str:
-        """The last part of its address."""
-        return self.address.rpartition("/")[2]
+        """The last part of its address, without a query."""
+        return urlsplit(self.address).path.rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)

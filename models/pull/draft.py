@@ -5,13 +5,15 @@ Knows HTTP's words for that and sends nothing.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18}|\*)")
+_LENGTH = re.compile(r"\d{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +28,11 @@ class Extent:
         """From an answer's headers; None where they say nothing that can be used."""
         if status == 200:
             length = headers.get("content-length", "")
-            return cls(0, int(length) if length.isdecimal() else None)
+            return cls(0, int(length) if _LENGTH.fullmatch(length) else None)
         found = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
         if found is None:
             return None
-        start, total = found[1] or "0", found[3]
+        start, total = found[1] or "0", found[2]
         return cls(int(start), None if total == "*" else int(total))
 
 
@@ -38,7 +40,7 @@ class Extent:
 class _Origin:
     """Where the bytes of a draft come from, as its server names them."""
 
-    address: str
+    address: str  # its digest: an address may hold a password
     validator: str | None  # ETag or Last-Modified: whether the file there is still the same
     total: int | None
 
@@ -70,7 +72,7 @@ class Draft:
         if not self.size:
             return {}
         wanted = {"range": f"bytes={self.size}-"}
-        if origin and origin.address == address and origin.validator:
+        if origin and origin.address == _digest(address) and origin.validator:
             return wanted | {"if-range": origin.validator}
         return wanted if is_checked else {}
 
@@ -78,7 +80,7 @@ class Draft:
         """Take what follows as the bytes from `extent.start` on."""
         with self._path.open("ab") as file:
             file.truncate(extent.start)  # first: old bytes must not get a new validator
-        origin = _Origin(address, _validator(headers), extent.total)
+        origin = _Origin(_digest(address), _validator(headers), extent.total)
         self._notes.write_text(json.dumps(asdict(origin)), encoding="utf-8")
 
     def drop(self) -> None:
@@ -96,6 +98,10 @@ class Draft:
             return _Origin(**json.loads(self._notes.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):  # of a call that was killed while it wrote
             return None
+
+
+def _digest(address: str) -> str:
+    return hashlib.sha256(address.encode()).hexdigest()
 
 
 def _validator(headers: Mapping[str, str]) -> str | None:

@@ -145,9 +145,8 @@ class Fetcher:
             disable=None, file=self.progress,
         )  # fmt: skip
         with bar, draft.path.open("ab") as file:
-            for (
-                piece
-            ) in answer.iter_raw():  # as they come: pieces of one size would wait, and be lost
+            # As they come: pieces of one size would be waited for, and lost where it breaks off.
+            for piece in answer.iter_raw():
                 if file.tell() + len(piece) > limit:
                     draft.drop()
                     raise DownloadError(f"{shown(str(answer.url))} sends more than {limit} bytes")
@@ -186,7 +185,7 @@ def shown(address: str) -> str:
 def _slot(file: RemoteFile, address: str) -> str:
     """The file's name among the downloads: another file of the same name gets another one."""
     key = file.checksum.digest if file.checksum else hashlib.sha256(address.encode()).hexdigest()
-    return f"{key[:12]}-{file.name}"
+    return f"{key[:12]}-{file.name[-100:]}"
 
 
 def _refuse(address: str, answer: httpx.Response) -> None:

@@ -261,6 +261,23 @@ def test_a_bar_shows_the_time_left_where_a_person_looks(shelf: Shelf, tmp_path: 
     assert "<00:00" in last
 
 
-def test_no_secret_of_an_address_is_shown() -> None:
+@pytest.mark.parametrize("value", ["bytes 0-9/" + "9" * 5000, "bytes x", "items 0-9/10", ""])
+def test_a_range_that_means_nothing_is_not_used(
+    value: str, shelf: Shelf, fetcher: Fetcher, tmp_path: Path
+) -> None:
+    shelf.breaks_after, shelf.headers = [1000, 0, 0, 0, 0, 0], {"content-range": value}
+    with pytest.raises(DownloadError, match="nothing more in 3 tries"):
+        fetch(fetcher, shelf, tmp_path)
+
+
+def test_no_secret_of_an_address_is_kept_or_shown(
+    shelf: Shelf, fetcher: Fetcher, tmp_path: Path
+) -> None:
+    shelf.files, shelf.breaks_after = {"/w.bin?token=word": CONTENT}, [1000, 0, 0, 0]
+    file = RemoteFile(f"{shelf.url.replace('//', '//me:word@')}/w.bin?token=word", SUM)
+    with pytest.raises(DownloadError) as caught:
+        fetcher.fetch(file, [file.address], tmp_path)
+    kept = "".join(f"{path.name} {path.read_bytes()!r}" for path in tmp_path.iterdir())
+    assert "word" not in str(caught.value) + kept
     assert shown("https://me:word@a.example/f.tar?token=1#x") == "https://a.example/f.tar"
     assert "word" not in shown("https://me:word@[::1/f?word")
