@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkabl
 from annotated_types import Ge, Gt, Le
 
 from models.backbone_config import BackboneConfig
+from models.enhancement import Enhancement
 from models.ranker_configs import ClassifierConfig, ClipConfig
 from models.views import View
 
@@ -205,6 +206,7 @@ class Preset:
     sampling: SamplingDefaults = SamplingDefaults()
     weights: str | None = None
     classifier: ClassifierConfig | None = None
+    enhancement: Enhancement | None = None
 
     @property
     def has_scores(self) -> bool:
@@ -249,7 +251,14 @@ class Preset:
     @property
     def views(self) -> tuple[View, ...]:
         """How its pictures can be looked at, coarse to fine; empty where there is one way only."""
-        return self.stage1.views
+        return self.views_of(is_enhanced=self.enhancement is not None)
+
+    def views_of(self, *, is_enhanced: bool) -> tuple[View, ...]:
+        """The same of pictures that were enhanced, or were not."""
+        plain, depth = self.stage1.views, self.depth
+        if not is_enhanced:
+            return plain
+        return (*(plain or (View("level", "top", depth),)), View("level", "finer", depth))
 
     @property
     def codes_per_level(self) -> tuple[int, ...]:

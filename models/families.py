@@ -1,12 +1,12 @@
 """The register of families: the only file that names models' classes.
 
-A family is an entry in `CODECS` or `PRIORS` under the `type` that config.yaml calls it by: the
-dataclass of its shape, how it is built, its names in upstream's files, what recorded sets hold of
-it. Everything else asks here with a config in hand and works with `Codec` and `Prior`; a new family
-is its configs, its model files and one entry. Reads no files; a loop or a recipe is not its affair.
+A family is an entry in `CODECS`, `PRIORS` or `UPSAMPLERS` under the `type` that config.yaml calls
+it by: the dataclass of its shape, how it is built, its names in upstream's files, what recorded
+sets hold of it. Everything else asks here with a config in hand and works with the protocols; a new
+family is its configs, its model files and one entry. Reads no files, knows no loop and no recipe.
 
 The way of a picture: prompt → `Prior.prefill` → the loop (`drawing`) → `Codec.pixels` → ranker, all
-joined in `pipeline`. An upsampler's place is there too, between the loop's codes and the codec.
+joined in `pipeline`. An upsampler's place is behind the ranker: what is kept gets finer codes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from torch import nn
 from models import dalle_keys, recorded_sets, upstream_names
 from models.configs import CodecConfig, PriorConfig, TransformerConfig, VQGANConfig
 from models.dalle_configs import DalleConfig
+from models.enhance.cell_upsampler import CellUpsampler
+from models.enhance.upsampler import Upsampler
+from models.enhancement import UpsamplerConfig
 from models.errors import ConfigError, Shape
 from models.hq_configs import (
     HQ_TYPES,
@@ -55,6 +58,7 @@ from models.stage2.prior import Prior
 from models.stage2.rq_transformer import RQTransformer
 from models.stage2.transformer import Transformer
 from models.stage2.two_scales import TwoScales
+from models.upsampler_configs import CellUpsamplerConfig
 
 _Family = TypeVar("_Family", "CodecFamily", "PriorFamily", "CodecFamily | PriorFamily")
 
@@ -188,6 +192,17 @@ PRIORS: dict[str, PriorFamily] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class UpsamplerFamily:
+    """A kind of upsampler. Any: `build` takes its own config."""
+
+    config: type[UpsamplerConfig]
+    build: Callable[[Any], nn.Module]  # an `Upsampler`, its weights fresh
+
+
+UPSAMPLERS = {"cells": UpsamplerFamily(CellUpsamplerConfig, CellUpsampler)}
+
+
 def _of_kind(families: Iterable[_Family], config: CodecConfig | PriorConfig) -> _Family:
     for family in families:
         if isinstance(config, family.config):
@@ -208,6 +223,23 @@ def build_codec(config: CodecConfig) -> nn.Module:
 def build_prior(config: PriorConfig, codec: nn.Module) -> nn.Module:
     """A prior of this shape with fresh weights, over the codes of `codec`; see `as_prior`."""
     return prior_family(config).build(config, codec)
+
+
+def build_upsampler(config: UpsamplerConfig) -> nn.Module:
+    """An upsampler of this shape with fresh weights; see `as_upsampler`."""
+    return UPSAMPLERS[upsampler_type(config)].build(config)
+
+
+def upsampler_type(config: UpsamplerConfig) -> str:
+    """What config.yaml calls upsamplers of this kind."""
+    return next(name for name, kind in UPSAMPLERS.items() if isinstance(config, kind.config))
+
+
+def as_upsampler(module: nn.Module) -> Upsampler:
+    """A module that a family built, as what it is."""
+    if not isinstance(module, Upsampler):
+        raise TypeError(f"{type(module).__name__} is no upsampler")
+    return module
 
 
 def as_codec(module: nn.Module) -> Codec:

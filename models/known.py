@@ -6,6 +6,7 @@ in which the source's own pixels stand where nothing was to change. Knows no job
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.drawing.forced import FREE, Forced
+from models.drawing.sampling import RowParams
 from models.drawing.streams import uniforms
 from models.pipeline import Makers, Pipeline, Prompt
 from models.stage1.codec import Ordered
@@ -101,6 +103,10 @@ class KnownMakers:
     ) -> list[float | None]:
         """See Makers."""
         return self.makers.scores(text, pixels, codes)
+
+    def enhanced(self, codes: Tensor, rows: Sequence[RowParams]) -> Tensor:
+        """See Makers."""
+        return self.known.finish(self.makers.enhanced(codes, rows))
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""A model ready to make pictures: prompt → prefix → (the loop) → codes → pixels → scores.
+"""A model ready to make pictures: prompt → prefix → (the loop) → codes → pixels → scores → kept.
 
 `load` finds the weights and gives a `Pipeline`, in the form that is fast on the device. The service
 steps its batch continuously; `generate` runs one prompt to the end. Knows no jobs, no HTTP, no
@@ -7,10 +7,10 @@ image files and no model by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -22,11 +22,13 @@ from models.drawing.forced import Forced, prefill
 from models.drawing.generate import Batch, Shapes, run_now, run_to_end
 from models.drawing.sampling import RowParams
 from models.drawing.shapes import exact_shapes, keeps_bits
+from models.enhancer import Enhancer, random_upsampler
 from models.errors import UnsoundWeightsError
 from models.families import as_codec, as_prior, build_codec, build_prior, prior_family
 from models.files import checkpoint as checkpoints
 from models.files.checkpoint import open_checkpoint
 from models.files.weights import on_meta
+from models.load_options import DTYPES, LoadOptions
 from models.pictures import to_bytes
 from models.presets import WEIGHTS_FOLDER, get_preset, weights_folder
 from models.rerank import rankers
@@ -40,48 +42,23 @@ from models.stage2.quantize import QuantizationReport, quantize
 from models.tokenizer import Tokenizer
 
 # Parts below that the service needs as well, beside what is defined here: it imports none of them.
-__all__ = ["CHUNK", "WEIGHTS_FOLDER", "Prefix", "Prompt", "open_checkpoint", "ranking", "to_bytes"]
+__all__ = [
+    "CHUNK",
+    "DTYPES",
+    "WEIGHTS_FOLDER",
+    "LoadOptions",
+    "Prefix",
+    "Prompt",
+    "open_checkpoint",
+    "ranking",
+    "to_bytes",
+]
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _RANDOM_SEED = 20211115
 
 
 class InvalidPromptError(ValueError):
     """The model can't be conditioned on this prompt."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadOptions:
-    """Where and in which form a model runs.
-
-    `pixel_chunk` pictures go through stage 1 at once, always that many, so that a picture's bytes
-    don't depend on how many others finish with it. `graphs` captures decode steps on CUDA.
-    """
-
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    dtype: torch.dtype = torch.float32
-    quantization: Literal["none", "int8"] = "none"
-    pixel_chunk: int | None = None
-    graphs: bool = True
-    packed: bool = True
-
-    @property
-    def chunk(self) -> int:
-        """Pictures per stage-1 call: on a CPU one picture keeps all cores busy."""
-        return self.pixel_chunk or (1 if self.device.type == "cpu" else 8)
-
-    @property
-    def dtype_name(self) -> str:
-        """`float32` for torch.float32."""
-        return str(self.dtype).removeprefix("torch.")
-
-    @property
-    def caveat(self) -> str:
-        """What whoever chose this should know; mostly nothing."""
-        if packing.is_native(self.device, self.dtype):
-            return ""
-        lacking = f"this CPU has no instructions for {self.dtype_name}"
-        return f"{lacking}: about four times slower than float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +76,7 @@ class Picture:
     candidate: int
     pixels: Tensor  # [3, H, W] in 0..1, CPU
     score: float | None
+    codes: Tensor  # [T, D] that it was made of
 
 
 class Makers(Protocol):
@@ -109,6 +87,7 @@ class Makers(Protocol):
     def scores(
         self, text: Tensor | None, pixels: Tensor, codes: Tensor | None = None
     ) -> Scores: ...
+    def enhanced(self, codes: Tensor, rows: Sequence[RowParams]) -> Tensor: ...
 
 
 @dataclass(slots=True)
@@ -123,6 +102,7 @@ class Pipeline:
     ranker: Ranker | None = None
     quantization: QuantizationReport | None = None
     closed_nucleus: bool = False  # how its family cuts, see `Filters`
+    enhancer: Enhancer | None = None
     _shapes: dict[int, Shapes] = field(default_factory=dict)
 
     def encode(self, prompt: Prompt) -> EncodedPrompt:
@@ -176,6 +156,15 @@ class Pipeline:
             raise UnsoundWeightsError("the pixels of stage 1")
         return pixels
 
+    def enhanced(self, codes: Tensor, rows: Sequence[RowParams]) -> Tensor:
+        """Codes [n, T, D] and how they were drawn → finer pixels, as `pixels`.
+
+        ValueError of a model that has no enhancement.
+        """
+        if self.enhancer is None:
+            raise ValueError(f"{self.preset.name} has no enhancement")
+        return self.enhancer.pixels(codes, rows)
+
     def _chunk(self, codes: Tensor) -> Tensor:
         padded = F.pad(codes, (0, 0, 0, 0, 0, self.options.chunk - len(codes)))
         return self.stage1.pixels(padded)[: len(codes)]
@@ -219,7 +208,8 @@ class Pipeline:
         """Make one prompt's candidates, one for each of `params`, and rank them, best first.
 
         On an empty batch, by default one as large as they need. For `on_step` see `run_to_end`;
-        `makers` make the pictures of the codes. `forced` codes are taken.
+        `makers` make the pictures of the codes. `forced` codes are taken. No
+        picture is enhanced: that is for those that are kept.
 
         Raises:
             InvalidPromptError, InvalidSamplingError: nothing was generated.
@@ -230,7 +220,7 @@ class Pipeline:
         pixels = makers.pixels(codes)
         scores = makers.scores(makers.text_features(prompt), pixels, codes)
         order = ranking(scores)
-        return [Picture(params[i].candidate, pixels[i].cpu(), scores[i]) for i in order]
+        return [Picture(params[i].candidate, pixels[i].cpu(), scores[i], codes[i]) for i in order]
 
 
 def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None = None) -> Pipeline:
@@ -254,6 +244,8 @@ def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None 
     pipeline.tokenizer = checkpoints.load_tokenizer(opened)
     ranker = rankers.load(opened.preset, folder, options.device)
     pipeline.ranker = ranker or own_ranker(stage2, pipeline.tokenizer, options.device)
+    if upsampler := checkpoints.load_upsampler(opened, options.device):
+        pipeline.enhancer = Enhancer.of(opened.preset, upsampler, pipeline.stage1, options.chunk)
     return pipeline
 
 
@@ -277,6 +269,9 @@ def load_random(preset: Preset, options: LoadOptions) -> Pipeline:
     if preset.prompt_kind == "text":
         pipeline.tokenizer = Tokenizer.of_letters(preset.prompt_len)
     pipeline.ranker = own_ranker(stage2, pipeline.tokenizer, options.device)
+    if preset.enhancement:
+        upsampler = random_upsampler(preset.enhancement, _RANDOM_SEED).to(options.device)
+        pipeline.enhancer = Enhancer.of(preset, upsampler, pipeline.stage1, options.chunk)
     return pipeline
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from models.configs import Preset, SamplingDefaults, TransformerConfig, VQGANConfig
+from models.backbone_config import BackboneConfig
+from models.configs import Preset, SamplingDefaults, StackConfig, TransformerConfig, VQGANConfig
 from models.dalle_presets import DALLE_PRESETS
+from models.enhancement import Enhancement
 from models.errors import MissingFileError
 from models.hq_presets import HQ_PRESETS
 from models.pixel_presets import PIXEL_PRESETS
@@ -14,6 +16,7 @@ from models.random_preset import random_preset
 from models.ranker_configs import IMAGENET_CLASSIFIER, ClipConfig
 from models.rq_presets import RQ_PRESETS
 from models.taming_presets import TAMING_PRESETS
+from models.upsampler_configs import CellUpsamplerConfig
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 _OFFICIAL_CLIP = ClipConfig(model_name="ViT-B-32-quickgelu", weights="clip/ViT-B-32.pt")
@@ -39,6 +42,24 @@ _TINY_STAGE2 = TransformerConfig(
     ctx_len_img=16,
     vocab_size_txt=128,
     ctx_len_txt=8,
+)
+
+_TINY_UPSAMPLER = CellUpsamplerConfig(
+    num_steps=16,
+    coarse_sizes=(64,),
+    n_embed=48,
+    embed_dim=6,
+    codec=BackboneConfig(
+        z_channels=16,
+        resolution=32,
+        ch=32,
+        ch_mult=(1, 1, 1),
+        num_res_blocks=1,
+        attn_resolutions=(),
+        norm_groups=8,
+    ),
+    body=StackConfig(24, 2, 3, resid_pdrop=0.0),
+    head=StackConfig(24, 1, 4, mlp_bias=False, resid_pdrop=0.0),
 )
 
 _ALL = (
@@ -130,6 +151,13 @@ _ALL = (
             ctx_len_txt=0,
             attn_bias=False,
         ),
+    ),
+    random_preset(
+        "tiny-enhance",
+        "text prefix, 4×4 codes enhanced by 8×8 finer ones",
+        _TINY_STAGE1,
+        _TINY_STAGE2,
+        Enhancement(_TINY_UPSAMPLER, temperature=0.9, top_k=32, top_p=0.95),
     ),
     *RQ_PRESETS,
     *DALLE_PRESETS,

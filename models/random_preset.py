@@ -6,9 +6,16 @@ Knows no torch and no shape.
 from __future__ import annotations
 
 from models.configs import CodecConfig, Preset, PriorConfig, SamplingDefaults
+from models.enhancement import Enhancement
 
 
-def random_preset(name: str, what: str, stage1: CodecConfig, stage2: PriorConfig) -> Preset:
+def random_preset(
+    name: str,
+    what: str,
+    stage1: CodecConfig,
+    stage2: PriorConfig,
+    enhancement: Enhancement | None = None,
+) -> Preset:
     """A small shape with random weights, to test with; `what` says what it stands for."""
     return Preset(
         name=name,
@@ -18,4 +25,5 @@ def random_preset(name: str, what: str, stage1: CodecConfig, stage2: PriorConfig
         stage2=stage2,
         sampling=SamplingDefaults(top_k=32, num_candidates=4),
         weights="random",
+        enhancement=enhancement,
     )

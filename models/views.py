@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the first `depth` codes of each position make of a picture.
+    """What the first `depth` codes of each position make of a picture; the last view is all of it.
 
     Callers ask for it by a parameter and its value, such as depth=1.
     """

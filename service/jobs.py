@@ -32,7 +32,9 @@ _UNSEEN = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})  # categories of Unicode
 OutputFormat = Literal["png", "jpeg", "webp"]
 
 # Where a job is. Callers, metrics and traces know the phases by the names of the first release.
-Phase = Literal["waiting", "prefill", "drawing", "pixels", "ranking", "encoding", "commit"]
+Phase = Literal[
+    "waiting", "prefill", "drawing", "pixels", "ranking", "enhancing", "encoding", "commit"
+]
 STAGE_NAMES: Mapping[Phase, str] = MappingProxyType(
     {
         "waiting": "waiting",
@@ -40,6 +42,7 @@ STAGE_NAMES: Mapping[Phase, str] = MappingProxyType(
         "drawing": "decode",
         "pixels": "pixels",
         "ranking": "rerank",
+        "enhancing": "enhance",
         "encoding": "encode",
         "commit": "commit",
     }
@@ -105,7 +108,8 @@ class Recipe:
     `prompt` is a text, a class id, or None for an unconditional model; a cut of None is no cut.
     Temperature and cuts are one value, or one for each level of codes that the model draws.
     The record inside a picture's file has the fields in this order; the file's own format and size
-    are no part of it. `source` tells of the picture that it begins with, if there is one.
+    are no part of it. `source` tells of a picture that it begins with, `enhance` (None where the
+    model can't) whether the pictures that are kept get finer codes.
     """
 
     model: str
@@ -117,6 +121,7 @@ class Recipe:
     top_p: float | tuple[float, ...] | None = None
     temperature: float | tuple[float, ...] = 1.0
     source: Source | None = None
+    enhance: bool | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
@@ -172,6 +177,7 @@ class Job:
         if self.min_score is None:
             del values["min_score"]
         recipe = values.pop("recipe") | {"num_steps": values.pop("codes_per_candidate")}
+        recipe = {name: v for name, v in recipe.items() if name != "enhance" or v is not None}
         return json.dumps(guarded(values | recipe), separators=(",", ":"))
 
     @classmethod

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from service import outlet
 from service.jobs import STAGE_NAMES, Phase
 
-_TIMED: tuple[Phase, ...] = ("prefill", "pixels", "ranking", "encoding")
+_TIMED: tuple[Phase, ...] = ("prefill", "pixels", "ranking", "enhancing", "encoding")
 STAGES = tuple(STAGE_NAMES[phase] for phase in _TIMED)
 ADMISSION_REASONS = (
     "queue_full",

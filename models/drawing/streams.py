@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 MAX_SEED = 2**63 - 1
+CODES, FINER_CODES = 0, 1  # streams of a row
 
 _ROUNDS = 10
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -37,15 +38,17 @@ def philox(counter: Tensor, key: Tensor) -> Tensor:
     return torch.stack((c0, c1, c2, c3), -1)
 
 
-def uniforms(seeds: Tensor, candidates: Tensor, count: int) -> Tensor:
+def uniforms(seeds: Tensor, candidates: Tensor, count: int, stream: int = CODES) -> Tensor:
     """The first `count` numbers of each row's stream, [B, count] float64 in [0, 1), 53 bits each.
 
-    `seeds` are [B] int64 in 0 .. MAX_SEED, `candidates` [B] int64 in 0 .. 2**32 - 1.
+    `seeds` are [B] int64 in 0 .. MAX_SEED, `candidates` [B] int64 in 0 .. 2**32 - 1. A row has
+    several streams that share no number: one for what the loop draws, others for what follows.
     """
     position = torch.arange(count, device=seeds.device)
     counter = torch.zeros(len(seeds), count, 4, dtype=torch.int64, device=seeds.device)
     counter[..., 0] = position
     counter[..., 1] = candidates[:, None]
+    counter[..., 2] = stream
     key = torch.stack((seeds & _LOW, seeds >> 32), -1)[:, None]  # [B, 1, 2]
     words = philox(counter, key)
     bits = ((words[..., 0] << 21) | (words[..., 1] >> 11)) & (2**53 - 1)

@@ -16,7 +16,15 @@ from models import lookalikes
 from models.configs import CodecConfig, Preset, PriorConfig
 from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.families import build_codec, build_prior
-from models.files import config, pixel_file, rq_folder, scales_folder, shards, taming_folder
+from models.files import (
+    config,
+    enhance_folder,
+    pixel_file,
+    rq_folder,
+    scales_folder,
+    shards,
+    taming_folder,
+)
 from models.files.official import OfficialWeights
 from models.files.places import STAGES, Layout, Place, Stage, is_of_family, layout_of, places
 from models.files.weights import JoinedWeights, WeightSource, fill, on_meta
@@ -179,6 +187,18 @@ def load_stage2(
     stage2 = checkpoint.module("stage2", codec)
     fill(stage2, checkpoint.source("stage2"), device, dtype)
     return stage2
+
+
+def load_upsampler(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> nn.Module | None:
+    """Load the upsampler of the folder's enhancement; None where it has none.
+
+    Raises:
+        CheckpointError: as `load_stage1`.
+    """
+    enhancement = checkpoint.preset.enhancement
+    if enhancement is None:
+        return None
+    return enhance_folder.load(checkpoint.folder, enhancement, device)
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:

@@ -2,7 +2,8 @@
 
 The official files leave most keys out; what is missing takes the dataclasses' defaults, which are
 the official ones, and a key that nobody knows is an error. Our own optional keys are `name`,
-`description`, `licence`, `clip`, `classifier`, `sampling`, and what `layouts` says of the stages'.
+`description`, `licence`, `clip`, `classifier`, `sampling`, `enhance` (a folder, see
+`enhance_folder`), and what `layouts` says of the stages'.
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ from models.configs import (
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import ConfigError
 from models.families import CODECS, PRIORS, CodecFamily, PriorFamily
-from models.files import pixel_file, rq_folder, rudalle_folder, scales_folder, taming_folder
+from models.files import (
+    enhance_folder,
+    pixel_file,
+    rq_folder,
+    rudalle_folder,
+    scales_folder,
+    taming_folder,
+)
 from models.files.checked import checked
 from models.files.documents import yaml_in
 from models.files.layouts import CODEC_READERS, PRIOR_READERS, WITH_TRAINING, written
@@ -51,6 +59,7 @@ class _Document:
     clip: Any = None
     classifier: Any = None
     sampling: Any = None
+    enhance: str | None = None
 
 
 # Sections of training, whose values nobody here reads (Any) but for the length of a prompt.
@@ -113,6 +122,7 @@ def parse(document: Any, folder: Path) -> Preset:
         sampling=like.sampling
         if like and given.sampling is None
         else _sampling(given.sampling or {}, stage1, stage2),
+        enhancement=enhance_folder.read(folder, given.enhance, stage1) if given.enhance else None,
     )
 
 
@@ -139,6 +149,8 @@ def document(preset: Preset) -> dict[str, Any]:
         out["clip"] = asdict(preset.clip)
     if preset.classifier:
         out["classifier"] = asdict(preset.classifier)
+    if preset.enhancement:
+        out["enhance"] = preset.enhancement.folder
     return out
 
 

@@ -14,28 +14,26 @@ import torch
 from torch import Tensor
 
 from models.configs import Preset
-from models.errors import CheckpointError
-from models.files import config
+from models.files import config, enhance_folder
 from models.files.checkpoint import (
     TOKENIZER_FOLDER,
     Checkpoint,
     open_checkpoint,
     tokenizer_folder,
 )
+from models.files.new_folder import FolderInUseError, new_folder
 from models.files.places import Stage
-from models.files.shards import ShardWriter, sha256, verify
+from models.files.shards import sha256, verify
 from models.files.weights import shapes
 from models.lookalikes import CONFIG_NAME, missing
 from models.no_prior import NoPriorConfig
 from models.tokenizer import Tokenizer
 
+__all__ = ["FolderInUseError", "Tensors", "convert", "save"]
+
 Tensors = Iterable[tuple[str, Tensor]]
 
 _NOTICES = ("LICENSE*", "NOTICE*")
-
-
-class FolderInUseError(CheckpointError):
-    """The folder to write to already holds something."""
 
 
 def convert(
@@ -96,24 +94,16 @@ def save(
     Raises:
         FolderInUseError: the folder holds something already.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise FolderInUseError(f"{folder} is not empty")
-    draft = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    writer = ShardWriter(draft, dtype)
-    config.write(draft, preset)
-    writer.record(CONFIG_NAME)
-    for name, path in (extras or {}).items():
-        (draft / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, draft / name)
-        writer.record(name)
-    for stage, tensors in stages.items():
-        writer.write_stage(stage, tensors)
-    writer.finish(dict(source or {}))
-    if folder.exists():
-        folder.rmdir()
-    draft.rename(folder)
+    with new_folder(folder, dtype) as writer:
+        config.write(writer.folder, preset)
+        writer.record(CONFIG_NAME)
+        for name, path in (extras or {}).items():
+            (writer.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, writer.folder / name)
+            writer.record(name)
+        for stage, tensors in stages.items():
+            writer.write_stage(stage, tensors)
+        writer.finish(dict(source or {}))
 
 
 def _tensors(checkpoint: Checkpoint, stage: Stage, dtype: torch.dtype | None) -> Tensors:
@@ -132,6 +122,9 @@ def _extras(checkpoint: Checkpoint, tokenizer: Path) -> dict[str, Path]:
         Tokenizer.load(tokenizer, preset.prompt_len).check_fits(preset.stage2.prompt_vocab_size)
         files = {f"{TOKENIZER_FOLDER}/{path.name}": path for path in Tokenizer.files(tokenizer)}
         paths |= files
+    if preset.enhancement:
+        name = preset.enhancement.folder
+        paths |= enhance_folder.files(folder / name, name)
     names = [preset.clip.weights, preset.clip.config] if preset.clip else []
     names += [preset.classifier.weights] if preset.classifier else []
     paths |= {name: folder / name for name in names if name}

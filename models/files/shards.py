@@ -42,7 +42,7 @@ class ShardWriter:
     """Writes tensors into shards of at most SHARD_BYTES each (a larger tensor gets its own)."""
 
     def __init__(self, folder: Path, dtype: torch.dtype | None) -> None:
-        self._folder = folder
+        self.folder = folder
         self._dtype = dtype
         self._stages: dict[str, list[str]] = {}
         self._dtypes: dict[str, str] = {}
@@ -53,7 +53,7 @@ class ShardWriter:
         names = self._stages.setdefault(stage, [])
         for number, shard in enumerate(_shards(tensors, self._dtype)):
             name = f"{stage}-{number:05d}.safetensors"
-            save_file(shard, self._folder / name)
+            save_file(shard, self.folder / name)
             names.append(name)
             self.record(name)
             dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in shard.values()}
@@ -61,7 +61,7 @@ class ShardWriter:
 
     def record(self, name: str) -> None:
         """Note the sha256 of a file that stands in the folder."""
-        self._hashes[name] = sha256(self._folder / name)
+        self._hashes[name] = sha256(self.folder / name)
 
     def finish(self, source: dict[str, Any]) -> None:
         """Write the manifest; without it the folder is no checkpoint."""
@@ -77,7 +77,7 @@ class ShardWriter:
             "stages": self._stages,
             "sha256": self._hashes,
         }
-        (self._folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1) + "\n")
+        (self.folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1) + "\n")
 
 
 class ShardedWeights:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isqrt
 
 import torch
 import torch.nn.functional as F
@@ -184,12 +185,21 @@ def to_cells(grids: Sequence[Tensor]) -> Tensor:
     Level after level, row by row inside the cell; cells in raster order.
     """
     side = grids[0].shape[-1]
-    parts = []
-    for grid in grids:
-        ratio = grid.shape[-1] // side
-        blocks = grid.view(len(grid), side, ratio, side, ratio).transpose(2, 3)
-        parts.append(blocks.reshape(len(grid), side * side, ratio * ratio))
-    return torch.cat(parts, dim=2)
+    return torch.cat([in_cells(grid, side) for grid in grids], dim=2)
+
+
+def in_cells(grid: Tensor, side: int) -> Tensor:
+    """A grid of codes [B, h, w] → those of each of side × side cells, [B, T, n]."""
+    ratio = grid.shape[-1] // side
+    blocks = grid.view(len(grid), side, ratio, side, ratio).transpose(2, 3)
+    return blocks.reshape(len(grid), side * side, ratio * ratio)
+
+
+def on_grid(cells: Tensor, side: int) -> Tensor:
+    """The inverse of `in_cells`."""
+    ratio = isqrt(cells.shape[2])
+    blocks = cells.view(len(cells), side, side, ratio, ratio).transpose(2, 3)
+    return blocks.reshape(len(cells), side * ratio, side * ratio)
 
 
 def soft_cells(soft: Sequence[Tensor]) -> list[Tensor]:
@@ -213,8 +223,7 @@ def to_grids(cells: Tensor, sides: Sequence[int]) -> list[Tensor]:
         start += ratio**2
         if start > cells.shape[2]:
             break
-        blocks = part.view(len(cells), sides[0], sides[0], ratio, ratio).transpose(2, 3)
-        grids.append(blocks.reshape(len(cells), side, side))
+        grids.append(on_grid(part, sides[0]))
     return grids
 
 

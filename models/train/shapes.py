@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import yaml
 
 from models.configs import CodecConfig, PriorConfig
+from models.enhancement import UpsamplerConfig
 from models.errors import ConfigError
 from models.files.checked import checked
 from models.files.documents import json_in
@@ -25,7 +26,7 @@ from models.train.recipes.register import (
 )
 
 NAME = "shape.json"
-_Shape = TypeVar("_Shape", CodecConfig, PriorConfig)
+_Shape = TypeVar("_Shape", CodecConfig, PriorConfig, UpsamplerConfig)
 
 
 def family_of(shape: CodecConfig | PriorConfig) -> str:

@@ -16,10 +16,11 @@ from pathlib import Path
 import torch
 
 from models import pipeline
-from models.configs import Preset, Prompt, SamplingDefaults
+from models.configs import CodecConfig, Preset, Prompt, SamplingDefaults
+from models.enhancement import Enhancement
 from models.errors import MissingFileError
 from models.files import checkpoint as checkpoints
-from models.files import convert
+from models.files import convert, enhance_folder
 from models.files.checkpoint import TOKENIZER_FOLDER
 from models.files.convert import Tensors
 from models.files.places import Stage
@@ -32,6 +33,7 @@ from models.train.sheet import write_sheet
 from models.train.start import averaged, codec_shape_of, preset_of
 
 _NUM_CLASSES_SHOWN = 24
+ENHANCE_FOLDER = "enhance"
 
 
 def preset_to_ship(args: Namespace) -> Preset:
@@ -53,7 +55,17 @@ def preset_to_ship(args: Namespace) -> Preset:
         stage2,
         clip=_clip(args)[1],
         sampling=_sampling(args, base.sampling),
+        enhancement=_enhancement(args, stage1),
     )
+
+
+def _enhancement(args: Namespace, codec: CodecConfig) -> Enhancement | None:
+    """That of --enhance; ConfigError where it is over another codec."""
+    if args.enhance is None:
+        return None
+    enhancement = replace(enhance_folder.noted(args.enhance), folder=ENHANCE_FOLDER)
+    enhance_folder.check_fits(enhancement, codec)
+    return enhancement
 
 
 def _sampling(args: Namespace, usual: SamplingDefaults) -> SamplingDefaults:
@@ -74,6 +86,8 @@ def _clip(args: Namespace) -> tuple[Path, ClipConfig | None]:
 def _extras(args: Namespace, preset: Preset) -> dict[str, Path]:
     """The files beside the weights: tokenizer and CLIP."""
     files: dict[str, Path] = {}
+    if args.enhance:
+        files |= enhance_folder.files(args.enhance, ENHANCE_FOLDER)
     if preset.prompt_kind == "text":
         inside = args.checkpoint and args.checkpoint / TOKENIZER_FOLDER
         folder = args.tokenizer or (
@@ -134,6 +148,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--stage2", type=Path, help="the stage-2 run, where not in --runs")
     about = "what was fine-tuned: its stage is taken where there is no run, its tokenizer, CLIP"
     add_init(parser, about)
+    parser.add_argument(
+        "--enhance", type=Path, metavar="DIR", help="with the enhancement that is shipped there"
+    )
     parser.add_argument("--tokenizer", type=Path, help="where neither in --runs nor in --init")
     parser.add_argument("--name", help="the model's name (default: the folder's)")
     parser.add_argument("--licence", help="of the weights (default: that of --init)")

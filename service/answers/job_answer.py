@@ -64,6 +64,9 @@ class JobAnswer(BaseModel):
     expires_at: float | None = Field(description="When an ended job and its images are removed.")
     parameters: JobParameters
     source: SourceParameters | None = Field(None, description="The picture that it begins with.")
+    enhance: bool | None = Field(
+        None, description="Whether its images are enhanced; null of a model that can't."
+    )
     images: list[JobImage]
     size: str | None
     native_size: str | None = Field(description="What the model made; `size` is resampled from it.")
@@ -88,6 +91,7 @@ class JobAnswer(BaseModel):
             "expires_at": _seconds(view.expires_ms),
             "parameters": _parameters(view),
             "source": view.job.recipe.source and asdict(view.job.recipe.source),
+            "enhance": view.job.recipe.enhance,
             "views": by_parameter(view.views),
             "accept": _accept(view),
             "images": [asdict(meta) | {"url": image_url(meta.rank)} for meta in view.images],

@@ -39,6 +39,9 @@ class ModelAnswer(BaseModel):
         {}, description="Query parameters by which an image can be seen coarser, and their values."
     )
     has_scores: bool = Field(False, description="Whether `accept` has a meaning for it.")
+    enhances: bool | None = Field(
+        None, description="Whether images are enhanced by default; null where they can't be."
+    )
     filters: dict[str, str] = Field(
         {}, description="What `temperature`, `top_k` and the others do to its draws, in words."
     )

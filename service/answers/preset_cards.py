@@ -31,6 +31,7 @@ def preset_card(preset: Preset) -> ModelCard:
         levels=len(preset.codes_per_level),
         has_scores=preset.has_scores,
         filters=filter_words(preset),
+        enhances=preset.enhancement.is_default if preset.enhancement else None,
         views=tuple((view.parameter, view.value) for view in preset.views),
     )
 

@@ -148,6 +148,12 @@ class ImageRequest(BaseModel):
     seed: Annotated[int | None, _Number] = Field(
         None, ge=0, lt=MAX_SEED, description="Same seed, same picture; drawn when left out."
     )
+    enhance: bool | None = Field(
+        None,
+        strict=True,
+        description="Draw finer codes over those of the images that are returned. The model's own "
+        "choice when left out; only models with `enhances` have it.",
+    )
     priority: PriorityName | None = Field("normal", description="Place among the waiting jobs.")
     deadline_s: Annotated[float | None, _Number] = Field(
         None, gt=0, description="Give up when the images are not ready after so many seconds."

@@ -44,6 +44,7 @@ _WANTED: Mapping[str, tuple[str, str]] = MappingProxyType(
             f"a whole number from 0 to {MAX_SEED - 1}, such as 7",
             "leave it out for a random one",
         ),
+        "enhance": ("true or false", _OWN),
         "priority": ('"high", "normal" or "low"', ""),
         "deadline_s": ("a number of seconds above 0, such as 60", ""),
         "quality": ('a text, such as "high"', _IGNORED),

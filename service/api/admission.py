@@ -165,8 +165,17 @@ def _recipe(body: ImageRequest, card: ModelCard) -> Recipe:
         prompt=_prompt(body.prompt, card, needs_text=not body.has_picture),
         seed=new_seed() if body.seed is None else body.seed,
         n=n,
+        enhance=_enhance(body.enhance, card),
         **known_fields(Recipe, chosen),
     )
+
+
+def _enhance(asked: bool | None, card: ModelCard) -> bool | None:
+    if card.enhances is None and asked:
+        raise InvalidRequest(
+            f"{card.model} has no enhancement: leave enhance out.", param="enhance"
+        )
+    return card.enhances if asked is None or card.enhances is None else asked
 
 
 def _min_score(body: ImageRequest, card: ModelCard) -> float | None:

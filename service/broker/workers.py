@@ -28,7 +28,7 @@ _NUM_MISSED = 3  # heartbeats in a row, before a worker counts as gone
 _LIST_TTL_MS = 600_000  # longer than any worker's own
 _DEFAULT = "default_"  # before the names of a card's defaults, in JSON
 # Of a card, that the first release doesn't know.
-_TRAITS = ("depth", "levels", "views", "has_scores", "takes_pictures", "filters")
+_TRAITS = ("depth", "levels", "views", "has_scores", "takes_pictures", "filters", "enhances")
 
 WorkerState = Literal["loading", "ready", "draining", "failing"]
 
@@ -44,6 +44,7 @@ class ModelCard:
     `has_scores`: something ranks its pictures. `takes_pictures`: they can begin with a caller's
     picture; None where its worker is of a release that knows none. `filters`: what each filter
     does, in words.
+    `enhances`: whether pictures are enhanced by default; None where they can't be.
     """
 
     model: str
@@ -63,6 +64,7 @@ class ModelCard:
     has_scores: bool = False
     takes_pictures: bool | None = None
     filters: tuple[tuple[str, str], ...] = ()
+    enhances: bool | None = None
 
     def to_values(self) -> dict[str, Any]:
         """Flat and JSON-ready, in the words of the first release: to it, each step drew one code,
@@ -94,6 +96,7 @@ class ModelCard:
             "views": tuple((name, value) for name, value in traits.get("views", ())),
             "has_scores": traits.get("has_scores", False),
             "takes_pictures": traits.get("takes_pictures"),
+            "enhances": traits.get("enhances"),
             "filters": tuple((name, words) for name, words in traits.get("filters", ())),
         }
         return cls(**known_fields(cls, values) | own)

@@ -44,6 +44,7 @@ class Parameters(TypedDict, total=False):
     top_k: int | Sequence[int]
     top_p: float | Sequence[float]
     temperature: float | Sequence[float]
+    enhance: bool
     seed: int
     size: str
     output_format: OutputFormat

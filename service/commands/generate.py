@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -67,6 +67,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         )
     parser.add_argument(
         "--seed", type=_seed, help="the same makes the same (default: a new one, which is printed)"
+    )
+    parser.add_argument(
+        "--enhance",
+        action=BooleanOptionalAction,
+        help="finer codes over those of the pictures that are kept (default: the preset's)",
     )
     parser.add_argument(
         "--preset", "--model", metavar="PRESET", help="to draw with (default: MINDALLE_MODEL)"
@@ -167,7 +172,10 @@ def _given(args: Namespace) -> dict[str, Any]:
 
 
 def _recipe(args: Namespace, name: str, preset: Preset, *, has_source: bool) -> Recipe:
-    chosen = {"seed": new_seed()} | asdict(preset.sampling) | _given(args)
+    usual = asdict(preset.sampling)
+    if preset.enhancement:
+        usual["enhance"] = preset.enhancement.is_default
+    chosen = {"seed": new_seed()} | usual | _given(args)
     most = min(chosen["num_candidates"], _MOST_SHOWN)
     needs_none = has_source and preset.prompt_kind == "text"  # a picture says much itself
     given = "" if needs_none and args.prompt is None else args.prompt

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from models.configs import Preset
+from models.drawing.sampling import RowParams
 from models.known import takes_pictures
 from models.lookalikes import visible
 from models.pipeline import DTYPES, LoadOptions, Pipeline, load
@@ -111,6 +112,8 @@ class Machinery:
         pipeline = self.model.pipeline
         pixels = pipeline.pixels(codes)
         pipeline.preview(codes, [1])
+        if pipeline.enhancer:
+            pipeline.enhanced(codes, [RowParams(0)] * len(codes))
         prompt = ANY_PROMPT[pipeline.preset.prompt_kind]
         pipeline.scores(pipeline.text_features(prompt), pixels, codes)
 
@@ -160,7 +163,10 @@ def _digest(preset: Preset, folder: Path | None) -> str:
         return hashlib.sha256(repr(preset).encode()).hexdigest()
     manifest = folder / "manifest.json"
     if manifest.is_file():
-        return hashlib.sha256(manifest.read_bytes()).hexdigest()
+        digest = hashlib.sha256(manifest.read_bytes())
+        if own := preset.enhancement:  # its folder may have been put there later
+            digest.update((folder / own.folder / manifest.name).read_bytes())
+        return digest.hexdigest()
     files = [path for path in visible(folder.rglob("*"), folder) if path.is_file()]
     listing = "\n".join(f"{path.relative_to(folder)} {path.stat().st_size}" for path in files)
     return hashlib.sha256(listing.encode()).hexdigest()

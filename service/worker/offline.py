@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from models.configs import Preset
-from models.drawing.sampling import InvalidSamplingError
+from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.known import KnownMakers
 from models.pipeline import InvalidPromptError, Makers, Picture, Pipeline, to_bytes
 from service.errors import InvalidRequest, StartRefused
@@ -36,6 +38,8 @@ def check(recipe: Recipe, preset: Preset) -> None:
         row_params(recipe, most - 1, preset).validate(preset.vocab_sizes)
     except InvalidSamplingError as error:
         raise InvalidRequest(str(error)) from None
+    if recipe.enhance and preset.enhancement is None:
+        raise InvalidRequest(f"enhance: {preset.name} has no enhancement", param="enhance")
     if not 1 <= recipe.n <= most:
         raise InvalidRequest(f"n: must be in 1..{most} (the candidates)", param="n")
 
@@ -63,7 +67,7 @@ def draw(
     finishing: Makers = makers if known is None else KnownMakers(makers, known)
     try:
         with makers.at_work():
-            return pipeline.generate(
+            pictures = pipeline.generate(
                 recipe.prompt,
                 params,
                 batch=pipeline.batch(num_rows),
@@ -71,6 +75,7 @@ def draw(
                 makers=finishing,
                 forced=None if known is None else known.forced,
             )
+            return _enhanced(pictures, recipe, finishing) if recipe.enhance else pictures
     except (InvalidPromptError, InvalidSamplingError) as error:
         raise InvalidRequest(str(error)) from None
     except (RuntimeError, MemoryError) as error:
@@ -79,6 +84,15 @@ def draw(
         raise
     finally:
         makers.close()
+
+
+def _enhanced(pictures: list[Picture], recipe: Recipe, makers: Makers) -> list[Picture]:
+    """With the best, which the recipe keeps, made finer."""
+    best, others = pictures[: recipe.n], pictures[recipe.n :]
+    rows = [RowParams(recipe.seed, picture.candidate) for picture in best]
+    finer = makers.enhanced(torch.stack([picture.codes for picture in best]), rows)
+    kept = zip(best, finer.cpu(), strict=True)
+    return [replace(picture, pixels=pixels) for picture, pixels in kept] + others
 
 
 def encode(

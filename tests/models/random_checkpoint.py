@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from models.configs import Preset
+from models.configs import Preset, TransformerConfig
 from models.errors import Shape
 from models.families import build_codec, build_prior, upstream_shapes
 from models.files import config
@@ -25,6 +26,13 @@ from models.files.weights import on_meta, shapes
 from models.lookalikes import CONFIG_NAME
 from models.presets import get_preset
 from tests.models.golden import GOLDEN
+
+
+def tiny_with_words() -> Preset:
+    """The preset `tiny` with room for all words of the tokenizer that is written beside it."""
+    preset = get_preset("tiny")
+    assert isinstance(preset.stage2, TransformerConfig)
+    return replace(preset, stage2=replace(preset.stage2, vocab_size_txt=320))
 
 
 def write_random_checkpoint(folder: Path, preset: Preset, seed: int = 0) -> None:

@@ -40,6 +40,7 @@ RECIPES = st.builds(
     top_k=st.none() | st.integers(1, 16384) | _per_depth(st.integers(1, 16384)),
     top_p=st.none() | st.floats(0.01, 1) | _per_depth(st.floats(0.01, 1)),
     temperature=st.floats(0.01, 10) | _per_depth(st.floats(0.01, 10)),
+    enhance=st.none() | st.booleans(),
 )
 JOBS = st.builds(
     Job,
@@ -61,6 +62,7 @@ def test_a_job_survives_json(job: Job) -> None:
     names = {field.name for field in (*fields(Job), *fields(Recipe))}
     left_out = {"recipe", "codes_per_candidate", "source"}
     left_out |= {"min_score"} if job.min_score is None else set()
+    left_out |= {"enhance"} if job.recipe.enhance is None else set()
     assert set(json.loads(text)) == names - left_out | {"num_steps"}
 
 

@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from pathlib import Path
 
 import pytest
 import torch
 
-from models.presets import WEIGHTS_FOLDER
+from models.enhancer import random_upsampler
+from models.files import enhance_folder
+from models.files.convert import convert
+from models.presets import WEIGHTS_FOLDER, get_preset
 from service.config.groups import WorkerSettings
 from service.errors import StartRefused
 from service.worker.model_host import Machinery, load_model, load_options
 from service.worker.threads import on_own_thread
+from tests.models.random_checkpoint import tiny_with_words, write_random_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -47,6 +52,22 @@ def test_shipped_weights_are_known_by_the_hash_of_their_manifest() -> None:
     manifest = (WEIGHTS_FOLDER / "emoji/manifest.json").read_bytes()
     card = load_model("emoji", WorkerSettings(device="cpu")).card
     assert card.weights_digest == hashlib.sha256(manifest).hexdigest()
+
+
+def test_an_enhancement_put_there_later_changes_the_hash(tmp_path: Path) -> None:
+    own = get_preset("tiny-enhance").enhancement
+    assert own is not None
+    write_random_checkpoint(tmp_path / "official", tiny_with_words())
+    convert(tmp_path / "official", tmp_path / "model")
+    settings = WorkerSettings(device="cpu", checkpoint=tmp_path / "model")
+    before = load_model("tiny", settings).card
+    weights = random_upsampler(own, 0).state_dict().items()
+    enhance_folder.save(tmp_path / "model/finer", own, weights)
+    with (tmp_path / "model/config.yaml").open("a") as config:
+        config.write("enhance: finer\n")
+    after = load_model("tiny", settings).card
+    assert (before.enhances, after.enhances) == (None, True)
+    assert after.weights_digest != before.weights_digest
 
 
 async def test_machinery_is_ready_to_draw() -> None:

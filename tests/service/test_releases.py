@@ -52,6 +52,8 @@ NEW_ANSWERS = {
     "filters",
     "takes_pictures",
     "source",
+    "enhance",
+    "enhances",
 }  # callers pass over what they don't know
 
 

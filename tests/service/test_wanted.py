@@ -36,6 +36,7 @@ BAD: dict[str, list[object]] = {
     "temperature": [0, 1e-30, 101, "hot", float("nan"), float("inf")],
     "seed": [-1, 2**53, 0.5, "x"],
     "priority": ["highest", 1],
+    "enhance": ["yes", 1],
     "deadline_s": [0, -5, "soon"],
     "quality": [1],
     "style": [1],

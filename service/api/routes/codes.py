@@ -79,7 +79,8 @@ async def _alone(state: ApiState, model: str | None) -> dict[str, Any]:
     """The fields of a request for one picture of which nothing is drawn, whatever the prompt."""
     card = await state.catalog.card(model)
     prompt = 0 if card.prompt_kind == "class" else None
-    return {"model": model, "prompt": prompt, "seed": 0, "n": 1, "num_candidates": 1}
+    one = {"n": 1, "num_candidates": 1, "enhance": False}
+    return {"model": model, "prompt": prompt, "seed": 0, **one}
 
 
 @router.post(

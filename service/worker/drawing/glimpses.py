@@ -24,7 +24,7 @@ class Glimpses:
 
     def __init__(self, preset: Preset) -> None:
         self._num_steps = preset.num_steps
-        self._coarser = preset.views[:-1]
+        self._preset = preset
 
     def is_due(self, run: Run, num_drawn: int) -> bool:
         """Whether the rows of `num_drawn` steps are the run's next partial picture."""
@@ -48,6 +48,7 @@ class Glimpses:
             yield replace(glimpse, query=query(view.parameter, view.value))
 
     def _at_the_end(self, run: Run) -> list[View]:
-        coarser = self._coarser
+        is_enhanced = bool(run.job.recipe.enhance)
+        coarser = self._preset.views_of(is_enhanced=is_enhanced)[:-1]
         count = min(max(run.job.partial_images - 1, 0), len(coarser))
         return [coarser[number * len(coarser) // count] for number in range(count)]

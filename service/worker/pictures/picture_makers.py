@@ -16,6 +16,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from models.drawing.sampling import RowParams
 from models.pipeline import CHUNK, Pipeline, Prompt
 from service.worker.cpu_share import CpuShare, use_threads
 
@@ -68,6 +69,15 @@ class PictureMakers:
         chunks = list(zip(torch.split(pixels, CHUNK), made_of, strict=False))
         parts = self._map(lambda chunk: self._pipeline.scores(text, *chunk), chunks)
         return [score for part in parts for score in part]
+
+    def enhanced(self, codes: Tensor, rows: Sequence[RowParams]) -> Tensor:
+        """`Pipeline.enhanced`: codes [n, T, D] and how they were drawn → [n, 3, H, W] in 0..1."""
+        options = self._pipeline.options
+        chunk = options.chunk
+        parts = torch.split(codes.to(options.device), chunk)
+        own = [rows[start : start + chunk] for start in range(0, len(rows), chunk)]
+        pairs = list(zip(parts, own, strict=True))
+        return torch.cat(self._map(lambda pair: self._pipeline.enhanced(*pair), pairs))
 
     def close(self) -> None:
         """End the threads; those at work end when they are done."""

@@ -72,7 +72,7 @@ class Record:
         """ASCII and flat, with the fields in one order."""
         values = asdict(self)
         values |= values.pop("recipe")
-        for name in ("size", "source"):
+        for name in ("size", "source", "enhance"):
             if values[name] is None:
                 del values[name]
         return json.dumps({name: values.pop(name) for name in _HEAD} | values)

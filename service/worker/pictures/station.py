@@ -17,6 +17,7 @@ from functools import partial
 
 import torch
 
+from models.drawing.sampling import RowParams
 from models.pipeline import Pipeline, ranking, to_bytes
 from models.views import View
 from service.jobs import CODES_FILE, Image, Phase, Succeeded, query
@@ -136,6 +137,8 @@ class Pictures:
             return
         best = _best(run)
         self._retried(partial(self._add_coarser, run, best))
+        if run.job.recipe.enhance:
+            self._retried(partial(self._enhance, run, best))
         if run.close(self._outcome(run, best)):
             self._delivery(run)
 
@@ -157,15 +160,32 @@ class Pictures:
 
     def _add_coarser(self, run: Run, best: Sequence[int]) -> None:
         """Of each picture that is kept, what its first depths make alone; most models have one."""
-        coarser = self._views[:-1]
+        coarser = self._views_of(run)[:-1]
         if not coarser:
             return
         with self._timed(run, "pixels"):
-            codes = torch.stack([run.pictures[candidate].codes for candidate in best])
+            codes = _codes(run, best)
             for view in coarser:
-                rows = to_bytes(self._pixels(run, codes[..., : view.depth]))
+                rows = [run.pictures[candidate].pixels for candidate in best]
+                if view.depth < codes.shape[-1]:  # else that is what will be enhanced
+                    rows = [*to_bytes(self._pixels(run, codes[..., : view.depth]))]
                 for candidate, row in zip(best, rows, strict=True):
                     run.pictures[candidate].coarser[query(view.parameter, view.value)] = row
+
+    def _views_of(self, run: Run) -> list[View]:
+        """By which views its pictures are made; the finest only where they are enhanced."""
+        own = self._pipeline.preset.views_of(is_enhanced=bool(run.job.recipe.enhance))
+        return [view for view in self._views if view in own]
+
+    def _enhance(self, run: Run, best: Sequence[int]) -> None:
+        """Make the pictures that are kept finer. Which they are was told by what they were."""
+        seed = run.job.recipe.seed
+        with self._timed(run, "enhancing"):
+            rows = [RowParams(seed, candidate) for candidate in best]
+            pixels = self._makers.enhanced(_codes(run, best), rows)
+            pixels = pixels if run.known is None else run.known.finish(pixels)
+            for candidate, row in zip(best, to_bytes(pixels), strict=True):
+                run.pictures[candidate] = replace(run.pictures[candidate], pixels=row)
 
     def _outcome(self, run: Run, best: Sequence[int]) -> Succeeded:
         with self._timed(run, "encoding"):
@@ -173,7 +193,7 @@ class Pictures:
         pixels = run.pictures[best[0]].pixels
         native = png.native_size(pixels)
         size = png.resampled_size(run.job.size, pixels) or native
-        views = tuple((view.parameter, view.value) for view in self._views)
+        views = tuple((view.parameter, view.value) for view in self._views_of(run))
         return Succeeded(
             images, size, run.timings_s(), run.is_truncated, native, views, len(run.pictures)
         )
@@ -213,6 +233,11 @@ def _best(run: Run) -> list[int]:
     candidates = sorted(run.pictures)
     order = ranking([run.pictures[candidate].score for candidate in candidates])
     return [candidates[index] for index in order[: run.job.recipe.n]]
+
+
+def _codes(run: Run, candidates: Sequence[int]) -> torch.Tensor:
+    """[n, T, D] of pictures that are made."""
+    return torch.stack([run.pictures[candidate].codes for candidate in candidates])
 
 
 def _own_stream(device: torch.device) -> torch.cuda.StreamContext | nullcontext[None]:

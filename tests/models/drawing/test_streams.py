@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.drawing.streams import MAX_SEED, philox, uniforms
+from models.drawing.streams import CODES, FINER_CODES, MAX_SEED, philox, uniforms
 
 _WORD = 2**32
 
@@ -74,10 +74,10 @@ def test_a_row_does_not_depend_on_its_neighbours() -> None:
     assert torch.equal(together, torch.cat(alone))
 
 
-def _streams() -> Tensor:
+def _streams(stream: int = CODES) -> Tensor:
     """[seed, candidate, position], 20 × 20 × 256 numbers."""
     seeds = torch.tensor([*range(10), *(2**40 + i for i in range(10))])
-    grid = uniforms(seeds.repeat_interleave(20), torch.arange(20).repeat(20), 256)
+    grid = uniforms(seeds.repeat_interleave(20), torch.arange(20).repeat(20), 256, stream)
     return grid.view(20, 20, 256)
 
 
@@ -109,5 +109,5 @@ def test_neighbouring_streams_are_independent(axis: int) -> None:
 
 
 def test_no_two_streams_share_a_number() -> None:
-    numbers = _streams()
+    numbers = torch.cat((_streams(), _streams(FINER_CODES)))
     assert len(set(numbers.flatten().tolist())) == numbers.numel()

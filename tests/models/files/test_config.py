@@ -7,7 +7,7 @@ import yaml
 
 from models.configs import SamplingDefaults, TransformerConfig, VQGANConfig
 from models.errors import ConfigError, MissingFileError
-from models.files import config
+from models.files import config, enhance_folder
 from models.presets import PRESETS
 from models.ranker_configs import ClipConfig
 from tests.models.golden import GOLDEN, SETS
@@ -78,6 +78,9 @@ def test_written_presets_read_the_same(name: str, tmp_path: Path) -> None:
         clip=ClipConfig("small", "clip/weights.safetensors", "clip/config.json"),
         sampling=SamplingDefaults(0.7, None, 0.9, 3),
     )
+    if own := preset.enhancement:
+        preset = replace(preset, enhancement=replace(own, folder="finer"))
+        enhance_folder.note(tmp_path / "finer", own)
     config.write(tmp_path, preset)
     assert config.read(tmp_path) == preset
 

@@ -1,0 +1,1 @@
+"""Finer codes over finished ones, and finer pixels of both."""

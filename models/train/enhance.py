@@ -1,0 +1,205 @@
+"""Train an enhancement of a checkpoint: `python -m models.train enhance --checkpoint DIR`.
+
+First `--part codec`, then `--part prior --start RUN`; `--ship` writes the folder that the
+checkpoint's config.yaml is then to name. The checkpoint's own codec is frozen. Knows no text.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.configs import CodecConfig
+from models.enhance.cell_upsampler import CellUpsampler
+from models.enhancement import Enhancement
+from models.errors import ConfigError
+from models.families import as_codec, build_upsampler
+from models.files import enhance_folder
+from models.files.checkpoint import load_stage1, open_checkpoint
+from models.presets import WEIGHTS_FOLDER
+from models.stage1.codec import Codec
+from models.train.data.data_set import Variant
+from models.train.data.sources import open_data
+from models.train.loop import workers
+from models.train.loop.learner import Learner, naming
+from models.train.loop.run import Run, save_grid, train
+from models.train.options import add_init, arguments, prepare, steps_to_do
+from models.train.recipes import enhance
+from models.train.recipes.codec import CodecTrainer
+from models.train.recipes.enhance_judge import judge
+from models.train.recipes.prior import Examples, PriorTrainer
+from models.train.shapes import changed
+from models.train.start import averaged, initialise, put_averaged
+
+_NUM_SHOWN = 8
+_NUM_TO_START_CODES = 96  # pictures for k-means
+_EMOJI = WEIGHTS_FOLDER / "emoji"
+
+StepOn = Callable[[int, Tensor], dict[str, float]]  # of images [B, 3, H, W] in [-1, 1]
+
+
+def enhancement_of(args: Namespace, codec: CodecConfig) -> Enhancement:
+    """What is trained: another run's, or a fresh one's by --shape; noted in the run's folder.
+
+    ConfigError where it can't be over this codec.
+    """
+    known = args.run if args.resume and enhance_folder.is_noted(args.run) else args.start
+    if known is not None:
+        enhancement = enhance_folder.noted(known)
+        if changed(enhancement.shape, args.shape) != enhancement.shape:
+            raise ConfigError(f"--shape: the weights to go on from, in {known}, are another's")
+    else:
+        shape = changed(enhance.shape_for(codec), args.shape)
+        enhance_folder.check(shape, "--shape")
+        enhancement = Enhancement(shape)
+    enhance_folder.check_fits(enhancement, codec)
+    enhance_folder.note(args.run, enhancement)
+    return enhancement
+
+
+def _as_shipped(args: Namespace, enhancement: Enhancement) -> Enhancement:
+    """With what the options say of its draws: it is judged so, and shipped so."""
+    return replace(
+        enhancement,
+        is_default=not args.off,
+        temperature=args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+    )
+
+
+def _model(args: Namespace, enhancement: Enhancement) -> CellUpsampler:
+    model = build_upsampler(enhancement.shape)
+    assert isinstance(model, CellUpsampler)
+    enhance.begin_at_the_coarse_picture(model)
+    initialise(model.prior, args.seed)
+    if args.start:
+        put_averaged(model, args.start)
+    is_codec = args.part == "codec"
+    model.codec.requires_grad_(is_codec)
+    model.prior.requires_grad_(not is_codec)
+    return model
+
+
+def _codec_part(
+    args: Namespace, model: CellUpsampler, coarse: enhance.Coarse, draw: Callable[[int], Tensor]
+) -> tuple[Learner, StepOn]:
+    """The codec's training; `draw` gives so many images to start codes from."""
+    run = Run(args.run, args.seed)
+    plan = enhance.codec_plan(args.steps)
+    if args.start:
+        plan = replace(plan, unquantised=-1)
+    codes = enhance.codes_of(model, coarse, run, plan)
+    trainer = CodecTrainer(model, run, plan, codes, enhance.Consistency(coarse))
+
+    def step_on(step: int, images: Tensor) -> dict[str, float]:
+        if step == plan.unquantised:
+            codes.start(draw(_NUM_TO_START_CODES), run.torch_rng(-1))
+        return trainer.step(step, images)
+
+    return trainer.learner, step_on
+
+
+def _prior_part(
+    args: Namespace, model: CellUpsampler, coarse: enhance.Coarse
+) -> tuple[Learner, StepOn]:
+    """The light prior's training, over a codec that was trained before."""
+    if not args.start:
+        raise ConfigError("--part prior: give the codec's run as --start")
+    run, plan = Run(args.run, args.seed), enhance.prior_plan(args.steps)
+    trainer = PriorTrainer(model, None, run, plan, enhance.prior_loss, enhance.LOOKED_UP)
+
+    def step_on(step: int, images: Tensor) -> dict[str, float]:
+        codes = coarse.codes(images)
+        with torch.no_grad():
+            finer = model.encode(images * 0.5 + 0.5, coarse.images(codes) * 0.5 + 0.5)
+        return trainer.step(step, Examples(codes, finer))
+
+    return trainer.learner, step_on
+
+
+def _work(worker: int, args: Namespace) -> None:
+    prepare(args)
+    checkpoint = open_checkpoint(args.checkpoint, codec_alone=True)
+    shape, codec = checkpoint.preset.stage1, as_codec(load_stage1(checkpoint))
+    enhancement = _as_shipped(args, enhancement_of(args, shape))
+    data, run = open_data(args.data, args.art, shape.size[0]), Run(args.run, args.seed)
+    model, coarse = _model(args, enhancement), enhance.Coarse(codec)
+
+    def drawn(step: int, number: int) -> list[Variant]:
+        rng = run.rng(step)
+        return [data.draw(rng) for _ in range(number)]
+
+    def many(number: int) -> Tensor:
+        return torch.stack([data.render(variant) for variant in drawn(-1, number)])
+
+    if args.part == "codec":
+        learner, step_on = _codec_part(args, model, coarse, many)
+    else:
+        learner, step_on = _prior_part(args, model, coarse)
+    steps = steps_to_do(args, run, learner)
+
+    def step_once(step: int) -> dict[str, float]:
+        batch = drawn(step, args.batch)
+        with naming(lambda: map(data.title, batch)):
+            mine = [data.render(variant) for variant in batch[worker :: args.workers]]
+            return step_on(step, torch.stack(mine))
+
+    judged = [variant for sort in data.judged(args.judged).values() for variant in sort]
+    images = torch.stack([data.render(variant) for variant in judged])
+    look = partial(_look, run, learner, codec, images, enhancement)
+    train(run, steps, step_once, (args.save_every, learner.state), [(args.look_every, look)])
+    if args.ship and worker == 0:
+        _ship(args, enhancement)
+
+
+def _look(
+    run: Run, learner: Learner, codec: Codec, images: Tensor, enhancement: Enhancement, step: int
+) -> None:
+    """Log what the averaged weights reach, and show original, coarse, true and drawn pictures."""
+    model = build_upsampler(enhancement.shape).eval()
+    assert isinstance(model, CellUpsampler)
+    model.load_state_dict(learner.average.weights)
+    values, made = judge(model, codec, images, enhancement)
+    run.log(step, **{f"val_{name}": value for name, value in values.items()})
+    shown = torch.cat((images[None], made))[:, :_NUM_SHOWN]
+    save_grid(shown.flatten(0, 1) * 0.5 + 0.5, shown.shape[1], run.folder / "grid.png")
+    run.plot("loss", "val_psnr_drawn", "val_nll")
+
+
+def _ship(args: Namespace, enhancement: Enhancement) -> None:
+    """Write the folder of an enhancement, with the run's averaged weights."""
+    step, weights = averaged(args.run)
+    source = {"trained by": "models.train", "steps": step}
+    enhance_folder.save(args.ship, enhancement, weights.items(), torch.float16, source=source)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command."""
+    parser = arguments("Train an enhancement of a checkpoint.", "runs/enhance", 4000)
+    add_init(parser, "whose pictures are to be enhanced (default: the emoji model)")
+    parser.set_defaults(checkpoint=_EMOJI)
+    parser.add_argument("--part", choices=("codec", "prior"), default="codec")
+    parser.add_argument("--shape", nargs="*", default=(), help="other sizes, such as n_embed=512")
+    parser.add_argument("--start", type=Path, help="begin with another run's averaged weights")
+    parser.add_argument("--workers", type=int, default=1, help="processes that share a batch")
+    parser.add_argument("--look-every", type=int, default=200, help="steps between judgements")
+    parser.add_argument("--judged", type=int, default=96, help="pictures of each sort to judge by")
+    parser.add_argument("--ship", type=Path, metavar="DIR", help="write the folder to serve then")
+    parser.add_argument("--off", action="store_true", help="ship it so that requests must ask")
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, help="of its draws, as the two below"
+    )
+    parser.add_argument("--top-k", type=int)
+    parser.add_argument("--top-p", type=float)
+    workers.run(_work, parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    main()
