@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from models.configs import SamplingDefaults
+from service.answers.job_answer import JobAnswer
 from service.answers.schemas import (
     ImageRequest,
     JobParameters,
@@ -126,7 +127,9 @@ def test_requests_answers_and_clients_speak_of_all_that_a_recipe_holds() -> None
     assert {field.name for field in fields(Source)} == SourceParameters.model_fields.keys()
     assert {"fit", "keep", "strength", "blend"} <= SourceRequest.model_fields.keys()
     assert recipe <= ImageRequest.model_fields.keys()
-    assert recipe - {"model"} <= JobParameters.model_fields.keys()  # an answer names it itself
+    named_itself = {"model", "enhance"}  # by an answer, beside its parameters
+    assert recipe - named_itself <= JobParameters.model_fields.keys()
+    assert named_itself <= JobAnswer.model_fields.keys()
     assert recipe - {"prompt"} <= Parameters.__annotations__.keys()
     assert {field.name for field in fields(SamplingDefaults)} == ModelDefaults.model_fields.keys()
     assert ModelDefaults.model_fields.keys() <= recipe
