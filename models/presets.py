@@ -12,7 +12,7 @@ from models.enhancement import Enhancement
 from models.errors import MissingFileError
 from models.hq_presets import HQ_PRESETS
 from models.pixel_presets import PIXEL_PRESETS
-from models.random_preset import random_preset
+from models.random_preset import TINY_VQGAN, random_preset
 from models.ranker_configs import IMAGENET_CLASSIFIER, ClipConfig
 from models.rq_presets import RQ_PRESETS
 from models.taming_presets import TAMING_PRESETS
@@ -24,16 +24,6 @@ _OFFICIAL_LICENCE = "CC-BY-NC-SA-4.0"
 
 # Odd sizes and switches on purpose: what a test passes on these, it passes on options that the
 # large models leave at their defaults.
-_TINY_STAGE1 = VQGANConfig(
-    embed_dim=8,
-    n_embed=64,
-    z_channels=32,
-    resolution=32,
-    ch=32,
-    ch_mult=(1, 1, 1, 2),
-    num_res_blocks=1,
-    attn_resolutions=(4,),
-)
 _TINY_STAGE2 = TransformerConfig(
     embed_dim=32,
     n_layers=2,
@@ -117,11 +107,11 @@ _ALL = (
         sampling=SamplingDefaults(temperature=0.6, top_k=None, num_candidates=16),
         weights="emoji",
     ),
-    random_preset("tiny", "text prefix", _TINY_STAGE1, _TINY_STAGE2),
+    random_preset("tiny", "text prefix", TINY_VQGAN, _TINY_STAGE2),
     random_preset(
         "tiny-class",
         "class prefix, approximate GELU, no MLP bias",
-        _TINY_STAGE1,
+        TINY_VQGAN,
         TransformerConfig(
             prefix="class",
             embed_dim=40,
@@ -139,7 +129,7 @@ _ALL = (
     random_preset(
         "tiny-uncond",
         "no prompt, no attention bias",
-        _TINY_STAGE1,
+        TINY_VQGAN,
         TransformerConfig(
             prefix="none",
             embed_dim=32,
@@ -155,7 +145,7 @@ _ALL = (
     random_preset(
         "tiny-enhance",
         "text prefix, 4×4 codes enhanced by 8×8 finer ones",
-        _TINY_STAGE1,
+        TINY_VQGAN,
         _TINY_STAGE2,
         Enhancement(_TINY_UPSAMPLER, temperature=0.9, top_k=32, top_p=0.95),
     ),

@@ -1,12 +1,25 @@
 """A preset without a checkpoint: seeded random weights, made in memory, to test with.
 
-Knows no torch and no shape.
+And the small codec that most of these draw for. Knows no torch.
 """
 
 from __future__ import annotations
 
-from models.configs import CodecConfig, Preset, PriorConfig, SamplingDefaults
+from models.configs import CodecConfig, Preset, PriorConfig, SamplingDefaults, VQGANConfig
 from models.enhancement import Enhancement
+
+# Odd sizes and switches on purpose: what a test passes on these, it passes on options that the
+# large models leave at their defaults.
+TINY_VQGAN = VQGANConfig(
+    embed_dim=8,
+    n_embed=64,
+    z_channels=32,
+    resolution=32,
+    ch=32,
+    ch_mult=(1, 1, 1, 2),
+    num_res_blocks=1,
+    attn_resolutions=(4,),
+)
 
 
 def random_preset(

@@ -10,7 +10,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from models.configs import Preset, SamplingDefaults, TransformerConfig, VQGANConfig
-from models.random_preset import random_preset
+from models.random_preset import TINY_VQGAN, random_preset
 from models.ranker_configs import IMAGENET_CLASSIFIER
 
 _LICENCE = "unknown"
@@ -94,16 +94,7 @@ _RELEASED = (
 
 # Odd sizes and switches on purpose: what a test passes on these, it passes on options that the
 # released models leave alike.
-_TINY_STAGE1 = VQGANConfig(
-    embed_dim=32,
-    n_embed=64,
-    z_channels=32,
-    resolution=32,
-    ch=32,
-    ch_mult=(1, 1, 1, 2),
-    num_res_blocks=1,
-    attn_resolutions=(4,),
-)
+_TINY_STAGE1 = replace(TINY_VQGAN, embed_dim=32)
 _TINY_STAGE2 = TransformerConfig(
     prefix="class",
     embed_dim=32,
