@@ -150,3 +150,19 @@ class ApproxGELU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.sigmoid(1.702 * x)
+
+
+class EndsInNorm(nn.Module):
+    """A prior whose last norm is never quantised: it tells where and what the weights are."""
+
+    ln_f: nn.LayerNorm
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.ln_f.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of weights that are not quantised, of activations and of the cache."""
+        return self.ln_f.weight.dtype

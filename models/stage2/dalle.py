@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.dalle_configs import DalleConfig, Mask
-from models.stage2.blocks import Block, BlockOptions
+from models.stage2.blocks import Block, BlockOptions, EndsInNorm
 from models.stage2.kv_cache import CachedPrefix, KVCache, Step, reaches
 from models.stage2.masks import SequenceMask
 from models.stage2.prior import Draw
@@ -71,7 +71,7 @@ class GridPositions(nn.Module):
         return at
 
 
-class Dalle(nn.Module):
+class Dalle(EndsInNorm):
     """A `Prior` of one code a step over a grid."""
 
     depth = 1
@@ -93,16 +93,6 @@ class Dalle(nn.Module):
         self.ln_head = nn.LayerNorm(width)
         self.head_txt = nn.Linear(width, config.vocab_size_txt)
         self.head = nn.Linear(width, config.vocab_size_img)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.ln_f.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of weights that are not quantised, of activations and of the cache."""
-        return self.ln_f.weight.dtype
 
     @property
     def reaches(self) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from models.hq_configs import HQTransformerConfig
+from models.stage2.blocks import EndsInNorm
 from models.stage2.code_loss import (
     hard_cross_entropy,
     side_by_side,
@@ -32,7 +33,7 @@ from models.stage2.prior import Draw
 from models.stage2.stack import Stack
 
 
-class HQTransformer(nn.Module):
+class HQTransformer(EndsInNorm):
     """A `Prior` over cells of codes."""
 
     def __init__(self, config: HQTransformerConfig) -> None:
@@ -60,16 +61,6 @@ class HQTransformer(nn.Module):
         )
         counts = enumerate(config.codes_per_level)
         self._level_of = [level for level, count in counts for _ in range(count)]
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.ln_f.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of weights that are not quantised, of activations and of the cache."""
-        return self.ln_f.weight.dtype
 
     @property
     def reaches(self) -> tuple[int, ...]:

@@ -17,12 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.configs import TransformerConfig
-from models.stage2.blocks import Block
+from models.stage2.blocks import Block, EndsInNorm
 from models.stage2.kv_cache import CachedPrefix, KVCache, reaches
 from models.stage2.prior import Draw
 
 
-class Transformer(nn.Module):
+class Transformer(EndsInNorm):
     """minDALL-E's stage 2, a `Prior`."""
 
     depth = 1
@@ -44,16 +44,6 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.ln_f = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocab_size, bias=False)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.ln_f.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of weights that are not quantised, of activations and of the cache."""
-        return self.ln_f.weight.dtype
 
     @property
     def reaches(self) -> tuple[int, ...]:
