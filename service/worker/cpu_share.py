@@ -46,7 +46,7 @@ class CpuShare:
     def of(cls, pipeline: Pipeline, shapes: Shapes) -> CpuShare:
         """For a model that steps at these shapes. Blocks while it tries a smaller team."""
         share = cls.whole(pipeline)
-        if share.total:
+        if share.total > 1:  # one thread has nothing to give away, and nobody to wait for
             share._can_split = pipeline.keeps_bits(shapes, share._fewer)
         return share
 
