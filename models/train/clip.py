@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.train import options
+from models.train.data.data_set import batch_at
 from models.train.data.emoji.emoji_set import Selection
 from models.train.data.sources import open_data
 from models.train.data.tokens import load_or_learn, vocab_size
@@ -31,7 +32,9 @@ def main(argv: list[str] | None = None) -> None:
     trainer = clip.ClipTrainer(clip.build(document), Schedule(args.steps))
 
     def step_once(step: int) -> dict[str, float]:
-        images, ids, targets = clip.batch(data, tokenizer, args.batch, run.rng(step))
+        rng = run.rng(step)
+        variants = batch_at(data, step, args.batch, rng, args.seed)
+        images, ids, targets = clip.batch(data, tokenizer, variants, rng)
         disturbed = clip.disturb(images, run.torch_rng(step))
         return trainer.step(step, clip.prepare(disturbed), ids, targets)
 

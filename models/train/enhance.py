@@ -25,7 +25,7 @@ from models.files.checkpoint import load_stage1, open_checkpoint
 from models.presets import WEIGHTS_FOLDER
 from models.stage1.codec import Codec
 from models.train import options
-from models.train.data.data_set import Variant
+from models.train.data.data_set import batch_at, drawn
 from models.train.data.sources import open_data
 from models.train.loop import processes
 from models.train.loop.checkpoints import averaged
@@ -148,12 +148,8 @@ def _work(args: Namespace) -> None:
     data, run = open_data(args.data, args.art, shape.size[0]), Run(args.run, args.seed)
     model, coarse = _model(args, enhancement).to(device), enhance.Coarse(codec)
 
-    def drawn(step: int, number: int) -> list[Variant]:
-        rng = run.rng(step)
-        return [data.draw(rng) for _ in range(number)]
-
     def many(number: int) -> Tensor:
-        return torch.stack([data.render(variant) for variant in drawn(-1, number)])
+        return torch.stack([data.render(variant) for variant in drawn(data, run.rng(-1), number)])
 
     if args.part == "codec":
         learner, step_on = _codec_part(args, model, coarse, many)
@@ -161,7 +157,7 @@ def _work(args: Namespace) -> None:
         learner, step_on = _prior_part(args, model, coarse)
 
     def step_once(step: int) -> dict[str, float]:
-        batch = drawn(step, args.batch)
+        batch = batch_at(data, step, args.batch, run.rng(step), args.seed)
         with naming(lambda: map(data.title, batch)):
             mine = [data.render(variant) for variant in batch[my_share(args.batch)]]
             return step_on(step, torch.stack(mine))

@@ -25,7 +25,7 @@ from models.pipeline import LoadOptions, Pipeline
 from models.pixel_configs import GatedPixelCNNConfig, PixelCNNConfig, PixelPriorConfig, codec_for
 from models.stage1.raw_pixels import RawPixels
 from models.train import options
-from models.train.data.data_set import DataSet, Variant
+from models.train.data.data_set import DataSet, Variant, batch_at
 from models.train.data.folder import FolderSet
 from models.train.data.sources import open_data
 from models.train.loop.learner import Weights
@@ -65,8 +65,9 @@ def classes_in(data: DataSet) -> tuple[dict[int, int], int]:
     images = (*data.images, *data.held_out)
     if not isinstance(data, FolderSet):
         return {image: data.name_of(image) for image in images}, len(data.names())
-    folders = sorted({path.parent for path in data.paths})
-    return {image: folders.index(data.paths[image].parent) for image in images}, len(folders)
+    of = {image: data.files.group(image) for image in images}
+    groups = sorted(set(of.values()))
+    return {image: groups.index(group) for image, group in of.items()}, len(groups)
 
 
 def _shape(args: Namespace, num_classes: int) -> PixelPriorConfig:
@@ -139,7 +140,8 @@ def _train(args: Namespace, shape: PixelPriorConfig, pictures: Pictures) -> None
 
     def step_once(step: int) -> dict[str, float]:
         rng = run.rng(step)
-        return trainer.step(step, *pictures.batch([data.draw(rng) for _ in range(args.batch)]))
+        batch = batch_at(data, step, args.batch, rng, args.seed)
+        return trainer.step(step, *pictures.batch(batch))
 
     def judge(step: int, weights: Weights) -> None:
         if held_out:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from models.configs import CodecConfig
 from models.families import as_codec
 from models.train import options
-from models.train.data.data_set import DataSet, Variant
+from models.train.data.data_set import DataSet, batch_at, drawn
 from models.train.data.sources import open_data
 from models.train.loop import processes
 from models.train.loop.engine import Engine
@@ -69,9 +69,9 @@ def _work(args: Namespace) -> None:
 
     def step_once(step: int) -> dict[str, float]:
         if step == trainer.plan.unquantised:
-            many = map(data.render, _drawn(data, run, -1, _NUM_TO_START_CODES))
+            many = map(data.render, drawn(data, run.rng(-1), _NUM_TO_START_CODES))
             trainer.start_codes(torch.stack(list(many)))
-        batch = _drawn(data, run, step, args.batch)
+        batch = batch_at(data, step, args.batch, run.rng(step), args.seed)
         with naming(lambda: map(data.title, batch)):
             mine = [data.render(variant) for variant in batch[my_share(args.batch)]]
             return trainer.step(step, torch.stack(mine))
@@ -85,11 +85,6 @@ def _judged(data: DataSet, number: int) -> dict[str, Tensor]:
     """Images [n, 3, H, W] to judge by, of each sort that the data has."""
     sorts = data.judged(number).items()
     return {name: torch.stack(list(map(data.render, found))) for name, found in sorts if found}
-
-
-def _drawn(data: DataSet, run: Run, step: int, number: int) -> list[Variant]:
-    rng = run.rng(step)
-    return [data.draw(rng) for _ in range(number)]
 
 
 def _look(

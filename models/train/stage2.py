@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from random import Random
 
 import torch
 from torch import nn
@@ -22,7 +23,7 @@ from models.families import as_codec, as_prior, build_prior
 from models.pipeline import LoadOptions, Pipeline
 from models.train import options
 from models.train.data.code_table import CodeTable
-from models.train.data.data_set import DataSet
+from models.train.data.data_set import DataSet, Ordered
 from models.train.data.emoji.prompts import sheet_prompts
 from models.train.data.sources import open_data
 from models.train.loop import processes
@@ -57,7 +58,7 @@ class Batches:
         texts, rows = zip(*list(self._drawn(run, step))[my_share(self.size)], strict=True)
         ids = torch.tensor([self.to_ids(text) for text in texts])
         mine = list(rows)
-        return Examples(ids, self.table.codes[mine], self.table.features_of(mine))
+        return Examples(ids, self.table.codes_of(mine), self.table.features_of(mine))
 
     def titles(self, run: Run, step: int) -> list[str]:
         """Which pictures all processes together learn from at a step."""
@@ -66,10 +67,17 @@ class Batches:
 
     def _drawn(self, run: Run, step: int) -> Iterator[tuple[str, int]]:
         rng = run.rng(step)
-        for _ in range(self.size):
-            row = self.table.draw(rng, self.shares)
+        for row in self._rows(step, rng, run.seed):
             text = self.data.caption(self.table.variants[row], rng)
             yield "" if rng.random() < self.dropped else text, row
+
+    def _rows(self, step: int, rng: Random, seed: int) -> Iterator[int]:
+        if isinstance(self.data, Ordered):
+            positions = range(step * self.size, (step + 1) * self.size)
+            yield from self.table.rows(positions, seed)
+            return
+        for _ in range(self.size):
+            yield self.table.draw(rng, self.shares)
 
 
 def batches_of(args: Namespace, data: DataSet, codec: CodecConfig) -> Batches:

@@ -95,6 +95,21 @@ def mean(value: Tensor) -> float:
     return float(total) / place()[1]
 
 
+def wait() -> None:
+    """For all processes."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def all_of(found: set[int]) -> set[int]:
+    """What all processes together have found."""
+    every: list[set[int] | None] = [found]
+    if dist.is_initialized():
+        every = [None] * place()[1]
+        dist.all_gather_object(every, found)
+    return {one for some in every for one in some or ()}
+
+
 def joined_rows(rows: Tensor) -> Tensor:
     """All processes' rows, each as many, in the order of the batch that they share."""
     count = place()[1]

@@ -140,10 +140,9 @@ def retrieval(model: Any, data: DataSet, tokenizer: Tokenizer) -> dict[str, floa
 
 
 def batch(
-    data: DataSet, tokenizer: Tokenizer, size: int, rng: Random
+    data: DataSet, tokenizer: Tokenizer, variants: list[Variant], rng: Random
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Images in [-1, 1], text ids and targets of a random batch."""
-    variants = [data.draw(rng) for _ in range(size)]
+    """Images in [-1, 1], text ids and targets of variants, with random captions."""
     images = torch.stack([data.render(variant) for variant in variants])
     ids = torch.tensor([tokenizer.encode(data.caption(v, rng))[0] for v in variants])
     return images, ids, matches(variants, data)

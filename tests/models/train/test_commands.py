@@ -17,7 +17,7 @@ from models.presets import get_preset
 from models.train import __main__ as commands
 from models.train import bpe, clip, codes, ship, stage1, stage2
 from models.train.data.code_table import CodeTable
-from models.train.data.folder import FolderSet
+from models.train.data.sources import open_data
 from models.train.loop.checkpoints import averaged
 from models.train.shapes import load_codec, load_prior
 from tests.models.random_rq_checkpoint import tiny_text, write_random_rq_checkpoint
@@ -77,10 +77,12 @@ def test_stage1_leaves_a_grid_a_curve_and_its_figures(family: str, runs: Path) -
 
 
 @pytest.mark.parametrize("family", SHAPES)
-def test_codes_cover_the_training_pictures(family: str, runs: Path, pictures: Path) -> None:
+def test_codes_cover_the_training_pictures(
+    family: str, runs: Path, pictures: Path, tmp_path: Path
+) -> None:
     shape = load_codec(runs / f"{family}-codes")
     assert shape is not None
-    table = CodeTable.load(runs / f"{family}-codes", FolderSet(pictures, shape.size[0]))
+    table = CodeTable.load(runs / f"{family}-codes", open_data(pictures, tmp_path, shape.size[0]))
     assert table.codes[..., None].shape[1:3] == shape.code_shape
     assert len(table.codes) == 23
     assert int(table.codes.max()) < max(shape.vocab_sizes)
