@@ -1,4 +1,4 @@
-"""What a graft needs: the same pictures in the codes of both models, the same words in their tokens.
+"""What a graft needs: pictures in the codes of both models, words in the tokens of both.
 
 See `recipes.graft`, which puts them to use.
 """
