@@ -16,7 +16,7 @@ from random import Random
 import torch
 from tqdm import tqdm
 
-from models.train.loop.checkpoints import Checkpoints
+from models.train.loop.checkpoints import Checkpoints, latest
 from models.train.loop.learner import Learner, Weights
 from models.train.loop.pictures import draw_curves
 from models.train.loop.processes import is_first, terminated
@@ -65,6 +65,11 @@ class Run:
             key: {"": [(row["step"], row[key]) for row in history if key in row]} for key in keys
         }
         draw_curves(self.folder / "curve.png", panels, xlabel="step")
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a checkpoint."""
+        return latest(self.folder) is not None
 
 
 def train(
