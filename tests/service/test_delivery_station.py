@@ -9,6 +9,7 @@ import torch
 from redis.asyncio import Redis
 
 from service.broker.leases import Claim, Leases
+from service.broker.parts import Committed
 from service.broker.stopping import stop
 from service.errors import QueueUnavailable
 from service.jobs import Expired, Failed, JobStatus, Outcome
@@ -94,7 +95,7 @@ class _Away:
         self.num_failures, self.num_calls = num_failures, 0
         self.finish = leases.finish
 
-    async def __call__(self, claim: Claim, outcome: Outcome) -> bool:
+    async def __call__(self, claim: Claim, outcome: Outcome) -> Committed:
         self.num_calls += 1
         if self.num_calls <= self.num_failures:
             raise QueueUnavailable

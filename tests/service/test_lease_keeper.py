@@ -100,7 +100,7 @@ async def test_callers_see_the_phases_by_their_old_names(
 ) -> None:
     stations, queue = Stations(redis), make_queue(redis)
     job = await put(queue, num_candidates=2)
-    run = await stations.claim()
+    run = await stations.claim(2)
     run.enter(phase)
     run.codes_done = 8
     await stations.keeper.renew()
@@ -112,7 +112,7 @@ async def test_progress_is_published_once_for_each_part_of_it(redis: Redis) -> N
     stations, queue = Stations(redis), make_queue(redis)
     await queue.start()
     job = await put(queue, num_candidates=2)
-    run = await stations.claim()
+    run = await stations.claim(2)
     run.enter("drawing")
     for codes_done in (0, 8, 8, 9, 32):
         run.codes_done = codes_done
