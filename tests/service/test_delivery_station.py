@@ -16,7 +16,7 @@ from service.jobs import Expired, Failed, JobStatus, Outcome
 from service.worker.handover import Glimpse
 from service.worker.run import End, Run, TakenOut
 from tests.service.live_worker import until
-from tests.service.makers import make_queue, put, success
+from tests.service.makers import drawn, make_queue, put, success
 from tests.service.stations import Stations
 
 
@@ -56,6 +56,21 @@ async def test_an_outcome_is_committed_once(
     expected = 2 if outcome == "succeeded" else 1
     assert stations.metric("mindalle_jobs_total", outcome=outcome) == expected
     assert run.spans[-1].phase == "commit"
+
+
+async def test_a_job_in_parts_is_counted_once(redis: Redis) -> None:
+    stations, queue = Stations(redis), make_queue(redis)
+    job = await put(queue, num_candidates=12, n=2)
+    runs = [await stations.claim(8) for _ in range(2)]
+    async with delivering(stations):
+        for run in runs:
+            stations.delivery.put(ended(run, drawn(run.claim)))
+        await until(lambda: len(stations.leased) == 0)
+    assert (await queue.get(job.id)).status is JobStatus.SUCCEEDED
+    assert stations.metric("mindalle_jobs_total", outcome="succeeded") == 1
+    assert stations.metric("mindalle_images_total") == 2
+    assert stations.metric("mindalle_queue_wait_seconds_count") == 1
+    assert stations.metric("mindalle_worker_leases_lost_total") == 0
 
 
 async def _another(stations: Stations, redis: Redis) -> Run:

@@ -7,11 +7,19 @@ from redis.asyncio import Redis
 
 from service.broker.keys import Key
 from service.broker.stopping import stop
-from service.jobs import Phase, Succeeded
+from service.jobs import Failed, Phase, Succeeded
 from service.worker.run import TakenOut
 from tests.conftest import Clock
 from tests.service.live_worker import until
-from tests.service.makers import LEASE_S, make_leases, make_queue, make_sweeper, put, success
+from tests.service.makers import (
+    LEASE_S,
+    claim_one,
+    make_leases,
+    make_queue,
+    make_sweeper,
+    put,
+    success,
+)
 from tests.service.stations import Stations
 
 
@@ -82,6 +90,25 @@ async def test_a_cancelled_run_is_gone_and_counted_once(redis: Redis) -> None:
     await stop(watching)
     assert run.end == TakenOut("cancelled")
     assert stations.metric("mindalle_jobs_total", outcome="cancelled") == 1
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+async def test_what_ends_a_job_in_parts_is_counted_elsewhere(
+    redis: Redis, *, is_cancelled: bool
+) -> None:
+    stations, queue = Stations(redis), make_queue(redis)
+    job = await put(queue, num_candidates=12)
+    run = await stations.claim(8)
+    if is_cancelled:
+        await queue.cancel(job.id)
+    else:
+        other = await claim_one(make_leases(redis, worker_id="w2"), 4)
+        await make_leases(redis).finish(other, Failed("invalid_value", "no"))
+    await stations.keeper.renew()
+    assert run.end == TakenOut("cancelled")
+    assert not run.is_leased
+    assert stations.metric("mindalle_jobs_total", outcome="cancelled") == 0
+    assert stations.metric("mindalle_worker_leases_lost_total") == 0
 
 
 @pytest.mark.parametrize(
