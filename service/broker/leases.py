@@ -231,7 +231,7 @@ class Leases:
         images = in_rank_order(outcome.images)
         files = files_of(images)
         arguments = part_arguments(images, claim.job.recipe.n, outcome.timings_s)
-        arguments |= {"fields": _facts(outcome), "files": list(files), "lease_ms": self._lease_ms}
+        arguments |= {"fields": _facts(outcome), "files": list(files)}
         return await self._run("finish_part", claim, arguments, *files.values())
 
     async def release(self, claim: Claim) -> bool:

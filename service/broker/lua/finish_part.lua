@@ -4,6 +4,8 @@
 -- exact. Returns 0 when the claim is stale, 1 when this ended the job, 2 when the part is done, or the
 -- job had ended without it; the same again when an answer was lost on the way.
 
+local PICK_UP_MS = 2000 -- a worker with room comes for the rest in less; after it, the job waits
+
 local name = key.job(arg.id)
 if redis.call('HGET', name, 'committed') == tostring(arg.fence) then return 1 end
 local job, part = held(arg.id, arg.fence)
@@ -96,7 +98,7 @@ if not is_any(job.parts, 'held') and not is_any(job.parts, 'free') then
   end_job()
   return 1
 end
-if not is_any(job.parts, 'held') then -- whoever comes for the rest has so long; then it waits
-  redis.call('ZADD', key.leases(job.model), now + arg.lease_ms, job.id)
+if not is_any(job.parts, 'held') then
+  redis.call('ZADD', key.leases(job.model), now + PICK_UP_MS, job.id)
 end
 return 2

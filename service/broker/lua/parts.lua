@@ -6,7 +6,8 @@
 --          free, held or done; fence of the claim (held, done); codes_done and stage (held); pictures
 --          and timings (done)
 -- Such a job runs from its first claim on: in `leases` for as long as its last part is, each held
--- part in `parts` too. When none is held and one came back, it waits again, with what is done kept.
+-- part in `parts` too. When none is held and one came back, or nobody comes for the rest, it waits
+-- again, with what is done kept.
 -- A release without parts sees a job like any other: it may take back, claim and end all of it.
 
 local STAGES = {prefill = 1, decode = 2}
