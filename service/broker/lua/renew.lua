@@ -11,7 +11,7 @@ local function keep_ticket(job)
 end
 
 -- Progress is that of all parts, so it is told here, where they come together.
-local function tell(job, done, total, stage)
+local function tell_progress(job, done, total, stage)
   local told = math.floor(MAX_TOLD * done / total)
   if told <= job.parts.told then return end
   job.parts.told = told
@@ -29,7 +29,7 @@ local function renew_part(job, part, done, total, stage)
   part.codes_done, part.stage = done, stage
   if total > 0 then
     job.parts.codes = total / part.count
-    tell(job, sum_up(job))
+    tell_progress(job, sum_up(job))
   end
   save_parts(job)
   return 'held'
