@@ -19,6 +19,7 @@ from models.drawing.generate import run_to_end
 from models.drawing.sampling import RowParams
 from models.hq_configs import HQTransformerConfig, HQVAEConfig
 from models.measure import machine
+from models.measure.stopwatch import some_prompt
 from models.pipeline import LoadOptions, Pipeline, load_random
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
@@ -112,14 +113,14 @@ def compare(
     for preset in models:
         pipeline = load_random(preset, options)
         for rows in batches:
-            yield _timed(pipeline, setting, rows)
+            yield timed(pipeline, setting, [RowParams(seed=1, candidate=i) for i in range(rows)])
 
 
-def _timed(pipeline: Pipeline, setting: str, rows: int) -> Timing:
-    device = pipeline.options.device
-    prefix = pipeline.prefix(pipeline.encode(None))
+def timed(pipeline: Pipeline, setting: str, params: list[RowParams]) -> Timing:
+    """One batch of pictures of this model, a row each, after a first step that warms up."""
+    device, rows = pipeline.options.device, len(params)
+    prefix = pipeline.prefix(pipeline.encode(some_prompt(pipeline.preset)))
     batch = pipeline.batch(rows)
-    params = [RowParams(seed=1, candidate=i) for i in range(rows)]
     batch.admit(prefix, params)
     batch.step()
     batch.evict(range(rows))
