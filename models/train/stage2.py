@@ -24,8 +24,10 @@ from models.train.data.code_table import CodeTable
 from models.train.data.data_set import DataSet
 from models.train.data.emoji.prompts import sheet_prompts
 from models.train.data.sources import open_data
+from models.train.grafting import put_grafted
 from models.train.loop import workers
 from models.train.loop.learner import naming
+from models.train.loop.precision import PRECISIONS
 from models.train.loop.run import Chore, Run, train
 from models.train.options import add_stage, arguments, prepare, steps_to_do
 from models.train.recipes.prior import Examples, PriorPlan, PriorTrainer
@@ -119,8 +121,9 @@ def _plan(args: Namespace, plan: PriorPlan) -> PriorPlan:
     muon_lr = plan.muon_lr and plan.muon_lr * args.rate
     plan = replace(plan, muon_lr=muon_lr, adam_lr=plan.adam_lr * args.rate)
     weight = plan.text_weight if args.text_weight is None else args.text_weight
-    drawing = {"tau": args.tau, "draws_codes": not args.nearest}
-    return replace(plan, text_weight=weight, accumulate=args.accumulate, **drawing)
+    plan = replace(plan, tau=args.tau, draws_codes=not args.nearest)
+    precision = PRECISIONS[args.precision]
+    return replace(plan, text_weight=weight, accumulate=args.accumulate, precision=precision)
 
 
 def _work(_worker: int, args: Namespace) -> None:
@@ -130,6 +133,8 @@ def _work(_worker: int, args: Namespace) -> None:
     data = open_data(args.data, args.art, codec_shape.size[0])
     batches, run = batches_of(args, data, codec_shape), Run(args.run, args.seed)
     shape, model = prior_to_train(args, codec_shape, codec)
+    if args.graft and not (args.resume and run.is_begun):
+        put_grafted(args, model, batches.table, tokenizer_of(args, data))
     recipe = prior_recipe(shape)
     plan = _plan(args, recipe.plan(args.steps, args.checkpoint is not None))
     trainer = PriorTrainer(model, codec, run, plan, recipe.loss, recipe.looked_up)
@@ -181,6 +186,9 @@ def make_parser() -> ArgumentParser:
         "--nearest", action="store_true", help="take the nearest codes, don't draw among near ones"
     )
     parser.add_argument("--shown", type=int, help="prompts in samples.png (default: 18)")
+    parser.add_argument(
+        "--graft", type=Path, metavar="DIR", help="begin with what this flat model knows of words"
+    )
     parser.add_argument("--accumulate", type=int, default=1, help="parts to split a batch into")
     return parser
 
