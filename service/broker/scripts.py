@@ -1,7 +1,7 @@
 """Runs the Lua scripts: every change of more than one key is one of them, so it is atomic.
 
-Puts the key names and the shared prelude before each script, and sends it again when the server has
-forgotten it (restart, failover). Knows nothing of what the scripts do.
+Puts the key names, the outbox and the shared prelude before each script, and sends it again when
+the server has forgotten it (restart, failover). Knows nothing of what the scripts do.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def _source(name: str) -> tuple[str, str]:
     folder = files("service.broker") / "lua"
     parts = [
         _key_table(),
+        (folder / "outbox.lua").read_text(encoding="utf-8"),
         (folder / "prelude.lua").read_text(encoding="utf-8"),
         (folder / f"{name}.lua").read_text(encoding="utf-8"),
     ]

@@ -190,6 +190,7 @@ local function settle(job, state, fields, data)
     redis.call('PEXPIRE', name, job.keep_ms)
   end
   if state ~= 'failed' then redis.call('DEL', key.source(job.id)) end -- an operator may try again
+  tell(job, state, now)
 end
 
 local function fail(job, code, message)
