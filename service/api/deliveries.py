@@ -147,8 +147,13 @@ class Deliveries:
         await self._sender.send(webhook.url, headers, text.encode())
 
     async def _settle(self, message: Message, failure: SendError | None, seconds: float) -> None:
-        about = {"message_id": message.id, "host": message.host, "attempt": message.attempt}
-        about["seconds"] = f"{seconds:.3f}"
+        about = {
+            "job_id": message.job_id,
+            "message_id": message.id,
+            "host": message.host,
+            "attempt": message.attempt,
+            "seconds": round(seconds, 3),
+        }
         if failure is None:
             await self._outbox.delivered(message)
             self._metrics.delivered.inc()
@@ -165,4 +170,4 @@ class Deliveries:
             _log.error("webhook given up: see mindalle dlq list", extra=about)
         elif end == "waits":
             self._metrics.retried.inc()
-            _log.warning("webhook not delivered", extra=about | {"again_in_s": f"{wait:.0f}"})
+            _log.warning("webhook not delivered", extra=about | {"again_in_s": round(wait)})

@@ -51,6 +51,11 @@ class Message:
             snapshot=tuple(flat),
         )
 
+    @property
+    def job_id(self) -> str:
+        """The job that it tells of, as its id says."""
+        return f"job_{self.id.split('_')[1]}"
+
     def view(self) -> JobView:
         """The job as it stood."""
         return job_view([b"{}", *self.snapshot])

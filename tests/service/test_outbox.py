@@ -56,7 +56,7 @@ async def test_each_change_that_was_asked_for_is_told(every_redis: Redis, clock:
     running = await claim_one(leases)
     (started,) = await claim(outbox)
     assert (started.id, started.event) == (f"msg_{job.id[4:]}_started", "started")
-    assert (started.attempt, started.host) == (1, "shop.example")
+    assert (started.attempt, started.host, started.job_id) == (1, "shop.example", job.id)
     await leases.finish(running, success(n=1))
     await leases.finish(running, success(n=1))  # its first answer was lost
     (succeeded,) = await claim(outbox)
