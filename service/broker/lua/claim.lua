@@ -26,7 +26,6 @@ local function bind(job)
     'ticket', take_ticket(model, worker), 'codes_done', 0)
   redis.call('ZADD', key.leases(model), now + arg.lease_ms, job.id)
   emit(job, 'started', cjson.encode({attempt = job.attempts}))
-  tell(job, 'started', now)
 end
 
 local function expire(job)

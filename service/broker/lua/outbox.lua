@@ -45,17 +45,17 @@ local function post(id, host, key_id, now)
   schedule(host, id, now)
 end
 
--- The job's caller hears that it has come to this state, if he asked for that. Called behind the
--- change of the state. A job that starts again is told of once.
-local function tell(job, state, now)
+-- The job's caller hears of an event of it, if he asked for that: `emit` calls this for every one, behind
+-- the change of the job's state. A job that starts again is told of once.
+local function tell(job, name, now)
   local told = redis.call('HGET', key.job(job.id), 'webhook')
   if not told then return end
   local wish = cjson.decode(told)
   for _, event in ipairs(wish.events) do
-    if event == state and redis.call('HSETNX', key.job(job.id), 'told_' .. state, now) == 1 then
-      local id = 'msg_' .. string.gsub(job.id, '^job_', '') .. '_' .. state
+    if event == name and redis.call('HSETNX', key.job(job.id), 'told_' .. name, now) == 1 then
+      local id = 'msg_' .. string.gsub(job.id, '^job_', '') .. '_' .. name
       redis.call('COPY', key.job(job.id), key.hook(id), 'REPLACE')
-      redis.call('HSET', key.hook(id), 'hook_event', state, 'hook_ms', now, 'hook_host', wish.host)
+      redis.call('HSET', key.hook(id), 'hook_event', name, 'hook_ms', now, 'hook_host', wish.host)
       post(id, wish.host, job.key_id, now)
     end
   end

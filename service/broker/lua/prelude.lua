@@ -42,6 +42,7 @@ local function emit(job, name, data, image)
   redis.call('XADD', stream, 'MAXLEN', '=', MAX_EVENTS, '*', unpack(entry))
   redis.call('PEXPIRE', stream, math.max(job.deadline_ms - now, 0) + job.keep_ms)
   redis.call('PUBLISH', key.notify(), job.id .. ' ' .. name)
+  tell(job, name, now)
 end
 
 -- Tickets. One undelivered entry per waiting job and one pending entry per running job; entries say
@@ -190,7 +191,6 @@ local function settle(job, state, fields, data)
     redis.call('PEXPIRE', name, job.keep_ms)
   end
   if state ~= 'failed' then redis.call('DEL', key.source(job.id)) end -- an operator may try again
-  tell(job, state, now)
 end
 
 local function fail(job, code, message)
