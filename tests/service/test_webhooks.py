@@ -45,7 +45,7 @@ async def hooking(
 ) -> AsyncIterator[LiveApi]:
     """An API that may send to the receiver, and tries again at once."""
     webhooks = {"secrets": SecretStr(SECRET), "allow_http": True, "allowed": "127.0.0.1"}
-    webhooks |= {"ports": str(receiver.port), "retry_s": 0.01, "timeout_s": 0.5}
+    webhooks |= {"ports": str(receiver.port), "retry_s": 0.01, "timeout_s": 5}
     roomy = {"key_rate_per_s": 100_000, "key_burst": 100_000, "sweep_interval_s": 0.05}
     settings = api_settings(
         server, api_keys=SecretStr(keys), queue=roomy, webhooks=webhooks | changes
@@ -152,10 +152,12 @@ async def fails_at_random(
 
     def answer(got: Received) -> bytes | None:
         verified(got)
+        if len(receiver.got) in (3, 17):
+            return None  # for ever
         if chance.random() < 0.55:
             taken[got.headers["webhook-id"]].append(got.body)
             return status(204)
-        return chance.choice([*odd, None] if chance.random() < 0.2 else odd)
+        return chance.choice(odd)
 
     taken: dict[str, list[bytes]] = defaultdict(list)
     async with painting(redis), hooked(server, answer) as (receiver, api, http):
