@@ -18,6 +18,7 @@ from tests.conftest import Clock
 from tests.service.makers import (
     ROOMY,
     claim_one,
+    drawn,
     make_job,
     make_leases,
     make_queue,
@@ -107,6 +108,19 @@ async def test_a_job_that_starts_again_is_told_of_once(redis: Redis, clock: Cloc
     await make_sweeper(redis, clock).sweep()
     await claim_one(leases)
     assert (await outbox.depth()).waiting == 0
+
+
+async def test_a_job_in_parts_starts_and_ends_once(redis: Redis, clock: Clock) -> None:
+    outbox, queue = make_outbox(redis, clock), make_queue(redis, clock)
+    job = await put(queue, webhook=hook(), num_candidates=4, n=2)
+    sharing = [make_leases(redis, clock, f"w{number}") for number in range(2)]
+    claims = [(await leases.claim(free_rows=2, num_running=0)).claims[0] for leases in sharing]
+    assert await told(outbox) == ["started"]
+    for leases, part in zip(sharing, claims, strict=True):
+        await leases.finish(part, drawn(part))
+    (succeeded,) = await claim(outbox)
+    assert succeeded.view() == await queue.get(job.id)
+    assert len(succeeded.view().images) == 2
 
 
 async def test_a_stale_claim_tells_nothing(redis: Redis, clock: Clock) -> None:
