@@ -187,6 +187,14 @@ class KeyShareExceeded(_TooMuch):
     message = "This API key has its whole share of the queue in flight."
 
 
+class WebhooksFull(_TooMuch):
+    """As many messages of this key's webhooks wait as may: their receivers take too few."""
+
+    code = "webhooks_full"
+    message = "Too many messages wait for the webhooks of this API key."
+    param = "webhook"
+
+
 class JobFailed(DomainError):
     """The job ended without a picture; the code is the worker's."""
 

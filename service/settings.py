@@ -35,6 +35,7 @@ from service.config.groups import (
 )
 from service.config.paths import UserPath
 from service.config.problems import in_words
+from service.config.webhooks import WebhookSettings
 from service.errors import StartRefused
 
 _PREFIX = "MINDALLE_"
@@ -83,6 +84,7 @@ class Settings(BaseSettings):
     queue: QueueSettings = Field(default_factory=QueueSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     pull: PullSettings = Field(default_factory=PullSettings)
+    webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     testing: TestingSettings = Field(default_factory=TestingSettings)
     _keys: tuple[ApiKey, ...] = PrivateAttr(())
 

@@ -21,6 +21,7 @@ from service.api.http.addressing import address
 from service.api.http.auth import Caller, KeyRing
 from service.api.http.middleware import TRACEPARENT
 from service.api.source_desk import SourceDesk
+from service.api.webhook_desk import WebhookDesk
 from service.broker.fault_log import FaultLog
 from service.broker.queue import Queue
 from service.metrics import ApiMetrics
@@ -41,6 +42,7 @@ class ApiState:
     metrics: ApiMetrics
     gauges: Gauges
     faults: FaultLog
+    webhooks: WebhookDesk
     sources: SourceDesk = field(default_factory=SourceDesk)
     is_draining: bool = False
     closing: asyncio.Event = field(default_factory=asyncio.Event)
@@ -79,9 +81,13 @@ CallerOfRequest = Annotated[Caller, Depends(caller)]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a job comes from: the caller, for fairness, and the request, for tracing."""
+    """Where a job comes from: the caller, for fairness, and the request, for tracing.
+
+    `base` is this server's address as the caller reached it.
+    """
 
     caller: Caller
+    base: str = ""
     request_id: str | None = None
     traceparent: str | None = None
 
@@ -91,6 +97,7 @@ async def origin(request: Request, caller: CallerOfRequest) -> Origin:
     traceparent = request.headers.get("traceparent", "")
     return Origin(
         caller,
+        base=str(address(request).base),
         request_id=request.state.request_id,
         traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else None,
     )

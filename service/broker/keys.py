@@ -54,6 +54,14 @@ class Key(StrEnum):
     RECEIPT = "{mindalle}:receipt:%s"  # JSON: a worker's last claim; lives as long as a lease
     DEAD = "{mindalle}:dead"  # stream of dead letters; time to live, and a longest length
 
+    # Messages for callers' own servers (webhooks); all have a time to live.
+    HOOK = "{mindalle}:hook:%s"  # hash: one message: its job as it stood, attempts, the last error
+    HOOKS = "{mindalle}:hooks:%s"  # per host: zset message → ms when it may be sent
+    HOOK_HOSTS = "{mindalle}:hook_hosts"  # zset host → ms when its first message may be sent
+    HOOK_SINCE = "{mindalle}:hook_since"  # zset message → ms since when it waits
+    HOOK_SHARES = "{mindalle}:hook_shares"  # hash API key id → its messages that wait
+    HOOK_LETTERS = "{mindalle}:hook_letters"  # zset message → ms when it was given up
+
     PROBE = "{mindalle}:probe"  # never there: a write that changes nothing shows if one could
 
     NOTIFY = "{mindalle}:notify"  # channel: "<job> <event>"

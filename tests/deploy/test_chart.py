@@ -212,6 +212,22 @@ def test_policies_open_the_ports_that_are_used(name: str) -> None:
     assert int(redis.rpartition(":")[2].partition("/")[0]) in outward
 
 
+def test_only_an_api_with_webhooks_may_reach_the_world() -> None:
+    for name in EXAMPLES:
+        assert len(outward_of(name)) == (name == "gpu-fleet")
+        worker = of_kind(rendered(name), "NetworkPolicy")["mindalle-worker"]
+        assert "ipBlock" not in str(worker)
+    api = pods(rendered("gpu-fleet"))["mindalle-api"]
+    ports = [port["port"] for rule in outward_of("gpu-fleet") for port in rule["ports"]]
+    assert environment(api)["MINDALLE_WEBHOOKS__PORTS"] == ",".join(map(str, ports))
+
+
+def outward_of(name: str) -> list[Object]:
+    """The rules by which an example's API may leave the cluster."""
+    egress = of_kind(rendered(name), "NetworkPolicy")["mindalle-api"]["spec"]["egress"]
+    return [rule for rule in egress if "ipBlock" in str(rule)]
+
+
 @pytest.mark.parametrize(
     ("values", "reason"),
     [

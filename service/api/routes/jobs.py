@@ -14,8 +14,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 
 from service.answers.job_answer import JobAnswer
+from service.answers.job_request import JobRequest
 from service.answers.schemas import MAX_IMAGES
-from service.answers.source_request import SourceRequest
 from service.answers.views import asked_for, query_for
 from service.api.admission import admit
 from service.api.api_state import CallerOfRequest, OriginOfRequest, State, image_urls
@@ -72,10 +72,10 @@ OwnJob = Annotated[JobView, Depends(own_job)]
         },
         **errors(*BODY_ERRORS, 401, 404, 422, 429, 503),
     },
-    openapi_extra=form_body("SourceRequest"),
+    openapi_extra=form_body("JobRequest"),
 )
 async def create_job(
-    body: SourceRequest,
+    body: JobRequest,
     request: Request,
     response: Response,
     state: State,
@@ -84,7 +84,7 @@ async def create_job(
 ) -> JobAnswer:
     """Queue a job and return at once. `stream` and `response_format` have no effect here.
 
-    With an `image`, it is an edit or a variation of that.
+    With an `image`, it is an edit or a variation of that. A `webhook` is told how it goes.
     """
     idempotency = Idempotency(idempotency_key, body.digest()) if idempotency_key else None
     admitted = await admit(state, body, origin, idempotency)

@@ -58,6 +58,7 @@ local function emit(job, name, data, image)
   redis.call('XADD', stream, 'MAXLEN', '=', MAX_EVENTS, '*', unpack(entry))
   redis.call('PEXPIRE', stream, math.max(job.deadline_ms - now, 0) + job.keep_ms)
   redis.call('PUBLISH', key.notify(), job.id .. ' ' .. name)
+  tell(job, name, now)
 end
 
 -- Tickets. One undelivered entry per waiting job and one pending entry per running job; entries say
