@@ -42,6 +42,7 @@ from service.api.routes import codes, edits, generations, health, jobs, models, 
 from service.broker.fault_log import FaultLog
 from service.broker.queue import Queue
 from service.broker.redis_connection import check_server, check_writes, connect, disconnect
+from service.broker.result_files import ResultFiles
 from service.broker.stopping import stop
 from service.broker.sweep import Sweeper
 from service.broker.workers import Workers
@@ -50,6 +51,7 @@ from service.config.origins import read_origins
 from service.errors import QueueUnavailable, StartRefused
 from service.metrics import ApiMetrics, DroppedLines
 from service.settings import Settings
+from service.store.object_store import open_store
 from service.tracing import tracing
 
 _UPLOAD_PATHS = frozenset(
@@ -90,9 +92,12 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _state(settings: Settings, redis: Redis) -> ApiState:
-    limits = settings.queue
+    limits, store = settings.queue, open_store(settings.results)
     queue = Queue(
-        redis, result_ttl_s=limits.result_ttl_s, idempotency_ttl_s=limits.idempotency_ttl_s
+        redis,
+        result_ttl_s=limits.result_ttl_s,
+        idempotency_ttl_s=limits.idempotency_ttl_s,
+        store=store,
     )
     catalog = Catalog(
         Workers(redis),
@@ -110,6 +115,7 @@ def _state(settings: Settings, redis: Redis) -> ApiState:
         metrics=metrics,
         gauges=Gauges(metrics, queue, catalog),
         faults=FaultLog(metrics.redis_faults),
+        files=None if store is None else ResultFiles(redis, store),
     )
 
 
@@ -155,12 +161,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     redis: Redis = app.state.redis
     state: ApiState = app.state.api
     await state.queue.start()
-    keeping_house = asyncio.create_task(_keep_house(redis, state))
+    parts = [asyncio.create_task(_keep_house(redis, state))]
+    if state.files is not None:
+        sweeping = state.files.keep_swept(state.settings.queue.sweep_interval_s)
+        parts.append(asyncio.create_task(sweeping))
     try:
         yield
     finally:
         state.is_draining = True
-        await stop(keeping_house)
+        await stop(*parts)
         await state.queue.close()
         await disconnect(redis)
 

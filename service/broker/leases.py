@@ -20,14 +20,17 @@ from redis.asyncio import Redis
 
 from service.broker.keys import Key
 from service.broker.redis_connection import translated_errors
+from service.broker.result_files import ResultFiles
 from service.broker.results import files_of, in_rank_order, metas_to_fields
 from service.broker.scripts import Clock, Scripts
 from service.broker.wakeups import messages
 from service.config.groups import QueueSettings
-from service.jobs import Expired, Failed, Job, Outcome, Progress, Succeeded
+from service.jobs import Expired, Failed, Image, Job, Outcome, Progress, Succeeded
+from service.store.object_store import ObjectStore
 
 _LONGEST_BLOCK_S = 0.4  # below any time limit for a command
 CRASH_MESSAGE = "The model crashed on this job."  # what its caller may know
+_UNSTORED_MESSAGE = "The pictures of this job could not be stored."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class LeaseState(StrEnum):
 
 
 class CrashEnd(IntEnum):
-    """What became of a job whose batch crashed; false when the claim was stale."""
+    """What became of a job whose attempt failed; false when the claim was stale."""
 
     STALE = 0
     WAITS_AGAIN = 1
@@ -81,7 +84,8 @@ class CrashEnd(IntEnum):
 class Leases:
     """Verbs of one worker process for one model. `clock` is for tests only.
 
-    Every verb raises QueueUnavailable when Redis does not answer; the job's lease then still runs.
+    Files of pictures go to `store`, or into Redis without one. Every verb raises QueueUnavailable
+    when Redis does not answer; the job's lease then still runs.
     Safe to repeat after such an error: a second `finish` of the same claim returns True again, and
     a second `claim` brings the jobs of the first, whose answer was lost.
     """
@@ -93,10 +97,12 @@ class Leases:
         model: str,
         worker_id: str,
         policy: QueueSettings,
+        store: ObjectStore | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._redis = redis
         self._scripts = Scripts(redis, clock)
+        self._files = None if store is None else ResultFiles(redis, store, clock)
         self._model = model
         self._worker_id = worker_id
         self._policy = policy
@@ -176,11 +182,15 @@ class Leases:
         self, claim: Claim, name: str, data: Mapping[str, object], image: bytes | None = None
     ) -> bool:
         """Append an event (`progress`, `partial_image`); False when the claim is stale."""
-        blobs = (json.dumps(data),) if image is None else (json.dumps(data), image)
+        text = json.dumps(data, separators=(",", ":"))  # up to twenty of them stay with each job
+        blobs = (text,) if image is None else (text, image)
         return await self._guarded("publish", claim, {"name": name}, *blobs)
 
     async def finish(self, claim: Claim, outcome: Outcome) -> bool:
-        """Commit images, state and acknowledgement in one step; False when the claim is stale."""
+        """Commit images, state and acknowledgement in one step; False when the claim is stale.
+
+        ResultsUnavailable when a store does not take the images: nothing is committed then.
+        """
         match outcome:
             case Succeeded():
                 return await self._succeed(claim, outcome)
@@ -206,10 +216,19 @@ class Leases:
             fields += ["num_drawn", str(outcome.num_drawn)]
         if outcome.views:
             fields += ["views", json.dumps(outcome.views)]
-        files = files_of(images)
+        files = await self._kept(claim, images)
         arguments = {"state": "succeeded", "fields": fields, "files": list(files)}
         data = json.dumps({"num_images": len(images)})
-        return await self._guarded("finish", claim, arguments, data, *files.values())
+        is_ours = await self._guarded("finish", claim, arguments, data, *files.values())
+        if self._files and not is_ours:
+            await self._files.drop(claim.job, claim.fence, images)
+        return is_ours
+
+    async def _kept(self, claim: Claim, images: Sequence[Image]) -> dict[str, bytes]:
+        """What Redis keeps of the files of the images: them, or where the store has them."""
+        if self._files is None:
+            return files_of(images)
+        return await self._files.put(claim.job, claim.fence, images)
 
     async def release(self, claim: Claim) -> bool:
         """Hand it back for another worker (drain): old place in the order, attempt not counted."""
@@ -220,9 +239,20 @@ class Leases:
 
         `failure` goes to the dead letter, for the operator; the caller sees a fixed sentence.
         """
+        return await self._fail(claim, failure, {"message": CRASH_MESSAGE})
+
+    async def unstored(self, claim: Claim, failure: str) -> CrashEnd:
+        """The store does not take the job's pictures: try it again later, as often as it may be.
+
+        No fault of the job: it need not run alone, and after its last attempt it is a dead letter.
+        """
+        about = {"message": _UNSTORED_MESSAGE, "code": "results_unavailable"}
+        return await self._fail(claim, failure, about)
+
+    async def _fail(self, claim: Claim, failure: str, about: Mapping[str, str]) -> CrashEnd:
         arguments = {
             "failure": failure,
-            "message": CRASH_MESSAGE,
+            **about,
             "max_attempts": self._policy.max_attempts,
             "letter_ttl_ms": math.ceil(self._policy.dead_letter_ttl_s * 1000),
         }
