@@ -92,7 +92,8 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _state(settings: Settings, redis: Redis) -> ApiState:
-    limits, store = settings.queue, open_store(settings.results)
+    limits, metrics = settings.queue, _metrics()
+    store = open_store(settings.results, metrics.results_faults.inc)
     queue = Queue(
         redis,
         result_ttl_s=limits.result_ttl_s,
@@ -106,7 +107,6 @@ def _state(settings: Settings, redis: Redis) -> ApiState:
         on_demand=on_demand_cards(settings.api.on_demand_models),
         aliases=_aliases(settings),
     )
-    metrics = _metrics()
     return ApiState(
         settings=settings,
         queue=queue,

@@ -12,7 +12,7 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
@@ -25,7 +25,7 @@ from service.errors import QueueUnavailable, ResultsUnavailable
 from service.jobs import CODES_FILE, Image, Job
 from service.store.object_store import ObjectStore
 
-_PUT_S = 60.0  # for so long at least, after its note, nobody looks for what a claim left
+_SLACK_S = 60.0  # beyond the time in which a file must have been put, or removed
 
 _log = logging.getLogger(__name__)
 
@@ -56,16 +56,12 @@ class ResultFiles:
         Raises:
             ResultsUnavailable: not all of them could be stored in time.
         """
-        look_ms = 1000 * math.ceil(_PUT_S + 2 * self._store.longest_s)
+        look_ms = 1000 * math.ceil(_SLACK_S + self._store.longest_s)
         await self._scripts.run("note_files", {"id": job.id, "look_ms": look_ms})
         files = _files(job, fence, images)
-        puts = [
+        await _all_of(
             self._store.put(f"{job.id}/{file.path}", file.data, file.media_type) for file in files
-        ]
-        # All have ended before any is tried again.
-        for failure in await asyncio.gather(*puts, return_exceptions=True):
-            if failure is not None:
-                raise failure
+        )
         return {file.name: reference(file.path) for file in files}
 
     async def drop(self, job: Job, fence: int, images: Sequence[Image]) -> None:
@@ -83,14 +79,16 @@ class ResultFiles:
         Raises:
             QueueUnavailable, ResultsUnavailable: then another sweep does it.
         """
-        ids = json.loads(
-            await self._scripts.run("due_files", {"again_ms": 1000 * math.ceil(_PUT_S)})
-        )
-        for job_id in ids or []:  # Lua writes an empty list as an empty object
-            await self._store.delete_below(job_id)
-            async with translated_errors():
-                await self._redis.zrem(Key.FILES.of(), job_id)
+        again_ms = 1000 * math.ceil(_SLACK_S + 2 * self._store.longest_s)
+        # Lua writes an empty list as an empty object.
+        ids = list(json.loads(await self._scripts.run("due_files", {"again_ms": again_ms})))
+        await _all_of(self._remove(job_id) for job_id in ids)
         return len(ids)
+
+    async def _remove(self, job_id: str) -> None:
+        await self._store.delete_below(job_id)
+        async with translated_errors():
+            await self._redis.zrem(Key.FILES.of(), job_id)
 
     async def keep_swept(self, interval_s: float) -> None:
         """Sweep for ever."""
@@ -100,6 +98,13 @@ class ResultFiles:
             except (QueueUnavailable, ResultsUnavailable) as error:
                 _log.debug("no sweep of files: %s", error)
             await asyncio.sleep(interval_s)
+
+
+async def _all_of(steps: Iterable[Awaitable[None]]) -> None:
+    """Do all at once, and let all of them end, before the first failure is raised."""
+    for failure in await asyncio.gather(*steps, return_exceptions=True):
+        if failure is not None:
+            raise failure
 
 
 def _files(job: Job, fence: int, images: Sequence[Image]) -> list[_File]:

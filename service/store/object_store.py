@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # the package is loaded where a store is opened, and nowhere 
     from obstore.store import LocalStore
 
 _CHUNK_BYTES = 256 * 1024
-_AT_ONCE = 16  # files on their way, per process
+_AT_ONCE = 32  # files on their way, per process
 _MAX_BYTES = 64 * 1024 * 1024  # no file of ours is larger
 _KEPT = "private, max-age=3600, immutable"  # the same bytes for as long as they exist
 _CONNECT_S = 3.0
@@ -45,8 +45,12 @@ class StoredFile:
     chunks: AsyncIterator[bytes]
 
 
-def open_store(settings: ResultsSettings) -> ObjectStore | None:
+def open_store(
+    settings: ResultsSettings, on_fault: Callable[[], None] = lambda: None
+) -> ObjectStore | None:
     """The store that is set; None where Redis itself keeps the results. Connects to nothing.
+
+    `on_fault` is told of each operation that fails.
 
     Raises:
         StartRefused: the package is missing, or the store can't be made like this.
@@ -54,7 +58,7 @@ def open_store(settings: ResultsSettings) -> ObjectStore | None:
     if settings.place.scheme == "redis":
         return None
     try:
-        return ObjectStore(settings)
+        return ObjectStore(settings, on_fault)
     except ModuleNotFoundError:
         raise StartRefused(
             f"MINDALLE_RESULTS__URL: {settings.url} needs a package that is not installed: "
@@ -65,7 +69,7 @@ def open_store(settings: ResultsSettings) -> ObjectStore | None:
 class ObjectStore:
     """One folder or bucket. Make it with `open_store`."""
 
-    def __init__(self, settings: ResultsSettings) -> None:
+    def __init__(self, settings: ResultsSettings, on_fault: Callable[[], None]) -> None:
         import obstore  # noqa: PLC0415 - it costs a start that has no use for it
         import obstore.exceptions  # noqa: PLC0415 - as above
 
@@ -78,6 +82,7 @@ class ObjectStore:
         except (obstore.exceptions.BaseError, OSError, ValueError) as error:
             raise StartRefused(f"MINDALLE_RESULTS__URL: {in_one_line(error)}") from None
         self._room = asyncio.Semaphore(_AT_ONCE)
+        self._on_fault = on_fault
         self._is_away = False
 
     @property
@@ -88,8 +93,8 @@ class ObjectStore:
 
     @property
     def longest_s(self) -> float:
-        """How long one operation may take."""
-        return self._timeout_s
+        """How long one operation may take, until it has room and then until it has ended."""
+        return 2 * self._timeout_s
 
     async def put(self, name: str, data: bytes, media_type: str) -> None:
         """Store a file, or the same file again."""
@@ -160,12 +165,18 @@ class ObjectStore:
     async def _answering(self) -> AsyncIterator[None]:
         """A time limit and room for one operation; ResultsUnavailable in place of its errors."""
         try:
-            async with self._room, asyncio.timeout(self._timeout_s):
-                yield
+            async with asyncio.timeout(self._timeout_s):
+                await self._room.acquire()
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    yield
+            finally:
+                self._room.release()
         except self._errors as error:
             if not self._is_away:
                 _log.warning("the store of results: %s", in_one_line(error))
             self._is_away = True
+            self._on_fault()
             raise ResultsUnavailable from error
         if self._is_away:
             _log.info("the store of results answers again")

@@ -79,7 +79,7 @@ class Worker:
         self._machinery = machinery
         self._heartbeat = heartbeat
         self._meter = Meter(heartbeat.metrics, settings.model, depth=machinery.model.card.depth)
-        store = open_store(settings.results)
+        store = open_store(settings.results, heartbeat.metrics.results_faults.inc)
         self._leases = Leases(
             redis,
             model=settings.model,

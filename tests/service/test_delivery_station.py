@@ -172,6 +172,7 @@ async def test_pictures_wait_for_their_store_and_nobody_waits_for_them(
         assert run.is_leased
         relay.refusals = 0
         await until(lambda: not run.is_leased)
+        assert not stations.delivery.is_store_away
     view = await queue.get(job.id)
     assert (view.status, view.attempts) == (JobStatus.SUCCEEDED, 1)
 

@@ -178,7 +178,7 @@ async def test_a_store_that_is_away_keeps_what_is_to_be_removed(
         await files.sweep()
     relay.refusals = 0
     assert await files.sweep() == 0  # not again at once
-    clock.advance(100)
+    clock.advance(200)
     assert await files.sweep() == 1
     assert await store.get("job_1/1/0.png") is None
 

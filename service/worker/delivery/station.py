@@ -109,7 +109,9 @@ class Delivery:
         if isinstance(error, ResultsUnavailable):
             self._store_failed_at = time.monotonic()
             faults.unstored_since = faults.unstored_since or self._store_failed_at
-        elif faults.count == 1:
+            return
+        faults.unstored_since = None  # the store took them
+        if faults.count == 1:
             _log.warning("redis is away; what is ready waits here")
 
     def _is_given_up(self, faults: _Faults) -> bool:
@@ -144,6 +146,8 @@ class Delivery:
         now = time.monotonic()
         run.stamp("commit", began, now)
         name = _name(outcome)
+        if isinstance(outcome, Succeeded):
+            self._store_failed_at = -math.inf
         if self._end(run, name, is_ours=is_ours):
             num_images = len(outcome.images) if isinstance(outcome, Succeeded) else 0
             seconds = run.claim.waited_s + now - run.claimed_at

@@ -118,10 +118,13 @@ async def test_a_slow_bucket_is_given_up_in_time_and_the_log_says_so_once(
 
 
 async def test_a_bucket_that_goes_on_refusing_is_unavailable(relay: Relay) -> None:
-    store = opened(s3_settings(relay.url, timeout_s=1.0))
+    faults: list[None] = []
+    store = open_store(s3_settings(relay.url, timeout_s=1.0), lambda: faults.append(None))
+    assert store is not None
     relay.refusals = 1000
     with pytest.raises(ResultsUnavailable):
         await store.put("a", DATA, "image/png")
+    assert len(faults) == 1
 
 
 async def test_a_body_that_breaks_off_is_never_taken_for_the_whole(relay: Relay) -> None:
