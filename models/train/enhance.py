@@ -28,8 +28,9 @@ from models.train.data.data_set import Variant
 from models.train.data.sources import open_data
 from models.train.loop import workers
 from models.train.loop.learner import Learner, naming
+from models.train.loop.precision import PRECISIONS
 from models.train.loop.run import Run, save_grid, train
-from models.train.options import add_init, arguments, prepare, steps_to_do
+from models.train.options import add_init, add_precision, arguments, prepare, steps_to_do
 from models.train.recipes import enhance
 from models.train.recipes.codec import CodecTrainer
 from models.train.recipes.enhance_judge import judge
@@ -92,7 +93,7 @@ def _codec_part(
 ) -> tuple[Learner, StepOn]:
     """The codec's training; `draw` gives so many images to start codes from."""
     run = Run(args.run, args.seed)
-    plan = enhance.codec_plan(args.steps)
+    plan = replace(enhance.codec_plan(args.steps), precision=PRECISIONS[args.precision])
     if args.start:
         plan = replace(plan, unquantised=-1)
     codes = enhance.codes_of(model, coarse, run, plan)
@@ -113,6 +114,7 @@ def _prior_part(
     if not args.start:
         raise ConfigError("--part prior: give the codec's run as --start")
     run, plan = Run(args.run, args.seed), enhance.prior_plan(args.steps)
+    plan = replace(plan, precision=PRECISIONS[args.precision])
     trainer = PriorTrainer(model, None, run, plan, enhance.prior_loss, enhance.LOOKED_UP)
 
     def step_on(step: int, images: Tensor) -> dict[str, float]:
@@ -189,6 +191,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--shape", nargs="*", default=(), help="other sizes, such as n_embed=512")
     parser.add_argument("--start", type=Path, help="begin with another run's averaged weights")
     parser.add_argument("--workers", type=int, default=1, help="processes that share a batch")
+    add_precision(parser)
     parser.add_argument("--look-every", type=int, default=200, help="steps between judgements")
     parser.add_argument("--judged", type=int, default=96, help="pictures of each sort to judge by")
     parser.add_argument("--ship", type=Path, metavar="DIR", help="write the folder to serve then")

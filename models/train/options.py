@@ -39,6 +39,11 @@ def add_stage(parser: argparse.ArgumentParser, families: Iterable[str]) -> None:
     parser.add_argument("--start", type=Path, help="begin with another run's averaged weights")
     parser.add_argument("--rate", type=float, default=1.0, help="times the recipe's learning rate")
     parser.add_argument("--workers", type=int, default=1, help="processes that share a batch")
+    add_precision(parser)
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """The option for what is computed in."""
     parser.add_argument(
         "--precision",
         choices=tuple(PRECISIONS),

@@ -24,6 +24,7 @@ from models.train.data.code_table import CodeTable
 from models.train.data.data_set import DataSet
 from models.train.data.emoji.prompts import sheet_prompts
 from models.train.data.sources import open_data
+from models.train.grafting import put_grafted
 from models.train.loop import workers
 from models.train.loop.learner import naming
 from models.train.loop.precision import PRECISIONS
@@ -132,6 +133,8 @@ def _work(_worker: int, args: Namespace) -> None:
     data = open_data(args.data, args.art, codec_shape.size[0])
     batches, run = batches_of(args, data, codec_shape), Run(args.run, args.seed)
     shape, model = prior_to_train(args, codec_shape, codec)
+    if args.graft and not (args.resume and run.is_begun):
+        put_grafted(args, model, batches.table, tokenizer_of(args, data))
     recipe = prior_recipe(shape)
     plan = _plan(args, recipe.plan(args.steps, args.checkpoint is not None))
     trainer = PriorTrainer(model, codec, run, plan, recipe.loss, recipe.looked_up)
@@ -183,6 +186,9 @@ def make_parser() -> ArgumentParser:
         "--nearest", action="store_true", help="take the nearest codes, don't draw among near ones"
     )
     parser.add_argument("--shown", type=int, help="prompts in samples.png (default: 18)")
+    parser.add_argument(
+        "--graft", type=Path, metavar="DIR", help="begin with what this flat model knows of words"
+    )
     parser.add_argument("--accumulate", type=int, default=1, help="parts to split a batch into")
     return parser
 

@@ -95,10 +95,15 @@ class Run:
         torch.save(state, part)
         part.replace(self.folder / "state.pt")
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a checkpoint."""
+        return (self.folder / "state.pt").exists()
+
     def load(self) -> State | None:
         """The last checkpoint, if there is one."""
         path = self.folder / "state.pt"
-        return torch.load(path, weights_only=True) if path.exists() else None
+        return torch.load(path, weights_only=True) if self.is_begun else None
 
 
 def train(

@@ -22,6 +22,7 @@ from models.train.loop.precision import lower
 from models.train.loop.run import Run, Schedule
 from models.train.loop.workers import average_gradients
 
+_LOWERED = ("encoder", "decoder")  # what computes in a plan's `precision`
 BATCH = 16  # pictures at once where no gradients are needed
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of raw pixels made, and images [B, 3, H, W]
@@ -117,8 +118,9 @@ class CodecTrainer:
     ) -> None:
         self.model, self.run, self.plan = model, run, plan
         self.codes, self.critics = codes, critics
-        for part in (model.get_submodule("encoder"), model.get_submodule("decoder")):
-            lower(part, plan.precision)
+        for name, part in model.named_modules():
+            if name.rpartition(".")[2] in _LOWERED:
+                lower(part, plan.precision)
         beside = dict(codes.state)
         for critic in critics:
             beside |= critic.state
