@@ -27,7 +27,7 @@ from models.rerank.clip import ClipScorer
 from models.rerank.perplexity import PerplexityRanker
 from models.train.data import sources
 from models.train.data.data_set import DataSet, Variant
-from models.train.loop.run import draw_curves
+from models.train.loop.pictures import draw_curves
 from models.train.recipes.codec import evaluate
 from models.train.sheet import candidates
 

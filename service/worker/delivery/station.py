@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.broker.leases import CrashEnd, Leases
+from service.broker.parts import Committed
 from service.broker.redis_connection import backoff_s
 from service.broker.stopping import stop
 from service.errors import QueueUnavailable, ResultsUnavailable
@@ -142,14 +143,18 @@ class Delivery:
 
     async def _commit(self, run: Run, outcome: Outcome) -> None:
         began = time.monotonic()
-        is_ours = await self._leases.finish(run.claim, outcome)
+        committed = await self._leases.finish(run.claim, outcome)
         now = time.monotonic()
         run.stamp("commit", began, now)
         name = _name(outcome)
         if isinstance(outcome, Succeeded):
             self._store_failed_at = -math.inf
-        if self._end(run, name, is_ours=is_ours):
-            num_images = len(outcome.images) if isinstance(outcome, Succeeded) else 0
+        if not self._end(run, name, is_ours=committed is not Committed.STALE):
+            return
+        if committed is Committed.PART:
+            _log.info("part ended", extra=run.about() | {"outcome": name})
+        else:
+            num_images = _num_images(run, outcome)
             seconds = run.claim.waited_s + now - run.claimed_at
             self._meter.ended(name, num_images=num_images, seconds=seconds)
             _log.info("job ended", extra=run.about() | {"outcome": name})
@@ -187,6 +192,13 @@ class Delivery:
 
 def _has_pictures(item: Run | Glimpse) -> bool:
     return isinstance(item, Run) and isinstance(item.end, Succeeded)
+
+
+def _num_images(run: Run, outcome: Outcome) -> int:
+    """How many pictures the job has that this run has ended."""
+    if not isinstance(outcome, Succeeded):
+        return 0
+    return len(outcome.images) if run.claim.part is None else run.job.recipe.n
 
 
 def _name(outcome: Outcome) -> str:
