@@ -27,7 +27,6 @@ from models.errors import UnsoundWeightsError
 from models.families import as_codec, as_prior, build_codec, build_prior, prior_family
 from models.files import checkpoint as checkpoints
 from models.files.checkpoint import open_checkpoint
-from models.files.weights import on_meta
 from models.load_options import DTYPES, LoadOptions
 from models.pictures import to_bytes
 from models.presets import WEIGHTS_FOLDER, get_preset, weights_folder
@@ -247,12 +246,6 @@ def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None 
     if upsampler := checkpoints.load_upsampler(opened, options.device):
         pipeline.enhancer = Enhancer.of(opened.preset, upsampler, pipeline.stage1, options.chunk)
     return pipeline
-
-
-def num_weights(preset: Preset) -> int:
-    """How many numbers stage 2 has; nothing is loaded."""
-    stage2 = on_meta(lambda: build_prior(preset.stage2, build_codec(preset.stage1)))
-    return sum(parameter.numel() for parameter in stage2.parameters())
 
 
 def load_random(preset: Preset, options: LoadOptions) -> Pipeline:

@@ -104,6 +104,12 @@ class Leases:
         self._nonce = secrets.token_hex(8)  # of the claim that has no answer yet
         self._claiming = asyncio.Lock()
 
+    async def has_waiting(self) -> bool:
+        """Whether a job for this model waits. Claims nothing."""
+        queues = Key.WAITING.of(self._model), Key.ISOLATED.of(self._model)
+        async with translated_errors():
+            return int(await self._redis.exists(*queues)) > 0
+
     async def claim(self, *, free_rows: int, num_running: int, block_s: float = 0.0) -> Claimed:
         """Take the best waiting jobs until their candidates fill `free_rows` or overfill it.
 

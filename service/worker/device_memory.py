@@ -45,6 +45,14 @@ def free_device_memory() -> None:
         torch.cuda.empty_cache()
 
 
+def free_bytes(device: torch.device) -> int | None:
+    """What models may still take, the allocator's reserve included; None where nobody can tell."""
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
 def retried(make: Callable[[], _T], on_out_of_memory: Callable[[], None]) -> _T:
     """What `make` gives; where memory runs out, once more without what is only cached."""
     try:
