@@ -31,7 +31,7 @@ def soft_cross_entropy(logits: Tensor, targets: list[Tensor]) -> Tensor:
     """
     parts = []
     for depth, target in enumerate(targets):
-        mine = logits[:, :, depth, : target.shape[-1]]
+        mine = logits[:, :, depth, : target.shape[-1]].float()
         shifted = mine - mine.amax(-1, keepdim=True).detach()
         log_probs = shifted - torch.log(shifted.exp().sum(-1, keepdim=True) + _FLOOR)
         parts.append(-(target * log_probs).sum(-1))

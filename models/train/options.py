@@ -10,6 +10,7 @@ import torch
 
 from models.train.data import sources
 from models.train.loop.learner import Learner
+from models.train.loop.precision import PRECISIONS
 from models.train.loop.run import Run
 
 
@@ -38,6 +39,12 @@ def add_stage(parser: argparse.ArgumentParser, families: Iterable[str]) -> None:
     parser.add_argument("--start", type=Path, help="begin with another run's averaged weights")
     parser.add_argument("--rate", type=float, default=1.0, help="times the recipe's learning rate")
     parser.add_argument("--workers", type=int, default=1, help="processes that share a batch")
+    parser.add_argument(
+        "--precision",
+        choices=tuple(PRECISIONS),
+        default="float32",
+        help="what the model computes in; bfloat16 where the processor is fast at it",
+    )
 
 
 def add_init(parser: argparse.ArgumentParser, about: str) -> None:

@@ -16,6 +16,7 @@ from models.train.data.data_set import DataSet, Variant
 from models.train.data.sources import open_data
 from models.train.loop import workers
 from models.train.loop.learner import naming
+from models.train.loop.precision import PRECISIONS
 from models.train.loop.run import Run, Schedule, save_grid, train
 from models.train.options import add_stage, arguments, prepare, steps_to_do
 from models.train.recipes.adversary import LAST_LAYER, Adversary
@@ -36,6 +37,7 @@ def trainer_of(args: Namespace) -> tuple[CodecConfig, CodecTrainer]:
     plan = recipe.plan(model, args.steps, args.checkpoint is not None)
     muon_lr = plan.muon_lr and plan.muon_lr * args.rate
     plan = replace(plan, muon_lr=muon_lr, adam_lr=plan.adam_lr * args.rate)
+    plan = replace(plan, precision=PRECISIONS[args.precision])
     if args.start:
         plan = replace(plan, unquantised=-1, patience=PATIENCE)
     codes, critics = recipe.codes(model, run, plan), _critics(args, model, plan.schedule)

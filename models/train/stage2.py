@@ -26,6 +26,7 @@ from models.train.data.emoji.prompts import sheet_prompts
 from models.train.data.sources import open_data
 from models.train.loop import workers
 from models.train.loop.learner import naming
+from models.train.loop.precision import PRECISIONS
 from models.train.loop.run import Chore, Run, train
 from models.train.options import add_stage, arguments, prepare, steps_to_do
 from models.train.recipes.prior import Examples, PriorPlan, PriorTrainer
@@ -119,8 +120,9 @@ def _plan(args: Namespace, plan: PriorPlan) -> PriorPlan:
     muon_lr = plan.muon_lr and plan.muon_lr * args.rate
     plan = replace(plan, muon_lr=muon_lr, adam_lr=plan.adam_lr * args.rate)
     weight = plan.text_weight if args.text_weight is None else args.text_weight
-    drawing = {"tau": args.tau, "draws_codes": not args.nearest}
-    return replace(plan, text_weight=weight, accumulate=args.accumulate, **drawing)
+    plan = replace(plan, tau=args.tau, draws_codes=not args.nearest)
+    precision = PRECISIONS[args.precision]
+    return replace(plan, text_weight=weight, accumulate=args.accumulate, precision=precision)
 
 
 def _work(_worker: int, args: Namespace) -> None:

@@ -18,6 +18,7 @@ from torch.optim import AdamW, Optimizer
 from models.stage1.codec import Codec
 from models.train.loop.learner import Learner, Stateful
 from models.train.loop.muon import optimisers
+from models.train.loop.precision import lower
 from models.train.loop.run import Run, Schedule
 from models.train.loop.workers import average_gradients
 
@@ -40,7 +41,8 @@ class CodecPlan:
 
     Before step `unquantised` nothing is quantised, at it the codes are started; -1 where the model
     brings its own. `patience` and `fewest` are `CodebookAverages`'s. Without `muon_lr` AdamW has
-    all, with these `betas`.
+    all, with these `betas`. In `precision`, if not None, encoder and decoder compute; codes and
+    losses are float32 always, as in the reference.
     """
 
     schedule: Schedule
@@ -54,6 +56,7 @@ class CodecPlan:
     commitment: float = 0.25
     average: float = 0.995
     loss: Loss = reconstruction_loss
+    precision: torch.dtype | None = None
 
     def optimisers(self, model: nn.Module) -> list[Optimizer]:
         """Of everything that has gradients."""
@@ -114,6 +117,8 @@ class CodecTrainer:
     ) -> None:
         self.model, self.run, self.plan = model, run, plan
         self.codes, self.critics = codes, critics
+        for part in (model.get_submodule("encoder"), model.get_submodule("decoder")):
+            lower(part, plan.precision)
         beside = dict(codes.state)
         for critic in critics:
             beside |= critic.state

@@ -16,6 +16,7 @@ from torch.optim import AdamW, Optimizer
 from models.configs import PrefixKind
 from models.train.loop.learner import Learner
 from models.train.loop.muon import optimisers
+from models.train.loop.precision import autocast
 from models.train.loop.run import Run, Schedule
 from models.train.loop.workers import average_gradients
 
@@ -52,7 +53,8 @@ class PriorPlan:
 
     `tau` is the temperature of soft targets, in squared distances; `draws_codes` says whether the
     codes are drawn by them. Families without soft targets read neither. `accumulate` is how many
-    parts of a batch are learnt from one after the other, to save memory.
+    parts of a batch are learnt from one after the other, to save memory. In `precision`, if not
+    None, the model computes; its losses are float32.
     """
 
     schedule: Schedule
@@ -65,6 +67,7 @@ class PriorPlan:
     tau: float = 0.5
     draws_codes: bool = True
     accumulate: int = 1
+    precision: torch.dtype | None = None
 
     def optimisers(self, model: nn.Module, looked_up: tuple[str, ...]) -> list[Optimizer]:
         """Of all weights; `looked_up` are never Muon's."""
@@ -113,4 +116,6 @@ class PriorTrainer:
         rng = self.run.torch_rng(step)
         for part in examples.parts(self.plan.accumulate):
             share = len(part.codes) / len(examples.codes)
-            yield share * self.loss(self.model, self.codec, part, self.plan, rng)
+            with autocast(self.plan.precision, part.codes.device.type):
+                loss = self.loss(self.model, self.codec, part, self.plan, rng)
+            yield share * loss
