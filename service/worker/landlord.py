@@ -77,13 +77,14 @@ class Landlord:
         await self._bring_wished()
 
     async def _bring_wished(self) -> None:
+        """Load what is wished, in the order of the wishes: a large one is not passed by others."""
         wished = [lane for lane in self._lanes if await self._is_wished(lane)]
-        if not wished:
-            for lane in self._lanes:
-                lane.stay.is_leaving = False
+        for lane in self._lanes:
+            lane.stay.is_leaving = False
         for lane in sorted(wished, key=lambda lane: (not lane.stay.is_due, lane.stay.wished_at)):
-            if await self._has_room(lane):
-                await self._load(lane)
+            if not await self._has_room(lane):
+                return
+            await self._load(lane)
 
     async def _is_wished(self, lane: Lane) -> bool:
         """Whether to load it; jobs for one that just failed to load are ended here."""

@@ -40,17 +40,14 @@ def worker_settings(server: RedisServer, **changes: object) -> Settings:
 class LiveWorker:
     """The worker and what can be seen of it."""
 
-    def __init__(
-        self, worker: Worker, registry: CollectorRegistry, heartbeat: Heartbeat, model: str
-    ) -> None:
+    def __init__(self, worker: Worker, registry: CollectorRegistry, heartbeat: Heartbeat) -> None:
         self.worker = worker
         self.heartbeat = heartbeat
         self._registry = registry
-        self._model = model
 
     def metric(self, name: str, **labels: str) -> float:
-        """One sample, of the first model, another one or all; 0 when there is none."""
-        of_model = self._registry.get_sample_value(name, {"model": self._model, **labels})
+        """One sample, of the model or of all; 0 when there is none."""
+        of_model = self._registry.get_sample_value(name, {"model": "tiny", **labels})
         return of_model or self._registry.get_sample_value(name, labels) or 0.0
 
 
@@ -68,7 +65,7 @@ async def working(
     heartbeat = heartbeats[settings.first_hosted]
     await until(heartbeat.is_ready)
     try:
-        yield LiveWorker(worker, registry, heartbeat, settings.first_hosted)
+        yield LiveWorker(worker, registry, heartbeat)
     finally:
         os.kill(os.getpid(), signal.SIGTERM)
         ended_with = await running
