@@ -109,6 +109,11 @@ class Tokenizer:
                 f"the tokenizer makes ids up to {largest}, stage 2 has {vocab_size} text tokens"
             )
 
+    def vocabulary(self) -> dict[str, int]:
+        """Every token and its id."""
+        vocabulary: dict[str, int] = self._bpe.get_vocab()
+        return vocabulary
+
     def tokens(self, ids: list[int]) -> list[str]:
         """The tokens behind ids, for reports."""
         return [self._bpe.id_to_token(i) or UNK for i in ids]

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from models.train.data import sources
-from models.train.data.tokens import CONTEXT_LENGTH, load_or_learn
+from models.train.data.tokens import CONTEXT_LENGTH, VOCAB_SIZE, load_or_learn
 
 _NUM_TRIED = 2000
 
@@ -17,9 +17,10 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Learn the text tokenizer from captions.")
     sources.add_arguments(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/tokenizer"))
+    parser.add_argument("--size", type=int, default=VOCAB_SIZE, help="tokens (%(default)s)")
     args = parser.parse_args(argv)
     data = sources.open_data(args.data, args.art)
-    tokenizer = load_or_learn(data, args.out)
+    tokenizer = load_or_learn(data, args.out, args.size)
     rng = Random(1)
     drawn = [data.caption(data.draw(rng), rng) for _ in range(_NUM_TRIED)]
     cut = sum(tokenizer.encode(text)[1] for text in drawn)

@@ -72,17 +72,7 @@ def plan(
     if "url" not in settings.redis.model_fields_set:
         valkey = prepare(settings.data_dir)
         changes["MINDALLE_REDIS__URL"] = valkey.url
-        programs.append(
-            Program(
-                "valkey",
-                valkey.command,
-                environment_with({}),
-                stdin=valkey.configuration,
-                pass_fds=(valkey.lock.fileno(),),
-                never_again=frozenset(),
-                logs_as_we_do=False,
-            )
-        )
+        programs.append(program_of(valkey))
     environment = environment_with(changes)
     programs += [Program(name, python(name), environment) for name in ("api", "worker")]
     return Plan(tuple(programs), ports.url_of(settings.api.host, port), valkey, models)
@@ -100,6 +90,19 @@ def _models(settings: Settings, shipped: Sequence[str]) -> tuple[str, ...]:
             f"{', '.join(names)}"
         )
     return tuple(sorted(names, key=lambda name: name != settings.first_hosted))
+
+
+def program_of(valkey: EmbeddedValkey) -> Program:
+    """Valkey as a child."""
+    return Program(
+        "valkey",
+        valkey.command,
+        environment_with({}),
+        stdin=valkey.configuration,
+        pass_fds=(valkey.lock.fileno(),),
+        never_again=frozenset(),
+        logs_as_we_do=False,
+    )
 
 
 class Supervisor:

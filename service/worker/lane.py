@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 import service
 from service.broker.leases import Leases
+from service.broker.waiting import has_waiting
 from service.broker.workers import WorkerInfo, Workers, WorkerState
 from service.config.groups import TestingSettings
 from service.jobs import Failed
@@ -168,7 +169,7 @@ class Lane:
 
     async def has_waiting(self) -> bool:
         """Whether a job waits for this model. QueueUnavailable when Redis is away."""
-        return await self._leases.has_waiting()
+        return await has_waiting(self._shop.redis, self.model)
 
     async def turn_away(self) -> None:
         """End the jobs that wait for a model that can't be loaded; unless others have it."""

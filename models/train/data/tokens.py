@@ -43,15 +43,15 @@ def texts(data: DataSet, seed: int = 0) -> Iterator[str]:
     rng = Random(seed)
     for _ in range(_DRAWS):
         yield data.caption(data.draw(rng), rng)
-    yield from data.names() * 3
+    yield from data.names() * 30  # so that each word of a name is a token
     yield from data.vocabulary() * 20
     yield from (" ".join(string.ascii_lowercase + string.digits + string.punctuation),) * 3
 
 
-def load_or_learn(data: DataSet, folder: Path) -> Tokenizer:
+def load_or_learn(data: DataSet, folder: Path, vocab_size: int = VOCAB_SIZE) -> Tokenizer:
     """The run's tokenizer, learnt at the first call."""
     if not (folder / f"{NAME}-vocab.json").exists():
-        learn(texts(data), folder)
+        learn(texts(data), folder, vocab_size)
     return Tokenizer.load(folder, CONTEXT_LENGTH)
 
 

@@ -31,13 +31,20 @@ _PAIR_SHARES = {"beside": 0.45, "above": 0.2, "on": 0.15, "in front": 0.2}
 class Composer:
     """Makes scenes of these pictures: singles of all, the other kinds of curated things only.
 
-    All things of a scene have one style.
+    All things of a scene have one style, of the `arranged` where given.
     """
 
-    def __init__(self, art: Art, images: Sequence[int], things: Mapping[str, Thing]) -> None:
+    def __init__(
+        self,
+        art: Art,
+        images: Sequence[int],
+        things: Mapping[str, Thing],
+        arranged: Sequence[str] = (),
+    ) -> None:
         self.art = art
         self.images = images
-        curated = [image for image in images if self._concept(image).label in things]
+        wanted = [i for i in images if not arranged or STYLES[int(art.style[i])] in arranged]
+        curated = [image for image in wanted if self._concept(image).label in things]
         pools = [tuple(i for i in curated if art.style[i] == style) for style in range(len(STYLES))]
         self._pools = [pool for pool in pools if len(pool) > 3]
 

@@ -6,7 +6,7 @@ Joins the composer (which scenes), the art (their pixels) and the narrator (thei
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain, count, islice
 from pathlib import Path
 from random import Random
@@ -30,7 +30,7 @@ from models.train.data.scenes.narrator import Narrator
 from models.train.data.scenes.things import load_things
 
 _PARTS_KEPT = 4096  # resized pictures in memory, 25 to 64 KiB each
-_NUM_DRAWN = 80_000  # for stage 2; about half are of several things or of places
+_NUM_DRAWN = 100_000  # for stage 2; about half are of several things or of places
 
 
 class SceneSet:
@@ -54,7 +54,7 @@ class SceneSet:
         self.held_out = tuple(held_out)
         self.images = tuple(filter(self._is_selected, seen))
         things = load_things()
-        self.composer = Composer(art, self.images, things)
+        self.composer = Composer(art, self.images, things, self.selection.varied)
         self._judges = tuple(filter(self._is_selected, held_out))
         self._judging = Composer(art, self._judges, things)
         self.narrator = Narrator(art, things, lexicons)
@@ -84,10 +84,10 @@ class SceneSet:
     def variants(self) -> tuple[Variant, ...]:
         """Every single thing with one change at most, and many scenes of the other kinds."""
         singles = (scene for image in self.images for scene in self.composer.singles(image))
-        drawn = (scene_of(self.scene(0, index)) for index in range(_NUM_DRAWN))
-        several = (scene for scene in drawn if scene.kind != "single")
-        found = dict.fromkeys(scene.as_variant() for scene in chain(singles, several))
-        return tuple(filter(self._is_wanted, found))
+        alone = filter(self._is_wanted, (scene.as_variant() for scene in singles))
+        drawn = filter(self._is_wanted, map(partial(self.scene, 0), range(_NUM_DRAWN)))
+        several = (scene for scene in drawn if scene_of(scene).kind != "single")
+        return tuple(dict.fromkeys(chain(alone, several)))
 
     def scene(self, seed: int, index: int) -> Variant:
         """One of an endless list, the same in every process."""
@@ -152,8 +152,9 @@ class SceneSet:
         return not self.selection.styles or self.style(image) in self.selection.styles
 
     def _is_wanted(self, variant: Variant) -> bool:
+        """Whether it is plain, or its style one of those that are more than plain."""
         varied = self.selection.varied
-        return not varied or self.kind(variant) != "varied" or self.style(variant.image) in varied
+        return not varied or self.style(variant.image) in varied or self.kind(variant) == "plain"
 
     def _make_part(self, image: int, side: int, colour: str | None, finish: str | None) -> Pixels:
         """One thing at its size [side, side, 4], painted; resized premultiplied for clean edges."""
