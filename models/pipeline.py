@@ -241,12 +241,13 @@ def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None 
     opened = open_checkpoint(folder)
     # Stage 1 and rankers are small beside stage 2, and pictures show their rounding: float32.
     stage1 = checkpoints.load_stage1(opened, options.device, torch.float32)
+    upsampler = checkpoints.load_upsampler(opened, stage1, options.device)
     stage2 = checkpoints.load_stage2(opened, options.device, options.dtype, codec=stage1)
     pipeline = _joined(opened.preset, options, stage1, stage2)
     pipeline.tokenizer = checkpoints.load_tokenizer(opened)
     ranker = rankers.load(opened.preset, folder, options.device)
     pipeline.ranker = ranker or own_ranker(stage2, pipeline.tokenizer, options.device)
-    if upsampler := checkpoints.load_upsampler(opened, options.device):
+    if upsampler:
         pipeline.enhancer = Enhancer.of(opened.preset, upsampler, pipeline.stage1, options.chunk)
     return pipeline
 

@@ -17,7 +17,7 @@ from models.measure.impression import Crowd, crowd_of
 from models.measure.metrics.gaussian import Gaussian
 from models.measure.networks import Network
 from models.train.data.data_set import DataSet, Variant
-from models.train.data.folder import FolderSet
+from models.train.data.folder import FolderFiles, FolderSet
 from models.train.data.sources import open_data
 
 _BATCH = 32
@@ -80,5 +80,5 @@ class Reference:
 
 
 def _all_of(folder: Path, size: int) -> tuple[DataSet, list[Variant]]:
-    data = FolderSet(folder, size)
-    return data, [Variant(image) for image in range(len(data.paths))]
+    data = FolderSet(FolderFiles(folder), size)
+    return data, [Variant(image) for image in range(len(data.files))]

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from models.measure.tables.table import Table
-from models.train.loop.run import draw_curves
+from models.train.loop.pictures import draw_curves
 
 Panels = Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]
 

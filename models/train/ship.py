@@ -20,7 +20,7 @@ from models.configs import CodecConfig, Preset, Prompt, SamplingDefaults
 from models.enhancement import Enhancement
 from models.errors import MissingFileError
 from models.files import checkpoint as checkpoints
-from models.files import convert, enhance_folder
+from models.files import convert, enhance_folder, fingerprint
 from models.files.checkpoint import TOKENIZER_FOLDER
 from models.files.convert import Tensors
 from models.files.places import Stage
@@ -28,9 +28,10 @@ from models.presets import get_preset
 from models.ranker_configs import ClipConfig
 from models.train import shapes
 from models.train.data.emoji.prompts import sheet_prompts
+from models.train.loop.checkpoints import averaged, latest
 from models.train.options import add_init
 from models.train.sheet import write_sheet
-from models.train.start import averaged, codec_shape_of, preset_of
+from models.train.start import codec_shape_of, preset_of
 
 _NUM_CLASSES_SHOWN = 24
 ENHANCE_FOLDER = "enhance"
@@ -102,7 +103,7 @@ def _extras(args: Namespace, preset: Preset) -> dict[str, Path]:
 
 def _weights(args: Namespace, stage: Stage, run: Path) -> tuple[int, Tensors]:
     """A run's step and averaged weights; where there is no such run, 0 and the checkpoint's."""
-    if (run / "state.pt").is_file():
+    if latest(run) is not None:
         step, weights = averaged(run)
         return step, weights.items()
     if args.checkpoint is None:
@@ -116,6 +117,9 @@ def ship(args: Namespace) -> None:
     """Replace `args.folder` by the present state of the runs; its README stays."""
     folder, preset = args.folder, preset_to_ship(args)
     steps1, stage1 = _weights(args, "stage1", args.stage1)
+    if preset.enhancement:
+        stage1 = list(stage1)
+        enhance_folder.check_codec(preset.enhancement, fingerprint.of(stage1))
     steps2, stage2 = _weights(args, "stage2", args.stage2)
     draft = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(draft, ignore_errors=True)

@@ -83,6 +83,7 @@ def entry_of(job: Job, ttl_ms: int, weight: float = 1.0) -> dict[str, Any]:
         "deadline_ms": math.ceil(job.deadline_s * 1000),
         "ttl_ms": ttl_ms,
         "keep_ms": ttl_ms,
+        "whole": job.min_score is not None,  # scores decide how many are drawn: one worker's task
     }
 
 

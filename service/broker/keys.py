@@ -28,6 +28,9 @@ class Key(StrEnum):
     ISOLATED = "{mindalle}:isolated:%s"  # zset like it: jobs that must run alone
     ARRIVED = "{mindalle}:arrived:%s"  # zset job → ms since when it waits
     LEASES = "{mindalle}:leases:%s"  # zset job → ms until which its worker holds it
+    REST = "{mindalle}:rest:%s"  # zset job → place: it runs, and nobody has some of its candidates
+    ALONE = "{mindalle}:alone:%s"  # zset like it: jobs of which a part must run alone
+    PARTS = "{mindalle}:parts:%s"  # zset job and fence → ms until which a worker holds that part
     LIVE = "{mindalle}:live:%s"  # zset job → ms of its deadline, waiting or running
     LOAD = "{mindalle}:load:%s"  # hash of counters: candidates, waiting
     SHARES = "{mindalle}:shares:%s"  # hash API key id → its candidates in flight

@@ -19,6 +19,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from service.broker.keys import Key
+from service.broker.parts import Committed, part_arguments, range_of
 from service.broker.redis_connection import translated_errors
 from service.broker.results import files_of, in_rank_order, metas_to_fields
 from service.broker.scripts import Clock, Scripts
@@ -32,12 +33,13 @@ CRASH_MESSAGE = "The model crashed on this job."  # what its caller may know
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job that this worker may run until its lease ends.
+    """A job, or a part of one, that this worker may run until its lease ends.
 
     `fence` grows with every claim of the job. `attempt` is 1 the first time. `remaining_s` is the
     time to the job's deadline and `waited_s` the time since it was accepted, both at the claim.
-    An isolated job runs alone: start nothing beside it and claim nothing until it has ended.
-    `source` is the picture that it begins with; None, too, where that is gone.
+    An isolated one runs alone: start nothing beside it and claim nothing until it has ended.
+    `source` is the picture that it begins with; None, too, where that is gone. `part` has the
+    candidates that are claimed of a job in parts; attempt and isolation are then the part's.
     """
 
     job: Job
@@ -47,6 +49,17 @@ class Claim:
     remaining_s: float
     waited_s: float
     source: bytes | None = None
+    part: range | None = None
+
+    @property
+    def id(self) -> str:
+        """Of this claim: another one of the same job, or of another part of it, has its own."""
+        return f"{self.job.id}:{self.fence}"
+
+    @property
+    def candidates(self) -> range:
+        """Those of the job that it begins with."""
+        return range(self.job.first_candidates) if self.part is None else self.part
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +81,11 @@ class LeaseState(StrEnum):
     LOST = "lost"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+    OVER = "over"  # the job of a part has ended by what became of another part
 
 
 class CrashEnd(IntEnum):
-    """What became of a job whose batch crashed; false when the claim was stale."""
+    """What became of a job, or part, whose batch crashed; false when the claim was stale."""
 
     STALE = 0
     WAITS_AGAIN = 1
@@ -82,8 +96,8 @@ class Leases:
     """Verbs of one worker process for one model. `clock` is for tests only.
 
     Every verb raises QueueUnavailable when Redis does not answer; the job's lease then still runs.
-    Safe to repeat after such an error: a second `finish` of the same claim returns True again, and
-    a second `claim` brings the jobs of the first, whose answer was lost.
+    Safe to repeat after such an error: a second `finish` of the same claim returns the same, and a
+    second `claim` brings the jobs of the first, whose answer was lost.
     """
 
     def __init__(
@@ -105,8 +119,10 @@ class Leases:
         self._claiming = asyncio.Lock()
 
     async def claim(self, *, free_rows: int, num_running: int, block_s: float = 0.0) -> Claimed:
-        """Take the best waiting jobs until their candidates fill `free_rows` or overfill it.
+        """Take the best waiting jobs until their candidates fill `free_rows`.
 
+        Of a job that they don't hold it takes a part, and the rest stays first in line; a job that
+        can't be drawn in parts is taken whole.
         With nothing to take, waits up to `block_s` for a new job and tries once more. With
         `num_running` 0 it may bring one isolated job instead, and nothing beside it.
         """
@@ -159,18 +175,20 @@ class Leases:
     async def renew(
         self, claims: Sequence[Claim], progress: Mapping[str, Progress]
     ) -> dict[str, LeaseState]:
-        """Prolong the leases and store progress (by job id). Only call it when steps were made."""
+        """Prolong the leases and store progress, both by the claims' ids.
+
+        Only call it when steps were made. Of a job in parts it publishes the progress, too.
+        """
         if not claims:
             return {}
         arguments = {
             "worker": self._worker_id,
             "lease_ms": self._lease_ms,
-            "claims": [_renewal(claim, progress.get(claim.job.id)) for claim in claims],
+            "claims": [_renewal(claim, progress.get(claim.id)) for claim in claims],
         }
         states = json.loads(await self._scripts.run("renew", arguments))
-        return {
-            claim.job.id: LeaseState(state) for claim, state in zip(claims, states, strict=True)
-        }
+        pairs = zip(claims, states, strict=True)
+        return {claim.id: LeaseState(state) for claim, state in pairs}
 
     async def publish(
         self, claim: Claim, name: str, data: Mapping[str, object], image: bytes | None = None
@@ -179,37 +197,42 @@ class Leases:
         blobs = (json.dumps(data),) if image is None else (json.dumps(data), image)
         return await self._guarded("publish", claim, {"name": name}, *blobs)
 
-    async def finish(self, claim: Claim, outcome: Outcome) -> bool:
-        """Commit images, state and acknowledgement in one step; False when the claim is stale."""
+    async def finish(self, claim: Claim, outcome: Outcome) -> Committed:
+        """Commit images, state and acknowledgement in one step.
+
+        The last part of a job to succeed ends it, with the best pictures of all parts; one that
+        fails or is late ends it for all.
+        """
         match outcome:
             case Succeeded():
-                return await self._succeed(claim, outcome)
+                commit = self._succeed if claim.part is None else self._succeed_in_part
+                return Committed(await commit(claim, outcome))
             case Failed(code, message):
                 fields = ["error_code", code, "error_message", message]
                 data = json.dumps({"code": code, "message": message})
-                return await self._guarded(
-                    "finish", claim, {"state": "failed", "fields": fields}, data
-                )
+                arguments = {"state": "failed", "fields": fields}
+                return Committed(await self._run("finish", claim, arguments, data))
             case Expired():
-                return await self._guarded(
-                    "finish", claim, {"state": "expired", "fields": []}, "{}"
-                )
+                arguments = {"state": "expired", "fields": []}
+                return Committed(await self._run("finish", claim, arguments, "{}"))
 
-    async def _succeed(self, claim: Claim, outcome: Succeeded) -> bool:
+    async def _succeed(self, claim: Claim, outcome: Succeeded) -> int:
         images = in_rank_order(outcome.images)
-        fields = metas_to_fields(images)
-        fields += ["size", outcome.size, "timings", json.dumps(outcome.timings_s)]
-        fields += ["prompt_truncated", str(int(outcome.prompt_truncated))]
-        if outcome.native_size not in (None, outcome.size):
-            fields += ["native_size", str(outcome.native_size)]
+        fields = metas_to_fields(images) + _facts(outcome)
+        fields += ["timings", json.dumps(outcome.timings_s)]
         if claim.job.min_score is not None:
             fields += ["num_drawn", str(outcome.num_drawn)]
-        if outcome.views:
-            fields += ["views", json.dumps(outcome.views)]
         files = files_of(images)
         arguments = {"state": "succeeded", "fields": fields, "files": list(files)}
         data = json.dumps({"num_images": len(images)})
-        return await self._guarded("finish", claim, arguments, data, *files.values())
+        return await self._run("finish", claim, arguments, data, *files.values())
+
+    async def _succeed_in_part(self, claim: Claim, outcome: Succeeded) -> int:
+        images = in_rank_order(outcome.images)
+        files = files_of(images)
+        arguments = part_arguments(images, claim.job.recipe.n, outcome.timings_s)
+        arguments |= {"fields": _facts(outcome), "files": list(files)}
+        return await self._run("finish_part", claim, arguments, *files.values())
 
     async def release(self, claim: Claim) -> bool:
         """Hand it back for another worker (drain): old place in the order, attempt not counted."""
@@ -249,6 +272,14 @@ class Leases:
                 yield job_id
 
 
+def _facts(outcome: Succeeded) -> list[str]:
+    """Names and values of what is the same for all parts of a job."""
+    facts = ["size", outcome.size, "prompt_truncated", str(int(outcome.prompt_truncated))]
+    if outcome.native_size not in (None, outcome.size):
+        facts += ["native_size", str(outcome.native_size)]
+    return facts + (["views", json.dumps(outcome.views)] if outcome.views else [])
+
+
 def _claim(values: dict[str, Any], body: bytes) -> Claim:
     return Claim(
         job=Job.from_json(body),
@@ -257,6 +288,7 @@ def _claim(values: dict[str, Any], body: bytes) -> Claim:
         is_isolated=values["isolated"],
         remaining_s=values["remaining_ms"] / 1000,
         waited_s=values["waited_ms"] / 1000,
+        part=range_of(values.get("part")),
     )
 
 

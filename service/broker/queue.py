@@ -39,7 +39,11 @@ _EVENT_ID = re.compile(r"\d{1,15}(-\d{1,9})?")
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The job after a cancellation. `was_waiting`: this call ended it before any worker had it."""
+    """The job after a cancellation.
+
+    `was_waiting`: this call ended it before any worker had it, or its workers have parts only:
+    none of them counts it.
+    """
 
     view: JobView
     was_waiting: bool

@@ -58,20 +58,23 @@ def plan(settings: Settings, flags: Mapping[str, str] = MappingProxyType({})) ->
     if "url" not in settings.redis.model_fields_set:
         valkey = prepare(settings.data_dir)
         changes["MINDALLE_REDIS__URL"] = valkey.url
-        programs.append(
-            Program(
-                "valkey",
-                valkey.command,
-                environment_with({}),
-                stdin=valkey.configuration,
-                pass_fds=(valkey.lock.fileno(),),
-                never_again=frozenset(),
-                logs_as_we_do=False,
-            )
-        )
+        programs.append(program_of(valkey))
     environment = environment_with(changes)
     programs += [Program(name, python(name), environment) for name in ("api", "worker")]
     return Plan(tuple(programs), ports.url_of(settings.api.host, port), valkey)
+
+
+def program_of(valkey: EmbeddedValkey) -> Program:
+    """Valkey as a child."""
+    return Program(
+        "valkey",
+        valkey.command,
+        environment_with({}),
+        stdin=valkey.configuration,
+        pass_fds=(valkey.lock.fileno(),),
+        never_again=frozenset(),
+        logs_as_we_do=False,
+    )
 
 
 class Supervisor:

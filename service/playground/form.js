@@ -15,7 +15,8 @@ const ONE = { type: "number", title: "", pattern: "" };
 // A list is text to a browser: how long it must be, and what may be in it, the server knows.
 const LIST = { type: "text", title: "A number, or one for each level of codes: 8, 4, 2", pattern: "[\\d., ]+" };
 const FIELDS = { prompt: "#prompt", num_candidates: "#num-candidates", temperature: "#temperature", top_k: "#top-k",
-  top_p: "#top-p", seed: "#seed", model: "#model", image: "#source-file", keep: "#keep" };
+  top_p: "#top-p", seed: "#seed", model: "#model", image: "#source-file", keep: "#keep",
+  enhance: "#enhance" };
 
 export class Form {
   /** `onDraw(kind, cells)` when the form is sent and all of it makes sense. */
@@ -73,6 +74,7 @@ export class Form {
     for (const name of [...NUMBERS, "seed"]) {
       if (settings[name] !== undefined && settings[name] !== null) $(FIELDS[name]).value = settings[name];
     }
+    if (typeof settings.enhance === "boolean") $("#enhance").checked = settings.enhance;
     this.pending = this.model ? null : settings;
     this.lockSeed(settings.seed !== undefined);
     this.#setKind(settings.grid);
@@ -82,7 +84,8 @@ export class Form {
     this.root.elements.kind.value = grid ? "grid" : "pictures";
     if (grid) {
       $("#temperatures").value = grid.temperatures;
-      $("#top-ks").value = grid.top_ks;
+      $("#enhance").checked = enhances === true;
+    $("#top-ks").value = grid.top_ks;
     }
     this.#useKind();
   }
@@ -129,10 +132,13 @@ export class Form {
     $("#model-hint").textContent = `Licence ${model.licence}`;
     $("#num-candidates").max = model.limits.max_candidates;
     $("#top-k").max = model.limits.max_top_k;
+    $("#enhance-field").hidden = !canEnhance(model);
     for (const name of PER_LEVEL) Object.assign($(FIELDS[name]), model.levels > 1 ? LIST : ONE);
     this.#showExamples(model);
     this.#useDefaults();
-    if (this.pending) this.fill(this.pending);
+    const { pending } = this;
+    this.pending = null; // filling in uses the model, too
+    if (pending) this.fill(pending);
   }
 
   #showExamples(model) {
@@ -144,11 +150,12 @@ export class Form {
 
   #useDefaults() {
     if (!this.model) return;
-    const { defaults, limits } = this.model;
+    const { defaults, limits, enhances } = this.model;
     $("#num-candidates").value = defaults.num_candidates;
     $("#temperature").value = defaults.temperature;
     $("#top-k").value = defaults.top_k ?? limits.max_top_k;
     $("#top-p").value = defaults.top_p ?? 1;
+    $("#enhance").checked = enhances === true;
     $("#top-ks").value = [4, 32].filter((k) => k < limits.max_top_k).concat(limits.max_top_k).join(", ");
   }
 
@@ -186,6 +193,7 @@ export class Form {
       // "No cut" is said by leaving the field out where that is the model's default.
       if (text && !(defaults[name] === null && Number(text) === noCut[name])) request[name] = oneOrMore(text);
     }
+    if (canEnhance(model)) request.enhance = $("#enhance").checked;
     Object.assign(request, this.source.request);
     request.n = Math.min(request.num_candidates ?? defaults.num_candidates ?? 1, MAX_SHOWN);
     return request;
@@ -202,6 +210,9 @@ export class Form {
     return gridCells(this.#request(), lists[0][1], lists[1][1].map(Math.round));
   }
 }
+
+/** A model says whether it does so by itself where it has an enhancement, and nothing where it has none. */
+const canEnhance = (model) => typeof model?.enhances === "boolean";
 
 function show(input, isShown) {
   input.hidden = !isShown;

@@ -62,6 +62,23 @@ def success(data: bytes = b"png", n: int = 1) -> Succeeded:
     return Succeeded(images, size="32x32", timings_s={"step": 0.5})
 
 
+def score_of(job: Job, candidate: int) -> float:
+    """Its score where nothing is drawn: some candidates of a job have the same one."""
+    return (candidate * 7 + job.recipe.seed) % 11 / 10 - 0.3
+
+
+def drawn(claim: Claim) -> Succeeded:
+    """What a claim gives where nothing is drawn: its best candidates, files with their numbers."""
+    job = claim.job
+    best = sorted(claim.candidates, key=lambda candidate: (-score_of(job, candidate), candidate))
+    images = tuple(
+        Image(rank, candidate, score_of(job, candidate), b"%d" % candidate, {"v=1": b"~"})
+        for rank, candidate in enumerate(best[: job.recipe.n])
+    )
+    timings_s = {"queue_wait": claim.waited_s, "step": 0.5}
+    return Succeeded(images, "32x32", timings_s, num_drawn=len(claim.candidates))
+
+
 async def put(queue: Queue, **changes: object) -> Job:
     """Enqueue a job without limits."""
     job = make_job(**changes)
@@ -69,8 +86,8 @@ async def put(queue: Queue, **changes: object) -> Job:
     return job
 
 
-async def claim_one(leases: Leases) -> Claim:
-    """The next job; there must be one."""
-    claimed = await leases.claim(free_rows=1, num_running=0)
+async def claim_one(leases: Leases, free_rows: int = 1) -> Claim:
+    """The next job, of at least so many candidates, or as many of them; there must be one."""
+    claimed = await leases.claim(free_rows=free_rows, num_running=0)
     (claim,) = claimed.claims
     return claim

@@ -122,8 +122,8 @@ class Painter:
     async def _pass_gate(self, claim: Claim) -> bool:
         total = claim.job.recipe.num_candidates * NUM_STEPS
         while not self.gate.is_set():
-            progress = {claim.job.id: Progress(total // 2, total, "decode")}
-            state = (await self._leases.renew([claim], progress))[claim.job.id]
+            progress = {claim.id: Progress(total // 2, total, "decode")}
+            state = (await self._leases.renew([claim], progress))[claim.id]
             if state is not LeaseState.HELD:
                 self.evicted.append(claim.job.id)
                 return False

@@ -38,9 +38,9 @@ class Stations:
         self.keeper = LeaseKeeper(self.leases, self.leased, meter, lambda: self.moves)
         self.delivery = Delivery(self.leases, meter, self.leased.let_go)
 
-    async def claim(self) -> Run:
-        """The next job, which must be there, as a run."""
-        return self.leased.add(await claim_one(self.leases))
+    async def claim(self, free_rows: int = 1) -> Run:
+        """The next job, of so many candidates, which must be there, as a run."""
+        return self.leased.add(await claim_one(self.leases, free_rows))
 
     def metric(self, name: str, **labels: str) -> float:
         """One sample, of the model or of all; 0 when there is none."""

@@ -9,13 +9,14 @@ import torch
 from redis.asyncio import Redis
 
 from service.broker.leases import Claim, Leases
+from service.broker.parts import Committed
 from service.broker.stopping import stop
 from service.errors import QueueUnavailable
 from service.jobs import Expired, Failed, JobStatus, Outcome
 from service.worker.handover import Glimpse
 from service.worker.run import End, Run, TakenOut
 from tests.service.live_worker import until
-from tests.service.makers import make_queue, put, success
+from tests.service.makers import drawn, make_queue, put, success
 from tests.service.stations import Stations
 
 
@@ -57,6 +58,21 @@ async def test_an_outcome_is_committed_once(
     assert run.spans[-1].phase == "commit"
 
 
+async def test_a_job_in_parts_is_counted_once(redis: Redis) -> None:
+    stations, queue = Stations(redis), make_queue(redis)
+    job = await put(queue, num_candidates=12, n=2)
+    runs = [await stations.claim(8) for _ in range(2)]
+    async with delivering(stations):
+        for run in runs:
+            stations.delivery.put(ended(run, drawn(run.claim)))
+        await until(lambda: len(stations.leased) == 0)
+    assert (await queue.get(job.id)).status is JobStatus.SUCCEEDED
+    assert stations.metric("mindalle_jobs_total", outcome="succeeded") == 1
+    assert stations.metric("mindalle_images_total") == 2
+    assert stations.metric("mindalle_queue_wait_seconds_count") == 1
+    assert stations.metric("mindalle_worker_leases_lost_total") == 0
+
+
 async def _another(stations: Stations, redis: Redis) -> Run:
     await put(make_queue(redis))
     return await stations.claim()
@@ -94,7 +110,7 @@ class _Away:
         self.num_failures, self.num_calls = num_failures, 0
         self.finish = leases.finish
 
-    async def __call__(self, claim: Claim, outcome: Outcome) -> bool:
+    async def __call__(self, claim: Claim, outcome: Outcome) -> Committed:
         self.num_calls += 1
         if self.num_calls <= self.num_failures:
             raise QueueUnavailable

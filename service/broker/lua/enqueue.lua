@@ -109,6 +109,7 @@ local function store()
     'key_id', arg.key_id, 'priority', arg.priority, 'cost', arg.cost, 'score', fair_score(),
     'attempts', 0, 'fence', 0, 'isolated', '0', 'created_ms', now,
     'deadline_ms', now + arg.deadline_ms, 'ttl_ms', arg.ttl_ms, 'keep_ms', arg.keep_ms)
+  if arg.whole then redis.call('HSET', key.job(arg.id), 'whole', '1') end
   if source then
     redis.call('SET', key.source(arg.id), source, 'PX', arg.deadline_ms + arg.keep_ms)
   end

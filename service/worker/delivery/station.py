@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from service.broker.leases import CrashEnd, Leases
+from service.broker.parts import Committed
 from service.broker.redis_connection import backoff_s
 from service.errors import QueueUnavailable
 from service.jobs import Failed, Outcome, Succeeded
@@ -84,12 +85,16 @@ class Delivery:
 
     async def _commit(self, run: Run, outcome: Outcome) -> None:
         began = time.monotonic()
-        is_ours = await self._leases.finish(run.claim, outcome)
+        committed = await self._leases.finish(run.claim, outcome)
         now = time.monotonic()
         run.stamp("commit", began, now)
         name = _name(outcome)
-        if self._end(run, name, is_ours=is_ours):
-            num_images = len(outcome.images) if isinstance(outcome, Succeeded) else 0
+        if not self._end(run, name, is_ours=committed is not Committed.STALE):
+            return
+        if committed is Committed.PART:
+            _log.info("part ended", extra=run.about() | {"outcome": name})
+        else:
+            num_images = _num_images(run, outcome)
             seconds = run.claim.waited_s + now - run.claimed_at
             self._meter.ended(name, num_images=num_images, seconds=seconds)
             _log.info("job ended", extra=run.about() | {"outcome": name})
@@ -116,6 +121,13 @@ class Delivery:
         if was_held and not is_ours:
             self._meter.lost()
         return was_held and is_ours
+
+
+def _num_images(run: Run, outcome: Outcome) -> int:
+    """How many pictures the job has that this run has ended."""
+    if not isinstance(outcome, Succeeded):
+        return 0
+    return len(outcome.images) if run.claim.part is None else run.job.recipe.n
 
 
 def _name(outcome: Outcome) -> str:

@@ -15,12 +15,14 @@ from models.drawing.sampling import RowParams
 from models.enhance.cell_upsampler import CellUpsampler
 from models.errors import ConfigError
 from models.families import build_upsampler
+from models.files import fingerprint
 from models.files.checkpoint import load_stage1, open_checkpoint
 from models.files.shards import verify
 from models.pipeline import load
 from models.presets import get_preset
 from models.train import enhance as command
 from models.train import ship
+from models.train.loop.checkpoints import averaged
 from models.train.loop.run import Run
 from models.train.recipes import enhance
 from tests.models.random_checkpoint import tiny_with_words, write_random_checkpoint
@@ -39,6 +41,14 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same shapes with other weights."""
+    folder = tmp_path_factory.mktemp("other")
+    write_random_checkpoint(folder, tiny_with_words(), seed=1)
+    return folder
+
+
 def _options(base: Path, pictures: Path, run: Path, *more: str) -> list[str]:
     sizes = ["--batch", "2", "--threads", "1", "--save-every", "2", "--judged", "2"]
     return [f"--checkpoint={base}", f"--data={pictures}", f"--run={run}", *sizes, *more]
@@ -52,8 +62,7 @@ def codec_run(base: Path, pictures: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def _weights(run: Path) -> dict[str, Tensor]:
-    average: dict[str, Tensor] = torch.load(run / "state.pt", weights_only=True)["average"]
-    return average
+    return averaged(run)[1]
 
 
 def test_the_codec_learns_what_the_coarse_pictures_lack(codec_run: Path) -> None:
@@ -64,7 +73,7 @@ def test_the_codec_learns_what_the_coarse_pictures_lack(codec_run: Path) -> None
 
 
 def test_the_prior_learns_over_it_and_what_is_shipped_draws(
-    base: Path, codec_run: Path, pictures: Path, tmp_path: Path
+    base: Path, other: Path, codec_run: Path, pictures: Path, tmp_path: Path
 ) -> None:
     run, finer, target = (tmp_path / name for name in ("prior", "finer", "model"))
     more = ["--part=prior", f"--start={codec_run}", "--steps=20", f"--ship={finer}"]
@@ -86,6 +95,11 @@ def test_the_prior_learns_over_it_and_what_is_shipped_draws(
     assert (own.is_default, own.temperature, own.top_k) == (False, 0.5, 9)
     codes = torch.zeros(1, 16, 1, dtype=torch.int64)
     assert not torch.equal(pipeline.enhanced(codes, [RowParams(1)]), pipeline.pixels(codes))
+    weights = load_stage1(open_checkpoint(base)).state_dict()
+    assert own.codec_sha256 == fingerprint.of(weights.items())
+    sheet = [f"--runs={tmp_path}", f"--init={other}", f"--enhance={finer}"]
+    with pytest.raises(ConfigError, match="codec_sha256: it was trained over another codec"):
+        ship.main([str(tmp_path / "mixed"), *sheet])
 
 
 @pytest.mark.parametrize("part", ["codec", "prior"])
@@ -104,13 +118,15 @@ def test_a_resumed_run_is_the_uninterrupted_one(
 
 
 def test_options_that_contradict_each_other(
-    base: Path, codec_run: Path, pictures: Path, tmp_path: Path
+    base: Path, other: Path, codec_run: Path, pictures: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="give the codec's run as --start"):
         command.main(_options(base, pictures, tmp_path, "--part=prior", "--shape", *_SHAPE))
-    other = [f"--start={codec_run}", "--shape", "n_embed=32"]
+    larger = [f"--start={codec_run}", "--shape", "n_embed=32"]
     with pytest.raises(ConfigError, match="are another's"):
-        command.main(_options(base, pictures, tmp_path / "other", *other))
+        command.main(_options(base, pictures, tmp_path / "larger", *larger))
+    with pytest.raises(ConfigError, match=r"--checkpoint: .*config.yaml: codec_sha256"):
+        command.main(_options(other, pictures, tmp_path / "over", f"--start={codec_run}"))
     wrong = ["--shape", "ratio=3"]
     with pytest.raises(ConfigError, match=r"--shape\.codec: makes 8 positions a side of 12"):
         command.main(_options(base, pictures, tmp_path / "wrong", *wrong))
