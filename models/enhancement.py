@@ -36,7 +36,8 @@ class Enhancement:
     """A preset's upsampler; `folder` is where its weights lie below the checkpoint's own.
 
     With `is_default` a request that doesn't say has its pictures enhanced. Temperature and cuts are
-    those of the finer codes alone.
+    those of the finer codes alone. `codec_sha256` is the fingerprint of the codec that it was
+    trained over, empty where nobody noted it.
     """
 
     shape: UpsamplerConfig
@@ -45,3 +46,4 @@ class Enhancement:
     temperature: float = 1.0
     top_k: Annotated[int, Gt(0)] | None = None
     top_p: float | None = None
+    codec_sha256: str = ""

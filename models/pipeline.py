@@ -27,7 +27,7 @@ from models.errors import UnsoundWeightsError
 from models.families import as_codec, as_prior, build_codec, build_prior, prior_family
 from models.files import checkpoint as checkpoints
 from models.files.checkpoint import open_checkpoint
-from models.files.weights import on_meta
+from models.files.digest import weights_digest
 from models.load_options import DTYPES, LoadOptions
 from models.pictures import to_bytes
 from models.presets import WEIGHTS_FOLDER, get_preset, weights_folder
@@ -52,6 +52,7 @@ __all__ = [
     "open_checkpoint",
     "ranking",
     "to_bytes",
+    "weights_digest",
 ]
 
 _RANDOM_SEED = 20211115
@@ -239,20 +240,15 @@ def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None 
     opened = open_checkpoint(folder)
     # Stage 1 and rankers are small beside stage 2, and pictures show their rounding: float32.
     stage1 = checkpoints.load_stage1(opened, options.device, torch.float32)
+    upsampler = checkpoints.load_upsampler(opened, stage1, options.device)
     stage2 = checkpoints.load_stage2(opened, options.device, options.dtype, codec=stage1)
     pipeline = _joined(opened.preset, options, stage1, stage2)
     pipeline.tokenizer = checkpoints.load_tokenizer(opened)
     ranker = rankers.load(opened.preset, folder, options.device)
     pipeline.ranker = ranker or own_ranker(stage2, pipeline.tokenizer, options.device)
-    if upsampler := checkpoints.load_upsampler(opened, options.device):
+    if upsampler:
         pipeline.enhancer = Enhancer.of(opened.preset, upsampler, pipeline.stage1, options.chunk)
     return pipeline
-
-
-def num_weights(preset: Preset) -> int:
-    """How many numbers stage 2 has; nothing is loaded."""
-    stage2 = on_meta(lambda: build_prior(preset.stage2, build_codec(preset.stage1)))
-    return sum(parameter.numel() for parameter in stage2.parameters())
 
 
 def load_random(preset: Preset, options: LoadOptions) -> Pipeline:

@@ -39,7 +39,8 @@ COMMANDS = MappingProxyType(
         "convert": ("service.commands.convert", "an official checkpoint to safetensors"),
         "verify": ("service.commands.verify", "a checkpoint against recorded numbers"),
         "bench": ("models.measure.bench", "how fast the engine is on this machine"),
-        "eval": ("models.measure.eval", "how good the shipped model's pictures are"),
+        "bench queue": ("service.commands.bench_queue", "what a job costs the API and Redis"),
+        "eval": ("service.commands.eval", "how good models' pictures are, in tables and plots"),
         "loadtest": ("service.client.loadtest", "how the service behaves under load"),
         "dlq": ("service.commands.dlq", "jobs that were given up: list, retry, drop"),
         "doctor": ("service.commands.doctor", "what is missing here, and what to do about it"),
@@ -172,13 +173,15 @@ def _explain(error: OSError | ModuleNotFoundError) -> str:
 def _run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else ""
     if name == "help" and arguments[1:]:
-        return _run_command(arguments[1], ["--help"])
+        return _run([*arguments[1:], "--help"])
     if name in ("", "-h", "--help", "help"):
         print(_help(), end="")
         return 0 if name else 2
     if name in ("--version", "-V"):
         print(service.__version__)
         return 0
+    if (two_words := " ".join(arguments[:2])) in COMMANDS:
+        return _run_command(two_words, arguments[2:])
     return _run_command(name, arguments[1:])
 
 

@@ -189,8 +189,12 @@ def load_stage2(
     return stage2
 
 
-def load_upsampler(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> nn.Module | None:
+def load_upsampler(
+    checkpoint: Checkpoint, codec: nn.Module, device: torch.device | str = "cpu"
+) -> nn.Module | None:
     """Load the upsampler of the folder's enhancement; None where it has none.
+
+    `codec` is the stage 1 that was loaded, over which the upsampler must have been trained.
 
     Raises:
         CheckpointError: as `load_stage1`.
@@ -198,7 +202,7 @@ def load_upsampler(checkpoint: Checkpoint, device: torch.device | str = "cpu") -
     enhancement = checkpoint.preset.enhancement
     if enhancement is None:
         return None
-    return enhance_folder.load(checkpoint.folder, enhancement, device)
+    return enhance_folder.load(checkpoint.folder, enhancement, codec, device)
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:

@@ -1,8 +1,9 @@
 """The folder of an enhancement, inside a checkpoint's: config.yaml, shards and their manifest.
 
 The checkpoint's config.yaml names it (`enhance: FOLDER`). Its own says the
-upsampler's `type` and `shape`, whether requests that don't say are enhanced (`default`), and how
-finer codes are drawn (`sampling`).
+upsampler's `type` and `shape`, whether requests that don't say are enhanced (`default`), how finer
+codes are drawn (`sampling`), and over which codec it was trained (`codec_sha256`, see
+`fingerprint`). Folders that don't tell the last are taken at their word.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.enhancement import Enhancement, UpsamplerConfig
 from models.errors import ConfigError, MissingFileError
 from models.families import UPSAMPLERS, build_upsampler, upsampler_type
-from models.files import shards
+from models.files import fingerprint, shards
 from models.files.checked import checked
 from models.files.documents import yaml_in
 from models.files.new_folder import new_folder
@@ -50,6 +51,7 @@ class _Document:
     shape: Any = None
     default: bool = True
     sampling: Any = None
+    codec_sha256: str = ""
 
 
 def read(checkpoint: Path, name: str, codec: CodecConfig) -> Enhancement:
@@ -105,7 +107,14 @@ def _parsed(document: Any) -> Enhancement:
         RowParams(0, 0, how.temperature, how.top_k, how.top_p).validate([shape.vocab_size])
     except InvalidSamplingError as error:
         raise ConfigError(f"sampling.{error}") from None
-    return Enhancement(shape, "", given.default, how.temperature, how.top_k, how.top_p)
+    return Enhancement(
+        shape,
+        is_default=given.default,
+        temperature=how.temperature,
+        top_k=how.top_k,
+        top_p=how.top_p,
+        codec_sha256=given.codec_sha256,
+    )
 
 
 def check(shape: UpsamplerConfig, path: str) -> None:
@@ -145,6 +154,16 @@ def check_fits(enhancement: Enhancement, codec: CodecConfig) -> None:
         require(own == its, f"shape.{what}: {own} does not fit stage 1, which has {its}")
 
 
+def check_codec(enhancement: Enhancement, found: str) -> None:
+    """ConfigError where it was trained over another codec than the one of this fingerprint."""
+    told = enhancement.codec_sha256
+    require(
+        told in ("", found),
+        f"codec_sha256: it was trained over another codec ({told[:12]}…) than this checkpoint's"
+        f" ({found[:12]}…); take the one that belongs to it, or train it over this one",
+    )
+
+
 def document(enhancement: Enhancement) -> dict[str, Any]:
     """The config.yaml that reads as this, but for the folder's name."""
     sampling = _Sampling(enhancement.temperature, enhancement.top_k, enhancement.top_p)
@@ -152,6 +171,7 @@ def document(enhancement: Enhancement) -> dict[str, Any]:
         "type": upsampler_type(enhancement.shape),
         "default": enhancement.is_default,
         "sampling": asdict(sampling),
+        **({"codec_sha256": enhancement.codec_sha256} if enhancement.codec_sha256 else {}),
         "shape": json.loads(json.dumps(asdict(enhancement.shape))),  # lists, as YAML has no tuples
     }
 
@@ -186,12 +206,21 @@ def files(folder: Path, name: str) -> dict[str, Path]:
     return {f"{name}/{file}": folder / file for file in found}
 
 
-def load(checkpoint: Path, enhancement: Enhancement, device: torch.device | str) -> nn.Module:
+def load(
+    checkpoint: Path, enhancement: Enhancement, codec: nn.Module, device: torch.device | str
+) -> nn.Module:
     """The upsampler with its weights, frozen and in evaluation mode, in float32.
 
     Raises:
-        CheckpointError: a file is missing or damaged, or does not fit the config.
+        CheckpointError: a file is missing or damaged, or does not fit the config; or it was
+            trained over another codec than this.
     """
+    if enhancement.codec_sha256:
+        try:
+            check_codec(enhancement, fingerprint.of(codec.state_dict().items()))
+        except ConfigError as error:
+            at = checkpoint / enhancement.folder / CONFIG_NAME
+            raise ConfigError(f"{at}: {error}") from None
     upsampler = on_meta(lambda: build_upsampler(enhancement.shape))
     source = shards.ShardedWeights(checkpoint / enhancement.folder, _STAGE)
     fill(upsampler, source, device, torch.float32)

@@ -1,7 +1,8 @@
 """`mindalle bench`: what the engine reaches on this machine, and what limits it.
 
-Chooses the models, prints a table for people and, as the last line, JSON for everything else. How
-times are taken is in `stopwatch`, what they are compared with in `machine` and `baselines`.
+Prints a table for people and, as the last line, JSON for everything else. Which models are measured
+is told in `subject`, how times are taken in `stopwatch`, and what they are compared with in
+`machine` and `baselines`.
 """
 
 from __future__ import annotations
@@ -11,23 +12,20 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from models.configs import Preset, TransformerConfig, VQGANConfig
-from models.errors import ConfigError
 from models.measure import comparison, machine, naive
 from models.measure.arguments import count, count_or_none, device, several
 from models.measure.baselines import BlockStack
 from models.measure.stopwatch import BaselineTimes, Result, measure
-from models.pipeline import DTYPES, LoadOptions, Pipeline, load, load_random
+from models.measure.subject import Subject, chosen, compared
+from models.pipeline import DTYPES, LoadOptions
 from models.presets import PRESETS
 
-# For shapes that no official codec fits: its grid fits none, so no pixels are measured.
-_NO_CODEC = VQGANConfig(ch=32, ch_mult=(1,), z_channels=32, num_res_blocks=1, attn_resolutions=())
 _COLUMNS = (
     f"\n{'setting':<16}{'rows':>5}{'prefill':>9}{'step':>9}{'codes/s':>9}{'images/s':>10}"
     f"{'pixels':>9}{'rerank':>9}{'all/s':>8}{'MB/step':>9}{'memory':>8}{'maths':>7}"
@@ -42,20 +40,6 @@ _SHAPE = {
     "image": (256, "positions of the image"),
     "vocab": (16384, "codes to choose from"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """Which model is measured."""
-
-    preset: Preset
-    checkpoint: Path | None
-
-    def load(self, options: LoadOptions) -> Pipeline:
-        """With its own weights where there are any; random ones take just as long."""
-        if self.checkpoint or self.preset.weights:
-            return load(self.preset.name, self.checkpoint, options)
-        return load_random(self.preset, options)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +63,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compare",
         action="store_true",
         help="16×16 positions of one code against 8×8 of four and 8×8 cells of 1 + 4, of --layers,"
-        " --width and --vocab (default: no)",
+        " --width and --vocab; with --checkpoint its own pictures, plain and enhanced"
+        " (default: no)",
+    )
+    which.add_argument(
+        "--enhance-width",
+        type=count,
+        metavar="N",
+        help="with --compare: also what an enhancement adds to the 16×16, its layers so wide;"
+        " minDALL-E's are 1024 (default: none)",
     )
     which.add_argument(
         "--plot", type=Path, metavar="FILE", help="with --compare: draw it there (default: nowhere)"
@@ -136,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     if args.compare or args.naive:
         return _compare(args) if args.compare else _naive(args)
-    subject = _subject(args)
+    subject = chosen(args)
     ceilings = machine.measure(args.device, [DTYPES[name] for name in args.dtype])
     facts = machine.describe(args.device)
     print(_heading(subject, facts, ceilings))
@@ -161,16 +153,18 @@ def run(args: argparse.Namespace) -> int:
 
 def _compare(args: argparse.Namespace) -> int:
     facts = machine.describe(args.device)
+    models = compared(args)
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
-    models = comparison.presets(args.width, args.heads, args.layers, args.vocab)
     timings: list[comparison.Timing] = []
     for dtype in args.dtype:
         options = LoadOptions(args.device, DTYPES[dtype], graphs=args.graphs, packed=args.packed)
-        timings += comparison.compare(models, options, dtype, args.batch)
-    print(comparison.table(timings, models))
+        for subject in models:
+            timings += comparison.compare(subject.load(options), dtype, args.batch)
+    presets = tuple(subject.preset for subject in models)
+    print(comparison.table(timings, presets))
     if args.plot:
         comparison.plot(timings, args.plot)
-    print(json.dumps({"bench": "compare", "machine": facts, **comparison.record(timings, models)}))
+    print(json.dumps({"bench": "compare", "machine": facts, **comparison.record(timings, presets)}))
     return 0
 
 
@@ -186,30 +180,6 @@ def _naive(args: argparse.Namespace) -> int:
         found.append(timing)
     print(json.dumps({"bench": "naive", "machine": facts, **naive.record(found)}))
     return 0
-
-
-def _subject(args: argparse.Namespace) -> Subject:
-    if args.checkpoint:
-        return Subject(load("", args.checkpoint).preset, args.checkpoint)
-    if args.preset:
-        return Subject(PRESETS[args.preset], None)
-    if args.width % args.heads:
-        raise ConfigError(f"--heads: {args.heads} must divide --width {args.width}")
-    stage2 = TransformerConfig(
-        prefix="text" if args.text else "none",
-        embed_dim=args.width,
-        n_layers=args.layers,
-        n_heads=args.heads,
-        vocab_size_img=args.vocab,
-        vocab_size_txt=args.vocab if args.text else 0,
-        ctx_len_img=args.image,
-        ctx_len_txt=args.text,
-    )
-    name = f"{args.layers}x{args.width}"
-    official = VQGANConfig(n_embed=args.vocab)
-    stage1 = official if official.grid_size**2 == args.image else _NO_CODEC
-    description = "random weights of a given shape"
-    return Subject(Preset(name, description, "none", stage1, stage2), None)
 
 
 def _results(

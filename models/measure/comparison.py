@@ -3,7 +3,9 @@
 16×16 positions of one code, 8×8 of four (RQ-Transformers; the flat one has all its layers in the
 body, as the paper's baseline has: Lee et al. 2022, figure 4 and its measuring script), and 8×8
 cells of one and the four below it (HQ-Transformer). One width, one vocabulary, one number of
-layers, random weights. Times whole pictures, stage 1 included; prints a table and draws a plot.
+layers, random weights; if asked for, the flat one's pictures enhanced. Or a checkpoint's own
+pictures, plain and enhanced. Times whole pictures, stage 1 included; prints a table and draws a
+plot.
 """
 
 from __future__ import annotations
@@ -17,12 +19,18 @@ from torch import Tensor
 from models.configs import Preset, StackConfig
 from models.drawing.generate import run_to_end
 from models.drawing.sampling import RowParams
+from models.enhancement import Enhancement
 from models.hq_configs import HQTransformerConfig, HQVAEConfig
 from models.measure import machine
-from models.pipeline import LoadOptions, Pipeline, load_random
+from models.measure.stopwatch import some_prompt
+from models.pipeline import Pipeline
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
+from models.upsampler_configs import CellUpsamplerConfig
 
 FLAT, DEEP, CELLS = "16×16×1", "8×8×4", "8×8×(1+4)"
+_HEAD_WIDTH = 64  # of minDALL-E's
+_ENHANCE_PASSES = "1 + 1"  # all cells at once, then all finer codes
+_PROMPT = 16  # candidates
 _HEAD_SHARE = 8  # the authors' 1.4B models have one of their 48 layers in 8 in the head
 # Seconds a picture on an A100 at these batches, the paper's figure 4: 1.4B parameters.
 PAPER = {FLAT: {100: 0.162, 200: 0.140}, DEEP: {100: 0.039, 200: 0.025, 500: 0.019}}
@@ -38,22 +46,33 @@ class Passes:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One grid at one batch; seconds a picture."""
+    """One grid at one batch; seconds a picture. `enhance_s` is what enhancing it takes on top."""
 
     grid: str
     setting: str
     rows: int
     codes_s: float
     pixels_s: float
+    enhance_s: float | None = None
 
     @property
     def picture_s(self) -> float:
-        """All of it."""
+        """All of the plain one."""
         return self.codes_s + self.pixels_s
 
+    @property
+    def added(self) -> float | None:
+        """Share of the plain picture's time that enhancing it adds."""
+        return None if self.enhance_s is None else self.enhance_s / self.picture_s
 
-def presets(width: int, heads: int, layers: int, vocab: int) -> tuple[Preset, ...]:
-    """The flat model, the deep one and the one of cells."""
+
+def presets(
+    width: int, heads: int, layers: int, vocab: int, enhance_width: int | None = None
+) -> tuple[Preset, ...]:
+    """The flat model, the deep one and the one of cells.
+
+    With `enhance_width` the flat one has an enhancement of minDALL-E's shape but for that width.
+    """
     num_head = max(1, round(layers / _HEAD_SHARE))
     body, head = StackConfig(width, layers - num_head, heads), StackConfig(width, num_head, heads)
     deep = RQTransformerConfig(
@@ -88,11 +107,20 @@ def presets(width: int, heads: int, layers: int, vocab: int) -> tuple[Preset, ..
         n_embed=sizes, ch_mult=(1, 2, 4, 4), attn_resolutions=(16,), use_init_downsample=True
     )
     about = "random weights, to compare grids"
+    finer = _enhancement(enhance_width, vocab) if enhance_width else None
     return (
-        Preset(FLAT, about, "none", flat_codec, flat),
+        Preset(FLAT, about, "none", flat_codec, flat, enhancement=finer),
         Preset(DEEP, about, "none", deep_codec, deep),
         Preset(CELLS, about, "none", cells_codec, cells),
     )
+
+
+def _enhancement(width: int, vocab: int) -> Enhancement:
+    """16×16 codes → 32×32."""
+    usual = CellUpsamplerConfig()
+    heads = 1 if width % _HEAD_WIDTH else width // _HEAD_WIDTH
+    body, head = (replace(s, embed_dim=width, n_heads=heads) for s in (usual.body, usual.head))
+    return Enhancement(replace(usual, coarse_sizes=(vocab,), body=body, head=head))
 
 
 def passes(preset: Preset) -> Passes:
@@ -105,21 +133,17 @@ def passes(preset: Preset) -> Passes:
     return Passes(preset.num_steps, preset.num_steps * windows)
 
 
-def compare(
-    models: tuple[Preset, ...], options: LoadOptions, setting: str, batches: list[int]
-) -> Iterator[Timing]:
-    """Time one batch of pictures of each, after a first step that warms up."""
-    for preset in models:
-        pipeline = load_random(preset, options)
-        for rows in batches:
-            yield _timed(pipeline, setting, rows)
+def compare(pipeline: Pipeline, setting: str, batches: list[int]) -> Iterator[Timing]:
+    """Time one batch of pictures of each size, after a first step that warms up."""
+    for rows in batches:
+        yield timed(pipeline, setting, [RowParams(seed=1, candidate=i) for i in range(rows)])
 
 
-def _timed(pipeline: Pipeline, setting: str, rows: int) -> Timing:
-    device = pipeline.options.device
-    prefix = pipeline.prefix(pipeline.encode(None))
+def timed(pipeline: Pipeline, setting: str, params: list[RowParams]) -> Timing:
+    """One batch of pictures of this model, a row each, after a first step that warms up."""
+    device, rows = pipeline.options.device, len(params)
+    prefix = pipeline.prefix(pipeline.encode(some_prompt(pipeline.preset)))
     batch = pipeline.batch(rows)
-    params = [RowParams(seed=1, candidate=i) for i in range(rows)]
     batch.admit(prefix, params)
     batch.step()
     batch.evict(range(rows))
@@ -127,32 +151,52 @@ def _timed(pipeline: Pipeline, setting: str, rows: int) -> Timing:
     codes_s = machine.seconds(device, lambda: done.append(run_to_end(batch, prefix, params)))
     chunk = done[0][:1].expand(pipeline.options.chunk, -1, -1)
     pixels_s = machine.best_of(2, device, lambda: pipeline.pixels(chunk)) / len(chunk)
-    return Timing(pipeline.preset.name, setting, rows, codes_s / rows, pixels_s)
+    enhance_s = None
+    if pipeline.enhancer:
+        own = params[:1] * len(chunk)
+        enhance_s = machine.best_of(2, device, lambda: pipeline.enhanced(chunk, own)) / len(chunk)
+    return Timing(pipeline.preset.name, setting, rows, codes_s / rows, pixels_s, enhance_s)
 
 
 def table(timings: list[Timing], models: tuple[Preset, ...]) -> str:
-    """A line per batch: seconds a picture of each grid, and how many times faster than the flat."""
+    """A line per batch: seconds a picture of each grid, and how many times faster than the first.
+
+    Last, of the first model, what enhancing a picture adds.
+    """
+    first = models[0]
     counts = [(preset.name, passes(preset)) for preset in models]
     lines = [f"{'passes a picture':<21}" + "".join(f"{_counted(n):>22}{'':>8}" for _, n in counts)]
     lines.append(f"{'setting':<16}{'rows':>5}" + "".join(f"{n:>22}{'ratio':>8}" for n, _ in counts))
-    for flat, *others in _together(timings, [preset.name for preset in models]):
+    if first.enhancement:
+        lines[0] += f"{_ENHANCE_PASSES:>22}{'':>8}"
+        lines[1] += f"{'enhancement':>22}{'added':>8}"
+    for own, *others in _together(timings, [preset.name for preset in models]):
         cells = "".join(
-            f"{_parts(t):>22}{flat.picture_s / t.picture_s:>7.2f}x" for t in (flat, *others)
+            f"{_parts(t):>22}{own.picture_s / t.picture_s:>7.2f}x" for t in (own, *others)
         )
-        lines.append(f"{flat.setting:<16}{flat.rows:>5}{cells}")
-    lines.append("seconds a picture: codes + pixels. The paper's, on an A100, codes and pixels:")
+        lines.append(f"{own.setting:<16}{own.rows:>5}{cells}{_added(own)}")
+    lines.append("seconds a picture: codes + pixels.")
+    if first.enhancement:
+        lines[-1] += (
+            " added: where every picture is enhanced; where one of a prompt's"
+            f" {_PROMPT} candidates is kept, a {_PROMPT}th of it."
+        )
+    return "\n".join([*lines, *_of_paper()] if first.name == FLAT else lines)
+
+
+def _of_paper() -> Iterator[str]:
+    yield "The paper's, on an A100, codes and pixels:"
     for batch, seconds in PAPER[DEEP].items():
         flat_s = PAPER[FLAT].get(batch)
         known = f"{flat_s:>22.3f}{'':>8}" if flat_s else f"{'out of memory':>22}{'':>8}"
         ratio = f"{flat_s / seconds:>7.2f}x" if flat_s else ""
-        lines.append(f"{'paper':<16}{batch:>5}{known}{seconds:>22.3f}{ratio}")
-    return "\n".join(lines)
+        yield f"{'paper':<16}{batch:>5}{known}{seconds:>22.3f}{ratio}"
 
 
 def record(timings: list[Timing], models: tuple[Preset, ...]) -> dict[str, object]:
     """For everything that reads JSON."""
     counts = {preset.name: asdict(passes(preset)) for preset in models}
-    rows = [{**asdict(t), "picture_s": t.picture_s} for t in timings]
+    rows = [{**asdict(t), "picture_s": t.picture_s, "added": t.added} for t in timings]
     return {"timings": rows, "passes": counts, "paper": PAPER}
 
 
@@ -191,3 +235,9 @@ def _parts(timing: Timing) -> str:
 
 def _counted(count: Passes) -> str:
     return f"{count.body} + {count.head}"
+
+
+def _added(timing: Timing) -> str:
+    if timing.enhance_s is None or timing.added is None:
+        return ""
+    return f"{timing.enhance_s:>22.3f}{timing.added:>+8.1%}"

@@ -20,8 +20,9 @@ from models.enhance.cell_upsampler import CellUpsampler
 from models.enhancement import Enhancement
 from models.errors import ConfigError
 from models.families import as_codec, build_upsampler
-from models.files import enhance_folder
+from models.files import enhance_folder, fingerprint
 from models.files.checkpoint import load_stage1, open_checkpoint
+from models.lookalikes import CONFIG_NAME
 from models.presets import WEIGHTS_FOLDER
 from models.stage1.codec import Codec
 from models.train import options
@@ -48,23 +49,32 @@ _EMOJI = WEIGHTS_FOLDER / "emoji"
 StepOn = Callable[[int, Tensor], dict[str, float]]  # of images [B, 3, H, W] in [-1, 1]
 
 
-def enhancement_of(args: Namespace, codec: CodecConfig) -> Enhancement:
+def enhancement_of(args: Namespace, codec: CodecConfig, codec_sha256: str) -> Enhancement:
     """What is trained: another run's, or a fresh one's by --shape; noted in the run's folder.
 
-    ConfigError where it can't be over this codec.
+    ConfigError where it can't be over this codec, known by its config and its fingerprint.
     """
     known = args.run if args.resume and enhance_folder.is_noted(args.run) else args.start
     if known is not None:
         enhancement = enhance_folder.noted(known)
         if changed(enhancement.shape, args.shape) != enhancement.shape:
             raise ConfigError(f"--shape: the weights to go on from, in {known}, are another's")
+        _check_codec(known, enhancement, codec_sha256)
     else:
         shape = changed(enhance.shape_for(codec), args.shape)
         enhance_folder.check(shape, "--shape")
         enhancement = Enhancement(shape)
     enhance_folder.check_fits(enhancement, codec)
+    enhancement = replace(enhancement, codec_sha256=codec_sha256)
     enhance_folder.note(args.run, enhancement)
     return enhancement
+
+
+def _check_codec(known: Path, enhancement: Enhancement, codec_sha256: str) -> None:
+    try:
+        enhance_folder.check_codec(enhancement, codec_sha256)
+    except ConfigError as error:
+        raise ConfigError(f"--checkpoint: {known / CONFIG_NAME}: {error}") from None
 
 
 def _as_shipped(args: Namespace, enhancement: Enhancement) -> Enhancement:
@@ -143,8 +153,9 @@ def _work(args: Namespace) -> None:
     options.prepare(args)
     checkpoint = open_checkpoint(args.checkpoint, codec_alone=True)
     device = Engine.usual_device()
-    shape, codec = checkpoint.preset.stage1, as_codec(load_stage1(checkpoint).to(device))
-    enhancement = _as_shipped(args, enhancement_of(args, shape))
+    shape, stage1 = checkpoint.preset.stage1, load_stage1(checkpoint)
+    known_as, codec = fingerprint.of(stage1.state_dict().items()), as_codec(stage1.to(device))
+    enhancement = _as_shipped(args, enhancement_of(args, shape, known_as))
     data, run = open_data(args.data, args.art, shape.size[0]), Run(args.run, args.seed)
     model, coarse = _model(args, enhancement).to(device), enhance.Coarse(codec)
 

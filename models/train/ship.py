@@ -20,7 +20,7 @@ from models.configs import CodecConfig, Preset, Prompt, SamplingDefaults
 from models.enhancement import Enhancement
 from models.errors import MissingFileError
 from models.files import checkpoint as checkpoints
-from models.files import convert, enhance_folder
+from models.files import convert, enhance_folder, fingerprint
 from models.files.checkpoint import TOKENIZER_FOLDER
 from models.files.convert import Tensors
 from models.files.places import Stage
@@ -117,6 +117,9 @@ def ship(args: Namespace) -> None:
     """Replace `args.folder` by the present state of the runs; its README stays."""
     folder, preset = args.folder, preset_to_ship(args)
     steps1, stage1 = _weights(args, "stage1", args.stage1)
+    if preset.enhancement:
+        stage1 = list(stage1)
+        enhance_folder.check_codec(preset.enhancement, fingerprint.of(stage1))
     steps2, stage2 = _weights(args, "stage2", args.stage2)
     draft = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(draft, ignore_errors=True)

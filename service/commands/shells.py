@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -48,8 +48,19 @@ class Command:
 
 
 def commands() -> tuple[Command, ...]:
-    """All of them; one whose packages are not installed has its name alone."""
-    return tuple(_command(name, about) for name, (_, about) in cli.COMMANDS.items())
+    """All of them; one whose packages are not installed has its name alone.
+
+    Those of two words are operands of the first, with their flags.
+    """
+    found = {name: _command(name, about) for name, (_, about) in cli.COMMANDS.items()}
+    for name, inner in list(found.items()):
+        first, _, second = name.partition(" ")
+        if second:
+            word = Word((), inner.about, (second,), has_value=True, is_folder=False, is_file=False)
+            outer = found[first]
+            found[first] = replace(outer, words=(*outer.words, word, *inner.words[1:]))
+            del found[name]
+    return tuple(found.values())
 
 
 def _command(name: str, about: str) -> Command:

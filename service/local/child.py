@@ -79,6 +79,12 @@ class Child:
                 self.last_lines.append(text)
                 logs.relay(text, self.program.name, is_ours=self.program.logs_as_we_do)
 
+    @property
+    def pid(self) -> int:
+        """The number of its process, once it was started."""
+        assert self._process is not None
+        return self._process.pid
+
     async def wait(self) -> int:
         """Its exit status, once all its lines are read."""
         assert self._process is not None

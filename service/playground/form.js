@@ -15,7 +15,14 @@ const ONE = { type: "number", title: "", pattern: "" };
 // A list is text to a browser: how long it must be, and what may be in it, the server knows.
 const LIST = { type: "text", title: "A number, or one for each level of codes: 8, 4, 2", pattern: "[\\d., ]+" };
 const FIELDS = { prompt: "#prompt", num_candidates: "#num-candidates", temperature: "#temperature", top_k: "#top-k",
-  top_p: "#top-p", seed: "#seed", model: "#model", image: "#source-file", keep: "#keep" };
+  top_p: "#top-p", seed: "#seed", model: "#model", image: "#source-file", keep: "#keep",
+  enhance: "#enhance" };
+
+/** All of a model that the fields depend on: not where it is loaded, nor by how many. */
+const shapeOf = (model) => JSON.stringify({ ...model, is_loaded: null, num_workers: null });
+
+const hintOf = ({ licence, is_loaded }) =>
+  `Licence ${licence}${is_loaded === false ? "; it is loaded when a picture is asked for, which takes a while" : ""}`;
 
 export class Form {
   /** `onDraw(kind, cells)` when the form is sent and all of it makes sense. */
@@ -59,7 +66,8 @@ export class Form {
     $("#model").replaceChildren(...options);
     const wanted = [before?.id, this.wantedModel, preferred].find((id) => models.some((model) => model.id === id));
     if (wanted) $("#model").value = wanted;
-    if (JSON.stringify(this.model) !== JSON.stringify(before)) this.#useModel();
+    if (shapeOf(this.model) !== shapeOf(before)) this.#useModel();
+    if (this.model) $("#model-hint").textContent = hintOf(this.model);
   }
 
   /** Take settings over from a picture, a link or a run; `grid` in them: a comparison's two lists. */
@@ -73,6 +81,7 @@ export class Form {
     for (const name of [...NUMBERS, "seed"]) {
       if (settings[name] !== undefined && settings[name] !== null) $(FIELDS[name]).value = settings[name];
     }
+    if (typeof settings.enhance === "boolean") $("#enhance").checked = settings.enhance;
     this.pending = this.model ? null : settings;
     this.lockSeed(settings.seed !== undefined);
     this.#setKind(settings.grid);
@@ -82,7 +91,8 @@ export class Form {
     this.root.elements.kind.value = grid ? "grid" : "pictures";
     if (grid) {
       $("#temperatures").value = grid.temperatures;
-      $("#top-ks").value = grid.top_ks;
+      $("#enhance").checked = enhances === true;
+    $("#top-ks").value = grid.top_ks;
     }
     this.#useKind();
   }
@@ -126,13 +136,16 @@ export class Form {
     $("#prompt-label").textContent = kind === "class" ? `Class, 0 to ${model.num_classes - 1}` : "Prompt";
     $("#prompt-label").htmlFor = kind === "class" ? "class-id" : "prompt";
     this.source.setModel(model);
-    $("#model-hint").textContent = `Licence ${model.licence}`;
+    $("#model-hint").textContent = hintOf(model);
     $("#num-candidates").max = model.limits.max_candidates;
     $("#top-k").max = model.limits.max_top_k;
+    $("#enhance-field").hidden = !canEnhance(model);
     for (const name of PER_LEVEL) Object.assign($(FIELDS[name]), model.levels > 1 ? LIST : ONE);
     this.#showExamples(model);
     this.#useDefaults();
-    if (this.pending) this.fill(this.pending);
+    const { pending } = this;
+    this.pending = null; // filling in uses the model, too
+    if (pending) this.fill(pending);
   }
 
   #showExamples(model) {
@@ -144,11 +157,12 @@ export class Form {
 
   #useDefaults() {
     if (!this.model) return;
-    const { defaults, limits } = this.model;
+    const { defaults, limits, enhances } = this.model;
     $("#num-candidates").value = defaults.num_candidates;
     $("#temperature").value = defaults.temperature;
     $("#top-k").value = defaults.top_k ?? limits.max_top_k;
     $("#top-p").value = defaults.top_p ?? 1;
+    $("#enhance").checked = enhances === true;
     $("#top-ks").value = [4, 32].filter((k) => k < limits.max_top_k).concat(limits.max_top_k).join(", ");
   }
 
@@ -186,6 +200,7 @@ export class Form {
       // "No cut" is said by leaving the field out where that is the model's default.
       if (text && !(defaults[name] === null && Number(text) === noCut[name])) request[name] = oneOrMore(text);
     }
+    if (canEnhance(model)) request.enhance = $("#enhance").checked;
     Object.assign(request, this.source.request);
     request.n = Math.min(request.num_candidates ?? defaults.num_candidates ?? 1, MAX_SHOWN);
     return request;
@@ -202,6 +217,9 @@ export class Form {
     return gridCells(this.#request(), lists[0][1], lists[1][1].map(Math.round));
   }
 }
+
+/** A model says whether it does so by itself where it has an enhancement, and nothing where it has none. */
+const canEnhance = (model) => typeof model?.enhances === "boolean";
 
 function show(input, isShown) {
   input.hidden = !isShown;

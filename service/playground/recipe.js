@@ -3,7 +3,7 @@
 
 import { apiKey, apiUrl, pageUrl } from "./api.js";
 
-const FIELDS = ["model", "prompt", "num_candidates", "temperature", "top_k", "top_p", "seed"];
+const FIELDS = ["model", "prompt", "num_candidates", "temperature", "top_k", "top_p", "seed", "enhance"];
 const NUMBERS = new Set(["num_candidates", "temperature", "top_k", "top_p", "seed"]);
 
 /** "8" → 8; "8, 4" → [8, 4], one for each level of codes. */
@@ -14,7 +14,7 @@ export function oneOrMore(text) {
 
 /** The parameters of a job that decide how it looks; those left open are left out. */
 export function settingsOf(job) {
-  const all = { model: job.model, ...job.parameters };
+  const all = { model: job.model, enhance: job.enhance, ...job.parameters };
   return Object.fromEntries(FIELDS.filter((name) => isGiven(all[name])).map((name) => [name, all[name]]));
 }
 
@@ -26,7 +26,12 @@ export const link = (settings) => pageUrl(new URLSearchParams(settings));
 export function settingsOfLink(fragment) {
   const given = [...new URLSearchParams(fragment.replace(/^#/, ""))].filter(([name]) => FIELDS.includes(name));
   if (!given.length) return null;
-  return Object.fromEntries(given.map(([name, text]) => [name, NUMBERS.has(name) ? oneOrMore(text) : text]));
+  return Object.fromEntries(given.map(([name, text]) => [name, valueOf(name, text)]));
+}
+
+function valueOf(name, text) {
+  if (name === "enhance") return text === "true";
+  return NUMBERS.has(name) ? oneOrMore(text) : text;
 }
 
 const shellQuoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
@@ -41,15 +46,19 @@ export function curl(settings, n, rank) {
     ` -d ${shellQuoted(JSON.stringify(body))}${out}`;
 }
 
+/** A value as Python writes it: as JSON does, but for truth. */
+const inPython = (value) => (typeof value === "boolean" ? (value ? "True" : "False") : JSON.stringify(value));
+
 /** With OpenAI's own client. */
 export function python(settings, n, rank) {
   const { model, prompt = "", ...extra } = settings;
+  const extras = Object.entries(extra).map(([name, value]) => `${JSON.stringify(name)}: ${inPython(value)}`);
   const key = apiKey() ? `os.environ["MINDALLE_API_KEY"]` : `"none"`;
   return [
     `import base64, openai${apiKey() ? ", os" : ""}`,
     `client = openai.OpenAI(base_url=${JSON.stringify(apiUrl("").replace(/\/$/, ""))}, api_key=${key})`,
     `answer = client.images.generate(model=${JSON.stringify(model)}, prompt=${JSON.stringify(String(prompt))}, ` +
-      `n=${n}, response_format="b64_json", extra_body=${JSON.stringify(extra)})`,
+      `n=${n}, response_format="b64_json", extra_body={${extras.join(", ")}})`,
     `open("picture.png", "wb").write(base64.b64decode(answer.data[${rank}].b64_json))`,
   ].join("\n");
 }

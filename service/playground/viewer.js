@@ -2,12 +2,14 @@
 // needed for that.
 
 import { $, announce, button, el } from "./dom.js";
-import { showPicture, showView } from "./pictures.js";
+import { showPicture } from "./pictures.js";
 import { copy, curl, link, python, settingsOf } from "./recipe.js";
 import { altOf, isSmall, scoreOf, titleOf } from "./tiles.js";
+import { inViews } from "./views.js";
 
 const NAMES = { model: "Model", num_candidates: "Candidates", temperature: "Temperature", top_k: "Top-k",
-  top_p: "Top-p", seed: "Seed" };
+  top_p: "Top-p", seed: "Seed", enhance: "Enhanced" };
+const inAWord = (value) => (typeof value === "boolean" ? (value ? "yes" : "no") : String(value));
 
 export class Viewer {
   constructor(onReuse) {
@@ -38,9 +40,8 @@ export class Viewer {
     const img = el("img", { alt: altOf(job, image), className: isSmall(job.size) ? "pixels" : "" });
     const whole = () =>
       showPicture(img, job, image.rank, () => img.replaceWith(el("p", {}, "This picture is no longer kept.")));
-    whole();
     this.dialog.replaceChildren(
-      el("figure", {}, img, viewSlider(img, job, image, whole), many > 1 ? this.#steps() : null),
+      el("figure", {}, ...inViews(img, job, image, whole), many > 1 ? this.#steps() : null),
       el("div", { className: "facts" },
         el("h2", {}, titleOf(job.parameters.prompt)),
         factsOf(job, image, settings),
@@ -84,28 +85,6 @@ export class Viewer {
   }
 }
 
-/** From coarse to fine, where the model has such views of a picture; `whole` shows the picture as it is. */
-function viewSlider(img, job, image, whole) {
-  const [[parameter, values] = ["", []]] = Object.entries(job.views ?? {});
-  const last = values.length - 1;
-  if (last < 1) return null;
-  const told = el("output", {}, values[last]);
-  const slider = el("input", { type: "range", min: 0, max: last, step: 1, value: last });
-  slider.oninput = () => {
-    const value = values[slider.value];
-    told.textContent = value;
-    slider.setAttribute("aria-valuetext", value);
-    img.dataset.view = Number(slider.value) < last ? `${parameter}=${value}` : "";
-    if (!img.dataset.view) return whole();
-    showView(img, job, image.rank, img.dataset.view, () => {
-      slider.disabled = true; // the server has let go of it
-      slider.value = last;
-      slider.oninput();
-    });
-  };
-  return el("label", { className: "view" }, parameter, slider, told);
-}
-
 function sourceNote() {
   return el("p", { className: "hint" }, "It began with another picture, which is not kept. With that one, ",
     el("code", {}, "mindalle replay"), " makes it again from its file.");
@@ -120,7 +99,7 @@ function factsOf(job, image, settings) {
   const score = scoreOf(image, 4);
   if (score) rows.unshift([typeof job.parameters.prompt === "number" ? "Probability" : "Score", score]);
   rows.push(["Candidate", `no. ${image.candidate + 1}`], ["Size", job.size?.replace("x", " × ") ?? ""]);
-  return el("dl", {}, ...rows.flatMap(([label, value]) => [el("dt", {}, label), el("dd", {}, String(value))]));
+  return el("dl", {}, ...rows.flatMap(([label, value]) => [el("dt", {}, label), el("dd", {}, inAWord(value))]));
 }
 
 function download(img, job, image) {

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from models.configs import StackConfig
 from models.drawing.sampling import RowParams
@@ -21,8 +22,8 @@ from models.errors import (
     KeyMismatchError,
     MissingFileError,
 )
-from models.files import enhance_folder
-from models.files.checkpoint import load_upsampler, open_checkpoint
+from models.files import enhance_folder, fingerprint
+from models.files.checkpoint import load_stage1, load_upsampler, open_checkpoint
 from models.files.convert import FolderInUseError, convert
 from models.pipeline import load
 from models.presets import get_preset
@@ -42,6 +43,10 @@ def _edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path.write_text(yaml.safe_dump(document))
 
 
+def _codec(folder: Path) -> nn.Module:
+    return load_stage1(open_checkpoint(folder))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A checkpoint of tiny's shapes, in the official layout, with an enhancement."""
@@ -57,7 +62,7 @@ def folder(tmp_path: Path) -> Path:
 def test_it_reads_as_it_was_written(folder: Path) -> None:
     preset = open_checkpoint(folder).preset
     assert preset.enhancement == replace(_enhancement(), folder="finer")
-    module = load_upsampler(open_checkpoint(folder))
+    module = load_upsampler(open_checkpoint(folder), _codec(folder))
     assert module is not None
     expected = random_upsampler(_enhancement(), 3).state_dict()
     assert module.state_dict().keys() == expected.keys()
@@ -69,7 +74,25 @@ def test_a_folder_without_one_has_no_upsampler(folder: Path) -> None:
     _edit(folder / "config.yaml", lambda document: document.pop("enhance"))
     checkpoint = open_checkpoint(folder)
     assert checkpoint.preset.enhancement is None
-    assert load_upsampler(checkpoint) is None
+    assert load_upsampler(checkpoint, _codec(folder)) is None
+
+
+def test_it_is_over_the_codec_that_it_was_trained_over(folder: Path, tmp_path: Path) -> None:
+    """Known by its weights: not by its files, nor by the type that they are stored in."""
+    codec = _codec(folder)
+    own = fingerprint.of(codec.state_dict().items())
+    assert own == fingerprint.of((name, t.half()) for name, t in codec.state_dict().items())
+    shutil.rmtree(folder / "finer")
+    told = replace(_enhancement(), codec_sha256=own)
+    enhance_folder.save(folder / "finer", told, random_upsampler(told, 3).state_dict().items())
+    assert open_checkpoint(folder).preset.enhancement == replace(told, folder="finer")
+    convert(folder, tmp_path / "converted")
+    for at in (folder, tmp_path / "converted"):
+        assert load("tiny", at).enhancer is not None
+    write_random_checkpoint(tmp_path / "other", tiny_with_words(), seed=1)
+    shutil.copyfile(tmp_path / "other/stage1_last.ckpt", folder / "stage1_last.ckpt")
+    with pytest.raises(ConfigError, match=r"finer/config.yaml: codec_sha256: .* another codec"):
+        load("tiny", folder)
 
 
 def test_it_can_be_there_and_off(folder: Path) -> None:

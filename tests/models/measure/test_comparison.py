@@ -10,26 +10,35 @@ import torch
 
 from models.drawing.generate import Batch, run_to_end
 from models.drawing.sampling import RowParams
+from models.enhancer import random_upsampler
+from models.files import enhance_folder
 from models.hq_configs import HQTransformerConfig
 from models.measure import comparison
 from models.measure.comparison import Timing
 from models.pipeline import LoadOptions, load_random
+from models.presets import get_preset
 from models.rq_configs import RQTransformerConfig
 from models.stage2.hq_transformer import HQTransformer
 from models.stage2.prior import Prior
 from models.stage2.rq_transformer import RQTransformer
 from models.stage2.stack import Stack
 from service.cli import main
+from tests.models.random_checkpoint import tiny_with_words, write_random_checkpoint
 
 
 def test_the_models_have_equal_width_and_layers() -> None:
-    flat, deep, cells = comparison.presets(64, 4, 16, 100)
+    flat, deep, cells = comparison.presets(64, 4, 16, 100, 128)
     assert isinstance(flat.stage2, RQTransformerConfig)
     assert isinstance(deep.stage2, RQTransformerConfig)
     assert isinstance(cells.stage2, HQTransformerConfig)
     assert flat.codes_per_image == deep.codes_per_image == 256
     assert cells.codes_per_image == 64 + 256
     assert flat.stage2.body.n_layers == 16
+    assert flat.enhancement is not None
+    assert flat.enhancement.shape.code_shape == (256, 4)
+    assert flat.enhancement.shape.summary.endswith("4 + 2 layers of 128")
+    enhance_folder.check(flat.enhancement.shape, "shape")
+    assert comparison.presets(64, 4, 16, 100)[0].enhancement is None
     for model in (deep.stage2, cells.stage2):
         assert (model.body.n_layers, model.head.n_layers, model.embed_dim) == (14, 2, 64)
     for preset in (flat, deep, cells):
@@ -66,15 +75,18 @@ def test_passes_are_counted_by_running_them() -> None:
         assert runs == asdict(comparison.passes(preset)), preset.name
 
 
-def test_the_table_says_how_many_times_faster() -> None:
-    models = comparison.presets(16, 2, 8, 8)
-    seconds = (3.0, 1.0, 0.5)
-    pairs = zip(models, seconds, strict=True)
-    timings = [Timing(preset.name, "float32", 4, codes_s, 1.0) for preset, codes_s in pairs]
+def test_the_table_says_how_many_times_faster_and_what_enhancing_adds() -> None:
+    models = comparison.presets(16, 2, 8, 8, 16)
+    seconds = ((3.0, 0.5), (1.0, None), (0.5, None))
+    timings = [
+        Timing(preset.name, "float32", 4, codes_s, 1.0, enhance_s)
+        for preset, (codes_s, enhance_s) in zip(models, seconds, strict=True)
+    ]
     passes, _, line = comparison.table(timings, models).splitlines()[:3]
-    assert " ".join(passes.split()) == "passes a picture 256 + 0 64 + 256 64 + 128"
+    assert " ".join(passes.split()) == "passes a picture 256 + 0 64 + 256 64 + 128 1 + 1"
     seen = " ".join(line.split())
-    assert seen == "float32 4 3.000 + 1.000 1.00x 1.000 + 1.000 2.00x 0.500 + 1.000 2.67x"
+    expected = "3.000 + 1.000 1.00x 1.000 + 1.000 2.00x 0.500 + 1.000 2.67x 0.500 +12.5%"
+    assert seen == f"float32 4 {expected}"
 
 
 @pytest.mark.timeout(240)
@@ -86,7 +98,26 @@ def test_the_command_measures_prints_and_draws(
     plot = tmp_path / "compare.png"
     main(["bench", "--compare", *shape, "--batch", "1", "--plot", str(plot)])
     lines = capsys.readouterr().out.splitlines()
-    record = json.loads(lines[-1])
-    assert [t["grid"] for t in record["timings"]] == ["16×16×1", "8×8×4", "8×8×(1+4)"]
-    assert all(t["picture_s"] > 0 for t in record["timings"])
+    timings = json.loads(lines[-1])["timings"]
+    assert [t["grid"] for t in timings] == ["16×16×1", "8×8×4", "8×8×(1+4)"]
+    assert all(t["picture_s"] > 0 for t in timings)
     assert plot.stat().st_size > 1000
+
+
+def test_a_checkpoints_pictures_are_timed_plain_and_enhanced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_random_checkpoint(tmp_path, tiny_with_words())
+    command = ["bench", "--compare", "--checkpoint", str(tmp_path), "--batch", "2"]
+    assert main(command) == 2
+    assert "has no enhancement to compare with" in capsys.readouterr().err
+    own = get_preset("tiny-enhance").enhancement
+    assert own is not None
+    enhance_folder.save(tmp_path / "finer", own, random_upsampler(own, 3).state_dict().items())
+    with (tmp_path / "config.yaml").open("a") as file:
+        file.write("enhance: finer\n")
+    assert main(command) == 0
+    *_, record = capsys.readouterr().out.splitlines()
+    (timing,) = json.loads(record)["timings"]
+    assert timing["enhance_s"] > 0
+    assert timing["added"] == timing["enhance_s"] / timing["picture_s"]

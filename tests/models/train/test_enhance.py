@@ -15,6 +15,7 @@ from models.drawing.sampling import RowParams
 from models.enhance.cell_upsampler import CellUpsampler
 from models.errors import ConfigError
 from models.families import build_upsampler
+from models.files import fingerprint
 from models.files.checkpoint import load_stage1, open_checkpoint
 from models.files.shards import verify
 from models.pipeline import load
@@ -37,6 +38,14 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of tiny's shapes, in the official layout."""
     folder = tmp_path_factory.mktemp("base")
     write_random_checkpoint(folder, tiny_with_words())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same shapes with other weights."""
+    folder = tmp_path_factory.mktemp("other")
+    write_random_checkpoint(folder, tiny_with_words(), seed=1)
     return folder
 
 
@@ -64,7 +73,7 @@ def test_the_codec_learns_what_the_coarse_pictures_lack(codec_run: Path) -> None
 
 
 def test_the_prior_learns_over_it_and_what_is_shipped_draws(
-    base: Path, codec_run: Path, pictures: Path, tmp_path: Path
+    base: Path, other: Path, codec_run: Path, pictures: Path, tmp_path: Path
 ) -> None:
     run, finer, target = (tmp_path / name for name in ("prior", "finer", "model"))
     more = ["--part=prior", f"--start={codec_run}", "--steps=20", f"--ship={finer}"]
@@ -86,6 +95,11 @@ def test_the_prior_learns_over_it_and_what_is_shipped_draws(
     assert (own.is_default, own.temperature, own.top_k) == (False, 0.5, 9)
     codes = torch.zeros(1, 16, 1, dtype=torch.int64)
     assert not torch.equal(pipeline.enhanced(codes, [RowParams(1)]), pipeline.pixels(codes))
+    weights = load_stage1(open_checkpoint(base)).state_dict()
+    assert own.codec_sha256 == fingerprint.of(weights.items())
+    sheet = [f"--runs={tmp_path}", f"--init={other}", f"--enhance={finer}"]
+    with pytest.raises(ConfigError, match="codec_sha256: it was trained over another codec"):
+        ship.main([str(tmp_path / "mixed"), *sheet])
 
 
 @pytest.mark.parametrize("part", ["codec", "prior"])
@@ -104,13 +118,15 @@ def test_a_resumed_run_is_the_uninterrupted_one(
 
 
 def test_options_that_contradict_each_other(
-    base: Path, codec_run: Path, pictures: Path, tmp_path: Path
+    base: Path, other: Path, codec_run: Path, pictures: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="give the codec's run as --start"):
         command.main(_options(base, pictures, tmp_path, "--part=prior", "--shape", *_SHAPE))
-    other = [f"--start={codec_run}", "--shape", "n_embed=32"]
+    larger = [f"--start={codec_run}", "--shape", "n_embed=32"]
     with pytest.raises(ConfigError, match="are another's"):
-        command.main(_options(base, pictures, tmp_path / "other", *other))
+        command.main(_options(base, pictures, tmp_path / "larger", *larger))
+    with pytest.raises(ConfigError, match=r"--checkpoint: .*config.yaml: codec_sha256"):
+        command.main(_options(other, pictures, tmp_path / "over", f"--start={codec_run}"))
     wrong = ["--shape", "ratio=3"]
     with pytest.raises(ConfigError, match=r"--shape\.codec: makes 8 positions a side of 12"):
         command.main(_options(base, pictures, tmp_path / "wrong", *wrong))

@@ -1,7 +1,8 @@
-"""The 650M RQ text model with random weights: converted, loaded, a picture drawn, on a CPU.
+"""Text models of several codes a position with random weights: converted, loaded, a picture drawn.
 
-Run by hand: `pytest -m weights -s tests/models/test_rq_full_size.py`. It needs 9 GB below the
-temporary folder, 6 GB of memory, and some minutes; it removes its files.
+650M of RQ and 580M of HQ, on a CPU. By hand: `pytest -m weights -s
+tests/models/test_several_codes_full_size.py`. It needs 9 GB below the temporary folder, 6 GB of
+memory, and some minutes; it removes its files.
 """
 
 import json
@@ -13,8 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
+from models.configs import Preset
+from models.families import build_codec, build_prior
+from models.files.weights import on_meta
+from models.hq_configs import HQVAEConfig
 from models.presets import get_preset
+from tests.models.random_hq_checkpoint import write_random_hq_checkpoint
 from tests.models.random_rq_checkpoint import write_random_rq_checkpoint
 
 pytestmark = [pytest.mark.weights, pytest.mark.timeout(3600)]
@@ -28,6 +35,7 @@ import torch
 from models.drawing.generate import run_to_end
 from models.drawing.sampling import RowParams
 from models.measure import machine
+from models.measure.comparison import passes
 from models.pipeline import LoadOptions, load
 def peak():
     status = open("/proc/self/status").read()
@@ -42,15 +50,17 @@ prefix = pipeline.prefix(pipeline.encode("a red heart"))
 batch = pipeline.batch(1)
 began = time.monotonic()
 codes = run_to_end(batch, prefix, params)
-out["codes_s"] = 256 / (time.monotonic() - began)
+preset = pipeline.preset
+out["codes_s"] = preset.codes_per_image / (time.monotonic() - began)
 pixels = pipeline.pixels(codes)
 out["picture_s"] = time.monotonic() - began
 out["pixels"] = list(pixels.shape)
-shape = pipeline.preset.stage2
-layers = 64 * shape.body.n_layers + 256 * shape.head.n_layers
-read = layers * 12 * shape.embed_dim**2 + 256 * shape.vocab_sizes[0] * shape.embed_dim
+shape, runs = preset.stage2, passes(preset)
+layers = runs.body * shape.body.n_layers + runs.head * shape.head.n_layers
+read = layers * 12 * shape.embed_dim**2 + runs.head * preset.vocab_sizes[0] * shape.embed_dim
 ceiling = machine.measure(torch.device("cpu"), [dtype]).bytes_s
-out["memory_share"] = read * dtype.itemsize * out["codes_s"] / 256 / ceiling
+pictures_s = out["codes_s"] / preset.codes_per_image
+out["memory_share"] = read * dtype.itemsize * pictures_s / ceiling
 out["ceiling_gb_s"] = ceiling / 1e9
 print(json.dumps(out))
 """
@@ -74,23 +84,39 @@ def _run(script: str, *arguments: object) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def official(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("full") / "cc3m"
-    write_random_rq_checkpoint(folder, get_preset("rq-cc3m-650m"))
-    yield folder
+def _num_numbers(module: nn.Module) -> int:
+    return sum(tensor.numel() for tensor in module.state_dict().values())
+
+
+@pytest.fixture(scope="module", params=["rq-cc3m-650m", "hq-cc15m"])
+def official(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Preset, Path]]:
+    preset, folder = get_preset(request.param), tmp_path_factory.mktemp("full") / "official"
+    if isinstance(preset.stage1, HQVAEConfig):
+        write_random_hq_checkpoint(folder, preset)
+    else:
+        write_random_rq_checkpoint(folder, preset)
+    yield preset, folder
     shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_it_converts_and_draws_within_its_memory(
-    dtype: str, official: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dtype: str,
+    official: tuple[Preset, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    _run(_CONVERT, official, tmp_path / "ours", dtype)
-    weights = (2 if dtype == "bfloat16" else 4) * 654_061_568 + 4 * 104_402_051
+    preset, folder = official
+    _run(_CONVERT, folder, tmp_path / "ours", dtype)
+    codec = on_meta(lambda: build_codec(preset.stage1))
+    prior = on_meta(lambda: build_prior(preset.stage2, codec))
+    weights = (2 if dtype == "bfloat16" else 4) * _num_numbers(prior) + 4 * _num_numbers(codec)
     for packed in ("mapped", "packed"):
         found: dict[str, Any] = json.loads(_run(_DRAW, tmp_path / "ours", dtype, packed))
         with capsys.disabled():
-            sys.stdout.write(f"\n{packed}: {found}\n")
+            sys.stdout.write(f"\n{preset.name}, {packed}, {weights:,} bytes: {found}\n")
         assert found["peak"] < 1.25 * weights
         assert found["pixels"] == [1, 3, 256, 256]
+    shutil.rmtree(tmp_path / "ours")

@@ -1,0 +1,72 @@
+"""Which models a measurement is of: a preset, a checkpoint, or random weights of a given shape.
+
+Reads the flags that name them. Measures nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.configs import Preset, TransformerConfig, VQGANConfig
+from models.errors import ConfigError
+from models.files.checkpoint import open_checkpoint
+from models.measure import comparison
+from models.pipeline import LoadOptions, Pipeline, load, load_random
+from models.presets import PRESETS
+
+# For shapes that no official codec fits: its grid fits none, so no pixels are measured.
+_NO_CODEC = VQGANConfig(ch=32, ch_mult=(1,), z_channels=32, num_res_blocks=1, attn_resolutions=())
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Which model is measured."""
+
+    preset: Preset
+    checkpoint: Path | None
+
+    def load(self, options: LoadOptions) -> Pipeline:
+        """With its own weights where there are any; random ones take just as long."""
+        if self.checkpoint or self.preset.weights:
+            return load(self.preset.name, self.checkpoint, options)
+        return load_random(self.preset, options)
+
+
+def chosen(args: argparse.Namespace) -> Subject:
+    """The one that is measured by itself."""
+    if args.checkpoint:
+        return Subject(load("", args.checkpoint).preset, args.checkpoint)
+    if args.preset:
+        return Subject(PRESETS[args.preset], None)
+    if args.width % args.heads:
+        raise ConfigError(f"--heads: {args.heads} must divide --width {args.width}")
+    stage2 = TransformerConfig(
+        prefix="text" if args.text else "none",
+        embed_dim=args.width,
+        n_layers=args.layers,
+        n_heads=args.heads,
+        vocab_size_img=args.vocab,
+        vocab_size_txt=args.vocab if args.text else 0,
+        ctx_len_img=args.image,
+        ctx_len_txt=args.text,
+    )
+    name = f"{args.layers}x{args.width}"
+    official = VQGANConfig(n_embed=args.vocab)
+    stage1 = official if official.grid_size**2 == args.image else _NO_CODEC
+    description = "random weights of a given shape"
+    return Subject(Preset(name, description, "none", stage1, stage2), None)
+
+
+def compared(args: argparse.Namespace) -> list[Subject]:
+    """The grids of a given shape; or a checkpoint, whose pictures are enhanced."""
+    if not args.checkpoint:
+        shapes = comparison.presets(
+            args.width, args.heads, args.layers, args.vocab, args.enhance_width
+        )
+        return [Subject(shape, None) for shape in shapes]
+    preset = open_checkpoint(args.checkpoint).preset
+    if preset.enhancement is None:
+        raise ConfigError(f"--checkpoint: {args.checkpoint} has no enhancement to compare with")
+    return [Subject(preset, args.checkpoint)]
