@@ -20,7 +20,7 @@ COPY models models
 
 FROM build AS build-api
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/mindalle/bin/pip install --no-compile -c constraints.txt '.[otel]' \
+    /opt/mindalle/bin/pip install --no-compile -c constraints.txt '.[otel,stores]' \
     && rm -rf /opt/mindalle/lib/python*/site-packages/models/weights
 
 FROM build AS build-worker
@@ -31,7 +31,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
         /opt/mindalle/bin/pip install --no-compile -c constraints.txt \
             --index-url "$TORCH_INDEX" torch torchvision; \
     fi \
-    && /opt/mindalle/bin/pip install --no-compile -c constraints.txt '.[worker,otel]'
+    && /opt/mindalle/bin/pip install --no-compile -c constraints.txt '.[worker,otel,stores]'
 
 FROM ${PYTHON_IMAGE} AS runtime
 ARG VERSION=0.0.0

@@ -235,6 +235,14 @@ class QueueUnavailable(Unavailable):
         self.code = code
 
 
+class ResultsUnavailable(Unavailable):
+    """The store that keeps finished pictures does not answer, or refuses."""
+
+    code = "results_unavailable"
+    message = "The store of finished pictures is not reachable."
+    retry_after_s = 2.0
+
+
 class NoWorker(Unavailable):
     """No live worker serves the model."""
 

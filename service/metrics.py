@@ -63,6 +63,11 @@ def _redis_faults(new: _New) -> Counter:
     return new.counter("redis_faults", about, "reason")
 
 
+def _results_faults(new: _New) -> Counter:
+    about = "Times that the store of results, where it is not Redis, did not answer or refused."
+    return new.counter("results_faults", about)
+
+
 class DroppedLines(Collector):
     """What this process said and nobody got; counted where it is dropped."""
 
@@ -120,6 +125,7 @@ class ApiMetrics:
         self.dead_letters = new.gauge("dead_letters", "Jobs in the dead-letter stream.")
         self.redis_up = new.gauge("redis_up", "1 when Redis answered at the last scrape.")
         self.redis_faults = _redis_faults(new)
+        self.results_faults = _results_faults(new)
         self.sweep = SweepMetrics(registry)
         self.webhooks = WebhookMetrics(registry)
 
@@ -184,6 +190,7 @@ class WorkerMetrics:
         self.load_seconds = new.gauge("weights_load_seconds", "Time to load the weights.")
         self.warm_up_seconds = new.gauge("warm_up_seconds", "Time from loaded to ready.")
         self.redis_faults = _redis_faults(new)
+        self.results_faults = _results_faults(new)
         self._declare_jobs(new)
         self._declare_batch(new)
         self.sweep = SweepMetrics(registry)

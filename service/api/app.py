@@ -45,6 +45,7 @@ from service.broker.fault_log import FaultLog
 from service.broker.outbox import Outbox
 from service.broker.queue import Queue
 from service.broker.redis_connection import check_server, check_writes, connect, disconnect
+from service.broker.result_files import ResultFiles
 from service.broker.stopping import stop
 from service.broker.sweep import Sweeper
 from service.broker.workers import Workers
@@ -54,6 +55,7 @@ from service.errors import QueueUnavailable, StartRefused
 from service.hooks.sender import Sender
 from service.metrics import ApiMetrics, DroppedLines
 from service.settings import Settings
+from service.store.object_store import open_store
 from service.tracing import tracing
 
 _UPLOAD_PATHS = frozenset(
@@ -95,9 +97,13 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _state(settings: Settings, redis: Redis) -> ApiState:
-    limits = settings.queue
+    limits, metrics = settings.queue, _metrics()
+    store = open_store(settings.results, metrics.results_faults.inc)
     queue = Queue(
-        redis, result_ttl_s=limits.result_ttl_s, idempotency_ttl_s=limits.idempotency_ttl_s
+        redis,
+        result_ttl_s=limits.result_ttl_s,
+        idempotency_ttl_s=limits.idempotency_ttl_s,
+        store=store,
     )
     catalog = Catalog(
         Workers(redis),
@@ -106,7 +112,6 @@ def _state(settings: Settings, redis: Redis) -> ApiState:
         on_demand=on_demand_cards(settings.api.on_demand_models),
         aliases=_aliases(settings),
     )
-    metrics = _metrics()
     outbox = _outbox(settings, redis)
     return ApiState(
         settings=settings,
@@ -117,6 +122,7 @@ def _state(settings: Settings, redis: Redis) -> ApiState:
         gauges=Gauges(metrics, queue, catalog, outbox),
         faults=FaultLog(metrics.redis_faults),
         webhooks=WebhookDesk.of(settings.webhooks, settings.keys()),
+        files=None if store is None else ResultFiles(redis, store),
     )
 
 
@@ -190,12 +196,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await state.queue.start()
     if deliveries is not None:
         deliveries.start()
-    keeping_house = asyncio.create_task(_keep_house(redis, state))
+    parts = [asyncio.create_task(_keep_house(redis, state))]
+    if state.files is not None:
+        sweeping = state.files.keep_swept(state.settings.queue.sweep_interval_s)
+        parts.append(asyncio.create_task(sweeping))
     try:
         yield
     finally:
         state.is_draining = True
-        await stop(keeping_house)
+        await stop(*parts)
         if deliveries is not None:
             await deliveries.close()
         await state.queue.close()

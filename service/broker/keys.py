@@ -15,13 +15,17 @@ class Key(StrEnum):
     # One job: hash, all that is known of it. A time to live from its end on; until then the
     # sweep owns it and ends it at its deadline.
     JOB = "{mindalle}:job:%s"
-    # Files of one job: hash rank → bytes. Time to live.
+    # Files of one job: hash rank → bytes, or where the store of results has them. Time to live.
     IMAGES = "{mindalle}:images:%s"
     # The picture that one job begins with: bytes. Time to live; gone when the job has ended, unless
     # it failed.
     SOURCE = "{mindalle}:source:%s"
     # Events of one job: short stream. Time to live.
     EVENTS = "{mindalle}:events:%s"
+
+    # Jobs that may have files in a store: zset job → ms when to look whether they are needed still.
+    # The sweep removes each job when its files are gone.
+    FILES = "{mindalle}:files"
 
     # Per model; each is empty, and so gone, when no job lives.
     WAITING = "{mindalle}:waiting:%s"  # zset job → place in the fair order

@@ -177,6 +177,20 @@ def test_the_password_of_redis_reaches_all_who_need_it() -> None:
     assert login["secretTargetRef"][0]["name"] == "mindalle-redis"
 
 
+def test_api_and_workers_keep_their_results_in_the_same_place() -> None:
+    objects = rendered("gpu-fleet")
+    found = [pod for name, pod in pods(objects).items() if not name.endswith("redis")]
+    policy = of_kind(objects, "NetworkPolicy")["mindalle-worker"]["spec"]
+
+    assert {environment(pod)["MINDALLE_RESULTS__URL"] for pod in found} == {
+        "s3://images-example/results"
+    }
+    for pod in found:
+        secret = {"secretRef": {"name": "mindalle-bucket"}}
+        assert pod["containers"][0]["envFrom"] == [secret]
+    assert 443 in [port["port"] for rule in policy["egress"] for port in rule["ports"]]
+
+
 def test_keda_finds_the_bundled_redis_from_its_own_namespace() -> None:
     scaled = of_kind(rendered("one-gpu"), "ScaledObject")["mindalle-worker-mindalle"]
 
@@ -236,6 +250,7 @@ def outward_of(name: str) -> list[Object]:
         ({"auth": {"mode": "off"}, "workers": {"more": {"rows": 4}}}, "preset"),
         ({"auth": {"mode": "off"}, "api": {"prot": 80}}, "prot"),
         ({"auth": {"mode": "off"}, "redis": {"bundled": False}}, "redis.external.host"),
+        ({"auth": {"mode": "off"}, "results": {"url": "file:///results"}}, "results.url"),
         ({"auth": {"mode": "off"}, "redis": {"fsync": "sometimes"}}, "fsync"),
     ],
 )
