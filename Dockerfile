@@ -22,7 +22,7 @@ RUN mkdir service models && touch README.md LICENSE models/__init__.py \
 
 FROM build AS needs-api
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/mindalle/bin/pip install --no-compile -c constraints.txt '.[otel]' \
+    /opt/mindalle/bin/pip install --no-compile -c constraints.txt '.[otel,stores]' \
     && /opt/mindalle/bin/pip uninstall --yes mindalle-serve
 
 FROM build AS needs-worker
@@ -33,7 +33,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
         /opt/mindalle/bin/pip install --no-compile -c constraints.txt \
             --index-url "$TORCH_INDEX" torch torchvision; \
     fi \
-    && /opt/mindalle/bin/pip install --no-compile -c constraints.txt '.[worker,otel]' \
+    && /opt/mindalle/bin/pip install --no-compile -c constraints.txt '.[worker,otel,stores]' \
     && /opt/mindalle/bin/pip uninstall --yes mindalle-serve
 
 FROM build AS code

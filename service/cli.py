@@ -40,7 +40,7 @@ COMMANDS = MappingProxyType(
         "verify": ("service.commands.verify", "a checkpoint against recorded numbers"),
         "bench": ("models.measure.bench", "how fast the engine is on this machine"),
         "bench queue": ("service.commands.bench_queue", "what a job costs the API and Redis"),
-        "eval": ("models.measure.eval", "how good the shipped model's pictures are"),
+        "eval": ("service.commands.eval", "how good models' pictures are, in tables and plots"),
         "loadtest": ("service.client.loadtest", "how the service behaves under load"),
         "dlq": ("service.commands.dlq", "jobs that were given up: list, retry, drop"),
         "doctor": ("service.commands.doctor", "what is missing here, and what to do about it"),

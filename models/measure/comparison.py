@@ -22,7 +22,7 @@ from models.drawing.sampling import RowParams
 from models.enhancement import Enhancement
 from models.hq_configs import HQTransformerConfig, HQVAEConfig
 from models.measure import machine
-from models.measure.stopwatch import random_prefix
+from models.measure.stopwatch import some_prompt
 from models.pipeline import Pipeline
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.upsampler_configs import CellUpsamplerConfig
@@ -136,14 +136,14 @@ def passes(preset: Preset) -> Passes:
 def compare(pipeline: Pipeline, setting: str, batches: list[int]) -> Iterator[Timing]:
     """Time one batch of pictures of each size, after a first step that warms up."""
     for rows in batches:
-        yield _timed(pipeline, setting, rows)
+        yield timed(pipeline, setting, [RowParams(seed=1, candidate=i) for i in range(rows)])
 
 
-def _timed(pipeline: Pipeline, setting: str, rows: int) -> Timing:
-    device = pipeline.options.device
-    prefix = pipeline.stage2.prefill(random_prefix(pipeline.preset, 1).to(device))
+def timed(pipeline: Pipeline, setting: str, params: list[RowParams]) -> Timing:
+    """One batch of pictures of this model, a row each, after a first step that warms up."""
+    device, rows = pipeline.options.device, len(params)
+    prefix = pipeline.prefix(pipeline.encode(some_prompt(pipeline.preset)))
     batch = pipeline.batch(rows)
-    params = [RowParams(seed=1, candidate=i) for i in range(rows)]
     batch.admit(prefix, params)
     batch.step()
     batch.evict(range(rows))

@@ -1,249 +1,221 @@
-"""`mindalle eval`: what a model is worth, in numbers, as a Markdown table and a plot.
+"""`mindalle eval`: what models are worth, in numbers: Markdown, JSON and plots.
 
-Reconstruction and code use of stage 1, retrieval by CLIP, the gain of best-of-n by the ranker and
-by a judge that is not the ranker, a Fréchet distance in CLIP features, and images per second.
-Knows how to measure, not what is good enough.
+Which models, which prompts, which tables; what a table says is in `tables` and `metrics`. What is
+drawn stays in the report's folder and is not drawn again. Knows how to measure, not what is good
+enough.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import sys
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from models.configs import Preset, Prompt, SamplingDefaults
 from models.errors import ConfigError
-from models.measure.arguments import count
-from models.pipeline import Pipeline, load
-from models.rerank.clip import ClipScorer
-from models.rerank.perplexity import PerplexityRanker
+from models.files.checkpoint import open_checkpoint
+from models.measure import blind
+from models.measure.arguments import count, device, share
+from models.measure.artists import Artist, OwnArtist
+from models.measure.captions import read_prompts, sample
+from models.measure.drawer import Setting
+from models.measure.drawn_figures import DrawnFigures, Plan
+from models.measure.model_figures import ModelFigures
+from models.measure.networks import Network, open_network
+from models.measure.reference import Reference
+from models.measure.report import Report
+from models.measure.subjects import find
+from models.pipeline import LoadOptions
+from models.rerank import rankers
+from models.rerank.ranker import Ranker
 from models.train.data import sources
-from models.train.data.data_set import DataSet, Variant
-from models.train.loop.run import draw_curves
-from models.train.recipes.codec import evaluate
-from models.train.sheet import candidates
 
-BEST_OF = (1, 4, 16, 64)
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """One prompt's candidates in the order they were drawn."""
-
-    prompt: Prompt
-    pixels: Tensor  # [n, 3, H, W]
-    scores: Tensor  # [n], the ranker's
-    seconds: float
-
-
-def frechet_distance(one: Tensor, other: Tensor) -> float:
-    """Between two sets of features [n, E] taken as Gaussians (Heusel et al. 2017)."""
-    means, covariances = [], []
-    for features in (one.double(), other.double()):
-        means.append(features.mean(0))
-        covariances.append(torch.cov(features.T))
-    values, vectors = torch.linalg.eigh(covariances[0])
-    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ covariances[1] @ root).clamp(min=0).sqrt().sum()
-    spread = covariances[0].trace() + covariances[1].trace() - 2 * cross
-    return float((means[0] - means[1]).square().sum() + spread)
-
-
-def retrieval(scorer: ClipScorer, pixels: Tensor, names: Sequence[str], truth: Tensor) -> Tensor:
-    """Share of pictures [n, 3, H, W] whose true name is first, and among the first five."""
-    texts = torch.stack([scorer.text_features(name) for name in names])
-    best = (scorer.image_features(pixels) @ texts.T).topk(min(5, len(names)), dim=1).indices
-    hits = best == truth[:, None]
-    return torch.stack([hits[:, 0].float().mean(), hits.any(1).float().mean()])
-
-
-def best_of(made: Sequence[Made], judged: Sequence[Tensor], n: int) -> float:
-    """Mean score by `judged` of the candidate that the ranker prefers among the first n."""
-    picks = [one.scores[:n].argmax() for one in made]
-    return float(torch.stack([s[pick] for s, pick in zip(judged, picks, strict=True)]).mean())
-
-
-def make(pipeline: Pipeline, prompts: Iterable[Prompt], count: int, seed: int) -> list[Made]:
-    """Draw `count` candidates of each prompt."""
-    defaults = pipeline.preset.sampling
-    sampling = SamplingDefaults(defaults.temperature, defaults.top_k, defaults.top_p, count)
-    out = []
-    for prompt in prompts:
-        start = time.perf_counter()
-        pictures = sorted(candidates(pipeline, prompt, sampling, seed), key=lambda p: p.candidate)
-        seconds = time.perf_counter() - start
-        pixels = torch.stack([picture.pixels for picture in pictures])
-        scores = torch.tensor([picture.score or 0.0 for picture in pictures])
-        out.append(Made(prompt, pixels, scores, seconds))
-    return out
-
-
-def figures_of_data(pipeline: Pipeline, data: DataSet) -> dict[str, float]:
-    """Stage 1 and the ranker on pictures that training did not see."""
-    images = torch.stack([data.render(Variant(image)) for image in data.held_out])
-    with torch.inference_mode():
-        values, _ = evaluate(pipeline.stage1, images)
-    out = {
-        "held-out pictures": float(len(images)),
-        "reconstruction PSNR, dB": values["psnr"],
-        "codes in use": values["codes"],
-        "perplexity of codes": values["perplexity"],
-    }
-    if scorer := _clip(pipeline):
-        truth = torch.tensor([data.name_of(image) for image in data.held_out])
-        top = retrieval(scorer, images * 0.5 + 0.5, data.names(), truth)
-        names = len(data.names())
-        out[f"ranker, true name first of {names}"] = float(top[0])
-        out[f"ranker, true name in first five of {names}"] = float(top[1])
-    return out
-
-
-def figures_of_pictures(
-    pipeline: Pipeline, judge: Pipeline | None, made: Sequence[Made], real: Tensor
-) -> dict[str, float]:
-    """What best-of-n gains, the distance to `real` pixels [n, 3, H, W], and the speed."""
-    counts = [n for n in BEST_OF if n <= len(made[0].pixels)]
-    out = {f"best of {n}, ranker": best_of(made, [m.scores for m in made], n) for n in counts}
-    if judged := _judged(judge, made):
-        out |= {f"best of {n}, judge": best_of(made, judged, n) for n in counts}
-    scorer = (_clip(judge) if judge else None) or _clip(pipeline)
-    if scorer:
-        pixels = torch.cat([m.pixels[:4] for m in made])
-        distance = frechet_distance(scorer.image_features(pixels), scorer.image_features(real))
-        out["Fréchet distance in CLIP features"] = distance
-    seconds = [m.seconds for m in made]
-    out[f"seconds for {len(made[0].pixels)} candidates, p50"] = statistics.median(seconds)
-    out["images/s"] = sum(len(m.pixels) for m in made) / sum(seconds)
-    return out
-
-
-def _judged(judge: Pipeline | None, made: Sequence[Made]) -> list[Tensor]:
-    """The judge's scores [n] of each prompt's pictures; none where it can't judge by prompts.
-
-    One that judges by its own codes can't judge what others made of theirs.
-    """
-    if judge is None or judge.ranker is None or isinstance(judge.ranker, PerplexityRanker):
-        return []
-    ranker = judge.ranker
-    pairs = [(ranker.features(m.prompt), m.pixels) for m in made]
-    return [ranker.scores(features, pixels) for features, pixels in pairs if features is not None]
-
-
-def _clip(pipeline: Pipeline) -> ClipScorer | None:
-    return pipeline.ranker if isinstance(pipeline.ranker, ClipScorer) else None
-
-
-def markdown(figures: Mapping[str, float]) -> str:
-    """A table of two columns."""
-    rows = [f"| {name} | {value:.4g} |" for name, value in figures.items()]
-    return "\n".join(["| figure | value |", "|---|---|", *rows]) + "\n"
-
-
-def plot(figures: Mapping[str, float], path: Path) -> None:
-    """Mean score over n of best-of-n, one line a scorer."""
-    lines = {
-        who: [(n, figures[key]) for n in BEST_OF if (key := f"best of {n}, {who}") in figures]
-        for who in ("ranker", "judge")
-    }
-    drawn = {who: points for who, points in lines.items() if points}
-    axes = {"xscale": "log", "xlabel": "candidates", "ylabel": "mean score"}
-    draw_curves(path, {"best of n": drawn}, **axes)
-
-
-def read_prompts(path: Path) -> list[str]:
-    """A JSON file with a list "prompts", or a text file with one prompt a line.
-
-    Raises:
-        ConfigError: it holds no prompts.
-    """
-    try:
-        text = path.read_text("utf-8-sig")
-        if path.suffix == ".json":
-            prompts = [str(entry["prompt"]) for entry in json.loads(text)["prompts"]]
-        else:
-            prompts = [line.strip() for line in text.splitlines() if line.strip()]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: prompts can't be read from it: {error!r}") from None
-    if not prompts:
-        raise ConfigError(f"{path}: it holds no prompt")
-    return prompts
-
-
-def prompts_for(preset: Preset, given: Sequence[str]) -> list[Prompt]:
-    """The prompts as the model takes them: texts, or classes by their numbers.
-
-    Raises:
-        ConfigError: one is no class of this model.
-    """
-    if preset.num_classes is None:
-        return [*given]
-    for prompt in given:
-        if not prompt.isdecimal() or int(prompt) >= preset.num_classes:
-            raise ConfigError(f"{prompt!r} is no class in 0..{preset.num_classes - 1}")
-    return [int(prompt) for prompt in given]
+# Those of drawn pictures, then those of a model that must be here.
+OF_PICTURES = ("fidelity", "rejection", "best-of", "grid", "blind")
+OF_MODELS = ("reconstruction", "retrieval", "bits", "speed")
+_DEFAULT = ("reconstruction", "retrieval", "bits", "best-of", "fidelity", "speed")
+_RATES = (1.0, 0.5, 0.25, 0.125, 0.0625)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which model, on which prompts, judged by whom."""
-    parser.add_argument("model", nargs="?", default="emoji", help="a preset (default: emoji)")
+    """Which models, on which prompts, judged by whom, in which tables."""
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="DIR", help="its folder (default: the preset's own)"
-    )
+        "models", nargs="*", default=["emoji"], metavar="MODEL",
+        help="presets or checkpoint folders (default: emoji)",
+    )  # fmt: skip
     parser.add_argument(
-        "--judge",
-        type=Path,
-        metavar="DIR",
-        help="a checkpoint folder whose ranker judges (default: nobody but the model's own)",
-    )
+        "--checkpoint", type=Path, metavar="DIR",
+        help="the folder of the only model (default: the preset's own)",
+    )  # fmt: skip
     parser.add_argument(
-        "--prompts",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help='a JSON list "prompts", or one prompt a line: a text or a class',
-    )
-    parser.add_argument(
-        "--candidates", type=count, default=16, metavar="N", help="per prompt (default: 16)"
-    )
+        "--tables", nargs="+", choices=(*OF_PICTURES, *OF_MODELS), metavar="TABLE",
+        help=f"of {', '.join((*OF_MODELS, *OF_PICTURES))} (default: {', '.join(_DEFAULT)}, and grid"
+        " where a list for it is given)",
+    )  # fmt: skip
+    _add_drawing(parser.add_argument_group("what is drawn"))
+    _add_judging(parser.add_argument_group("how it is judged"))
     sources.add_arguments(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of the pictures (default: 0)")
+    parser.add_argument(
+        "--device", type=device, default=torch.device("cpu"),
+        help="cpu, cuda, cuda:1 (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, default=Path("runs/eval"), metavar="DIR",
-        help="for the report and its figure (default: runs/eval)",
+        help="for the report and all that is drawn for it (default: %(default)s)",
     )  # fmt: skip
 
 
-def run(args: argparse.Namespace) -> None:
-    """Measure, write the report, print it."""
-    given = read_prompts(args.prompts)
-    pipeline = load(args.model, args.checkpoint)
-    prompts = prompts_for(pipeline.preset, given)
-    judge = load(args.model, args.judge) if args.judge else None
-    data = sources.open_data(args.data, args.art, pipeline.preset.size[0])
-    made = make(pipeline, prompts, args.candidates, args.seed)
-    real = torch.stack([data.render(Variant(image)) for image in data.images]) * 0.5 + 0.5
-    figures = figures_of_data(pipeline, data)
-    figures |= figures_of_pictures(pipeline, judge, made, real)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "eval.md").write_text(markdown(figures), encoding="utf-8")
-    plot(figures, args.out / "best-of-n.png")
-    sys.stdout.write(markdown(figures))
+def _add_drawing(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--prompts", type=Path, metavar="FILE",
+        help="one a line, a JSON list, or COCO's captions; a class is its number (default: none,"
+        " so nothing of drawn pictures)",
+    )  # fmt: skip
+    for flag, default, about in (
+        ("--num-prompts", None, "of the file, at random, the same each time (default: all)"),
+        ("--candidates", 16, "per prompt (default: 16)"),
+        ("--keep", None, "of these the best by the model's own ranker (default: all)"),
+        ("--rows", 32, "drawn at a time (default: 32)"),
+    ):
+        group.add_argument(flag, type=count, default=default, metavar="N", help=about)
+    group.add_argument("--seed", type=int, default=0, help="of the pictures (default: 0)")
+    group.add_argument(
+        "--seeds", type=int, nargs="+", metavar="SEED",
+        help="several: figures get deviations (default: --seed alone)",
+    )  # fmt: skip
+    for flag, kind, metavar in (
+        ("--temperatures", float, "T"),
+        ("--top-ks", int, "K"),
+        ("--top-ps", float, "P"),
+    ):
+        group.add_argument(
+            flag, type=kind, nargs="+", metavar=metavar,
+            help="of the grid; 0 is no filter (default: the model's own)",
+        )  # fmt: skip
 
 
-def main(argv: list[str] | None = None) -> None:
+def _add_judging(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--judge", type=Path, metavar="DIR",
+        help="a checkpoint folder whose ranker judges (default: nobody but the model's own)",
+    )  # fmt: skip
+    group.add_argument(
+        "--features", metavar="NETWORK",
+        help="in whose eyes sets are compared: inception=FILE, an open_clip model as NAME=FILE, or"
+        " a folder with a CLIP (default: the judge's CLIP, or the model's own)",
+    )  # fmt: skip
+    group.add_argument(
+        "--real", type=Path, metavar="DIR|FILE",
+        help="pictures to compare with, all of a folder, or their mu and sigma as .npz (default:"
+        " the data set's)",
+    )  # fmt: skip
+    group.add_argument(
+        "--acceptance", type=share, nargs="+", default=[*_RATES], metavar="RATE",
+        help="shares of the candidates that rejection keeps (default: 1 to 1/16)",
+    )  # fmt: skip
+    group.add_argument(
+        "--batch", type=count, nargs="+", default=[1, 4, 16, 32], metavar="N",
+        help="pictures at once whose speed is taken (default: 1 4 16 32)",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace, artists: Iterable[Artist] | None = None) -> int:
+    """Measure, write the report, print it; 0.
+
+    `artists` draw in place of models in this process, and are known by their pictures alone.
+    """
+    given = sample(read_prompts(args.prompts), args.num_prompts) if args.prompts else []
+    subjects = find(args.models, args.checkpoint) if artists is None else []
+    wanted, options = _wanted(args), LoadOptions(device=args.device)
+    reference = Reference(args.data, args.art, args.real)
+    report = Report(["mindalle", "eval", *sys.argv[2:]])
+    own = ModelFigures(reference, options, args.features, args.batch)
+    for subject in subjects:
+        own.add(subject, wanted)
+    report.tables.extend(own.tables())
+    report.plots.extend(own.plots())
+    if given:
+        drawing = [subject for subject in subjects if subject.draws]
+        if artists is None:
+            artists = (OwnArtist(subject, options, args.rows) for subject in drawing)
+        drawn = _drawn(args, wanted, given, reference)
+        folders = {subject.name: subject.folder for subject in drawing}
+        for artist in artists:
+            drawn.add(artist, folders.get(artist.name))
+        report.tables.extend(drawn.tables())
+        report.plots.extend(drawn.plots())
+    report.write(args.out)
+    sys.stdout.write(report.markdown())
+    return 0
+
+
+def _wanted(args: argparse.Namespace) -> set[str]:
+    """The tables that were asked for. ConfigError for one that lacks what it is made of."""
+    lists = args.temperatures, args.top_ks, args.top_ps
+    wanted = set(args.tables or (*_DEFAULT, *(["grid"] if any(lists) else [])))
+    lacking = sorted(wanted.intersection(OF_PICTURES)) if args.tables and not args.prompts else []
+    if lacking:
+        raise ConfigError(f"--tables {' '.join(lacking)}: needs --prompts FILE")
+    if "grid" in wanted and not any(lists):
+        raise ConfigError("--tables grid: needs --temperatures, --top-ks or --top-ps")
+    if "blind" in wanted and args.num_prompts:
+        raise ConfigError("--tables blind: goes over all prompts, without --num-prompts")
+    return wanted
+
+
+def _drawn(
+    args: argparse.Namespace, wanted: set[str], given: list[str], reference: Reference
+) -> DrawnFigures:
+    setting = Setting(num_candidates=args.candidates, keep=args.keep or args.candidates)
+    plan = Plan(
+        given,
+        setting,
+        _grid(args, setting),
+        args.seeds or [args.seed],
+        sorted({1.0, *args.acceptance} if "rejection" in wanted else {1.0}, reverse=True),
+        wanted,
+        blind.read_questions(args.prompts) if "blind" in wanted else [],
+    )
+    judge = _judge(args.judge, args.device) if args.judge else None
+
+    def eyes(own_folder: Path | None) -> Network | None:
+        return _eyes(args, own_folder, reference)
+
+    return DrawnFigures(plan, args.out, reference, judge, eyes)
+
+
+def _grid(args: argparse.Namespace, setting: Setting) -> list[Setting]:
+    lists = (args.temperatures or [None], args.top_ks or [None], args.top_ps or [None])
+    grid = (replace(setting, temperature=t, top_k=k, top_p=p) for t, k, p in product(*lists))
+    return [one for one in grid if one != setting]
+
+
+def _judge(folder: Path, device: torch.device) -> Ranker | None:
+    return rankers.load(open_checkpoint(folder).preset, folder, device)
+
+
+def _eyes(args: argparse.Namespace, own: Path | None, reference: Reference) -> Network | None:
+    """What is asked for; else the judge's CLIP, else the model's own."""
+    if not {"fidelity", "rejection", "grid"}.intersection(args.tables or OF_PICTURES):
+        return None
+    if args.features is not None:
+        return open_network(args.features, reference.labels, args.device)
+    for folder in filter(None, (args.judge, own)):
+        if open_checkpoint(folder).preset.clip is not None:
+            return open_network(str(folder), reference.labels, args.device)
+    return None
+
+
+def main(argv: list[str] | None = None) -> int:
     """The command by itself."""
-    parser = argparse.ArgumentParser(description="Measure a model.")
+    parser = argparse.ArgumentParser(description="Measure models.")
     add_arguments(parser)
-    run(parser.parse_args(argv))
+    return run(parser.parse_args(argv))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

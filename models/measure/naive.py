@@ -15,10 +15,10 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from models.configs import Preset, Prompt
+from models.configs import Preset
 from models.drawing.sampling import Filters, RowParams, draw
 from models.measure import machine
-from models.measure.stopwatch import integrated, random_prefix
+from models.measure.stopwatch import integrated, random_prefix, some_prompt
 from models.pipeline import LoadOptions, Pipeline, load_random
 from models.presets import PRESETS
 from models.stage2.prior import Draw
@@ -85,7 +85,7 @@ def _timed(preset: Preset, options: LoadOptions, rows: int) -> Timing:
 def _cached_s(pipeline: Pipeline, rows: int) -> float:
     """Seconds of the loop's steps, after one that warms up."""
     device = pipeline.options.device
-    prefix = pipeline.prefix(pipeline.encode(_prompt(pipeline.preset)))
+    prefix = pipeline.prefix(pipeline.encode(some_prompt(pipeline.preset)))
     batch = pipeline.batch(rows)
     params = [RowParams(seed=1, candidate=row) for row in range(rows)]
     batch.admit(prefix, params)
@@ -98,11 +98,6 @@ def _cached_s(pipeline: Pipeline, rows: int) -> float:
             pass
 
     return machine.seconds(device, to_the_end)
-
-
-def _prompt(preset: Preset) -> Prompt:
-    some: dict[str, Prompt] = {"text": "a red heart", "class": 0, "none": None}
-    return some[preset.prompt_kind]
 
 
 @torch.inference_mode()

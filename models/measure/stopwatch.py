@@ -136,6 +136,11 @@ def _top_k(preset: Preset) -> int:
     return min(256, *preset.vocab_sizes)  # minDALL-E's default
 
 
+def some_prompt(preset: Preset) -> Prompt:
+    """One that the model takes."""
+    return _PROMPTS[preset.prompt_kind]
+
+
 def random_prefix(preset: Preset, count: int) -> Tensor:
     """Prefix ids [count, N] of the kind that the model takes."""
     return torch.randint(preset.stage2.prompt_vocab_size, (count, preset.prompt_len))

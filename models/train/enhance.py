@@ -25,19 +25,22 @@ from models.files.checkpoint import load_stage1, open_checkpoint
 from models.lookalikes import CONFIG_NAME
 from models.presets import WEIGHTS_FOLDER
 from models.stage1.codec import Codec
-from models.train.data.data_set import Variant
+from models.train import options
+from models.train.data.data_set import batch_at, drawn
 from models.train.data.sources import open_data
-from models.train.loop import workers
-from models.train.loop.learner import Learner, naming
-from models.train.loop.precision import PRECISIONS
-from models.train.loop.run import Run, save_grid, train
-from models.train.options import add_init, add_precision, arguments, prepare, steps_to_do
+from models.train.loop import processes
+from models.train.loop.checkpoints import averaged
+from models.train.loop.engine import Engine
+from models.train.loop.learner import Learner, Weights, naming
+from models.train.loop.pictures import save_grid
+from models.train.loop.processes import is_first, my_share
+from models.train.loop.run import Run
 from models.train.recipes import enhance
 from models.train.recipes.codec import CodecTrainer
 from models.train.recipes.enhance_judge import judge
 from models.train.recipes.prior import Examples, PriorTrainer
 from models.train.shapes import changed
-from models.train.start import averaged, initialise, put_averaged
+from models.train.start import initialise, put_averaged
 
 _NUM_SHOWN = 8
 _NUM_TO_START_CODES = 96  # pictures for k-means
@@ -103,15 +106,17 @@ def _codec_part(
 ) -> tuple[Learner, StepOn]:
     """The codec's training; `draw` gives so many images to start codes from."""
     run = Run(args.run, args.seed)
-    plan = replace(enhance.codec_plan(args.steps), precision=PRECISIONS[args.precision])
+    plan = enhance.codec_plan(args.steps)
     if args.start:
         plan = replace(plan, unquantised=-1)
     codes = enhance.codes_of(model, coarse, run, plan)
-    trainer = CodecTrainer(model, run, plan, codes, enhance.Consistency(coarse))
+    trainer = CodecTrainer(
+        model, run, plan, codes, enhance.Consistency(coarse), engine=options.engine_of(args)
+    )
 
     def step_on(step: int, images: Tensor) -> dict[str, float]:
         if step == plan.unquantised:
-            codes.start(draw(_NUM_TO_START_CODES), run.torch_rng(-1))
+            trainer.start_codes(draw(_NUM_TO_START_CODES))
         return trainer.step(step, images)
 
     return trainer.learner, step_on
@@ -124,10 +129,18 @@ def _prior_part(
     if not args.start:
         raise ConfigError("--part prior: give the codec's run as --start")
     run, plan = Run(args.run, args.seed), enhance.prior_plan(args.steps)
-    plan = replace(plan, precision=PRECISIONS[args.precision])
-    trainer = PriorTrainer(model, None, run, plan, enhance.prior_loss, enhance.LOOKED_UP)
+    trainer = PriorTrainer(
+        model,
+        None,
+        run,
+        plan,
+        enhance.prior_loss,
+        enhance.LOOKED_UP,
+        engine=options.engine_of(args),
+    )
 
     def step_on(step: int, images: Tensor) -> dict[str, float]:
+        images = images.to(trainer.engine.device)
         codes = coarse.codes(images)
         with torch.no_grad():
             finer = model.encode(images * 0.5 + 0.5, coarse.images(codes) * 0.5 + 0.5)
@@ -136,49 +149,51 @@ def _prior_part(
     return trainer.learner, step_on
 
 
-def _work(worker: int, args: Namespace) -> None:
-    prepare(args)
+def _work(args: Namespace) -> None:
+    options.prepare(args)
     checkpoint = open_checkpoint(args.checkpoint, codec_alone=True)
+    device = Engine.usual_device()
     shape, stage1 = checkpoint.preset.stage1, load_stage1(checkpoint)
-    codec, known_as = as_codec(stage1), fingerprint.of(stage1.state_dict().items())
+    known_as, codec = fingerprint.of(stage1.state_dict().items()), as_codec(stage1.to(device))
     enhancement = _as_shipped(args, enhancement_of(args, shape, known_as))
     data, run = open_data(args.data, args.art, shape.size[0]), Run(args.run, args.seed)
-    model, coarse = _model(args, enhancement), enhance.Coarse(codec)
-
-    def drawn(step: int, number: int) -> list[Variant]:
-        rng = run.rng(step)
-        return [data.draw(rng) for _ in range(number)]
+    model, coarse = _model(args, enhancement).to(device), enhance.Coarse(codec)
 
     def many(number: int) -> Tensor:
-        return torch.stack([data.render(variant) for variant in drawn(-1, number)])
+        return torch.stack([data.render(variant) for variant in drawn(data, run.rng(-1), number)])
 
     if args.part == "codec":
         learner, step_on = _codec_part(args, model, coarse, many)
     else:
         learner, step_on = _prior_part(args, model, coarse)
-    steps = steps_to_do(args, run, learner)
 
     def step_once(step: int) -> dict[str, float]:
-        batch = drawn(step, args.batch)
+        batch = batch_at(data, step, args.batch, run.rng(step), args.seed)
         with naming(lambda: map(data.title, batch)):
-            mine = [data.render(variant) for variant in batch[worker :: args.workers]]
+            mine = [data.render(variant) for variant in batch[my_share(args.batch)]]
             return step_on(step, torch.stack(mine))
 
     judged = [variant for sort in data.judged(args.judged).values() for variant in sort]
-    images = torch.stack([data.render(variant) for variant in judged])
-    look = partial(_look, run, learner, codec, images, enhancement)
-    train(run, steps, step_once, (args.save_every, learner.state), [(args.look_every, look)])
-    if args.ship and worker == 0:
+    images = torch.stack([data.render(variant) for variant in judged]).to(device)
+    look = partial(_look, run, codec, images, enhancement)
+    options.train(args, run, learner, step_once, [(args.look_every, look)])
+    if args.ship and is_first():
         _ship(args, enhancement)
 
 
 def _look(
-    run: Run, learner: Learner, codec: Codec, images: Tensor, enhancement: Enhancement, step: int
+    run: Run,
+    codec: Codec,
+    images: Tensor,
+    enhancement: Enhancement,
+    step: int,
+    weights: Weights,
 ) -> None:
     """Log what the averaged weights reach, and show original, coarse, true and drawn pictures."""
     model = build_upsampler(enhancement.shape).eval()
     assert isinstance(model, CellUpsampler)
-    model.load_state_dict(learner.average.weights)
+    model.load_state_dict(weights)
+    model.to(Engine.usual_device())
     values, made = judge(model, codec, images, enhancement)
     run.log(step, **{f"val_{name}": value for name, value in values.items()})
     shown = torch.cat((images[None], made))[:, :_NUM_SHOWN]
@@ -195,14 +210,13 @@ def _ship(args: Namespace, enhancement: Enhancement) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
-    parser = arguments("Train an enhancement of a checkpoint.", "runs/enhance", 4000)
-    add_init(parser, "whose pictures are to be enhanced (default: the emoji model)")
+    parser = options.arguments("Train an enhancement of a checkpoint.", "runs/enhance", 4000)
+    options.add_init(parser, "whose pictures are to be enhanced (default: the emoji model)")
     parser.set_defaults(checkpoint=_EMOJI)
     parser.add_argument("--part", choices=("codec", "prior"), default="codec")
     parser.add_argument("--shape", nargs="*", default=(), help="other sizes, such as n_embed=512")
     parser.add_argument("--start", type=Path, help="begin with another run's averaged weights")
-    parser.add_argument("--workers", type=int, default=1, help="processes that share a batch")
-    add_precision(parser)
+    options.add_engine(parser)
     parser.add_argument("--look-every", type=int, default=200, help="steps between judgements")
     parser.add_argument("--judged", type=int, default=96, help="pictures of each sort to judge by")
     parser.add_argument("--ship", type=Path, metavar="DIR", help="write the folder to serve then")
@@ -212,7 +226,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--top-k", type=int)
     parser.add_argument("--top-p", type=float)
-    workers.run(_work, parser.parse_args(argv))
+    processes.run(_work, parser, "enhance", argv)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def put_grafted(args: Namespace, model: nn.Module, table: CodeTable, tokenizer: 
     rows = _rows(table)
     old_codes = _codes(args, codec, source.preset.stage1.size[0], table, rows)
     sizes = (model.config.sizes[0], old.config.vocab_size_img)
-    shared = shares(table.codes[rows, :, 0].flatten(), old_codes.flatten(), sizes)
+    shared = shares(table.codes_of(rows)[..., 0].flatten(), old_codes.flatten(), sizes)
     names = known.vocabulary()
     tokens = {id_: names[token] for token, id_ in tokenizer.vocabulary().items() if token in names}
     graft(old, model, tokens, shared)

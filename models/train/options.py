@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
 
 from models.train.data import sources
+from models.train.loop import checkpoints
+from models.train.loop import run as loop
+from models.train.loop.checkpoints import Checkpoints
+from models.train.loop.engine import Engine
 from models.train.loop.learner import Learner
 from models.train.loop.precision import PRECISIONS
-from models.train.loop.run import Run
+from models.train.loop.run import Chore, Run
 
 
 def arguments(description: str, folder: str, steps: int) -> argparse.ArgumentParser:
@@ -21,10 +25,11 @@ def arguments(description: str, folder: str, steps: int) -> argparse.ArgumentPar
     parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--until", type=int, help="stop early; the schedule still spans --steps")
     parser.add_argument("--save-every", type=int, default=100)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--keep", type=int, default=2, metavar="N", help="the last N checkpoints")
+    parser.add_argument("--batch", type=int, default=32, help="pictures of all processes together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--resume", action="store_true", help="go on from the run's state.pt")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     sources.add_arguments(parser)
     return parser
 
@@ -38,18 +43,6 @@ def add_stage(parser: argparse.ArgumentParser, families: Iterable[str]) -> None:
     add_init(parser, "fine-tune this model: a converted or an official folder")
     parser.add_argument("--start", type=Path, help="begin with another run's averaged weights")
     parser.add_argument("--rate", type=float, default=1.0, help="times the recipe's learning rate")
-    parser.add_argument("--workers", type=int, default=1, help="processes that share a batch")
-    add_precision(parser)
-
-
-def add_precision(parser: argparse.ArgumentParser) -> None:
-    """The option for what is computed in."""
-    parser.add_argument(
-        "--precision",
-        choices=tuple(PRECISIONS),
-        default="float32",
-        help="what the model computes in; bfloat16 where the processor is fast at it",
-    )
 
 
 def add_init(parser: argparse.ArgumentParser, about: str) -> None:
@@ -59,6 +52,31 @@ def add_init(parser: argparse.ArgumentParser, about: str) -> None:
     )
 
 
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """The options that say how many processes there are, and how each computes."""
+    parser.add_argument(
+        "--workers", type=int, default=1, help="start so many processes here (or use torchrun)"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=tuple(PRECISIONS),
+        default="float32",
+        help="what the model computes in; bfloat16 where the processor is fast at it",
+    )
+    parser.set_defaults(fsdp=False, recompute=False, compile=False)
+
+
+def add_large(parser: argparse.ArgumentParser) -> None:
+    """The options for models that hardly fit, whose blocks are transformers'."""
+    parser.add_argument(
+        "--fsdp", action="store_true", help="each process keeps a share of weights and optimisers"
+    )
+    parser.add_argument(
+        "--recompute", action="store_true", help="less memory: activations are computed again"
+    )
+    parser.add_argument("--compile", action="store_true", help="blocks by torch.compile")
+
+
 def prepare(args: argparse.Namespace) -> None:
     """Set this process up as the options say; workers that do so begin with the same weights."""
     torch.set_num_threads(args.threads)
@@ -66,8 +84,28 @@ def prepare(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
 
 
-def steps_to_do(args: argparse.Namespace, run: Run, learner: Learner) -> range:
-    """The steps of this call, the learner brought to where they begin."""
-    if args.resume and (state := run.load()) is not None:
-        learner.restore(state)
-    return range(learner.next_step, min(args.steps, args.until or args.steps))
+def engine_of(args: argparse.Namespace) -> Engine:
+    """How the options of `add_engine` say that a model computes."""
+    return Engine(
+        Engine.usual_device(),
+        PRECISIONS[args.precision],
+        shards=args.fsdp,
+        checkpoints=args.recompute,
+        compiles=args.compile,
+    )
+
+
+def train(
+    args: argparse.Namespace,
+    run: Run,
+    learner: Learner,
+    step_once: Callable[[int], dict[str, float]],
+    chores: Sequence[Chore],
+) -> None:
+    """Take the steps of this call, after the last checkpoint if it is a run resumed."""
+    last = checkpoints.latest(args.run) if args.resume else None
+    if last is not None:
+        learner.restore(checkpoints.load(last, learner.weights_by_place()))
+    steps = range(learner.next_step, min(args.steps, args.until or args.steps))
+    saved = Checkpoints(args.run, args.save_every, args.keep)
+    loop.train(run, steps, step_once, learner, saved, chores)

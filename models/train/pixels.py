@@ -24,11 +24,13 @@ from models.files.layouts import written
 from models.pipeline import LoadOptions, Pipeline
 from models.pixel_configs import GatedPixelCNNConfig, PixelCNNConfig, PixelPriorConfig, codec_for
 from models.stage1.raw_pixels import RawPixels
-from models.train.data.data_set import DataSet, Variant
+from models.train import options
+from models.train.data.data_set import DataSet, Variant, batch_at
 from models.train.data.folder import FolderSet
 from models.train.data.sources import open_data
-from models.train.loop.run import Run, save_grid, train
-from models.train.options import arguments, prepare, steps_to_do
+from models.train.loop.learner import Weights
+from models.train.loop.pictures import save_grid
+from models.train.loop.run import Run
 from models.train.recipes.pixels import (
     SHAPES,
     PixelTrainer,
@@ -63,8 +65,9 @@ def classes_in(data: DataSet) -> tuple[dict[int, int], int]:
     images = (*data.images, *data.held_out)
     if not isinstance(data, FolderSet):
         return {image: data.name_of(image) for image in images}, len(data.names())
-    folders = sorted({path.parent for path in data.paths})
-    return {image: folders.index(data.paths[image].parent) for image in images}, len(folders)
+    of = {image: data.files.group(image) for image in images}
+    groups = sorted(set(of.values()))
+    return {image: groups.index(group) for image, group in of.items()}, len(groups)
 
 
 def _shape(args: Namespace, num_classes: int) -> PixelPriorConfig:
@@ -89,9 +92,9 @@ def _preset(args: Namespace, shape: PixelPriorConfig) -> Preset:
     return Preset(name, about, args.licence, codec_for(shape), shape, sampling=sampling)
 
 
-def _averaged(trainer: PixelTrainer, shape: PixelPriorConfig) -> nn.Module:
+def _averaged(weights: Weights, shape: PixelPriorConfig) -> nn.Module:
     model = build_prior(shape, nn.Identity())
-    model.load_state_dict(trainer.learner.average.weights)
+    model.load_state_dict(weights)
     return model.eval().requires_grad_(False)
 
 
@@ -110,7 +113,7 @@ def _draw(preset: Preset, model: nn.Module, args: Namespace) -> Tensor:
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
-    parser = arguments("Train a prior over pixels.", "runs/pixels", 2000)
+    parser = options.arguments("Train a prior over pixels.", "runs/pixels", 2000)
     parser.add_argument("--family", choices=tuple(SHAPES), default="pixel-cnn-pp")
     parser.add_argument("--shape", nargs="*", default=(), help="such as height=16 width=16")
     parser.add_argument("--classes", action="store_true", help="condition it on pictures' classes")
@@ -119,7 +122,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--ship", type=Path, metavar="DIR", help="write a checkpoint folder then")
     parser.add_argument("--licence", default="unknown", help="of the shipped weights")
     args = parser.parse_args(argv)
-    prepare(args)
+    options.prepare(args)
     size = codec_for(cast(PixelPriorConfig, changed(SHAPES[args.family], args.shape))).width
     data = open_data(args.data, args.art, size)
     classes, num_classes = classes_in(data)
@@ -132,21 +135,22 @@ def _train(args: Namespace, shape: PixelPriorConfig, pictures: Pictures) -> None
     model, run = build_prior(shape, nn.Identity()), Run(args.run, args.seed)
     initialise(model, args.seed)
     trainer = PixelTrainer(model.train(), run, plan_of(shape, args.steps, args.rate))
-    steps, data = steps_to_do(args, run, trainer.learner), pictures.data
+    data = pictures.data
     held_out = [Variant(image) for image in data.held_out[:_MAX_HELD_OUT]]
 
     def step_once(step: int) -> dict[str, float]:
         rng = run.rng(step)
-        return trainer.step(step, *pictures.batch([data.draw(rng) for _ in range(args.batch)]))
+        batch = batch_at(data, step, args.batch, rng, args.seed)
+        return trainer.step(step, *pictures.batch(batch))
 
-    def judge(step: int) -> None:
+    def judge(step: int, weights: Weights) -> None:
         if held_out:
             values, classes = pictures.batch(held_out)
-            averaged = _averaged(trainer, shape)
+            averaged = _averaged(weights, shape)
             run.log(step, val_bits=held_out_bits(averaged, values, classes, args.batch))
         run.plot("bits", "val_bits")
 
-    train(run, steps, step_once, (args.save_every, trainer.learner.state), [(200, judge)])
+    options.train(args, run, trainer.learner, step_once, [(200, judge)])
     _finish(args, trainer, shape)
 
 
@@ -155,7 +159,7 @@ def _finish(args: Namespace, trainer: PixelTrainer, shape: PixelPriorConfig) -> 
     last = [row["val_bits"] for row in trainer.run.history() if "val_bits" in row][-1:]
     for value in last:
         print(f"{value:.3f} bits per dimension on held-out pictures (averaged weights)")
-    preset, model = _preset(args, shape), _averaged(trainer, shape)
+    preset, model = _preset(args, shape), _averaged(trainer.learner.average.weights, shape)
     if args.samples:
         save_grid(_draw(preset, model, args), 4, trainer.run.folder / "samples.png")
     if args.ship:

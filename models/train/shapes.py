@@ -18,6 +18,7 @@ from models.enhancement import UpsamplerConfig
 from models.errors import ConfigError
 from models.files.checked import checked
 from models.files.documents import json_in
+from models.train.loop.checkpoints import run_of
 from models.train.recipes.register import (
     CODEC_RECIPES,
     PRIOR_RECIPES,
@@ -78,7 +79,7 @@ def changed(shape: _Shape, pairs: Sequence[str]) -> _Shape:
 
 def _load(folder: Path, recipes: Mapping[str, CodecRecipe] | Mapping[str, PriorRecipe]) -> Any:
     """Any: a shape of the kind that the recipes are for."""
-    path = folder / NAME
+    path = run_of(folder) / NAME
     if not path.is_file():
         return None
     values = json_in(path)

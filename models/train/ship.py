@@ -28,9 +28,10 @@ from models.presets import get_preset
 from models.ranker_configs import ClipConfig
 from models.train import shapes
 from models.train.data.emoji.prompts import sheet_prompts
+from models.train.loop.checkpoints import averaged, latest
 from models.train.options import add_init
 from models.train.sheet import write_sheet
-from models.train.start import averaged, codec_shape_of, preset_of
+from models.train.start import codec_shape_of, preset_of
 
 _NUM_CLASSES_SHOWN = 24
 ENHANCE_FOLDER = "enhance"
@@ -102,7 +103,7 @@ def _extras(args: Namespace, preset: Preset) -> dict[str, Path]:
 
 def _weights(args: Namespace, stage: Stage, run: Path) -> tuple[int, Tensors]:
     """A run's step and averaged weights; where there is no such run, 0 and the checkpoint's."""
-    if (run / "state.pt").is_file():
+    if latest(run) is not None:
         step, weights = averaged(run)
         return step, weights.items()
     if args.checkpoint is None:

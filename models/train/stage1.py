@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,13 +13,16 @@ from torch import Tensor, nn
 
 from models.configs import CodecConfig
 from models.families import as_codec
-from models.train.data.data_set import DataSet, Variant
+from models.train import options
+from models.train.data.data_set import DataSet, batch_at, drawn
 from models.train.data.sources import open_data
-from models.train.loop import workers
-from models.train.loop.learner import naming
-from models.train.loop.precision import PRECISIONS
-from models.train.loop.run import Run, Schedule, save_grid, train
-from models.train.options import add_stage, arguments, prepare, steps_to_do
+from models.train.loop import processes
+from models.train.loop.engine import Engine
+from models.train.loop.learner import Weights, naming
+from models.train.loop.pictures import save_grid
+from models.train.loop.processes import is_first, my_share
+from models.train.loop.run import Run
+from models.train.loop.schedule import Schedule
 from models.train.recipes.adversary import LAST_LAYER, Adversary
 from models.train.recipes.codebook_averages import PATIENCE
 from models.train.recipes.codec import CodecTrainer, Critic, evaluate
@@ -33,46 +37,48 @@ _NUM_TO_START_CODES = 192  # pictures for k-means: a grid of 8×8 has 12,288 vec
 def trainer_of(args: Namespace) -> tuple[CodecConfig, CodecTrainer]:
     """The codec that the options ask for, ready to learn; and its shape."""
     (shape, model), run = codec_to_train(args), Run(args.run, args.seed)
+    engine = options.engine_of(args)
+    model.to(engine.device)
     recipe = codec_recipe(shape)
     plan = recipe.plan(model, args.steps, args.checkpoint is not None)
     muon_lr = plan.muon_lr and plan.muon_lr * args.rate
     plan = replace(plan, muon_lr=muon_lr, adam_lr=plan.adam_lr * args.rate)
-    plan = replace(plan, precision=PRECISIONS[args.precision])
     if args.start:
         plan = replace(plan, unquantised=-1, patience=PATIENCE)
-    codes, critics = recipe.codes(model, run, plan), _critics(args, model, plan.schedule)
-    return shape, CodecTrainer(model, run, plan, codes, *critics)
+    codes = recipe.codes(model, run, plan)
+    critics = _critics(args, model, plan.schedule, engine)
+    return shape, CodecTrainer(model, run, plan, codes, *critics, engine=engine)
 
 
-def _critics(args: Namespace, model: nn.Module, schedule: Schedule) -> list[Critic]:
+def _critics(args: Namespace, model: nn.Module, schedule: Schedule, engine: Engine) -> list[Critic]:
     """Who judges besides the reconstruction; LPIPS first, for the adversary is weighed by it."""
     critics: list[Critic] = []
     if args.lpips:
         critics.append(load_perceptual(args.lpips))
     if args.gan:
         last = model.get_parameter(LAST_LAYER)
-        critics.append(Adversary(last, schedule, weight=args.gan, start=args.gan_from))
+        weighed = {"weight": args.gan, "start": args.gan_from}
+        critics.append(Adversary(last, schedule, **weighed, engine=engine))
     return critics
 
 
-def _work(worker: int, args: Namespace) -> None:
-    prepare(args)
+def _work(args: Namespace) -> None:
+    options.prepare(args)
     shape, trainer = trainer_of(args)
     run, data = trainer.run, open_data(args.data, args.art, shape.size[0])
-    steps = steps_to_do(args, run, trainer.learner)
 
     def step_once(step: int) -> dict[str, float]:
         if step == trainer.plan.unquantised:
-            many = map(data.render, _drawn(data, run, -1, _NUM_TO_START_CODES))
-            trainer.codes.start(torch.stack(list(many)), run.torch_rng(-1))
-        batch = _drawn(data, run, step, args.batch)
+            many = map(data.render, drawn(data, run.rng(-1), _NUM_TO_START_CODES))
+            trainer.start_codes(torch.stack(list(many)))
+        batch = batch_at(data, step, args.batch, run.rng(step), args.seed)
         with naming(lambda: map(data.title, batch)):
-            mine = [data.render(variant) for variant in batch[worker :: args.workers]]
+            mine = [data.render(variant) for variant in batch[my_share(args.batch)]]
             return trainer.step(step, torch.stack(mine))
 
-    judged = _judged(data, args.judged) if worker == 0 else {}
-    look = (args.look_every, lambda step: _look(shape, trainer, judged, step))
-    train(run, steps, step_once, (args.save_every, trainer.learner.state), [look])
+    judged = _judged(data, args.judged) if is_first() else {}
+    look = (args.look_every, partial(_look, shape, trainer, judged))
+    options.train(args, run, trainer.learner, step_once, [look])
 
 
 def _judged(data: DataSet, number: int) -> dict[str, Tensor]:
@@ -81,22 +87,24 @@ def _judged(data: DataSet, number: int) -> dict[str, Tensor]:
     return {name: torch.stack(list(map(data.render, found))) for name, found in sorts if found}
 
 
-def _drawn(data: DataSet, run: Run, step: int, number: int) -> list[Variant]:
-    rng = run.rng(step)
-    return [data.draw(rng) for _ in range(number)]
-
-
 def _look(
-    shape: CodecConfig, trainer: CodecTrainer, judged: Mapping[str, Tensor], step: int
+    shape: CodecConfig,
+    trainer: CodecTrainer,
+    judged: Mapping[str, Tensor],
+    step: int,
+    weights: Weights,
 ) -> None:
     """Log what the averaged weights reach, and lay originals and reconstructions side by side."""
     run, model = trainer.run, codec_recipe(shape).build(shape).eval()
-    model.load_state_dict(trainer.learner.average.weights)
+    model.load_state_dict(weights)
+    model.to(trainer.engine.device)
     pairs = []
     for name, images in judged.items():
-        values, made = evaluate(as_codec(model), images)
+        values, made = evaluate(as_codec(model), images.to(trainer.engine.device))
         run.log(step, **{f"{name}_{key}": value for key, value in values.items()})
-        pairs.append(torch.stack([images[:_NUM_SHOWN], made[:_NUM_SHOWN]], dim=1).flatten(0, 1))
+        pairs.append(
+            torch.stack([images[:_NUM_SHOWN], made[:_NUM_SHOWN].cpu()], dim=1).flatten(0, 1)
+        )
     if pairs:
         save_grid(torch.cat(pairs) * 0.5 + 0.5, 12, run.folder / "grid.png")
     run.plot("loss", "commitment", *(f"{name}_psnr" for name in judged))
@@ -104,8 +112,9 @@ def _look(
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
-    parser = arguments("Train stage 1, a codec of any family.", "runs/stage1", 4000)
-    add_stage(parser, CODEC_RECIPES)
+    parser = options.arguments("Train stage 1, a codec of any family.", "runs/stage1", 4000)
+    options.add_stage(parser, CODEC_RECIPES)
+    options.add_engine(parser)
     parser.add_argument("--look-every", type=int, default=200, help="steps between judgements")
     parser.add_argument("--judged", type=int, default=96, help="pictures of each sort to judge by")
     parser.add_argument(
@@ -113,7 +122,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--gan-from", type=int, default=0, metavar="STEP", help="its first step")
     parser.add_argument("--lpips", type=Path, metavar="FILE", help="with LPIPS, of these weights")
-    workers.run(_work, parser.parse_args(argv))
+    processes.run(_work, parser, "stage1", argv)
 
 
 if __name__ == "__main__":

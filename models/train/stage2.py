@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from random import Random
 
 import torch
 from torch import nn
@@ -20,16 +21,17 @@ from models.configs import CodecConfig, Preset, SamplingDefaults
 from models.errors import ConfigError
 from models.families import as_codec, as_prior, build_prior
 from models.pipeline import LoadOptions, Pipeline
+from models.train import options
 from models.train.data.code_table import CodeTable
-from models.train.data.data_set import DataSet
+from models.train.data.data_set import DataSet, Ordered
 from models.train.data.emoji.prompts import sheet_prompts
 from models.train.data.sources import open_data
 from models.train.grafting import put_grafted
-from models.train.loop import workers
-from models.train.loop.learner import naming
-from models.train.loop.precision import PRECISIONS
-from models.train.loop.run import Chore, Run, train
-from models.train.options import add_stage, arguments, prepare, steps_to_do
+from models.train.loop import processes
+from models.train.loop.engine import Engine
+from models.train.loop.learner import Weights, naming
+from models.train.loop.processes import my_share
+from models.train.loop.run import Chore, Run
 from models.train.recipes.prior import Examples, PriorPlan, PriorTrainer
 from models.train.recipes.register import PRIOR_RECIPES, prior_recipe
 from models.train.sheet import write_sheet
@@ -40,7 +42,7 @@ _TEXT_DROPPED = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """Draws captions and codes; the same for every worker, each takes its share.
+    """Draws captions and codes; the same for every process, each takes its share.
 
     A share `dropped` of the captions is left out.
     """
@@ -53,24 +55,30 @@ class Batches:
     dropped: float
 
     def draw(self, run: Run, step: int) -> Examples:
-        """What this worker learns from at a step."""
-        worker, num_workers = workers.place()
-        texts, rows = zip(*list(self._drawn(run, step))[worker::num_workers], strict=True)
+        """What this process learns from at a step."""
+        texts, rows = zip(*list(self._drawn(run, step))[my_share(self.size)], strict=True)
         ids = torch.tensor([self.to_ids(text) for text in texts])
         mine = list(rows)
-        return Examples(ids, self.table.codes[mine], self.table.features_of(mine))
+        return Examples(ids, self.table.codes_of(mine), self.table.features_of(mine))
 
     def titles(self, run: Run, step: int) -> list[str]:
-        """Which pictures all workers together learn from at a step."""
+        """Which pictures all processes together learn from at a step."""
         variants = [self.table.variants[row] for _, row in self._drawn(run, step)]
         return [self.data.title(variant) for variant in variants]
 
     def _drawn(self, run: Run, step: int) -> Iterator[tuple[str, int]]:
         rng = run.rng(step)
-        for _ in range(self.size):
-            row = self.table.draw(rng, self.shares)
+        for row in self._rows(step, rng, run.seed):
             text = self.data.caption(self.table.variants[row], rng)
             yield "" if rng.random() < self.dropped else text, row
+
+    def _rows(self, step: int, rng: Random, seed: int) -> Iterator[int]:
+        if isinstance(self.data, Ordered):
+            positions = range(step * self.size, (step + 1) * self.size)
+            yield from self.table.rows(positions, seed)
+            return
+        for _ in range(self.size):
+            yield self.table.draw(rng, self.shares)
 
 
 def batches_of(args: Namespace, data: DataSet, codec: CodecConfig) -> Batches:
@@ -122,12 +130,11 @@ def _plan(args: Namespace, plan: PriorPlan) -> PriorPlan:
     plan = replace(plan, muon_lr=muon_lr, adam_lr=plan.adam_lr * args.rate)
     weight = plan.text_weight if args.text_weight is None else args.text_weight
     plan = replace(plan, tau=args.tau, draws_codes=not args.nearest)
-    precision = PRECISIONS[args.precision]
-    return replace(plan, text_weight=weight, accumulate=args.accumulate, precision=precision)
+    return replace(plan, text_weight=weight, accumulate=args.accumulate)
 
 
-def _work(_worker: int, args: Namespace) -> None:
-    prepare(args)
+def _work(args: Namespace) -> None:
+    options.prepare(args)
     codec = codec_of(args.checkpoint, args.stage1)
     codec_shape = codec_shape_of(args.checkpoint, args.stage1 or args.codes)
     data = open_data(args.data, args.art, codec_shape.size[0])
@@ -137,26 +144,33 @@ def _work(_worker: int, args: Namespace) -> None:
         put_grafted(args, model, batches.table, tokenizer_of(args, data))
     recipe = prior_recipe(shape)
     plan = _plan(args, recipe.plan(args.steps, args.checkpoint is not None))
-    trainer = PriorTrainer(model, codec, run, plan, recipe.loss, recipe.looked_up)
-    steps = steps_to_do(args, run, trainer.learner)
+    trainer = PriorTrainer(
+        model, codec, run, plan, recipe.loss, recipe.looked_up, engine=options.engine_of(args)
+    )
 
     def step_once(step: int) -> dict[str, float]:
         with naming(lambda: batches.titles(run, step)):
             return trainer.step(step, batches.draw(run, step))
 
-    chores: list[Chore] = [(200, lambda _: run.plot("loss"))]
+    chores: list[Chore] = [(200, lambda *_: run.plot("loss"))]
     if args.prefix == "text" and codec is not None:
         preset = Preset(args.run.name, "", "", codec_shape, shape)
-        chores.append((600, lambda _: _look(args, preset, trainer, codec, data)))
-    train(run, steps, step_once, (args.save_every, trainer.learner.state), chores)
+        chores.append((600, partial(_look, args, preset, codec, data)))
+    options.train(args, run, trainer.learner, step_once, chores)
 
 
 def _look(
-    args: Namespace, preset: Preset, trainer: PriorTrainer, codec: nn.Module, data: DataSet
+    args: Namespace,
+    preset: Preset,
+    codec: nn.Module,
+    data: DataSet,
+    _step: int,
+    weights: Weights,
 ) -> None:
     """Draw a few prompts with the averaged weights into the run's samples.png."""
     model = build_prior(preset.stage2, codec)
-    model.load_state_dict(trainer.learner.average.weights)
+    model.load_state_dict(weights)
+    model.to(Engine.usual_device())
     pipeline = Pipeline(
         preset=preset,
         options=LoadOptions(),
@@ -172,8 +186,10 @@ def _look(
 
 def make_parser() -> ArgumentParser:
     """The command's options."""
-    parser = arguments("Train stage 2, a prior of any family.", "runs/stage2", 3000)
-    add_stage(parser, PRIOR_RECIPES)
+    parser = options.arguments("Train stage 2, a prior of any family.", "runs/stage2", 3000)
+    options.add_stage(parser, PRIOR_RECIPES)
+    options.add_engine(parser)
+    options.add_large(parser)
     parser.add_argument("--codes", type=Path, default=Path("runs/codes"))
     parser.add_argument("--stage1", type=Path, help="a stage-1 run, to draw samples with")
     parser.add_argument("--shares", nargs="*", default=(), help="such as plain=0.5 colour=0.5")
@@ -195,7 +211,7 @@ def make_parser() -> ArgumentParser:
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
-    workers.run(_work, make_parser().parse_args(argv))
+    processes.run(_work, make_parser(), "stage2", argv)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from models.configs import CodecConfig, Preset, PriorConfig
 from models.errors import ConfigError
@@ -24,6 +24,7 @@ from models.tokenizer import Tokenizer
 from models.train import shapes
 from models.train.data.data_set import DataSet
 from models.train.data.tokens import CONTEXT_LENGTH, load_or_learn, vocab_size
+from models.train.loop.checkpoints import averaged
 from models.train.recipes.prior import PromptShape
 from models.train.recipes.register import (
     CODEC_RECIPES,
@@ -39,12 +40,6 @@ _Shape = TypeVar("_Shape", CodecConfig, PriorConfig)
 def preset_of(checkpoint: Path | None) -> Preset:
     """A checkpoint's, or the emoji model's."""
     return checkpoints.open_checkpoint(checkpoint).preset if checkpoint else get_preset("emoji")
-
-
-def averaged(run: Path) -> tuple[int, dict[str, Tensor]]:
-    """A run's step and its averaged weights."""
-    state = torch.load(run / "state.pt", weights_only=True)
-    return int(state["step"]), state["average"]
 
 
 def put_averaged(model: nn.Module, run: Path) -> None:

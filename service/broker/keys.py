@@ -15,7 +15,7 @@ class Key(StrEnum):
     # One job: hash, all that is known of it. A time to live from its end on; until then the
     # sweep owns it and ends it at its deadline.
     JOB = "{mindalle}:job:%s"
-    # Files of one job: hash rank → bytes. Time to live.
+    # Files of one job: hash rank → bytes, or where the store of results has them. Time to live.
     IMAGES = "{mindalle}:images:%s"
     # The picture that one job begins with: bytes. Time to live; gone when the job has ended, unless
     # it failed.
@@ -23,11 +23,18 @@ class Key(StrEnum):
     # Events of one job: short stream. Time to live.
     EVENTS = "{mindalle}:events:%s"
 
+    # Jobs that may have files in a store: zset job → ms when to look whether they are needed still.
+    # The sweep removes each job when its files are gone.
+    FILES = "{mindalle}:files"
+
     # Per model; each is empty, and so gone, when no job lives.
     WAITING = "{mindalle}:waiting:%s"  # zset job → place in the fair order
     ISOLATED = "{mindalle}:isolated:%s"  # zset like it: jobs that must run alone
     ARRIVED = "{mindalle}:arrived:%s"  # zset job → ms since when it waits
     LEASES = "{mindalle}:leases:%s"  # zset job → ms until which its worker holds it
+    REST = "{mindalle}:rest:%s"  # zset job → place: it runs, and nobody has some of its candidates
+    ALONE = "{mindalle}:alone:%s"  # zset like it: jobs of which a part must run alone
+    PARTS = "{mindalle}:parts:%s"  # zset job and fence → ms until which a worker holds that part
     LIVE = "{mindalle}:live:%s"  # zset job → ms of its deadline, waiting or running
     LOAD = "{mindalle}:load:%s"  # hash of counters: candidates, waiting
     SHARES = "{mindalle}:shares:%s"  # hash API key id → its candidates in flight
@@ -50,6 +57,14 @@ class Key(StrEnum):
     WORKERS = "{mindalle}:workers"  # set of worker ids; time to live
     RECEIPT = "{mindalle}:receipt:%s"  # JSON: a worker's last claim; lives as long as a lease
     DEAD = "{mindalle}:dead"  # stream of dead letters; time to live, and a longest length
+
+    # Messages for callers' own servers (webhooks); all have a time to live.
+    HOOK = "{mindalle}:hook:%s"  # hash: one message: its job as it stood, attempts, the last error
+    HOOKS = "{mindalle}:hooks:%s"  # per host: zset message → ms when it may be sent
+    HOOK_HOSTS = "{mindalle}:hook_hosts"  # zset host → ms when its first message may be sent
+    HOOK_SINCE = "{mindalle}:hook_since"  # zset message → ms since when it waits
+    HOOK_SHARES = "{mindalle}:hook_shares"  # hash API key id → its messages that wait
+    HOOK_LETTERS = "{mindalle}:hook_letters"  # zset message → ms when it was given up
 
     PROBE = "{mindalle}:probe"  # never there: a write that changes nothing shows if one could
 

@@ -1,6 +1,6 @@
 """Runs the Lua scripts: every change of more than one key is one of them, so it is atomic.
 
-Puts the key names and the shared prelude before each script, and sends it again when the server has
+Puts the key names and what scripts share before each one, and sends it again when the server has
 forgotten it (restart, failover). Knows nothing of what the scripts do.
 """
 
@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
@@ -20,6 +20,8 @@ from service.broker.keys import GROUP, ROUTE, Key
 from service.broker.redis_connection import translated_errors
 
 Clock = Callable[[], int]
+
+_FOLDER = Path(__file__).parent / "lua"
 
 
 class Scripts:
@@ -36,23 +38,22 @@ class Scripts:
         """
         now = "" if self._clock is None else str(self._clock())
         values = (now, json.dumps(arguments), *blobs)
-        source, digest = _source(name)
+        source, digest = self._source(name)
         async with translated_errors():
             try:
                 return await self._redis.evalsha(digest, 1, ROUTE, *values)
             except NoScriptError:
                 return await self._redis.eval(source, 1, ROUTE, *values)
 
+    def _source(self, name: str) -> tuple[str, str]:
+        return joined(_FOLDER, "outbox", "prelude", "parts", name)
+
 
 @cache
-def _source(name: str) -> tuple[str, str]:
-    folder = files("service.broker") / "lua"
-    parts = [
-        _key_table(),
-        (folder / "prelude.lua").read_text(encoding="utf-8"),
-        (folder / f"{name}.lua").read_text(encoding="utf-8"),
-    ]
-    source = "\n".join(parts)
+def joined(folder: Path, *names: str) -> tuple[str, str]:
+    """Scripts of a folder, one behind the other after the names of the keys, and their SHA-1."""
+    texts = ((folder / f"{name}.lua").read_text(encoding="utf-8") for name in names)
+    source = "\n".join([_key_table(), *texts])
     return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 

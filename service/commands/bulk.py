@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ActionsContainer
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,8 +37,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         "-o", "--out", type=Path, required=True, metavar="DIR", help="for files and manifest"
     )
     parser.add_argument("--url", default=LOCAL, help=f"of the service (default: {LOCAL})")
-    parser.add_argument("--api-key", metavar="KEY", help="sent with each request (default: none)")
     parser.add_argument("--model", metavar="PRESET", help="to draw with (default: the server's)")
+    add_ways(parser)
+
+
+def add_ways(parser: _ActionsContainer) -> None:
+    """How the service is asked, in every run through it."""
+    parser.add_argument("--api-key", metavar="KEY", help="sent with each request (default: none)")
     for name, default, about in (
         ("--concurrency", 16, "jobs in the service at a time"),
         ("--deadline", 900, "seconds that a job may take, waiting included"),
@@ -62,15 +67,23 @@ def run(args: Namespace) -> int:
         defaults["model"] = args.model
     try:
         entries = read_entries(args.prompts, defaults)
-        with Manifest(args.out) as manifest:
-            counts = asyncio.run(_run(args, manifest, entries))
+    except ValueError as error:
+        raise CommandError(str(error), 2) from None
+    counts = bring_in(args, args.out, entries)
+    kept, where = len(entries) - counts.total, args.out / MANIFEST_NAME
+    sys.stdout.write(f"{counts.done} done, {counts.failed} failed, {kept} were there: {where}\n")
+    return 1 if counts.failed else 0
+
+
+def bring_in(args: Namespace, folder: Path, entries: Sequence[Entry]) -> Counts:
+    """Draw what is not in the folder yet. CommandError where the service can't be asked."""
+    try:
+        with Manifest(folder) as manifest:
+            return asyncio.run(_run(args, manifest, entries))
     except (ApiError, httpx.HTTPError) as error:
         raise problem(error, args.url) from None
     except ValueError as error:
         raise CommandError(str(error), 2) from None
-    kept, where = len(entries) - counts.total, args.out / MANIFEST_NAME
-    sys.stdout.write(f"{counts.done} done, {counts.failed} failed, {kept} were there: {where}\n")
-    return 1 if counts.failed else 0
 
 
 async def _run(args: Namespace, manifest: Manifest, entries: Sequence[Entry]) -> Counts:

@@ -5,19 +5,16 @@ Knows no queue. Loading takes seconds to minutes and blocks.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
 from models.configs import Preset
 from models.drawing.sampling import RowParams
 from models.known import takes_pictures
-from models.lookalikes import visible
-from models.pipeline import DTYPES, LoadOptions, Pipeline, load
+from models.pipeline import DTYPES, LoadOptions, Pipeline, load, weights_digest
 from models.presets import get_preset, weights_folder
 from models.views import View
 from service.answers.preset_cards import preset_card
@@ -78,7 +75,7 @@ def load_model(name: str, settings: WorkerSettings) -> HostedModel:
     card = replace(
         card,
         model=name,
-        weights_digest=_digest(pipeline.preset, folder),
+        weights_digest=weights_digest(pipeline.preset, folder),
         has_scores=pipeline.ranker is not None,
         views=card.views if settings.views else (),
         takes_pictures=takes_pictures(pipeline),
@@ -155,21 +152,6 @@ def default_rows(
         most=_MAX_ROWS,
         reserved_bytes=reserved_bytes,
     )
-
-
-def _digest(preset: Preset, folder: Path | None) -> str:
-    """Of the manifest, which holds the hash of every file; else of names and sizes."""
-    if folder is None:
-        return hashlib.sha256(repr(preset).encode()).hexdigest()
-    manifest = folder / "manifest.json"
-    if manifest.is_file():
-        digest = hashlib.sha256(manifest.read_bytes())
-        if own := preset.enhancement:  # its folder may have been put there later
-            digest.update((folder / own.folder / manifest.name).read_bytes())
-        return digest.hexdigest()
-    files = [path for path in visible(folder.rglob("*"), folder) if path.is_file()]
-    listing = "\n".join(f"{path.relative_to(folder)} {path.stat().st_size}" for path in files)
-    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def loading_card(name: str) -> ModelCard | None:

@@ -128,7 +128,7 @@ class Run:
     @property
     def id(self) -> str:
         """For log lines: another claim of the same job is another run."""
-        return f"{self.job.id}:{self.claim.fence}"
+        return self.claim.id
 
     @property
     def forced(self) -> Forced | None:

@@ -19,12 +19,14 @@ from redis.asyncio import Redis
 
 import service
 from service.broker.leases import Leases
+from service.broker.result_files import ResultFiles
 from service.broker.stopping import stop
 from service.broker.sweep import Sweeper
 from service.broker.workers import WorkerInfo, WorkerState
 from service.config.groups import TestingSettings
 from service.errors import QueueUnavailable
 from service.settings import Settings
+from service.store.object_store import open_store
 from service.tracing.tracing import Tracing
 from service.worker.claims.claimer import Claimer
 from service.worker.claims.lease_keeper import LeaseKeeper
@@ -77,9 +79,15 @@ class Worker:
         self._machinery = machinery
         self._heartbeat = heartbeat
         self._meter = Meter(heartbeat.metrics, settings.model, depth=machinery.model.card.depth)
+        store = open_store(settings.results, heartbeat.metrics.results_faults.inc)
         self._leases = Leases(
-            redis, model=settings.model, worker_id=heartbeat.worker_id, policy=settings.queue
+            redis,
+            model=settings.model,
+            worker_id=heartbeat.worker_id,
+            policy=settings.queue,
+            store=store,
         )
+        self._files = None if store is None else ResultFiles(redis, store)
         self._sweeper = Sweeper(redis, policy=settings.queue)
         self.on_hang = exit_hung
         self._num_signals = 0
@@ -97,7 +105,8 @@ class Worker:
         leases, meter, machinery = self._leases, self._meter, self._machinery
         model, engine, share = machinery.model, machinery.engine, machinery.share
         self._leased = Leased(journal, codes_per_candidate=model.card.codes_per_candidate)
-        self._delivery = Delivery(leases, meter, self._leased.let_go)
+        patience_s = None if self._files is None else self._settings.queue.lease_s
+        self._delivery = Delivery(leases, meter, self._leased.let_go, patience_s)
         self._pictures = Pictures(
             model.pipeline, share, meter, self._delivery.put, self._draw_again, model.views
         )
@@ -166,6 +175,9 @@ class Worker:
                 self._sweep(),
             )
         ]
+        if self._files is not None:
+            sweeping = self._files.keep_swept(self._settings.queue.sweep_interval_s)
+            parts.append(asyncio.create_task(sweeping))
         for part in parts:
             part.add_done_callback(self._on_end_of)
         return parts
@@ -226,10 +238,11 @@ class Worker:
     def _num_usable_rows(self) -> int:
         """None while nothing moves: a worker that hangs must not take the jobs that it lost.
 
-        Nor while memory runs out again and again: job after job would end as a dead letter here.
+        Nor while memory runs out again and again, or no store takes the pictures: job after job
+        would end as a dead letter here.
         """
         is_stuck = self._stuck_s() > self._settings.queue.lease_s / 2
-        is_unfit = is_stuck or self._meter.runs_out_of_memory
+        is_unfit = is_stuck or self._meter.runs_out_of_memory or self._delivery.is_store_away
         return 0 if is_unfit else self._machinery.engine.num_rows
 
     def _moves(self) -> tuple[int, int]:

@@ -177,6 +177,20 @@ def test_the_password_of_redis_reaches_all_who_need_it() -> None:
     assert login["secretTargetRef"][0]["name"] == "mindalle-redis"
 
 
+def test_api_and_workers_keep_their_results_in_the_same_place() -> None:
+    objects = rendered("gpu-fleet")
+    found = [pod for name, pod in pods(objects).items() if not name.endswith("redis")]
+    policy = of_kind(objects, "NetworkPolicy")["mindalle-worker"]["spec"]
+
+    assert {environment(pod)["MINDALLE_RESULTS__URL"] for pod in found} == {
+        "s3://images-example/results"
+    }
+    for pod in found:
+        secret = {"secretRef": {"name": "mindalle-bucket"}}
+        assert pod["containers"][0]["envFrom"] == [secret]
+    assert 443 in [port["port"] for rule in policy["egress"] for port in rule["ports"]]
+
+
 def test_keda_finds_the_bundled_redis_from_its_own_namespace() -> None:
     scaled = of_kind(rendered("one-gpu"), "ScaledObject")["mindalle-worker-mindalle"]
 
@@ -212,6 +226,22 @@ def test_policies_open_the_ports_that_are_used(name: str) -> None:
     assert int(redis.rpartition(":")[2].partition("/")[0]) in outward
 
 
+def test_only_an_api_with_webhooks_may_reach_the_world() -> None:
+    for name in EXAMPLES:
+        assert len(outward_of(name)) == (name == "gpu-fleet")
+        worker = of_kind(rendered(name), "NetworkPolicy")["mindalle-worker"]
+        assert "ipBlock" not in str(worker)
+    api = pods(rendered("gpu-fleet"))["mindalle-api"]
+    ports = [port["port"] for rule in outward_of("gpu-fleet") for port in rule["ports"]]
+    assert environment(api)["MINDALLE_WEBHOOKS__PORTS"] == ",".join(map(str, ports))
+
+
+def outward_of(name: str) -> list[Object]:
+    """The rules by which an example's API may leave the cluster."""
+    egress = of_kind(rendered(name), "NetworkPolicy")["mindalle-api"]["spec"]["egress"]
+    return [rule for rule in egress if "ipBlock" in str(rule)]
+
+
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
@@ -220,6 +250,7 @@ def test_policies_open_the_ports_that_are_used(name: str) -> None:
         ({"auth": {"mode": "off"}, "workers": {"more": {"rows": 4}}}, "preset"),
         ({"auth": {"mode": "off"}, "api": {"prot": 80}}, "prot"),
         ({"auth": {"mode": "off"}, "redis": {"bundled": False}}, "redis.external.host"),
+        ({"auth": {"mode": "off"}, "results": {"url": "file:///results"}}, "results.url"),
         ({"auth": {"mode": "off"}, "redis": {"fsync": "sometimes"}}, "fsync"),
     ],
 )

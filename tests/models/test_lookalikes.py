@@ -21,7 +21,7 @@ from models.files.shards import verify
 from models.presets import WEIGHTS_FOLDER
 from models.rerank import clip_files
 from models.tokenizer import Tokenizer
-from models.train.data.folder import FolderSet
+from models.train.data.folder import FolderFiles
 from tests.models.golden import GOLDEN
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 132735232\n"
@@ -81,7 +81,7 @@ def test_hidden_pictures_train_nobody(tmp_path: Path) -> None:
     (tmp_path / "._one.png").write_bytes(b"\0\x05\x16\7")
     (tmp_path / "__MACOSX").mkdir()
     (tmp_path / "__MACOSX/one.png").write_bytes(b"\0\x05\x16\7")
-    assert [path.name for path in FolderSet(tmp_path, 64).paths] == ["one.png"]
+    assert [path.name for path in FolderFiles(tmp_path).paths] == ["one.png"]
 
 
 OFFICIAL = ["config.yaml", "stage2_last.ckpt", "tokenizer/bpe-16k-vocab.json",

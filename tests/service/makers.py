@@ -12,6 +12,7 @@ from service.broker.queue import Queue
 from service.broker.sweep import Sweeper
 from service.config.groups import QueueSettings
 from service.jobs import Image, Job, Recipe, Succeeded, new_job_id
+from service.store.object_store import ObjectStore
 from tests.conftest import Clock
 
 MODEL = "tiny"
@@ -40,15 +41,32 @@ def make_recipe(**changes: object) -> Recipe:
     return replace(recipe, **changes)  # type: ignore[arg-type]  # each test passes its fields
 
 
-def make_queue(redis: Redis, clock: Clock | None = None, **changes: float) -> Queue:
-    """A queue that keeps results for an hour, unless `changes` say otherwise."""
-    keep = {"result_ttl_s": 3600.0, "idempotency_ttl_s": 86_400.0} | changes
-    return Queue(redis, **keep, clock=clock)
+def make_queue(
+    redis: Redis,
+    clock: Clock | None = None,
+    *,
+    result_ttl_s: float = 3600.0,
+    idempotency_ttl_s: float = 86_400.0,
+    store: ObjectStore | None = None,
+) -> Queue:
+    """A queue that keeps results for an hour."""
+    return Queue(
+        redis,
+        result_ttl_s=result_ttl_s,
+        idempotency_ttl_s=idempotency_ttl_s,
+        store=store,
+        clock=clock,
+    )
 
 
-def make_leases(redis: Redis, clock: Clock | None = None, worker_id: str = "w1") -> Leases:
+def make_leases(
+    redis: Redis,
+    clock: Clock | None = None,
+    worker_id: str = "w1",
+    store: ObjectStore | None = None,
+) -> Leases:
     """A worker's verbs on MODEL."""
-    return Leases(redis, model=MODEL, worker_id=worker_id, policy=POLICY, clock=clock)
+    return Leases(redis, model=MODEL, worker_id=worker_id, policy=POLICY, store=store, clock=clock)
 
 
 def make_sweeper(redis: Redis, clock: Clock | None = None) -> Sweeper:
@@ -62,6 +80,23 @@ def success(data: bytes = b"png", n: int = 1) -> Succeeded:
     return Succeeded(images, size="32x32", timings_s={"step": 0.5})
 
 
+def score_of(job: Job, candidate: int) -> float:
+    """Its score where nothing is drawn: some candidates of a job have the same one."""
+    return (candidate * 7 + job.recipe.seed) % 11 / 10 - 0.3
+
+
+def drawn(claim: Claim) -> Succeeded:
+    """What a claim gives where nothing is drawn: its best candidates, files with their numbers."""
+    job = claim.job
+    best = sorted(claim.candidates, key=lambda candidate: (-score_of(job, candidate), candidate))
+    images = tuple(
+        Image(rank, candidate, score_of(job, candidate), b"%d" % candidate, {"v=1": b"~"})
+        for rank, candidate in enumerate(best[: job.recipe.n])
+    )
+    timings_s = {"queue_wait": claim.waited_s, "step": 0.5}
+    return Succeeded(images, "32x32", timings_s, num_drawn=len(claim.candidates))
+
+
 async def put(queue: Queue, **changes: object) -> Job:
     """Enqueue a job without limits."""
     job = make_job(**changes)
@@ -69,8 +104,8 @@ async def put(queue: Queue, **changes: object) -> Job:
     return job
 
 
-async def claim_one(leases: Leases) -> Claim:
-    """The next job; there must be one."""
-    claimed = await leases.claim(free_rows=1, num_running=0)
+async def claim_one(leases: Leases, free_rows: int = 1) -> Claim:
+    """The next job, of at least so many candidates, or as many of them; there must be one."""
+    claimed = await leases.claim(free_rows=free_rows, num_running=0)
     (claim,) = claimed.claims
     return claim

@@ -72,7 +72,7 @@ async def play(redis: Redis, clock: Clock, card: Any) -> None:
     queue, leases = make_queue(redis, clock), make_leases(redis, clock)
     await Workers(redis).heartbeat(info(card))
     await put(queue, id=SUCCEEDED, **RECIPE, **_OTHERS)
-    claim = await claim_one(leases)
+    claim = await claim_one(leases, 4)
     await leases.publish(claim, "partial_image", {"index": 0, "candidate": 0}, b"partial")
     images = (Image(0, 3, 0.25, b"best"), Image(1, 1, 0.0, b"second"))
     timings_s = {"queue_wait": 0.5, "decode": 1.5}
@@ -83,8 +83,8 @@ async def play(redis: Redis, clock: Clock, card: Any) -> None:
     while await redis.xlen("{mindalle}:dead") == 0:
         await leases.crashed(await claim_one(leases), "boom")
     await put(queue, id=RUNNING, **RECIPE, **_OTHERS)
-    claim = await claim_one(leases)
-    await leases.renew([claim], {RUNNING: Progress(24, 64, "decode")})
+    claim = await claim_one(leases, 4)
+    await leases.renew([claim], {claim.id: Progress(24, 64, "decode")})
     progress = {"codes_done": 24, "codes_total": 64, "stage": "decode"}
     await leases.publish(claim, "progress", progress)
     await queue.enqueue(make_job(id=WAITING, **RECIPE, **_OTHERS), ROOMY, IDEMPOTENCY)

@@ -35,3 +35,19 @@ async def test_what_is_claimed_goes_on_as_a_run_of_all_candidates(redis: Redis) 
     assert run.codes_total == 3 * 16
     assert run.is_leased
     assert 299 < run.deadline - run.claimed_at <= 300
+
+
+async def test_of_a_job_that_is_too_large_each_claim_is_a_run(redis: Redis) -> None:
+    stations = Stations(redis)  # of eight rows
+    await put(make_queue(redis), num_candidates=12)
+    claiming = asyncio.create_task(stations.claimer.run())
+    await until(lambda: bool(stations.drawing))
+    (first,) = stations.drawing
+    assert (first.candidates, first.codes_total) == (range(8), 8 * 16)
+    first.num_drawn = 8
+    stations.leased.ring()  # as drawing does: its rows are free
+    await until(lambda: len(stations.drawing) == 2)
+    stations.claimer.is_draining = True
+    await claiming
+    assert stations.drawing[1].candidates == range(8, 12)
+    assert len({run.id for run in stations.leased}) == 2

@@ -14,7 +14,7 @@ async def bury(redis: Redis) -> Job:
     queue, leases = make_queue(redis), make_leases(redis)
     job = await put(queue, prompt="poison", num_candidates=3)
     for _ in range(3):
-        await leases.crashed(await claim_one(leases), "RuntimeError: poison")
+        await leases.crashed(await claim_one(leases, 3), "RuntimeError: poison")
     return job
 
 
@@ -40,7 +40,7 @@ async def test_retry_queues_it_again(redis: Redis) -> None:
     view = await queue.get(new_id)
     assert (view.status, view.attempts) == (JobStatus.QUEUED, 0)
     assert view.job.recipe == old.recipe
-    claim = await claim_one(make_leases(redis))
+    claim = await claim_one(make_leases(redis), 3)
     assert (claim.job.id, claim.is_isolated) == (new_id, False)
     with pytest.raises(NotFound):
         await letters.retry(letter.id)

@@ -7,11 +7,19 @@ from redis.asyncio import Redis
 
 from service.broker.keys import Key
 from service.broker.stopping import stop
-from service.jobs import Phase, Succeeded
+from service.jobs import Failed, Phase, Succeeded
 from service.worker.run import TakenOut
 from tests.conftest import Clock
 from tests.service.live_worker import until
-from tests.service.makers import LEASE_S, make_leases, make_queue, make_sweeper, put, success
+from tests.service.makers import (
+    LEASE_S,
+    claim_one,
+    make_leases,
+    make_queue,
+    make_sweeper,
+    put,
+    success,
+)
 from tests.service.stations import Stations
 
 
@@ -84,6 +92,25 @@ async def test_a_cancelled_run_is_gone_and_counted_once(redis: Redis) -> None:
     assert stations.metric("mindalle_jobs_total", outcome="cancelled") == 1
 
 
+@pytest.mark.parametrize("is_cancelled", [True, False])
+async def test_what_ends_a_job_in_parts_is_counted_elsewhere(
+    redis: Redis, *, is_cancelled: bool
+) -> None:
+    stations, queue = Stations(redis), make_queue(redis)
+    job = await put(queue, num_candidates=12)
+    run = await stations.claim(8)
+    if is_cancelled:
+        await queue.cancel(job.id)
+    else:
+        other = await claim_one(make_leases(redis, worker_id="w2"), 4)
+        await make_leases(redis).finish(other, Failed("invalid_value", "no"))
+    await stations.keeper.renew()
+    assert run.end == TakenOut("cancelled")
+    assert not run.is_leased
+    assert stations.metric("mindalle_jobs_total", outcome="cancelled") == 0
+    assert stations.metric("mindalle_worker_leases_lost_total") == 0
+
+
 @pytest.mark.parametrize(
     ("phase", "stage"),
     [
@@ -100,7 +127,7 @@ async def test_callers_see_the_phases_by_their_old_names(
 ) -> None:
     stations, queue = Stations(redis), make_queue(redis)
     job = await put(queue, num_candidates=2)
-    run = await stations.claim()
+    run = await stations.claim(2)
     run.enter(phase)
     run.codes_done = 8
     await stations.keeper.renew()
@@ -112,7 +139,7 @@ async def test_progress_is_published_once_for_each_part_of_it(redis: Redis) -> N
     stations, queue = Stations(redis), make_queue(redis)
     await queue.start()
     job = await put(queue, num_candidates=2)
-    run = await stations.claim()
+    run = await stations.claim(2)
     run.enter("drawing")
     for codes_done in (0, 8, 8, 9, 32):
         run.codes_done = codes_done

@@ -31,11 +31,15 @@ from tests.service.makers import (
 )
 
 
-async def test_a_claim_fills_the_free_rows_and_may_overfill_them(redis: Redis) -> None:
+async def test_a_claim_fills_the_free_rows_and_overfills_them_with_what_has_no_parts(
+    redis: Redis,
+) -> None:
     queue, leases = make_queue(redis), make_leases(redis)
-    jobs = [await put(queue, num_candidates=count) for count in (3, 96, 1)]
+    jobs = [await put(queue, num_candidates=3), await put(queue, num_candidates=96, min_score=0.1)]
+    await put(queue)
     claimed = await leases.claim(free_rows=4, num_running=0)
-    assert [claim.job for claim in claimed.claims] == jobs[:2]
+    assert [claim.job for claim in claimed.claims] == jobs
+    assert [claim.part for claim in claimed.claims] == [None, None]
     assert not claimed.must_drain
     assert (await leases.claim(free_rows=0, num_running=2)).claims == ()
 
@@ -146,7 +150,7 @@ async def test_a_lost_lease_brings_the_job_back(every_redis: Redis, clock: Clock
 
     claim = await claim_one(second)
     assert (claim.attempt, claim.fence) == (2, stale.fence + 1)
-    assert await first.renew([stale], {}) == {job.id: LeaseState.LOST}
+    assert await first.renew([stale], {}) == {stale.id: LeaseState.LOST}
     assert not await first.publish(stale, "partial_image", {}, b"old")
     assert not await first.finish(stale, success(b"old"))
     assert not await first.release(stale)
@@ -162,7 +166,7 @@ async def test_a_lost_lease_brings_the_job_back(every_redis: Redis, clock: Clock
 async def test_finishing_twice_is_once(redis: Redis) -> None:
     queue, leases = make_queue(redis), make_leases(redis)
     job = await put(queue, num_candidates=5)
-    claim = await claim_one(leases)
+    claim = await claim_one(leases, 5)
     assert await leases.finish(claim, success(b"a"))
     assert await leases.finish(claim, success(b"a"))  # as after a lost answer
     assert (await queue.depth(MODEL)).candidates == 0
@@ -298,7 +302,7 @@ async def test_a_handed_back_job_loses_neither_place_nor_attempt(redis: Redis) -
     job = await put(queue)
     await put(queue)
     claim = await claim_one(one)
-    await one.renew([claim], {job.id: Progress(5, 10, "step")})
+    await one.renew([claim], {claim.id: Progress(5, 10, "step")})
     assert await one.release(claim)
     view = await queue.get(job.id)
     assert (view.status, view.position, view.attempts) == (JobStatus.QUEUED, 0, 0)

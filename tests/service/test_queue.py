@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 
 from service.broker.keys import GROUP, Key
 from service.broker.leases import LeaseState
+from service.config.results import ResultsSettings
 from service.errors import (
     DeadlinePassed,
     ImageNotFound,
@@ -15,6 +16,7 @@ from service.errors import (
     QueueUnavailable,
 )
 from service.jobs import Failed, JobStatus, Priority, Progress
+from service.store.object_store import open_store
 from tests.conftest import Clock
 from tests.servers import free_port
 from tests.service.makers import (
@@ -28,6 +30,7 @@ from tests.service.makers import (
     put,
     success,
 )
+from tests.stores import KINDS
 
 
 async def lag(redis: Redis) -> int | None:
@@ -36,8 +39,13 @@ async def lag(redis: Redis) -> int | None:
     return value
 
 
-async def test_a_job_goes_through_all_states(every_redis: Redis, clock: Clock) -> None:
-    queue, leases = make_queue(every_redis, clock), make_leases(every_redis, clock)
+@pytest.mark.parametrize("results", KINDS, indirect=True)
+async def test_a_job_goes_through_all_states(
+    every_redis: Redis, clock: Clock, results: ResultsSettings
+) -> None:
+    store = open_store(results)
+    queue = make_queue(every_redis, clock, store=store)
+    leases = make_leases(every_redis, clock, store=store)
     job = make_job(num_candidates=4, n=2, priority=Priority.HIGH)
     enqueued = await queue.enqueue(job, ROOMY)
     assert (enqueued.job, enqueued.position, enqueued.existed) == (job, 0, False)
@@ -45,12 +53,12 @@ async def test_a_job_goes_through_all_states(every_redis: Redis, clock: Clock) -
     assert (view.status, view.position, view.attempts) == (JobStatus.QUEUED, 0, 0)
 
     clock.advance(2)
-    claim = await claim_one(leases)
+    claim = await claim_one(leases, 4)
     assert (claim.job, claim.attempt, claim.is_isolated) == (job, 1, False)
     assert (claim.waited_s, claim.remaining_s) == (2.0, 298.0)
     clock.advance(1)
-    states = await leases.renew([claim], {job.id: Progress(8, 64, "step")})
-    assert states == {job.id: LeaseState.HELD}
+    states = await leases.renew([claim], {claim.id: Progress(8, 64, "step")})
+    assert states == {claim.id: LeaseState.HELD}
     view = await queue.get(job.id)
     assert (view.status, view.position) == (JobStatus.RUNNING, None)
     assert view.progress == Progress(8, 64, "step")
@@ -92,8 +100,8 @@ async def test_depth_counts_jobs_candidates_and_age(redis: Redis, clock: Clock) 
     assert (depth.waiting, depth.running, depth.candidates) == (3, 0, 15)
     assert depth.oldest_age_s == 3.0
     assert depth.drain_per_s is None
-    await leases.finish(await claim_one(leases), success())
-    await claim_one(leases)
+    await leases.finish(await claim_one(leases, 5), success())
+    await claim_one(leases, 5)
     depth = await queue.depth(MODEL)
     assert (depth.waiting, depth.running, depth.candidates) == (1, 1, 10)
     assert depth.oldest_age_s == 1.0
@@ -102,7 +110,7 @@ async def test_depth_counts_jobs_candidates_and_age(redis: Redis, clock: Clock) 
 async def test_position_and_eta_follow_the_queue(redis: Redis, clock: Clock) -> None:
     queue, leases = make_queue(redis, clock), make_leases(redis, clock)
     await put(queue, num_candidates=4)
-    claim = await claim_one(leases)
+    claim = await claim_one(leases, 4)
     clock.advance(2)
     await leases.finish(claim, success())  # 2 candidates per second
     jobs = [await put(queue, num_candidates=4) for _ in range(3)]
@@ -209,7 +217,7 @@ async def test_cancelling_a_running_job_tells_its_worker(redis: Redis) -> None:
     await queue.cancel(job.id)
     assert await asyncio.wait_for(first, 10) == job.id
     await heard.aclose()
-    assert await leases.renew([claim], {}) == {job.id: LeaseState.CANCELLED}
+    assert await leases.renew([claim], {}) == {claim.id: LeaseState.CANCELLED}
     assert not await leases.finish(claim, success())
     again = await queue.cancel(job.id)
     assert (again.view.status, again.was_waiting) == (JobStatus.CANCELLED, False)
@@ -238,18 +246,18 @@ async def test_jobs_past_their_deadline_expire_in_any_state(redis: Redis, clock:
     assert (await sweeper.sweep()).expired == 1  # its worker counts the running one
     for job in (running, waiting):
         assert (await queue.get(job.id)).status is JobStatus.EXPIRED
-    assert await leases.renew([claim], {}) == {running.id: LeaseState.EXPIRED}
+    assert await leases.renew([claim], {}) == {claim.id: LeaseState.EXPIRED}
     assert not await leases.finish(claim, success())
     assert (await claim_one(leases)).job == kept
 
 
 async def test_a_late_job_is_never_claimed_nor_renewed(redis: Redis, clock: Clock) -> None:
     queue, leases = make_queue(redis, clock), make_leases(redis, clock)
-    running = await put(queue, deadline_s=5.0)
+    await put(queue, deadline_s=5.0)
     claim = await claim_one(leases)
     late = await put(queue, deadline_s=5.0)
     clock.advance(6)
-    assert await leases.renew([claim], {}) == {running.id: LeaseState.EXPIRED}
+    assert await leases.renew([claim], {}) == {claim.id: LeaseState.EXPIRED}
     assert (await leases.claim(free_rows=1, num_running=0)).claims == ()
     assert (await queue.get(late.id)).status is JobStatus.EXPIRED
 

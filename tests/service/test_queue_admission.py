@@ -41,7 +41,7 @@ def limits(**changes: float) -> Limits:
 async def test_a_full_queue_refuses_with_the_measured_wait(redis: Redis, clock: Clock) -> None:
     queue, leases = make_queue(redis, clock), make_leases(redis, clock)
     await queue.enqueue(make_job(num_candidates=10), limits())
-    claim = await claim_one(leases)
+    claim = await claim_one(leases, 10)
     clock.advance(5)
     await leases.finish(claim, success())  # 10 candidates in 5 s: 2 per second
     for _ in range(2):
@@ -66,7 +66,7 @@ async def test_idle_time_does_not_slow_the_measured_rate(redis: Redis, clock: Cl
     queue, leases = make_queue(redis, clock), make_leases(redis, clock)
     for _ in range(30):
         await put(queue, num_candidates=4)
-        claim = await claim_one(leases)
+        claim = await claim_one(leases, 4)
         clock.advance(2)
         await leases.finish(claim, success())
         clock.advance(100)
@@ -166,7 +166,7 @@ async def test_a_job_that_could_only_end_too_late_is_refused_at_once(
     queue, leases = make_queue(redis, clock), make_leases(redis, clock)
     for _ in range(4):  # 2 candidates a second
         await queue.enqueue(make_job(num_candidates=20), limits())
-    claim = await claim_one(leases)
+    claim = await claim_one(leases, 20)
     clock.advance(10)
     await leases.finish(claim, success())
     assert (await queue.depth(MODEL)).drain_per_s == pytest.approx(2.0, rel=0.2)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -14,6 +16,7 @@ from service.broker.admission import Limits
 from service.broker.dead_letters import DeadLetters
 from service.broker.keys import GROUP, Key
 from service.broker.leases import Claim, Leases, LeaseState
+from service.broker.parts import Committed
 from service.broker.sweep import Sweeper
 from service.config.groups import QueueSettings
 from service.errors import KeyShareExceeded, QueueFull, RateLimited
@@ -24,10 +27,12 @@ from tests.service.makers import (
     MODEL,
     POLICY,
     ROOMY,
+    drawn,
     make_job,
     make_leases,
     make_queue,
     make_sweeper,
+    score_of,
     success,
 )
 
@@ -43,7 +48,7 @@ class Model:
     rng: random.Random
     jobs: dict[str, Job] = field(default_factory=dict)
     claims: list[tuple[int, Claim]] = field(default_factory=list)  # stale ones stay, as zombies
-    fences: dict[str, int] = field(default_factory=dict)
+    given: dict[str, list[Claim]] = field(default_factory=dict)  # all claims, by job
     ends: dict[str, JobStatus] = field(default_factory=dict)
 
 
@@ -74,7 +79,10 @@ class Simulation:
             priority=rng.choice(list(Priority)),
             key_id=rng.choice("abc"),
             deadline_s=rng.choice([15.0, 60.0, 600.0]),
+            seed=rng.randrange(11),
+            min_score=rng.choice([None, None, None, 0.5]),
         )
+        job = replace(job, recipe=replace(job.recipe, n=min(job.recipe.num_candidates, 3)))
         try:
             await self.queue.enqueue(job, LIMITS)
         except (QueueFull, RateLimited, KeyShareExceeded):
@@ -88,10 +96,12 @@ class Simulation:
             free_rows=self.model.rng.choice([1, 4, 8]), num_running=num_running
         )
         for claim in claimed.claims:
-            assert claim.fence > self.model.fences.get(claim.job.id, 0), "a fence came twice"
+            before = self.model.given.setdefault(claim.job.id, [])
+            assert claim.fence > max((c.fence for c in before), default=0), "a fence came twice"
             assert claim.attempt <= POLICY.max_attempts
             assert not claim.is_isolated or (num_running == 0 and len(claimed.claims) == 1)
-            self.model.fences[claim.job.id] = claim.fence
+            assert claim.job.min_score is None or claim.part is None
+            before.append(claim)
             self.model.claims.append((index, claim))
 
     def pick(self) -> tuple[int, Claim] | None:
@@ -103,7 +113,7 @@ class Simulation:
     async def finish(self) -> None:
         if picked := self.pick():
             index, claim = picked
-            outcomes: list[Outcome] = [success(), success(), Failed("x", "y"), Expired()]
+            outcomes: list[Outcome] = [*[drawn(claim)] * 6, Failed("x", "y"), Expired()]
             outcome = self.model.rng.choice(outcomes)
             await self.end(claim, await self.workers[index].finish(claim, outcome))
 
@@ -111,11 +121,13 @@ class Simulation:
         """A worker that was frozen commits, and keeps the claim to try once more."""
         if self.model.claims:
             index, claim = self.model.rng.choice(self.model.claims)
-            await self.end(claim, await self.workers[index].finish(claim, success()))
+            await self.end(claim, await self.workers[index].finish(claim, drawn(claim)))
 
-    async def end(self, claim: Claim, was_accepted: bool) -> None:
-        is_current = claim.fence == self.model.fences[claim.job.id]
-        assert is_current or not was_accepted, "a stale fence committed"
+    async def end(self, claim: Claim, committed: Committed) -> None:
+        later = [c for c in self.model.given[claim.job.id] if c.fence > claim.fence]
+        was_taken = any(set(c.candidates) & set(claim.candidates) for c in later)
+        assert committed is Committed.STALE or not was_taken, "a stale fence committed"
+        assert committed is not Committed.PART or claim.part is not None
 
     async def crash(self) -> None:
         if picked := self.pick():
@@ -127,7 +139,7 @@ class Simulation:
 
     async def renew(self) -> None:
         index = self.model.rng.randrange(3)
-        own = {claim.job.id: claim for owner, claim in self.model.claims if owner == index}
+        own = {claim.id: claim for owner, claim in self.model.claims if owner == index}
         states = await self.workers[index].renew(list(own.values()), {})
         gone = [own[name] for name, state in states.items() if state is not LeaseState.HELD]
         self.model.claims = [pair for pair in self.model.claims if pair[1] not in gone]
@@ -155,6 +167,7 @@ class Simulation:
         assert depth.candidates == sum(view.job.recipe.num_candidates for view in live)
         assert depth.candidates <= LIMITS.max_candidates
         await self.check_counters(live, waiting)
+        await self.check_parts(live)
         await self.check_positions(waiting)
 
     async def check_counters(self, live: list[JobView], waiting: list[JobView]) -> None:
@@ -171,6 +184,29 @@ class Simulation:
             assert group["lag"] == len(waiting)
             assert group["pending"] == len(live) - len(waiting)
 
+    async def check_parts(self, live: list[JobView]) -> None:
+        """Parts make up their job; who holds one is in one index, who lacks one in another."""
+        held, offered = set[str](), {Key.REST: set[str](), Key.ALONE: set[str]()}
+        for view in live:
+            raw = await self.redis.hget(Key.JOB.of(view.job.id), "parts")
+            parts = json.loads(raw)["list"] if raw else []
+            ends = [0, *(part["first"] + part["count"] for part in parts)]
+            assert [part["first"] for part in parts] == ends[:-1]
+            assert not parts or ends[-1] == view.job.recipe.num_candidates
+            for part in parts if view.status is JobStatus.RUNNING else []:
+                if part["state"] == "held":
+                    held.add(f"{view.job.id} {part['fence']}")
+                if part["state"] == "free":
+                    offered[Key.ALONE if part["alone"] else Key.REST].add(view.job.id)
+        assert await self.members(Key.PARTS) == held
+        for key, jobs in offered.items():
+            assert await self.members(key) == jobs
+
+    async def members(self, key: Key) -> set[str]:
+        """Of a sorted set of the model's."""
+        names: Any = await self.redis.zrange(key.of(MODEL), 0, -1)
+        return {name.decode() for name in names}
+
     async def check_positions(self, waiting: list[JobView]) -> None:
         assert sorted(view.position or 0 for view in waiting) == list(range(len(waiting)))
 
@@ -182,7 +218,7 @@ class Simulation:
             await self.sweeper.sweep()
             claimed = await self.workers[0].claim(free_rows=8, num_running=0)
             for claim in claimed.claims:
-                await self.workers[0].finish(claim, success())
+                await self.workers[0].finish(claim, drawn(claim))
             if (await self.queue.depth(MODEL)).candidates == 0:
                 return
         raise AssertionError("the queue does not drain")
@@ -196,10 +232,23 @@ class Simulation:
             names = [event.name async for event in self.queue.events(job_id)]
             assert [name for name in names if name in TERMINAL] == [view.status.value]
             assert names[-1] == view.status.value
-            has_images = bool(await self.redis.exists(Key.IMAGES.of(job_id)))
-            assert has_images == (view.status is JobStatus.SUCCEEDED)
+            await self.check_pictures(view)
             if job_id in letters:
                 assert view.status is JobStatus.FAILED
+
+    async def check_pictures(self, view: JobView) -> None:
+        """The best of all candidates, whoever drew them; not one file more."""
+        files: Any = await self.redis.hgetall(Key.IMAGES.of(view.job.id))
+        if view.status is not JobStatus.SUCCEEDED:
+            assert not files
+            return
+        num_drawn = view.job.first_candidates
+        order = sorted(range(num_drawn), key=lambda c: (-score_of(view.job, c), c))
+        best = order[: view.job.recipe.n]
+        shown = [(image.candidate, image.score) for image in view.images]
+        assert shown == [(candidate, score_of(view.job, candidate)) for candidate in best]
+        expected = {b"%d" % rank: b"%d" % candidate for rank, candidate in enumerate(best)}
+        assert files == expected | {b"%d?v=1" % rank: b"~" for rank in range(len(best))}
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -93,11 +93,11 @@ async def test_what_waited_is_drawn_and_what_ran_comes_back(old: Redis, clock: C
         make_sweeper(old, clock),
     )
     await sweeper.sweep()
-    waiting = await claim_one(leases)
+    waiting = await claim_one(leases, 4)
     assert (waiting.job.id, waiting.job.recipe) == (WAITING, Recipe(model="tiny", **RECIPE))
     clock.advance(11)  # the lease of the worker of the last release ends
     await sweeper.sweep()
-    again = await claim_one(leases)
+    again = await claim_one(leases, 4)
     assert {waiting.job.id, again.job.id} <= {WAITING, RUNNING}
     assert await leases.finish(again, Succeeded((Image(0, 0, None, b"x"),), "32x32", {}))
     assert (await queue.get(again.job.id)).status == JobStatus.SUCCEEDED

@@ -7,7 +7,7 @@ are drawn anew each time.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -18,28 +18,38 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.train.data import epochs
 from models.train.data.data_set import DataSet, Variant
 
 _CODES, _FEATURES, _VARIANTS = "codes.npy", "features.npy", "variants.json"
+_BROKEN = "broken.json"
 
 
 @dataclass(frozen=True, slots=True)
 class CodeTable:
     """Variants, grouped by kind, their codes [M, T, D] ([M, T] where D is 1) and maybe features.
 
-    `features` [M, C, h, w] stay in their file.
+    Codes and `features` [M, C, h, w] stay in their files. Rows of broken pictures are of no kind.
     """
 
     variants: tuple[Variant, ...]
-    codes: Tensor
+    codes: NDArray[Any]
     by_kind: dict[str, tuple[int, ...]]
     features: NDArray[Any] | None = None
 
     @classmethod
-    def of(cls, data: DataSet, variants: tuple[Variant, ...], codes: Tensor) -> CodeTable:
-        """Group variants by kind."""
+    def of(
+        cls,
+        data: DataSet,
+        variants: tuple[Variant, ...],
+        codes: NDArray[Any],
+        broken: Collection[int] = (),
+    ) -> CodeTable:
+        """Group variants by kind, but for broken pictures."""
         groups: dict[str, list[int]] = {}
         for row, variant in enumerate(variants):
+            if variant.image in broken:
+                continue
             groups.setdefault(data.kind(variant), []).append(row)
         return cls(variants, codes, {name: tuple(rows) for name, rows in groups.items()})
 
@@ -48,15 +58,26 @@ class CodeTable:
         """Read what `reserve` and `fill` wrote of this data set."""
         rows = json.loads((folder / _VARIANTS).read_text())
         variants = tuple(Variant(image, tuple(look)) for image, *look in rows)
-        table = cls.of(data, variants, torch.from_numpy(np.load(folder / _CODES)).long())
+        noted, codes = folder / _BROKEN, np.load(folder / _CODES, mmap_mode="r")
+        broken = set(json.loads(noted.read_text())) if noted.is_file() else set()
+        table = cls.of(data, variants, codes, broken)
         path = folder / _FEATURES
         return replace(table, features=np.load(path, mmap_mode="r")) if path.exists() else table
+
+    def rows(self, positions: range, seed: int) -> list[int]:
+        """The rows at these positions, each once an epoch."""
+        all_rows = [row for rows in self.by_kind.values() for row in rows]
+        return [all_rows[index] for index in epochs.at(positions, len(all_rows), seed)]
 
     def draw(self, rng: Random, shares: Mapping[str, float]) -> int:
         """A row: first a kind by its share, then any of that kind."""
         kinds = [name for name in shares if self.by_kind.get(name)]
         chosen = rng.choices(kinds, [shares[name] for name in kinds])[0]
         return rng.choice(self.by_kind[chosen])
+
+    def codes_of(self, rows: Sequence[int]) -> Tensor:
+        """The codes of some rows."""
+        return torch.from_numpy(self.codes[list(rows)].astype(np.int64))
 
     def features_of(self, rows: Sequence[int]) -> Tensor | None:
         """The features of some rows, float32, where the table has them."""
@@ -89,6 +110,11 @@ def fill(folder: Path, start: int, codes: Tensor, features: Tensor | None = None
             rows = np.load(folder / name, mmap_mode="r+")
             rows[start : start + len(values)] = values.numpy().reshape(len(values), *rows.shape[1:])
             rows.flush()
+
+
+def note_broken(folder: Path, images: Collection[int]) -> None:
+    """Say which pictures could not be read."""
+    (folder / _BROKEN).write_text(json.dumps(sorted(images)))
 
 
 def _room(path: Path, kind: str, shape: tuple[int, ...]) -> None:

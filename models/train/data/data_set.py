@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -69,3 +69,25 @@ class DataSet(Protocol):
 
     def vocabulary(self) -> tuple[str, ...]:
         """Words that a tokenizer should know, however seldom captions say them."""
+
+
+@runtime_checkable
+class Ordered(Protocol):
+    """A data set that shows each of its pictures once an epoch."""
+
+    broken: set[int]  # pictures that can't be read, as far as anybody has tried
+
+    def ordered(self, positions: range, seed: int) -> list[Variant]:
+        """What stands at these positions, counted on over all epochs."""
+
+
+def drawn(data: DataSet, rng: Random, number: int) -> list[Variant]:
+    """So many random variants."""
+    return [data.draw(rng) for _ in range(number)]
+
+
+def batch_at(data: DataSet, step: int, size: int, rng: Random, seed: int) -> list[Variant]:
+    """What a run of this seed learns from at a step, whose generator is `rng`."""
+    if isinstance(data, Ordered):
+        return data.ordered(range(step * size, (step + 1) * size), seed)
+    return drawn(data, rng, size)

@@ -1,14 +1,16 @@
-"""One's own pictures as a data set: a folder with, beside each picture, a text file of captions.
+"""One's own pictures as a data set: each with a text of captions, one a line.
 
-`cat.png` has `cat.txt` with one caption a line; a picture without captions trains without text.
-Its pictures stay as they are: there is one kind of variant.
+In a folder `cat.png` has `cat.txt` beside it; `shards` has them in tar files. A picture without
+captions trains without text. Pictures stay as they are: there is one kind of variant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from random import Random
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,23 +18,59 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from models.lookalikes import visible
+from models.train.data import epochs
 from models.train.data.data_set import Variant
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 HELD_OUT_EVERY = 20
 
 
-class FolderSet:
-    """The pictures of a folder, cropped to squares of `size`; every twentieth is held out."""
+class Files(Protocol):
+    """Pictures and their texts as bytes, by number."""
 
-    def __init__(self, folder: Path, size: int) -> None:
-        self.size = size
+    def __len__(self) -> int: ...
+    def name(self, number: int) -> str: ...
+    def group(self, number: int) -> str: ...  # what stands together: a folder's name
+    def picture(self, number: int) -> bytes: ...
+    def text(self, number: int) -> str: ...
+
+
+class FolderFiles:
+    """The files of a folder and the folders in it."""
+
+    def __init__(self, folder: Path) -> None:
         files = visible(folder.rglob("*"), folder)
         self.paths = [path for path in files if path.suffix.lower() in SUFFIXES]
         if not self.paths:
             raise FileNotFoundError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
-        self._captions = tuple(_captions(path) for path in self.paths)
-        indices = range(len(self.paths))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def name(self, number: int) -> str:
+        return self.paths[number].name
+
+    def group(self, number: int) -> str:
+        return str(self.paths[number].parent)
+
+    def picture(self, number: int) -> bytes:
+        return self.paths[number].read_bytes()
+
+    def text(self, number: int) -> str:
+        path = self.paths[number].with_suffix(".txt")
+        return path.read_text("utf-8") if path.is_file() else ""
+
+
+class FolderSet:
+    """Pictures of files, cropped to squares of `size`; every twentieth is held out.
+
+    In place of one that can't be read stands the next that can; `broken` has their numbers.
+    """
+
+    def __init__(self, files: Files, size: int) -> None:
+        self.files, self.size = files, size
+        self.broken: set[int] = set()
+        indices = range(len(files))
         self.held_out = tuple(i for i in indices if i % HELD_OUT_EVERY == HELD_OUT_EVERY - 1)
         self.images = tuple(i for i in indices if i % HELD_OUT_EVERY != HELD_OUT_EVERY - 1)
 
@@ -57,20 +95,25 @@ class FolderSet:
         """A random training picture."""
         return Variant(rng.choice(self.images))
 
+    def ordered(self, positions: range, seed: int) -> list[Variant]:
+        """See DataSet: each training picture once an epoch."""
+        return [Variant(self.images[i]) for i in epochs.at(positions, len(self.images), seed)]
+
     def render(self, variant: Variant) -> Tensor:
         """Its pixels in [-1, 1], [3, size, size], centre-cropped."""
-        with Image.open(self.paths[variant.image]) as image:
-            square = ImageOps.fit(image.convert("RGB"), (self.size, self.size))
-        return torch.from_numpy(np.asarray(square, np.float32)).permute(2, 0, 1) / 127.5 - 1
+        pixels = self._pixels(variant.image)
+        while pixels is None:
+            pixels = self._pixels(self._instead_of(variant.image))
+        return pixels
 
     def caption(self, variant: Variant, rng: Random) -> str:
         """One of its captions, or none."""
-        lines = self._captions[variant.image]
+        lines = self._captions(self._instead_of(variant.image))
         return rng.choice(lines) if lines else ""
 
     def title(self, variant: Variant) -> str:
         """Its file's name."""
-        return self.paths[variant.image].name
+        return self.files.name(variant.image)
 
     def meaning(self, variant: Variant) -> tuple[object, ...]:
         """What tells pictures apart: here every picture is its own."""
@@ -78,7 +121,7 @@ class FolderSet:
 
     def names(self) -> tuple[str, ...]:
         """One text per meaning."""
-        return tuple(lines[0] if lines else "" for lines in self._captions)
+        return tuple("".join(self._captions(i)[:1]) for i in range(len(self.files)))
 
     def name_of(self, image: int) -> int:
         """Which of `names` an image has."""
@@ -88,8 +131,25 @@ class FolderSet:
         """None: the captions are all there is."""
         return ()
 
+    def _pixels(self, image: int) -> Tensor | None:
+        """None, and it is counted, where the picture is broken."""
+        try:
+            with Image.open(BytesIO(self.files.picture(image))) as opened:
+                square = ImageOps.fit(opened.convert("RGB"), (self.size, self.size))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            if image not in self.broken:
+                self.broken.add(image)
+                print(f"skipped, {len(self.broken)} so far: {self.files.name(image)}: {error}")
+            return None
+        return torch.from_numpy(np.asarray(square, np.float32)).permute(2, 0, 1) / 127.5 - 1
 
-def _captions(path: Path) -> tuple[str, ...]:
-    text = path.with_suffix(".txt")
-    lines = text.read_text("utf-8").splitlines() if text.is_file() else []
-    return tuple(line.strip() for line in lines if line.strip())
+    def _instead_of(self, image: int) -> int:
+        """The picture that stands at this number; OSError where none can be read."""
+        for step in range(len(self.files)):
+            if (other := (image + step) % len(self.files)) not in self.broken:
+                return other
+        raise OSError("none of the pictures can be read")
+
+    def _captions(self, image: int) -> tuple[str, ...]:
+        lines = (line.strip() for line in self.files.text(image).splitlines())
+        return tuple(line for line in lines if line)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from models.train.data import shards
 from models.train.data.data_set import DataSet
 from models.train.data.emoji.art import load_art
 from models.train.data.emoji.emoji_set import EmojiSet, Selection
-from models.train.data.folder import FolderSet
+from models.train.data.folder import FolderFiles, FolderSet
 from models.train.data.scenes.scene_set import open_scenes
 
 SCENES = Path("scenes")
@@ -27,19 +28,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         metavar="DIR",
-        help=f'a folder of pictures and captions instead, or "{SCENES}": scenes of the emoji art'
-        " (default: the emoji set)",
+        help=f"pictures and captions instead: a folder, or WebDataset shards {{0000..1279}}.tar,"
+        f' or "{SCENES}": scenes of the emoji art (default: the emoji set)',
     )
 
 
 def open_data(
     folder: Path | None, art: Path, size: int = 64, selection: Selection | None = None
 ) -> DataSet:
-    """One's own pictures in `folder`, or scenes, or without either the emoji set.
+    """One's own pictures in `folder`, or in shards, or scenes, or without these the emoji set.
 
     The art is cached in `art`.
     Pictures are `size` pixels wide; `selection` narrows the art down.
     """
     if folder == SCENES and not folder.is_dir():
         return open_scenes(art, size, selection)
-    return FolderSet(folder, size) if folder else EmojiSet(load_art(art, size), selection)
+    if folder is None:
+        return EmojiSet(load_art(art, size), selection)
+    if shards.is_named(folder):
+        return FolderSet(shards.ShardFiles(shards.paths(folder)), size)
+    return FolderSet(FolderFiles(folder), size)

@@ -1,7 +1,6 @@
 """What changes while a stage trains: the weights, their optimisers and their moving average.
 
-One update in two halves, `backward` and `advance`, so that a stage may work on the gradients in
-between. Knows no data and no loss.
+One update from losses to weights, however many processes share it. Knows no data and no loss.
 """
 
 from __future__ import annotations
@@ -16,7 +15,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.errors import ConfigError
-from models.train.loop.run import Schedule, State
+from models.train.loop.checkpoints import State
+from models.train.loop.engine import Engine, unjoined, whole
+from models.train.loop.processes import is_first, mean
+from models.train.loop.schedule import Schedule
+
+Weights = dict[str, Tensor]
 
 
 class NotFiniteError(ArithmeticError):
@@ -56,56 +60,78 @@ class Average:
             else:
                 self.weights[name].copy_(value)
 
+    def gathered(self) -> Weights:
+        """All of it, for the first process; the others, which must ask too, get nothing."""
+        gathered = {name: whole(value) for name, value in self.weights.items()}
+        return {k: v.cpu() for k, v in gathered.items()} if is_first() else {}
+
 
 class Learner:
     """A model on its way through a schedule. `next_step` is the first one not done yet.
 
     Args:
         model: what is trained.
-        optimisers: of its parameters.
+        compute: with it, from any inputs; `self.compute` is the same for one of many processes.
+        optimisers: of its parameters, made when the engine has them.
         schedule: of their learning rates.
         decay: of the moving average.
+        clip_norm: the longest that gradients may be.
         beside: what else belongs to the state, by name.
+        engine: how it computes.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a run consists of, by name
         self,
         model: nn.Module,
-        optimisers: Sequence[Optimizer],
+        compute: Callable[..., Any],
+        optimisers: Callable[[nn.Module], Sequence[Optimizer]],
         schedule: Schedule,
+        *,
         decay: float,
+        clip_norm: float | None = None,
         beside: Mapping[str, Stateful] | None = None,
+        engine: Engine | None = None,
     ) -> None:
+        engine = engine or Engine()
         self.model = model
-        self.optimisers = optimisers
-        self.schedule = schedule
+        self.compute = engine.prepared(model, compute)
+        self.optimisers = optimisers(model)
+        self.schedule, self.clip_norm = schedule, clip_norm
         self.average = Average(model, decay)
         self.next_step = 0
+        is_scaled = engine.precision is torch.float16  # whose smallest numbers are too large
+        self._scaler = torch.amp.GradScaler(engine.device.type, enabled=is_scaled)
         self._parts: dict[str, Stateful] = {"model": model, **(beside or {})}
 
-    def backward(self, losses: Iterable[Tensor]) -> Tensor:
-        """Make the gradients those of the sum of `losses`, which is returned.
+    def update(self, step: int, losses: Sequence[Callable[[], Tensor]]) -> float:
+        """Learn from the sum of `losses`, at the rates of this step; returns its mean over all.
 
-        Each is gone when the next one is asked for, so a batch may come in parts.
+        Each loss is computed when the one before is gone, so a batch may come in parts.
+        NotFiniteError, and nothing is updated, where it is no number in any process.
         """
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
         total = torch.zeros(())
-        for loss in losses:
-            torch.autograd.backward(loss)
-            total = total + loss.detach()
-        return total
+        for number, loss_of in enumerate(losses, 1):
+            with unjoined(self.compute, is_last=number == len(losses)):
+                loss = loss_of()
+                torch.autograd.backward(self._scaler.scale(loss))
+            total = total + loss.detach().cpu()
+        loss_of_all = mean(total)
+        if not math.isfinite(loss_of_all):
+            raise NotFiniteError(f"the loss is {loss_of_all} at step {step}")
+        self._advance(step)
+        return loss_of_all
 
-    def advance(self, step: int, loss: float) -> None:
-        """Update weights and average by the gradients, at the rates of this step.
-
-        NotFiniteError, and nothing is updated, where the loss of all workers is no number.
-        """
-        if not math.isfinite(loss):
-            raise NotFiniteError(f"the loss is {loss} at step {step}")
+    def _advance(self, step: int) -> None:
         for optimiser in self.optimisers:
             self.schedule.apply(optimiser, step)
-            optimiser.step()
+            self._scaler.unscale_(optimiser)
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        for optimiser in self.optimisers:
+            self._scaler.step(optimiser)
+        self._scaler.update()
         self.average.update(self.model, step)
         self.next_step = step + 1
 
@@ -135,3 +161,13 @@ class Learner:
             ) from error
         self.next_step = saved["step"]
         self.average.weights = saved["average"]
+
+    def weights_by_place(self) -> dict[str, Tensor]:
+        """Tensors like which those of a state are kept, by their place in it or above it."""
+        found = {f"average/{name}": value for name, value in self.average.weights.items()}
+        found |= {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        for number, optimiser in enumerate(self.optimisers):
+            weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+            for index, weight in enumerate(weights):
+                found[f"optimisers/{number}/state/{index}"] = weight
+        return found

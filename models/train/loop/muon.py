@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from models.train.loop import workers
+from models.train.loop.engine import placed, whole
+from models.train.loop.processes import place
 
 _NS = (3.4445, -4.7750, 2.0315)  # the paper's quintic: fast, and near enough to orthogonal
 
@@ -34,7 +36,8 @@ class Muon(Optimizer):
     """Nesterov momentum, orthogonalised; weights of more than two dimensions are flattened.
 
     Where several processes train together, each orthogonalises its share of the matrices (the
-    costly part) and they exchange the results; momentum is kept by all, so that any can be resumed.
+    costly part) and sends it to the others. Of shards no more than one matrix a process is whole at
+    once. (torch's own Muon rounds to bfloat16, takes no convolutions, and every process does all.)
     """
 
     def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
@@ -42,24 +45,32 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # no closure here
-        worker, num_workers = workers.place()
+        count = place()[1]
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
-            raw = [self._momentum(weight, weight.grad, group["momentum"]) for weight in weights]
-            updates = [
-                orthogonalise(update) if index % num_workers == worker else torch.zeros_like(update)
-                for index, update in enumerate(raw)
-            ]
-            for weight, update in zip(weights, workers.summed(updates), strict=True):
-                scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
-                weight.add_(update.view_as(weight), alpha=-group["lr"] * scale)
+            for start in range(0, len(weights), count):
+                self._update(weights[start : start + count], group["lr"], group["momentum"])
 
-    def _momentum(self, weight: Tensor, grad: Tensor, momentum: float) -> Tensor:
-        state = self.state[weight]
+    def _update(self, weights: list[Tensor], lr: float, momentum: float) -> None:
+        """Up to one matrix a process."""
+        updates = [whole(self._momentum(weight, momentum)).flatten(1) for weight in weights]
+        number, count = place()
+        if number < len(updates):
+            updates[number] = orthogonalise(updates[number]).contiguous()
+        if count > 1:
+            for owner, update in enumerate(updates):
+                dist.broadcast(update, owner)
+        for weight, update in zip(weights, updates, strict=True):
+            scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+            weight.add_(placed(update.view(weight.shape), weight), alpha=-lr * scale)
+
+    def _momentum(self, weight: Tensor, momentum: float) -> Tensor:
+        grad, state = weight.grad, self.state[weight]
+        assert grad is not None
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(weight)
         buffer = state["momentum"].lerp_(grad, 1 - momentum)
-        return torch.lerp(grad, buffer, momentum).flatten(1)
+        return torch.lerp(grad, buffer, momentum)
 
 
 def optimisers(

@@ -12,7 +12,11 @@ from functools import wraps
 import torch
 from torch import Tensor, nn
 
-PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
+PRECISIONS: dict[str, torch.dtype | None] = {
+    "float32": None,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 
 def autocast(dtype: torch.dtype | None, device: str = "cpu") -> AbstractContextManager[object]:

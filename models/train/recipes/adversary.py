@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 from torch.optim import Adam
 
+from models.train.loop.engine import Engine
 from models.train.loop.learner import Stateful
-from models.train.loop.run import Schedule
-from models.train.loop.workers import average_gradients
+from models.train.loop.processes import mean
+from models.train.loop.schedule import Schedule
 
 LAST_LAYER = "decoder.conv_out.weight"  # every codec's
 _LARGEST = 1e4  # of the weight, where the critic's pull is hardly there
@@ -51,6 +52,7 @@ class Adversary:
         weight: of both losses.
         start: the first step that hears the critic; before it, neither learns of the other.
         lr: the critic's.
+        engine: how it computes.
     """
 
     def __init__(
@@ -61,10 +63,12 @@ class Adversary:
         weight: float = 0.75,
         start: int = 0,
         lr: float = 4e-5,
+        engine: Engine | None = None,
     ) -> None:
         self.last_layer, self.schedule = last_layer, schedule
         self.weight, self.start = weight, start
         self.model = patch_critic()
+        self._judge = (engine or Engine()).prepared(self.model, self._loss)
         self.optimiser = Adam(self.model.parameters(), lr=lr, betas=(0.5, 0.9))
 
     @property
@@ -84,12 +88,15 @@ class Adversary:
         if step < self.start:
             return {}
         self.optimiser.zero_grad(set_to_none=True)
-        loss = 0.5 * (relu(1 - self.model(images)).mean() + relu(1 + self.model(made)).mean())
+        loss = self._judge(made, images)
         torch.autograd.backward(self.weight * loss)
-        total = average_gradients(self.model, loss.detach())
         self.schedule.apply(self.optimiser, step)
         self.optimiser.step()
-        return {"critic": total}
+        return {"critic": mean(loss.detach())}
+
+    def _loss(self, made: Tensor, images: Tensor) -> Tensor:
+        loss: Tensor = relu(1 - self.model(images)).mean() + relu(1 + self.model(made)).mean()
+        return 0.5 * loss
 
     def _balance(self, so_far: Tensor, fooling: Tensor) -> Tensor:
         """How much harder the loss so far pulls at the last layer than the critic."""

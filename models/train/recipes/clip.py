@@ -21,7 +21,7 @@ from models.train.data.data_set import DataSet, Variant
 from models.train.data.tokens import CONTEXT_LENGTH
 from models.train.loop.learner import Learner
 from models.train.loop.muon import optimisers
-from models.train.loop.run import Schedule
+from models.train.loop.schedule import Schedule
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -100,17 +100,28 @@ class ClipTrainer:
 
     def __init__(self, model: Any, schedule: Schedule) -> None:
         self.model = model
-        self.learner = Learner(model, optimisers(model, 0.01, 1e-3, _LOOKED_UP), schedule, _AVERAGE)
+        self.learner = Learner(
+            model,
+            self._loss,
+            lambda own: optimisers(own, 0.01, 1e-3, _LOOKED_UP),
+            schedule,
+            decay=_AVERAGE,
+        )
 
     def step(self, step: int, images: Tensor, ids: Tensor, targets: Tensor) -> dict[str, float]:
         """One update on prepared images [B, 3, H, W], text ids [B, N] and `matches`."""
+        scale = float(self._scale().detach())
+        loss = self.learner.update(step, [lambda: self.learner.compute(images, ids, targets)])
+        return {"loss": loss, "scale": scale}
+
+    def _loss(self, images: Tensor, ids: Tensor, targets: Tensor) -> Tensor:
         image = self.model.encode_image(images, normalize=True)
         text = self.model.encode_text(ids, normalize=True)
-        scale = self.model.logit_scale.exp().clamp(max=_MAX_SCALE)
-        loss = contrastive_loss(image, text, scale, targets)
-        value = float(self.learner.backward([loss]))
-        self.learner.advance(step, value)
-        return {"loss": value, "scale": float(scale.detach())}
+        return contrastive_loss(image, text, self._scale(), targets)
+
+    def _scale(self) -> Tensor:
+        scale: Tensor = self.model.logit_scale.exp().clamp(max=_MAX_SCALE)
+        return scale
 
 
 @torch.no_grad()
@@ -129,10 +140,9 @@ def retrieval(model: Any, data: DataSet, tokenizer: Tokenizer) -> dict[str, floa
 
 
 def batch(
-    data: DataSet, tokenizer: Tokenizer, size: int, rng: Random
+    data: DataSet, tokenizer: Tokenizer, variants: list[Variant], rng: Random
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Images in [-1, 1], text ids and targets of a random batch."""
-    variants = [data.draw(rng) for _ in range(size)]
+    """Images in [-1, 1], text ids and targets of variants, with random captions."""
     images = torch.stack([data.render(variant) for variant in variants])
     ids = torch.tensor([tokenizer.encode(data.caption(v, rng))[0] for v in variants])
     return images, ids, matches(variants, data)

@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from models.stage1.codec import Codec
+from models.train.loop.engine import Engine
 from models.train.loop.learner import Learner, Stateful
 from models.train.loop.muon import optimisers
 from models.train.loop.precision import lower
-from models.train.loop.run import Run, Schedule
-from models.train.loop.workers import average_gradients
+from models.train.loop.processes import mean
+from models.train.loop.run import Run
+from models.train.loop.schedule import Schedule
 
-_LOWERED = ("encoder", "decoder")  # what computes in a plan's `precision`
+_PARTS = ("encoder", "decoder")  # by name, of every codec: what may compute in less precision
 BATCH = 16  # pictures at once where no gradients are needed
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of raw pixels made, and images [B, 3, H, W]
@@ -42,8 +44,7 @@ class CodecPlan:
 
     Before step `unquantised` nothing is quantised, at it the codes are started; -1 where the model
     brings its own. `patience` and `fewest` are `CodebookAverages`'s. Without `muon_lr` AdamW has
-    all, with these `betas`. In `precision`, if not None, encoder and decoder compute; codes and
-    losses are float32 always, as in the reference.
+    all, with these `betas`.
     """
 
     schedule: Schedule
@@ -57,7 +58,6 @@ class CodecPlan:
     commitment: float = 0.25
     average: float = 0.995
     loss: Loss = reconstruction_loss
-    precision: torch.dtype | None = None
 
     def optimisers(self, model: nn.Module) -> list[Optimizer]:
         """Of everything that has gradients."""
@@ -111,38 +111,58 @@ class Critic(Protocol):
 
 
 class CodecTrainer:
-    """The update of a run; one a worker, all equal after each step."""
+    """The update of a run, in one process or each of many.
+
+    Encoder and decoder compute in the engine's precision; codes and losses are float32 always, as
+    in the reference.
+    """
 
     def __init__(
-        self, model: nn.Module, run: Run, plan: CodecPlan, codes: Codes, *critics: Critic
+        self,
+        model: nn.Module,
+        run: Run,
+        plan: CodecPlan,
+        codes: Codes,
+        *critics: Critic,
+        engine: Engine | None = None,
     ) -> None:
         self.model, self.run, self.plan = model, run, plan
         self.codes, self.critics = codes, critics
+        self.engine = engine or Engine()
         for name, part in model.named_modules():
-            if name.rpartition(".")[2] in _LOWERED:
-                lower(part, plan.precision)
+            if name.rpartition(".")[2] in _PARTS:
+                lower(part, self.engine.precision)
         beside = dict(codes.state)
         for critic in critics:
             beside |= critic.state
         self.learner = Learner(
-            model, plan.optimisers(model), plan.schedule, plan.average, beside=beside
+            model,
+            codes.reconstruct,
+            plan.optimisers,
+            plan.schedule,
+            decay=plan.average,
+            beside=beside,
+            engine=self.engine,
         )
 
+    def start_codes(self, images: Tensor) -> None:
+        """Find the first codes, of many images [N, 3, H, W]."""
+        self.codes.start(images.to(self.engine.device), self.run.torch_rng(-1))
+
     def step(self, step: int, images: Tensor) -> dict[str, float]:
-        """One update on this worker's images [B, 3, H, W] in [-1, 1]."""
+        """One update on this process's images [B, 3, H, W] in [-1, 1]."""
+        images = images.to(self.engine.device)
         with self.run.seeded(step):
-            attempt = self.codes.reconstruct(step, images)
+            attempt: Attempt = self.learner.compute(step, images)
         reconstruction = self.plan.loss(attempt.made, images)
         total = reconstruction
         for critic in self.critics:
             total = total + critic.loss(step, attempt.made, images, total)
-        self.learner.backward([total + self.plan.commitment * attempt.commitment])
+        self.learner.update(step, [lambda: total + self.plan.commitment * attempt.commitment])
         values = {"commitment": float(attempt.commitment.detach()), **attempt.values}
         for critic in self.critics:
             values |= critic.learn(step, attempt.made.detach(), images)
-        values["loss"] = average_gradients(self.model, reconstruction.detach())
-        self.learner.advance(step, values["loss"])
-        return values
+        return {**values, "loss": mean(reconstruction.detach())}
 
 
 def perplexity(codes: Tensor, size: int) -> float:

@@ -144,9 +144,9 @@ def prior_loss(
 
 def noisy(codes: Tensor, sizes: tuple[int, ...], rng: torch.Generator) -> Tensor:
     """Codes [B, T, D] of which a share is replaced by others of their depth."""
-    limits = torch.tensor(sizes)
-    others = (torch.rand(codes.shape, generator=rng) * limits).long()
-    return torch.where(torch.rand(codes.shape, generator=rng) < NOISE, others, codes)
+    limits = torch.tensor(sizes, device=codes.device)
+    chances = [torch.rand(codes.shape, generator=rng, device=codes.device) for _ in range(2)]
+    return torch.where(chances[1] < NOISE, (chances[0] * limits).long(), codes)
 
 
 def begin_at_the_coarse_picture(model: CellUpsampler) -> None:

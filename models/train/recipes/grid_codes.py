@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.stage1.hq_vae import Quantised
+from models.train.loop.processes import joined_rows
 from models.train.loop.run import Run
-from models.train.loop.workers import joined_rows
 from models.train.recipes.codebook_averages import k_means
 from models.train.recipes.codec import BATCH, Attempt, CodecPlan, perplexity
 
@@ -30,7 +30,7 @@ class Codebook(nn.Module):
     def __init__(self, book: Tensor, decay: float = 0.98) -> None:
         super().__init__()
         self.decay = decay
-        self.register_buffer("counts", torch.ones(len(book)))
+        self.register_buffer("counts", torch.ones(len(book), device=book.device))
         self.register_buffer("sums", book.detach().clone())
 
     def start(self, book: Tensor, vectors: Tensor, rng: torch.Generator) -> None:

@@ -44,7 +44,7 @@ class Perceptual:
         total = one.new_zeros(len(one))
         for lin, a, b in zip(self.lins, self._features(one), self._features(other), strict=True):
             difference = (_unit(a) - _unit(b)).square()
-            total = total + F.conv2d(difference, lin).mean((1, 2, 3))
+            total = total + F.conv2d(difference, lin.to(one.device)).mean((1, 2, 3))
         return total
 
     def loss(self, step: int, made: Tensor, images: Tensor, so_far: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class Perceptual:
         for number, group in enumerate(self.groups):
             x = F.max_pool2d(x, 2) if number else x
             for weight, bias in group:
-                x = F.relu(F.conv2d(x, weight, bias, padding=1))
+                x = F.relu(F.conv2d(x, weight.to(x.device), bias.to(x.device), padding=1))
             found.append(x)
         return found
 

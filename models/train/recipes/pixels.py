@@ -7,6 +7,7 @@ of the same kind. Knows pictures as levels and classes as ids, and none of the d
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -21,7 +22,8 @@ from models.pixel_configs import (
 )
 from models.stage2.dmol import bits_per_dimension
 from models.train.loop.learner import Learner
-from models.train.loop.run import Run, Schedule
+from models.train.loop.run import Run
+from models.train.loop.schedule import Schedule
 
 # What is trained where nothing else says so: sizes for a few hours of a CPU, not the papers'.
 SHAPES: dict[str, PixelPriorConfig] = {
@@ -74,18 +76,22 @@ class PixelTrainer:
     """The update of a run."""
 
     def __init__(self, model: nn.Module, run: Run, plan: PixelPlan) -> None:
-        self.model, self.run, self.plan = model, run, plan
-        optimiser = torch.optim.Adam(model.parameters(), plan.lr, betas=plan.betas)
-        self.learner = Learner(model, [optimiser], plan.schedule, plan.average)
+        self.model, self.run = model, run
+        self.learner = Learner(
+            model,
+            partial(bits, model),
+            lambda own: [torch.optim.Adam(own.parameters(), plan.lr, betas=plan.betas)],
+            plan.schedule,
+            decay=plan.average,
+            clip_norm=plan.clip_norm,
+        )
 
     def step(self, step: int, values: Tensor, classes: Tensor | None) -> dict[str, float]:
         """One update on levels [B, C, H, W] and their classes [B]."""
         with self.run.seeded(step):  # dropout's own randomness
-            loss = bits(self.model, values, classes)
-        total = float(self.learner.backward([loss]))
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip_norm)
-        self.learner.advance(step, total)
-        return {"bits": total}
+            return {
+                "bits": self.learner.update(step, [partial(self.learner.compute, values, classes)])
+            }
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,11 +15,12 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from models.configs import PrefixKind
+from models.train.loop.engine import Engine
 from models.train.loop.learner import Learner
 from models.train.loop.muon import optimisers
 from models.train.loop.precision import autocast
-from models.train.loop.run import Run, Schedule
-from models.train.loop.workers import average_gradients
+from models.train.loop.run import Run
+from models.train.loop.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,11 @@ class Examples:
     codes: Tensor
     features: Tensor | None = None
 
+    def to(self, device: torch.device) -> Examples:
+        """The same on a device."""
+        features = None if self.features is None else self.features.to(device)
+        return Examples(self.prefix.to(device), self.codes.to(device), features)
+
     def parts(self, number: int) -> Iterator[Examples]:
         """The same in so many parts of one size, or one less; none is empty."""
         for part in torch.arange(len(self.codes)).tensor_split(min(number, len(self.codes))):
@@ -53,8 +60,7 @@ class PriorPlan:
 
     `tau` is the temperature of soft targets, in squared distances; `draws_codes` says whether the
     codes are drawn by them. Families without soft targets read neither. `accumulate` is how many
-    parts of a batch are learnt from one after the other, to save memory. In `precision`, if not
-    None, the model computes; its losses are float32.
+    parts of a batch are learnt from one after the other, to save memory.
     """
 
     schedule: Schedule
@@ -67,7 +73,6 @@ class PriorPlan:
     tau: float = 0.5
     draws_codes: bool = True
     accumulate: int = 1
-    precision: torch.dtype | None = None
 
     def optimisers(self, model: nn.Module, looked_up: tuple[str, ...]) -> list[Optimizer]:
         """Of all weights; `looked_up` are never Muon's."""
@@ -83,9 +88,9 @@ PriorLoss = Callable[[Any, Any, Examples, PriorPlan, torch.Generator], Tensor]
 
 
 class PriorTrainer:
-    """The update of a run; one per worker, all equal after each step. `codec` stays as it is."""
+    """The update of a run, in one process or each of many. `codec` stays as it is."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a run of stage 2 consists of
         self,
         model: nn.Module,
         codec: nn.Module | None,
@@ -93,29 +98,33 @@ class PriorTrainer:
         plan: PriorPlan,
         loss: PriorLoss,
         looked_up: tuple[str, ...] = (),
+        *,
+        engine: Engine | None = None,
     ) -> None:
         self.model, self.codec, self.run, self.plan, self.loss = model, codec, run, plan, loss
+        self.engine = engine or Engine()
         if codec is not None:
-            codec.eval().requires_grad_(False)
+            codec.eval().requires_grad_(False).to(self.engine.device)
         self.learner = Learner(
-            model, plan.optimisers(model, looked_up), plan.schedule, plan.average
+            model,
+            self._loss,
+            partial(plan.optimisers, looked_up=looked_up),
+            plan.schedule,
+            decay=plan.average,
+            clip_norm=plan.clip_norm,
+            engine=self.engine,
         )
 
     def step(self, step: int, examples: Examples) -> dict[str, float]:
-        """One update on this worker's share of the batch."""
+        """One update on this process's share of the batch."""
+        rng = self.run.torch_rng(step, self.engine.device)
+        parts = examples.to(self.engine.device).parts(self.plan.accumulate)
+        shares = [(part, len(part.codes) / len(examples.codes)) for part in parts]
+        losses = [partial(self.learner.compute, part, share, rng) for part, share in shares]
         with self.run.seeded(step):
-            loss = self.learner.backward(self._losses(step, examples))
-        total = average_gradients(self.model, loss)
-        if self.plan.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip_norm)
-        self.learner.advance(step, total)
-        return {"loss": total}
+            return {"loss": self.learner.update(step, losses)}
 
-    def _losses(self, step: int, examples: Examples) -> Iterator[Tensor]:
-        """Of each part, by its share of the batch."""
-        rng = self.run.torch_rng(step)
-        for part in examples.parts(self.plan.accumulate):
-            share = len(part.codes) / len(examples.codes)
-            with autocast(self.plan.precision, part.codes.device.type):
-                loss = self.loss(self.model, self.codec, part, self.plan, rng)
-            yield share * loss
+    def _loss(self, part: Examples, share: float, rng: torch.Generator) -> Tensor:
+        """Of a part of the batch, by its share."""
+        with autocast(self.engine.precision, self.engine.device.type):
+            return share * self.loss(self.model, self.codec, part, self.plan, rng)

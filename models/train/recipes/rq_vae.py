@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from models.rq_configs import RQVAEConfig
 from models.stage1.rq_vae import RQVAE, commitment_loss
-from models.train.loop.run import Run, Schedule
-from models.train.loop.workers import joined_rows
+from models.train.loop.processes import joined_rows
+from models.train.loop.run import Run
+from models.train.loop.schedule import Schedule
 from models.train.recipes.codebook_averages import PATIENCE, CodebookAverages, k_means
 from models.train.recipes.codec import BATCH, Attempt, CodecPlan, perplexity
 

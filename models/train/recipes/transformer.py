@@ -13,7 +13,7 @@ from torch import Tensor
 from models.configs import CodecConfig, TransformerConfig
 from models.presets import get_preset
 from models.stage2.transformer import Transformer
-from models.train.loop.run import Schedule
+from models.train.loop.schedule import Schedule
 from models.train.recipes.prior import Examples, PriorPlan, PromptShape
 
 LOOKED_UP = ("tok_emb", "pos_emb", "head", "sos")

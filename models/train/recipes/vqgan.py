@@ -7,7 +7,8 @@ from torch import Tensor
 from models.errors import ConfigError
 from models.stage1.hq_vae import Quantised
 from models.stage1.vqgan import VQGAN
-from models.train.loop.run import Run, Schedule
+from models.train.loop.run import Run
+from models.train.loop.schedule import Schedule
 from models.train.recipes.codec import CodecPlan
 from models.train.recipes.grid_codes import GridCodes, Grids
 

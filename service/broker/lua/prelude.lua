@@ -1,5 +1,6 @@
 -- Runs before every script. Gives: now (ms), arg (the arguments), and the steps that scripts share.
 -- A job moves between states only through put, bind, unbind and settle; counters change only there.
+-- What a job in parts is, and how its parts change hands, is in parts.lua, which comes next.
 
 local now = tonumber(ARGV[1])
 if not now then
@@ -15,9 +16,23 @@ local MAX_LETTERS = 10000
 local BAND = 1e13 -- scores of one priority stay below it
 local DRAIN_MS = 60000 -- time constant of the measured drain rate
 
+-- The parts of a job as stored, or nil. They are valid with the fence of the job's latest claim:
+-- else a worker of a release without parts has claimed all of it since. Nobody holds a part of a job
+-- that waits: the sweep of such a release may have put it there.
+local function stored_parts(job)
+  local parts = job.parts and cjson.decode(job.parts)
+  if not parts or parts.fence ~= job.fence then return nil end
+  for _, part in ipairs(job.state == 'queued' and parts.list or {}) do
+    if part.state == 'held' then part.state = 'free' end
+    part.alone = part.alone or job.isolated == '1'
+  end
+  return parts
+end
+
 local function load_job(id)
   local names = {'state', 'model', 'key_id', 'priority', 'cost', 'attempts', 'fence', 'ticket',
-    'score', 'isolated', 'created_ms', 'deadline_ms', 'ttl_ms', 'keep_ms', 'started_ms'}
+    'score', 'isolated', 'created_ms', 'deadline_ms', 'ttl_ms', 'keep_ms', 'started_ms', 'whole',
+    'parts'}
   local values = redis.call('HMGET', key.job(id), unpack(names))
   if not values[1] then return nil end
   local job = {id = id}
@@ -26,6 +41,7 @@ local function load_job(id)
     'keep_ms', 'started_ms'}) do
     job[name] = tonumber(job[name])
   end
+  job.parts = stored_parts(job)
   return job
 end
 
@@ -42,6 +58,7 @@ local function emit(job, name, data, image)
   redis.call('XADD', stream, 'MAXLEN', '=', MAX_EVENTS, '*', unpack(entry))
   redis.call('PEXPIRE', stream, math.max(job.deadline_ms - now, 0) + job.keep_ms)
   redis.call('PUBLISH', key.notify(), job.id .. ' ' .. name)
+  tell(job, name, now)
 end
 
 -- Tickets. One undelivered entry per waiting job and one pending entry per running job; entries say
@@ -133,9 +150,9 @@ local function queued_eta(model, position, cost, rate)
   return ((load('candidates') - waiting) / 2 + before + cost) / rate
 end
 
-local function record_drain(job)
+local function record_drain(job, num_candidates)
   local state = drain_state(job.model) or {sum = 0, busy_ms = math.max(now - job.started_ms, 1)}
-  state.sum = state.sum + job.cost
+  state.sum = state.sum + num_candidates
   save_drain(job.model, state)
 end
 
@@ -164,11 +181,30 @@ local function leave_queue(job)
   bump(key.load(job.model), 'waiting', -job.cost)
 end
 
+-- Nobody is to find a part of the job any more.
+local function hide_parts(job)
+  redis.call('ZREM', key.rest(job.model), job.id)
+  redis.call('ZREM', key.alone(job.model), job.id)
+  for _, part in ipairs(job.parts.list) do
+    if part.fence then redis.call('ZREM', key.parts(job.model), job.id .. ' ' .. part.fence) end
+  end
+end
+
 -- From running: the lease and its ticket end. The caller puts or settles the job next.
 local function unbind(job)
   redis.call('ZREM', key.leases(job.model), job.id)
+  if job.parts then hide_parts(job) end
   end_ticket(job.model, job.ticket)
   redis.call('HDEL', key.job(job.id), 'ticket', 'worker')
+end
+
+-- A stream has room for 4 kB ready for what comes; here nothing comes any more. One that holds
+-- pictures has little of it to spare, and a server that denies these commands keeps its streams.
+local function pack(stream, ttl_ms)
+  local bytes = redis.pcall('MEMORY', 'USAGE', stream)
+  if type(bytes) ~= 'number' or bytes > 8192 then return end
+  local packed = redis.pcall('DUMP', stream)
+  if type(packed) == 'string' then redis.pcall('RESTORE', stream, ttl_ms, packed, 'REPLACE') end
 end
 
 -- The end: counters, times to live, the last event. `fields` go into the job's hash.
@@ -186,10 +222,12 @@ local function settle(job, state, fields, data)
   bump(key.shares(job.model), job.key_id, -job.cost)
   redis.call('HSET', key.job(job.id), 'state', state, 'finished_ms', now, unpack(fields or {}))
   emit(job, state, data)
+  pack(key.events(job.id), job.keep_ms)
   for _, name in ipairs({key.job(job.id), key.events(job.id)}) do
     redis.call('PEXPIRE', name, job.keep_ms)
   end
   if state ~= 'failed' then redis.call('DEL', key.source(job.id)) end -- an operator may try again
+  if job.parts and state ~= 'succeeded' then redis.call('DEL', key.images(job.id)) end
 end
 
 local function fail(job, code, message)
@@ -206,9 +244,9 @@ local function bury(job, code, detail, message, letter_ttl_ms)
   fail(job, code, message)
 end
 
--- No more attempts. A job that never ran alone gets one more, alone: perhaps it was a neighbour.
-local function is_given_up(job)
-  return job.attempts >= arg.max_attempts and job.isolated == '1'
+-- No more attempts. What never ran alone gets one more, alone: perhaps it was a neighbour.
+local function is_given_up(attempts, is_alone)
+  return attempts >= arg.max_attempts and is_alone
 end
 
 local function isolate(job)
@@ -216,15 +254,19 @@ local function isolate(job)
   redis.call('HSET', key.job(job.id), 'isolated', '1')
 end
 
--- The job, when this claim of it still holds; else nil.
+-- The job, when this claim of it still holds, and the part that it is of; else nil.
 local function held(id, fence)
   local job = load_job(id)
-  if job and job.state == 'running' and job.fence == fence then return job end
+  if not job or job.state ~= 'running' then return nil end
+  if not job.parts then return job.fence == fence and job or nil end
+  for _, part in ipairs(job.parts.list) do
+    if part.fence == fence and part.state == 'held' then return job, part end
+  end
 end
 
 -- Drop the traces of a job whose hash someone deleted by hand.
 local function forget(model, id)
-  for _, name in ipairs({'waiting', 'isolated', 'arrived', 'leases', 'live'}) do
+  for _, name in ipairs({'waiting', 'isolated', 'arrived', 'leases', 'live', 'rest', 'alone'}) do
     redis.call('ZREM', key[name](model), id)
   end
 end

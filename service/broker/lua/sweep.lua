@@ -14,21 +14,47 @@ local function expire(id)
   if not job then return forget(model, id) end
   local lease = tonumber(redis.call('ZSCORE', key.leases(model), id) or 0)
   settle(job, 'expired')
-  if lease <= now then counts.expired = counts.expired + 1 end -- else its worker counts it
+  if lease <= now or job.parts then counts.expired = counts.expired + 1 end -- else its worker counts it
+end
+
+-- Whether to bury what came back on its last attempt; then it is done.
+local function is_buried(job, attempts, is_alone)
+  if not is_given_up(attempts, is_alone) then return false end
+  bury(job, 'worker_lost', arg.failure, arg.message, arg.letter_ttl_ms)
+  counts.dead = counts.dead + 1
+  return true
+end
+
+-- Whether it is to run alone: a lease was lost before, or the next attempt is the last one.
+local function is_suspect(num_lost, attempts)
+  return num_lost >= 2 or attempts >= arg.max_attempts - 1
+end
+
+local function take_part_back(member)
+  local id, fence = string.match(member, '^(%S+) (%d+)$')
+  local job, part = held(id, tonumber(fence))
+  if not job or not part then return redis.call('ZREM', key.parts(model), member) end
+  if is_buried(job, part.attempts, part.alone) then return end
+  part.lost = part.lost + 1
+  if is_suspect(part.lost, part.attempts) and not part.alone then
+    part.alone = true
+    counts.isolated = counts.isolated + 1
+  end
+  put_part(job, part)
+  counts.redelivered = counts.redelivered + 1
 end
 
 local function take_back(id)
   local job = load_job(id)
   if not job then return forget(model, id) end
-  if is_given_up(job) then
-    bury(job, 'worker_lost', arg.failure, arg.message, arg.letter_ttl_ms)
-    counts.dead = counts.dead + 1
+  if job.parts then -- nobody came for the rest of it
+    if not is_any(job.parts, 'held') then put_parts(job) end
     return
   end
+  if is_buried(job, job.attempts, runs_alone(job)) then return end
   unbind(job)
-  local is_suspect = redis.call('HINCRBY', key.job(id), 'lost', 1) >= 2
-    or job.attempts >= arg.max_attempts - 1 -- the last one is alone
-  if is_suspect and job.isolated ~= '1' then
+  local num_lost = redis.call('HINCRBY', key.job(id), 'lost', 1)
+  if is_suspect(num_lost, job.attempts) and job.isolated ~= '1' then
     isolate(job)
     counts.isolated = counts.isolated + 1
   end
@@ -61,9 +87,11 @@ local function forget_consumers()
 end
 
 for _, id in ipairs(due(key.live(model))) do expire(id) end
+for _, member in ipairs(due(key.parts(model))) do take_part_back(member) end
 for _, id in ipairs(due(key.leases(model))) do take_back(id) end
 if redis.call('EXISTS', key.live(model)) == 0 then
-  redis.call('DEL', key.load(model), key.shares(model))
+  redis.call('DEL', key.load(model), key.shares(model), key.rest(model), key.alone(model),
+    key.parts(model))
 end
 if redis.call('EXISTS', key.tickets(model)) == 1 or num_waiting(model) > 0 then
   match_tickets()

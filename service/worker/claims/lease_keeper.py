@@ -22,6 +22,7 @@ _REASONS: dict[LeaseState, LeaveReason] = {
     LeaseState.CANCELLED: "cancelled",
     LeaseState.EXPIRED: "expired",
     LeaseState.LOST: "lost",
+    LeaseState.OVER: "cancelled",
 }
 
 _log = logging.getLogger(__name__)
@@ -63,11 +64,11 @@ class LeaseKeeper:
         ]
         progress = {run: _progress(run) for run in runs}
         states = await self._leases.renew(
-            [run.claim for run in runs], {run.job.id: at for run, at in progress.items()}
+            [run.claim for run in runs], {run.id: at for run, at in progress.items()}
         )
         self._last = moves
         for run, at in progress.items():
-            state = states[run.job.id]
+            state = states[run.id]
             if state is LeaseState.HELD:
                 await self._tell(run, at)
             elif run.phase != "commit":  # else it is being delivered, which tells whether it held
@@ -81,6 +82,8 @@ class LeaseKeeper:
                     self._let_go(run, LeaseState.CANCELLED)
 
     async def _tell(self, run: Run, at: Progress) -> None:
+        if run.claim.part is not None:  # then the renewal told that of all parts
+            return
         part = _PARTS * at.codes_done // at.codes_total
         if part > run.told_progress and run.phase != "commit":
             run.told_progress = part
@@ -93,7 +96,7 @@ class LeaseKeeper:
             return
         if state is LeaseState.LOST:
             self._meter.lost()
-        else:
+        elif run.claim.part is None:  # what ended a job in parts counts it
             self._meter.ended(state.value, num_images=0, seconds=0.0)
         _log.info("a claim is gone", extra={"run_id": run.id, "state": state.value})
 

@@ -34,11 +34,11 @@ class Leased:
         return iter(list(self._runs))
 
     def add(self, claim: Claim) -> Run:
-        """Make a claim a run, of all candidates that its job begins with."""
+        """Make a claim a run, of all candidates that it begins with."""
         now = time.monotonic()
         run = Run(
             claim,
-            candidates=range(claim.job.first_candidates),
+            candidates=claim.candidates,
             codes_per_candidate=self._codes_per_candidate,
             claimed_at=now,
             deadline=now + claim.remaining_s,

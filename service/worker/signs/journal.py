@@ -25,7 +25,8 @@ class Journal:
 
     def claimed(self, claim: Claim) -> JobSpan:
         """A job came from the queue; what is returned goes with its run."""
-        self.meter.claimed(claim.waited_s)
+        if claim.candidates.start == 0:  # the first part of a job has waited for all of it
+            self.meter.claimed(claim.waited_s)
         return self._tracing.job(claim.job, attempt=claim.attempt, waited_s=claim.waited_s)
 
     def step(self, report: StepReport, num_rows: int, *, is_idle: bool) -> None:

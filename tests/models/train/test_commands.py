@@ -17,7 +17,8 @@ from models.presets import get_preset
 from models.train import __main__ as commands
 from models.train import bpe, clip, codes, ship, stage1, stage2
 from models.train.data.code_table import CodeTable
-from models.train.data.folder import FolderSet
+from models.train.data.sources import open_data
+from models.train.loop.checkpoints import averaged
 from models.train.shapes import load_codec, load_prior
 from tests.models.random_rq_checkpoint import tiny_text, write_random_rq_checkpoint
 
@@ -40,8 +41,7 @@ def losses(run: Path) -> dict[int, float]:
 
 
 def last_state(run: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = torch.load(run / "state.pt", weights_only=True)["average"]
-    return state
+    return averaged(run)[1]
 
 
 def common(pictures: Path, run: Path) -> list[str]:
@@ -68,17 +68,21 @@ def runs(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
 @pytest.mark.parametrize("family", SHAPES)
 def test_stage1_leaves_a_grid_a_curve_and_its_figures(family: str, runs: Path) -> None:
     folder = runs / family
-    assert {"grid.png", "curve.png", "log.jsonl", "state.pt"} <= {p.name for p in folder.iterdir()}
+    assert {"grid.png", "curve.png", "log.jsonl", "checkpoints"} <= {
+        p.name for p in folder.iterdir()
+    }
     figures = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
     assert figures["val_psnr"] > 0
     assert ("val_psnr_coarse" in figures) == (family != "vqgan")
 
 
 @pytest.mark.parametrize("family", SHAPES)
-def test_codes_cover_the_training_pictures(family: str, runs: Path, pictures: Path) -> None:
+def test_codes_cover_the_training_pictures(
+    family: str, runs: Path, pictures: Path, tmp_path: Path
+) -> None:
     shape = load_codec(runs / f"{family}-codes")
     assert shape is not None
-    table = CodeTable.load(runs / f"{family}-codes", FolderSet(pictures, shape.size[0]))
+    table = CodeTable.load(runs / f"{family}-codes", open_data(pictures, tmp_path, shape.size[0]))
     assert table.codes[..., None].shape[1:3] == shape.code_shape
     assert len(table.codes) == 23
     assert int(table.codes.max()) < max(shape.vocab_sizes)
@@ -199,7 +203,7 @@ def test_options_that_contradict_the_run_are_one_error(
     with pytest.raises(ConfigError, match="a stage 1 that makes 4×4 of 4 each"):
         stage2.main([*common(pictures, runs / "none"), *prior_options("vqgan", runs), *unread])
     (tmp_path / "unsaid").mkdir()
-    (tmp_path / "unsaid" / "state.pt").symlink_to(runs / "hq-vae" / "state.pt")
+    (tmp_path / "unsaid" / "checkpoints").symlink_to(runs / "hq-vae" / "checkpoints")
     with pytest.raises(ConfigError, match="don't fit"):
         stage1.main([*common(pictures, runs / "none"), "--start", str(tmp_path / "unsaid")])
     for shape, said in (
@@ -220,7 +224,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_the_pictures(
     assert re.fullmatch(
         r"stage1: the loss is (nan|inf) at step 1; its pictures: \d+\.png, \d+\.png", said
     )
-    assert not (tmp_path / "state.pt").exists()
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_a_started_run_goes_on_with_the_others_codes(

@@ -22,6 +22,7 @@ from models.pipeline import load
 from models.presets import get_preset
 from models.train import enhance as command
 from models.train import ship
+from models.train.loop.checkpoints import averaged
 from models.train.loop.run import Run
 from models.train.recipes import enhance
 from tests.models.random_checkpoint import tiny_with_words, write_random_checkpoint
@@ -61,8 +62,7 @@ def codec_run(base: Path, pictures: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def _weights(run: Path) -> dict[str, Tensor]:
-    average: dict[str, Tensor] = torch.load(run / "state.pt", weights_only=True)["average"]
-    return average
+    return averaged(run)[1]
 
 
 def test_the_codec_learns_what_the_coarse_pictures_lack(codec_run: Path) -> None:

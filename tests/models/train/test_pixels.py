@@ -13,6 +13,7 @@ from models.drawing.sampling import RowParams
 from models.errors import ConfigError
 from models.pipeline import load
 from models.train import pixels
+from models.train.loop.checkpoints import averaged
 from models.train.loop.run import Run
 from models.train.recipes.pixels import SHAPES
 
@@ -70,9 +71,9 @@ def test_a_resumed_run_is_the_uninterrupted_one(pictures: Path, tmp_path: Path) 
     for until in ("3", "6"):
         command = _command("pixel-cnn-pp", pictures, parts, "--steps", "6", "--until", until)
         pixels.main([*command[:-6], "--resume", *command[-6:]])
-    states = [torch.load(run / "state.pt", weights_only=True) for run in (whole, parts)]
-    for name, tensor in states[0]["average"].items():
-        assert torch.equal(tensor, states[1]["average"][name]), name
+    (_, one), (_, other) = averaged(whole), averaged(parts)
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
 
 
 def test_weights_of_another_shape_are_not_gone_on_with(pictures: Path, tmp_path: Path) -> None:

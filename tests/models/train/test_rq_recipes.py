@@ -11,7 +11,9 @@ from models.presets import get_preset
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.stage1.rq_vae import RQVAE, commitment_loss
 from models.stage2.rq_transformer import RQTransformer
-from models.train.loop.run import Run, Schedule
+from models.train.loop.checkpoints import Checkpoints, load
+from models.train.loop.run import Run
+from models.train.loop.schedule import Schedule
 from models.train.recipes import rq_transformer
 from models.train.recipes.codebook_averages import CodebookAverages
 from models.train.recipes.codec import CodecTrainer
@@ -102,10 +104,8 @@ def test_a_resumed_run_of_stage_1_is_the_uninterrupted_one(name: str, tmp_path: 
         values = whole.step(step, _images(step))
     for step in range(2):
         first.step(step, _images(step))
-    first.run.save(first.learner.state())
-    state = second.run.load()
-    assert state is not None
-    second.learner.restore(state)
+    Checkpoints(tmp_path, 1).save(first.learner.state())
+    second.learner.restore(load(tmp_path / "checkpoints" / "000002"))
     again = [second.step(step, _images(step)) for step in range(second.learner.next_step, 4)]
     assert again[-1] == values
     _assert_same(whole.model, second.model)
@@ -117,10 +117,8 @@ def test_a_resumed_run_of_stage_2_is_the_uninterrupted_one(name: str, tmp_path: 
     losses = [whole.step(step, _examples(whole, step))["loss"] for step in range(4)]
     for step in range(2):
         first.step(step, _examples(first, step))
-    first.run.save(first.learner.state())
-    state = second.run.load()
-    assert state is not None
-    second.learner.restore(state)
+    Checkpoints(tmp_path, 1).save(first.learner.state())
+    second.learner.restore(load(tmp_path / "checkpoints" / "000002"))
     again = [second.step(step, _examples(second, step))["loss"] for step in (2, 3)]
     assert again == losses[2:]
     _assert_same(whole.model, second.model)

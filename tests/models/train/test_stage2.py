@@ -10,7 +10,7 @@ from PIL import Image
 from models.errors import ConfigError
 from models.presets import get_preset
 from models.train.data import code_table
-from models.train.data.folder import FolderSet
+from models.train.data.folder import FolderFiles, FolderSet
 from models.train.loop.run import Run
 from models.train.stage2 import Batches, batches_of, make_parser
 
@@ -23,14 +23,14 @@ def folder(tmp_path: Path) -> Path:
     for number in range(3):
         Image.new("RGB", (32, 32)).save(tmp_path / f"{number}.png")
         (tmp_path / f"{number}.txt").write_text("2" if number else "3")
-    variants = FolderSet(tmp_path, 32).variants()
+    variants = FolderSet(FolderFiles(tmp_path), 32).variants()
     code_table.reserve(tmp_path / "codes", variants, _CODEC.code_shape)
     return tmp_path
 
 
 def _batches(folder: Path, *options: str) -> Batches:
     args = make_parser().parse_args(["--codes", str(folder / "codes"), "--batch", "64", *options])
-    return batches_of(args, FolderSet(folder, 32), _CODEC)
+    return batches_of(args, FolderSet(FolderFiles(folder), 32), _CODEC)
 
 
 def test_a_class_is_never_left_out_and_must_be_one(folder: Path) -> None:

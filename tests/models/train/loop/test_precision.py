@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from models.stage1.hq_vae import HQVAE
 from models.stage2.transformer import Transformer
-from models.train.loop.run import Run, Schedule
+from models.train.loop.engine import Engine
+from models.train.loop.run import Run
+from models.train.loop.schedule import Schedule
 from models.train.recipes import hq_vae, transformer
 from models.train.recipes.codec import CodecPlan, CodecTrainer
 from models.train.recipes.prior import Examples, PriorPlan, PriorTrainer
@@ -21,9 +22,11 @@ PLAIN, LOWER = None, torch.bfloat16
 def codec_after(folder: Path, precision: torch.dtype | None) -> tuple[float, HQVAE]:
     """The first loss of an HQ codec's training, and the model after it."""
     torch.manual_seed(0)
-    plan = CodecPlan(Schedule(60, warm_up=2), unquantised=-1, precision=precision)
+    plan = CodecPlan(Schedule(60, warm_up=2), unquantised=-1)
     model, run = HQVAE(SHAPE), Run(folder, 0)
-    trainer = CodecTrainer(model, run, plan, hq_vae.codes_of(model, run, plan))
+    trainer = CodecTrainer(
+        model, run, plan, hq_vae.codes_of(model, run, plan), engine=Engine(precision=precision)
+    )
     return trainer.step(0, pictures(0))["loss"], model
 
 
@@ -39,11 +42,12 @@ def test_a_prior_learns_much_the_same(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     ids, codes = (torch.randint(2, 60, (6, n), generator=generator) for n in (8, 16))
     losses = []
-    for precision in (PLAIN, LOWER):
+    for precision in (PLAIN, LOWER, torch.float16):
         model = Transformer(shape("tiny"))
         initialise(model, 0)
-        plan = replace(PriorPlan(Schedule(9, warm_up=1)), precision=precision)
-        trainer = PriorTrainer(model, None, Run(tmp_path, 0), plan, transformer.loss)
+        plan, engine = PriorPlan(Schedule(9, warm_up=1)), Engine(precision=precision)
+        trainer = PriorTrainer(model, None, Run(tmp_path, 0), plan, transformer.loss, engine=engine)
         losses.append([trainer.step(step, Examples(ids, codes))["loss"] for step in range(3)])
-    for plain, lower in zip(*losses, strict=True):
+    for plain, lower, half in zip(*losses, strict=True):
         assert 0 < abs(plain - lower) < 0.01 * plain
+        assert 0 < abs(plain - half) < 0.01 * plain

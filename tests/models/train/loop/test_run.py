@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import math
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from models.train.loop.learner import Average, Learner, NotFiniteError, naming
+from models.train.loop.checkpoints import Checkpoints, averaged
+from models.train.loop.learner import Average, Learner, NotFiniteError, Weights, naming
 from models.train.loop.muon import Muon, optimisers, orthogonalise
-from models.train.loop.run import Run, Schedule, train
+from models.train.loop.run import Run, train
+from models.train.loop.schedule import Schedule
 
 
 def test_schedule_warms_up_and_falls_to_its_floor() -> None:
@@ -44,18 +47,29 @@ def test_average_follows_the_weights() -> None:
     assert average.weights["weight"].item() == pytest.approx(5.0, abs=1e-3)
 
 
+def learner(decay: float = 0.9) -> Learner:
+    """One weight, to be learnt by plain gradients."""
+    model = nn.Linear(1, 1)
+    sgd = partial(torch.optim.SGD, lr=0.1)
+    return Learner(model, model.forward, lambda m: [sgd(m.parameters())], Schedule(9), decay=decay)
+
+
+def step_of(learning: Learner, step: int) -> dict[str, float]:
+    one = torch.ones(1, 1)
+    return {"loss": learning.update(step, [lambda: learning.compute(one).square().sum()])}
+
+
 def test_train_logs_and_does_its_chores_at_their_times_and_at_the_end(tmp_path: Path) -> None:
-    run = Run(tmp_path, 0)
-    done: list[int] = []
-    train(
-        run,
-        range(3, 8),
-        lambda step: {"loss": float(step)},
-        (2, lambda: {"step": len(done)}),
-        [(4, done.append)],
-    )
-    assert done == [3, 7]
-    assert run.load() == {"step": 1}  # saving comes first
+    run, learning = Run(tmp_path, 0), learner()
+    done: list[tuple[int, int]] = []
+
+    def look(step: int, weights: Weights) -> None:
+        assert torch.equal(weights["weight"], learning.average.weights["weight"])
+        done.append((step, averaged(tmp_path)[0]))
+
+    steps = partial(step_of, learning)
+    train(run, range(3, 8), steps, learning, Checkpoints(tmp_path, 2), [(4, look)])
+    assert done == [(3, 4), (7, 8)]  # saving comes first
     assert [row["step"] for row in run.history()] == [7]
     run.plot("loss")
     assert (tmp_path / "curve.png").stat().st_size > 1000
@@ -64,43 +78,31 @@ def test_train_logs_and_does_its_chores_at_their_times_and_at_the_end(tmp_path: 
 def test_when_told_to_end_a_run_saves_after_the_step_under_way(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = Run(tmp_path, 0)
-    done: list[int] = []
+    run, learning = Run(tmp_path, 0), learner()
 
     def step_once(step: int) -> dict[str, float]:
         if step == 4:
             signal.raise_signal(signal.SIGTERM)
-        done.append(step)
-        return {}
+        return step_of(learning, step)
 
     before = signal.getsignal(signal.SIGTERM)
-    train(run, range(3, 99), step_once, (1000, lambda: {"step": done[-1] + 1}))
-    assert run.load() == {"step": 5}
+    train(run, range(3, 99), step_once, learning, Checkpoints(tmp_path, 1000))
+    assert averaged(tmp_path)[0] == 5
     assert "--resume goes on" in capsys.readouterr().out
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_loss_that_is_no_number_changes_nothing_and_names_its_pictures() -> None:
-    model = nn.Linear(1, 1)
-    learner = Learner(model, [torch.optim.SGD(model.parameters(), lr=1.0)], Schedule(9), 0.9)
-    before = model.weight.detach().clone()
-    loss = learner.backward([model.weight.sum() * torch.nan])
+    learning = learner()
+    weight = learning.model.get_parameter("weight")
+    before = weight.detach().clone()
     with (
         pytest.raises(NotFiniteError, match=r"nan at step 7; its pictures: a\.png, b\.png"),
         naming(lambda: ["a.png", "b.png"]),
     ):
-        learner.advance(7, float(loss))
-    assert torch.equal(model.weight, before)
-    assert learner.next_step == 0
-
-
-def test_no_half_written_checkpoint_is_left(tmp_path: Path) -> None:
-    run = Run(tmp_path, 0)
-    assert run.load() is None
-    run.save({"step": 1})
-    run.save({"step": 2})
-    assert run.load() == {"step": 2}
-    assert not list(tmp_path.glob("*.part"))
+        learning.update(7, [lambda: weight.sum() * torch.nan])
+    assert torch.equal(weight, before)
+    assert learning.next_step == 0
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (6, 20), (20, 6)])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.train.loop.run import Schedule
+from models.train.loop.schedule import Schedule
 from models.train.recipes.adversary import Adversary, patch_critic
 
 

@@ -11,7 +11,8 @@ from models.hq_configs import HQTransformerConfig, HQVAEConfig
 from models.presets import get_preset
 from models.stage1.hq_vae import HQVAE, soft_cells
 from models.stage2.hq_transformer import HQTransformer
-from models.train.loop.run import Run, Schedule
+from models.train.loop.run import Run
+from models.train.loop.schedule import Schedule
 from models.train.recipes import hq_transformer
 from models.train.recipes.prior import Examples, PriorPlan, PriorTrainer
 

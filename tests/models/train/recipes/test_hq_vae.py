@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +8,15 @@ import torch
 
 from models.hq_configs import HQVAEConfig, Resize
 from models.stage1.hq_vae import HQVAE
-from models.train.loop import workers
-from models.train.loop.run import Run, Schedule
+from models.train.loop import processes
+from models.train.loop.checkpoints import Checkpoints, load
+from models.train.loop.run import Run
+from models.train.loop.schedule import Schedule
 from models.train.recipes.codec import CodecPlan, CodecTrainer, evaluate
 from models.train.recipes.hq_vae import blurred, codes_of
+from tests.models.train.torchrun import as_program, run_program
+
+PROGRAM = "tests.models.train.recipes.test_hq_vae"
 
 SHAPE = HQVAEConfig(
     embed_dim=4,
@@ -102,11 +106,9 @@ def test_a_restored_trainer_goes_on_as_the_one_before(tmp_path: Path) -> None:
     for step in range(4):
         whole.step(step, pictures(step))
         parted.step(step, pictures(step))
-    parted.run.save(parted.learner.state())
+    Checkpoints(tmp_path, 1).save(parted.learner.state())
     again = trainer(tmp_path / "parted")
-    state = again.run.load()
-    assert state is not None
-    again.learner.restore(state)
+    again.learner.restore(load(tmp_path / "checkpoints" / "000004"))
     assert again.learner.next_step == 4
     for step in range(4, 7):
         assert whole.step(step, pictures(step)) == again.step(step, pictures(step))
@@ -116,23 +118,26 @@ def test_a_restored_trainer_goes_on_as_the_one_before(tmp_path: Path) -> None:
     )
 
 
-def _three_steps(worker: int, args: Namespace) -> None:
-    """Train on this worker's share of each batch, and keep what became of it."""
-    torch.set_num_threads(1)
-    run = trainer(args.folder / f"worker-{worker}", unquantised=0)
-    for step in range(3):
-        run.step(step, pictures(step)[worker :: args.workers])
-    run.run.save(run.learner.state())
-
-
-def test_two_workers_learn_what_one_does(tmp_path: Path) -> None:
-    found = {}
-    for number in (1, 2):
-        folder = tmp_path / str(number)
-        workers.run(_three_steps, Namespace(workers=number, folder=folder))
-        found[number] = Run(folder / "worker-0", 0).load()
-    one, two = found[1], found[2]
-    assert one is not None
-    assert two is not None
+@pytest.mark.timeout(240)
+def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.pt", tmp_path / "two.pt"
+    _three_steps(one)
+    run_program(PROGRAM, two, count=2)
+    found = [torch.load(path, weights_only=True) for path in (one, two)]
     for part in ("model", "codebooks"):
-        torch.testing.assert_close(one[part], two[part], atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(found[0][part], found[1][part], atol=1e-4, rtol=1e-3)
+
+
+def _three_steps(out: Path) -> None:
+    """Train on this process's share of each batch, and keep what became of it."""
+    torch.set_num_threads(1)
+    run = trainer(out.parent / "run", unquantised=0)
+    for step in range(3):
+        images = pictures(step)
+        run.step(step, images[processes.my_share(len(images))])
+    if processes.is_first():
+        torch.save(run.learner.state(), out)
+
+
+if __name__ == "__main__":
+    as_program(_three_steps)

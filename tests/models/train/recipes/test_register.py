@@ -14,7 +14,8 @@ from models.files import config
 from models.files.weights import on_meta
 from models.stage1.vqgan import VQGAN
 from models.train.loop.muon import Muon
-from models.train.loop.run import Run, Schedule
+from models.train.loop.run import Run
+from models.train.loop.schedule import Schedule
 from models.train.recipes.prior import PriorPlan, PromptShape
 from models.train.recipes.register import CODEC_RECIPES, PRIOR_RECIPES, codec_recipe, prior_recipe
 from tests.models.mindalle import codec_shape

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from models.stage2.transformer import Transformer
-from models.train.loop.run import Run, Schedule
+from models.train.loop.run import Run
+from models.train.loop.schedule import Schedule
 from models.train.recipes.prior import Examples, PriorPlan, PriorTrainer
 from models.train.recipes.transformer import LOOKED_UP, loss, plan_of
 from models.train.start import initialise

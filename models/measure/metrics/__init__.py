@@ -1,0 +1,1 @@
+"""Numbers that tell sets of pictures apart: pure arithmetic on features, logits and pixels."""

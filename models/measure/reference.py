@@ -1,0 +1,84 @@
+"""The real pictures that made ones are compared with, and those that codecs are tried on.
+
+A data set as training opens it, a folder of pictures, or statistics of one. Rendered a batch at a
+time, at the size of what is compared. Knows no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.measure.impression import Crowd, crowd_of
+from models.measure.metrics.gaussian import Gaussian
+from models.measure.networks import Network
+from models.train.data.data_set import DataSet, Variant
+from models.train.data.folder import FolderFiles, FolderSet
+from models.train.data.sources import open_data
+
+_BATCH = 32
+_MAX_JUDGED = 512  # of each kind; sets that compose pictures have no end of them
+
+
+def batches(data: DataSet, variants: Sequence[Variant]) -> Iterator[Tensor]:
+    """Pixels in 0..1 [n, 3, H, W]."""
+    for begin in range(0, len(variants), _BATCH):
+        part = variants[begin : begin + _BATCH]
+        yield torch.stack([data.render(variant) for variant in part]) * 0.5 + 0.5
+
+
+@dataclass(slots=True)
+class Reference:
+    """`real` is a folder, or statistics (.npz); without it, the data set's pictures."""
+
+    data: Path | None
+    art: Path
+    real: Path | None = None
+    _opened: dict[int, DataSet] = field(default_factory=dict, init=False)
+    _crowds: dict[tuple[str, int], Crowd] = field(default_factory=dict, init=False)
+
+    def data_set(self, size: int) -> DataSet:
+        """With pictures of this size."""
+        if size not in self._opened:
+            self._opened[size] = open_data(self.data, self.art, size)
+        return self._opened[size]
+
+    def labels(self) -> tuple[str, ...]:
+        """What there is to see, in words; none of a folder, where each picture has its own."""
+        if self.real is not None or (self.data is not None and self.data.is_dir()):
+            return ()
+        size = next(iter(self._opened), 64)
+        return tuple(dict.fromkeys(self.data_set(size).names()))
+
+    def crowd(self, network: Network, size: int) -> Crowd | Gaussian:
+        """The real pictures in a network's eyes."""
+        if self.real is not None and self.real.suffix == ".npz":
+            return Gaussian.read(self.real)
+        if (network.name, size) not in self._crowds:
+            self._crowds[network.name, size] = self._looked_at(network, size)
+        return self._crowds[network.name, size]
+
+    def _looked_at(self, network: Network, size: int) -> Crowd:
+        if self.real is not None:
+            data, variants = _all_of(self.real, size)
+        else:
+            data = self.data_set(size)
+            variants = [Variant(image) for image in data.images]
+        return crowd_of(network, batches(data, variants), len(variants))
+
+    def unseen(self, size: int) -> tuple[DataSet, dict[str, list[Variant]]]:
+        """What codecs are tried on, by kind: all of a folder, or what training does not see."""
+        if self.real is not None and self.real.is_dir():
+            data, variants = _all_of(self.real, size)
+            return data, {self.real.name: variants}
+        known = self.data_set(size)
+        return known, {kind: [*some] for kind, some in known.judged(_MAX_JUDGED).items()}
+
+
+def _all_of(folder: Path, size: int) -> tuple[DataSet, list[Variant]]:
+    data = FolderSet(FolderFiles(folder), size)
+    return data, [Variant(image) for image in range(len(data.files))]

@@ -1,0 +1,81 @@
+"""Which models are measured: presets by name and checkpoint folders, loaded when they are needed.
+
+Knows no figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from models.configs import Preset
+from models.families import as_codec
+from models.files import checkpoint as checkpoints
+from models.files.checkpoint import open_checkpoint
+from models.files.digest import weights_digest
+from models.no_prior import NoPriorConfig
+from models.pipeline import LoadOptions, Pipeline, load
+from models.presets import get_preset, weights_folder
+from models.stage1.codec import Codec
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One model. `folder` is None where it has random weights."""
+
+    name: str
+    preset: Preset
+    folder: Path | None
+
+    @property
+    def digest(self) -> str:
+        """Tells its weights from others."""
+        return weights_digest(self.preset, self.folder)
+
+    @property
+    def draws(self) -> bool:
+        """False for a codec alone."""
+        return not isinstance(self.preset.stage2, NoPriorConfig)
+
+    def load(self, options: LoadOptions) -> Pipeline:
+        """All of it. CheckpointError as `pipeline.load`."""
+        return load(self.name, self.folder, options)
+
+    def codec(self, options: LoadOptions) -> Codec:
+        """Stage 1 alone."""
+        if self.folder is None:
+            return self.load(options).stage1
+        opened = open_checkpoint(self.folder, codec_alone=True)
+        module = checkpoints.load_stage1(opened, options.device, torch.float32)
+        codec = as_codec(module.eval().requires_grad_(False))
+        codec.prepare()
+        return codec
+
+
+def find(models: Sequence[str], checkpoint: Path | None = None) -> list[Subject]:
+    """The models by name or folder; `checkpoint` is the folder of the only one.
+
+    Raises:
+        UnknownPresetError, CheckpointError: there is no such model.
+    """
+    if checkpoint is not None and len(models) == 1:
+        return [Subject(models[0], open_checkpoint(checkpoint).preset, checkpoint)]
+    subjects = [_find(model) for model in models]
+    names = [subject.name for subject in subjects]
+    # Folders that are called alike are told apart by their whole paths.
+    return [
+        s if names.count(s.name) == 1 else Subject(model, s.preset, s.folder)
+        for s, model in zip(subjects, models, strict=True)
+    ]
+
+
+def _find(model: str) -> Subject:
+    path = Path(model).expanduser()
+    if path.is_dir():
+        preset = open_checkpoint(path, codec_alone=True).preset
+        return Subject(path.resolve().name, preset, path)
+    preset = get_preset(model)
+    return Subject(model, preset, weights_folder(preset))

@@ -1,0 +1,1 @@
+"""What an evaluation prints: one file for each sort of table, and what a table is."""

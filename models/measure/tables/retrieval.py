@@ -1,0 +1,24 @@
+"""How well a CLIP tells what pictures show: the true name's place among all names.
+
+Knows no model that draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from models.rerank.clip import ClipScorer
+
+
+def retrieval(
+    scorer: ClipScorer, batches: Iterable[Tensor], names: Sequence[str], truth: Sequence[int]
+) -> tuple[float, float]:
+    """Share of pictures [n, 3, H, W] whose true name is first, and among the first five."""
+    texts = torch.stack([scorer.text_features(name) for name in names])
+    found = torch.cat([scorer.image_features(pixels) for pixels in batches])
+    best = (found @ texts.T).topk(min(5, len(names)), dim=1).indices
+    hits = best == torch.tensor(truth)[:, None]
+    return float(hits[:, 0].float().mean()), float(hits.any(1).float().mean())

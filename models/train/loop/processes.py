@@ -1,0 +1,120 @@
+"""The processes that train one model together: started by torchrun, on torch's process group.
+
+Each takes its share of a batch. Knows no model and no gradients; those are the engine's affair.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from threading import Event
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from models.errors import ConfigError
+
+_GRACE_S = "300"  # between SIGTERM and SIGKILL, where this program is what starts torchrun
+
+
+def run(
+    work: Callable[[Namespace], None], parser: ArgumentParser, command: str, argv: list[str] | None
+) -> None:
+    """Do a command's work by its arguments: here, or as one of the processes of torchrun.
+
+    `--workers` starts torchrun on this machine, which takes this process's place.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    args = parser.parse_args(argv)
+    if "RANK" not in os.environ:
+        if args.workers > 1:
+            _start_torchrun(args.workers, command, argv)
+        work(args)
+        return
+    dist.init_process_group(timeout=timedelta(days=7))  # a run that was paused goes on
+    try:
+        work(args)
+    finally:
+        dist.destroy_process_group()  # its threads must not outlive the process
+
+
+def _start_torchrun(number: int, command: str, argv: list[str]) -> None:
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _GRACE_S)
+    os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}"]
+    program = ["-m", "--", "models.train", command, *argv]  # without -- it would read --run itself
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *torchrun, *program])
+
+
+@contextmanager
+def terminated() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM has come to any process, which ends none meanwhile; all ask together."""
+    told = Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: told.set())
+    try:
+        yield lambda: bool(mean(torch.tensor(float(told.is_set()))))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def place() -> tuple[int, int]:
+    """This process's number, and how many there are."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes logs and pictures."""
+    return place()[0] == 0
+
+
+def my_share(batch: int) -> slice:
+    """Which of the pictures of a batch are this process's, of all in equal parts.
+
+    Raises:
+        ConfigError: there are no such parts.
+    """
+    number, count = place()
+    if batch % count:
+        raise ConfigError(f"--batch: {batch} can't be shared equally by {count} processes")
+    return slice(number, None, count)
+
+
+def mean(value: Tensor) -> float:
+    """The mean of one number over all processes."""
+    if place()[1] == 1:
+        return float(value)
+    total = value.detach().clone()
+    dist.all_reduce(total)
+    return float(total) / place()[1]
+
+
+def wait() -> None:
+    """For all processes."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def all_of(found: set[int]) -> set[int]:
+    """What all processes together have found."""
+    every: list[set[int] | None] = [found]
+    if dist.is_initialized():
+        every = [None] * place()[1]
+        dist.all_gather_object(every, found)
+    return {one for some in every for one in some or ()}
+
+
+def joined_rows(rows: Tensor) -> Tensor:
+    """All processes' rows, each as many, in the order of the batch that they share."""
+    count = place()[1]
+    if count == 1:
+        return rows
+    parts = [torch.empty_like(rows) for _ in range(count)]
+    dist.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)

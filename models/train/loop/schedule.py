@@ -1,0 +1,29 @@
+"""Learning rates over a run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch.optim import Optimizer
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Cosine from the full rate to `floor` of it over `steps`, after a linear warm-up."""
+
+    steps: int
+    warm_up: int = 50
+    floor: float = 0.02
+
+    def factor(self, step: int) -> float:
+        """What the learning rates are multiplied with at this step."""
+        rise = min(1.0, (step + 1) / self.warm_up)
+        progress = min(1.0, step / max(1, self.steps))
+        return rise * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+    def apply(self, optimiser: Optimizer, step: int) -> None:
+        """Set an optimiser's rates; `initial_lr` is remembered at the first call."""
+        for group in optimiser.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+            group["lr"] = group["initial_lr"] * self.factor(step)

@@ -1,0 +1,237 @@
+-- Runs before every script. Gives: now (ms), arg (the arguments), and the steps that scripts share.
+-- A job moves between states only through put, bind, unbind and settle; counters change only there.
+
+local now = tonumber(ARGV[1])
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local arg = cjson.decode(ARGV[2])
+
+local DAY_MS = 86400000
+local WEEK_MS = 7 * DAY_MS
+local MAX_EVENTS = 256
+local MAX_LETTERS = 10000
+local BAND = 1e13 -- scores of one priority stay below it
+local DRAIN_MS = 60000 -- time constant of the measured drain rate
+
+local function load_job(id)
+  local names = {'state', 'model', 'key_id', 'priority', 'cost', 'attempts', 'fence', 'ticket',
+    'score', 'isolated', 'created_ms', 'deadline_ms', 'ttl_ms', 'keep_ms', 'started_ms'}
+  local values = redis.call('HMGET', key.job(id), unpack(names))
+  if not values[1] then return nil end
+  local job = {id = id}
+  for i, name in ipairs(names) do job[name] = values[i] end
+  for _, name in ipairs({'cost', 'attempts', 'fence', 'created_ms', 'deadline_ms', 'ttl_ms',
+    'keep_ms', 'started_ms'}) do
+    job[name] = tonumber(job[name])
+  end
+  return job
+end
+
+local function bump(hash, field, delta)
+  if redis.call('HINCRBY', hash, field, delta) == 0 then redis.call('HDEL', hash, field) end
+end
+
+local function emit(job, name, data, image)
+  local stream = key.events(job.id)
+  local entry = {'name', name, 'data', data or '{}'}
+  if image then
+    entry[5], entry[6] = 'image', image
+  end
+  redis.call('XADD', stream, 'MAXLEN', '=', MAX_EVENTS, '*', unpack(entry))
+  redis.call('PEXPIRE', stream, math.max(job.deadline_ms - now, 0) + job.keep_ms)
+  redis.call('PUBLISH', key.notify(), job.id .. ' ' .. name)
+end
+
+-- Tickets. One undelivered entry per waiting job and one pending entry per running job; entries say
+-- nothing but "one more". Nothing is ever deleted from the middle of the stream: that would make
+-- the group's lag unknown. It is only cut before its oldest unread or unacknowledged entry.
+
+local function group_info(model)
+  for _, flat in ipairs(redis.call('XINFO', 'GROUPS', key.tickets(model))) do
+    local info = {}
+    for i = 1, #flat, 2 do info[flat[i]] = flat[i + 1] end
+    if info['name'] == GROUP then return info end
+  end
+end
+
+local function open_tickets(model)
+  local stream = key.tickets(model)
+  if redis.call('EXISTS', stream) == 0 or not group_info(model) then
+    redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
+  end
+  redis.call('PEXPIRE', stream, WEEK_MS)
+  return stream
+end
+
+local function add_ticket(model)
+  redis.call('XADD', open_tickets(model), '*', 'job', '1')
+end
+
+local function trim_tickets(model)
+  local stream = key.tickets(model)
+  local pending = redis.call('XPENDING', stream, GROUP)
+  local first = pending[2]
+  if pending[1] == 0 then
+    local ms, seq = string.match(group_info(model)['last-delivered-id'], '(%d+)-(%d+)')
+    first = ms .. '-' .. string.format('%.0f', tonumber(seq) + 1)
+  end
+  redis.call('XTRIM', stream, 'MINID', '=', first)
+end
+
+local function take_ticket(model, consumer)
+  local stream = open_tickets(model)
+  local read = redis.call('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', 1, 'STREAMS', stream, '>')
+  return read and read[1] and read[1][2][1][1] or ''
+end
+
+local function end_ticket(model, ticket)
+  if ticket and ticket ~= '' and redis.call('EXISTS', key.tickets(model)) == 1 then
+    redis.call('XACK', key.tickets(model), GROUP, ticket)
+    trim_tickets(model)
+  end
+end
+
+-- Measured rate at which candidates leave, in candidates per second of time with work to do: an
+-- exponentially weighted sum over the last minute, divided by the weight of the time it covers.
+
+local function drain_state(model)
+  local values = redis.call('HMGET', key.drain(model), 'sum', 'busy_ms', 'at_ms')
+  if not values[1] then return nil end
+  local elapsed = 0
+  if redis.call('EXISTS', key.live(model)) == 1 then elapsed = math.max(now - values[3], 0) end
+  return {sum = values[1] * math.exp(-elapsed / DRAIN_MS), busy_ms = values[2] + elapsed}
+end
+
+local function save_drain(model, state)
+  redis.call('HSET', key.drain(model), 'sum', string.format('%.17g', state.sum),
+    'busy_ms', state.busy_ms, 'at_ms', now)
+  redis.call('PEXPIRE', key.drain(model), DAY_MS)
+end
+
+local function drain_rate(model)
+  local state = drain_state(model)
+  if not state or state.busy_ms <= 0 then return nil end
+  local rate = 1000 * state.sum / (DRAIN_MS * (1 - math.exp(-state.busy_ms / DRAIN_MS)))
+  if rate < 1e-6 then return nil end
+  return rate
+end
+
+local function num_waiting(model)
+  return redis.call('ZCARD', key.waiting(model)) + redis.call('ZCARD', key.isolated(model))
+end
+
+-- Seconds until a job at this place in the queue has ended: half of what runs, its part of what
+-- waits, its own.
+local function queued_eta(model, position, cost, rate)
+  local function load(field)
+    return tonumber(redis.call('HGET', key.load(model), field) or 0)
+  end
+  local waiting = load('waiting')
+  local before = waiting * position / math.max(num_waiting(model), 1)
+  return ((load('candidates') - waiting) / 2 + before + cost) / rate
+end
+
+local function record_drain(job)
+  local state = drain_state(job.model) or {sum = 0, busy_ms = math.max(now - job.started_ms, 1)}
+  state.sum = state.sum + job.cost
+  save_drain(job.model, state)
+end
+
+-- States.
+
+local function queue_of(job)
+  if job.isolated == '1' then return key.isolated(job.model) end
+  return key.waiting(job.model)
+end
+
+-- Into the queue: for a new job, or for one that comes back to its old place.
+local function put(job)
+  redis.call('HSET', key.job(job.id), 'state', 'queued')
+  redis.call('HDEL', key.job(job.id), 'codes_done', 'codes_total', 'stage')
+  redis.call('ZADD', queue_of(job), job.score, job.id)
+  redis.call('ZADD', key.arrived(job.model), now, job.id)
+  bump(key.load(job.model), 'waiting', job.cost)
+  add_ticket(job.model)
+  job.state = 'queued'
+  emit(job, 'queued', cjson.encode({attempts = job.attempts}))
+end
+
+local function leave_queue(job)
+  redis.call('ZREM', queue_of(job), job.id)
+  redis.call('ZREM', key.arrived(job.model), job.id)
+  bump(key.load(job.model), 'waiting', -job.cost)
+end
+
+-- From running: the lease and its ticket end. The caller puts or settles the job next.
+local function unbind(job)
+  redis.call('ZREM', key.leases(job.model), job.id)
+  end_ticket(job.model, job.ticket)
+  redis.call('HDEL', key.job(job.id), 'ticket', 'worker')
+end
+
+-- The end: counters, times to live, the last event. `fields` go into the job's hash.
+local function settle(job, state, fields, data)
+  if job.state == 'queued' then
+    leave_queue(job)
+    local stream = open_tickets(job.model)
+    redis.call('XREADGROUP', 'GROUP', GROUP, 'queue', 'COUNT', 1, 'NOACK', 'STREAMS', stream, '>')
+    trim_tickets(job.model)
+  else
+    unbind(job)
+  end
+  redis.call('ZREM', key.live(job.model), job.id)
+  bump(key.load(job.model), 'candidates', -job.cost)
+  bump(key.shares(job.model), job.key_id, -job.cost)
+  redis.call('HSET', key.job(job.id), 'state', state, 'finished_ms', now, unpack(fields or {}))
+  emit(job, state, data)
+  for _, name in ipairs({key.job(job.id), key.events(job.id)}) do
+    redis.call('PEXPIRE', name, job.keep_ms)
+  end
+  if state ~= 'failed' then redis.call('DEL', key.source(job.id)) end -- an operator may try again
+end
+
+local function fail(job, code, message)
+  settle(job, 'failed', {'error_code', code, 'error_message', message},
+    cjson.encode({code = code, message = message}))
+end
+
+-- Give the job up: a dead letter for the operator, a failure for the caller.
+local function bury(job, code, detail, message, letter_ttl_ms)
+  redis.call('XADD', key.dead(), 'MAXLEN', '=', MAX_LETTERS, '*', 'job', job.id, 'body',
+    redis.call('HGET', key.job(job.id), 'body'), 'error', detail, 'attempts', job.attempts,
+    'died_ms', now)
+  redis.call('PEXPIRE', key.dead(), letter_ttl_ms)
+  fail(job, code, message)
+end
+
+-- No more attempts. A job that never ran alone gets one more, alone: perhaps it was a neighbour.
+local function is_given_up(job)
+  return job.attempts >= arg.max_attempts and job.isolated == '1'
+end
+
+local function isolate(job)
+  job.isolated = '1'
+  redis.call('HSET', key.job(job.id), 'isolated', '1')
+end
+
+-- The job, when this claim of it still holds; else nil.
+local function held(id, fence)
+  local job = load_job(id)
+  if job and job.state == 'running' and job.fence == fence then return job end
+end
+
+-- Drop the traces of a job whose hash someone deleted by hand.
+local function forget(model, id)
+  for _, name in ipairs({'waiting', 'isolated', 'arrived', 'leases', 'live'}) do
+    redis.call('ZREM', key[name](model), id)
+  end
+end
+
+local function position_of(job)
+  local rank = redis.call('ZRANK', queue_of(job), job.id)
+  if not rank then return nil end
+  if job.isolated == '1' then return rank end
+  return redis.call('ZCARD', key.isolated(job.model)) + rank
+end

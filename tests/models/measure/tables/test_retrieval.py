@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+import torch
+
+from models.measure.tables.retrieval import retrieval
+from tests.models.measure.brightness import scorer
+
+
+def test_it_finds_the_bright_ones() -> None:
+    pixels = torch.stack([torch.full((3, 8, 8), value) for value in (1.0, 0.9)])
+    assert retrieval(scorer(), [pixels], ["any"], [0, 0]) == (1.0, 1.0)
