@@ -179,8 +179,10 @@ class WorkerMetrics:
         self.registry = registry
         new = _New(registry)
         self.build = new.info("build", "Version of this server.")
-        self.model = new.info(
-            "model", "The model this worker holds: preset, licence, device, number type."
+        self.model = new.gauge(
+            "model_info",
+            "The models this worker holds: preset, licence, device, number type.",
+            "preset licence device dtype",
         )
         self.up = new.gauge("worker_up", "1 while it claims jobs.")
         self.state = new.gauge("worker_state", "1 for the state that the worker is in.", "state")
@@ -191,9 +193,25 @@ class WorkerMetrics:
         self.warm_up_seconds = new.gauge("warm_up_seconds", "Time from loaded to ready.")
         self.redis_faults = _redis_faults(new)
         self.results_faults = _results_faults(new)
+        self._declare_residence(new)
         self._declare_jobs(new)
         self._declare_batch(new)
         self.sweep = SweepMetrics(registry)
+
+    def _declare_residence(self, new: _New) -> None:
+        self.model_state = new.gauge(
+            "model_state", "1 for the state that the model is in, here.", "model state"
+        )
+        self.model_bytes = new.gauge(
+            "model_bytes", "Memory that its weights and rows hold, 0 unless loaded.", "model"
+        )
+        self.model_load_seconds = new.gauge(
+            "model_load_seconds", "Time that it took to load and warm up the last time.", "model"
+        )
+        self.model_loads = new.counter(
+            "model_loads", "Times it was loaded, or failed.", "model outcome"
+        )
+        self.model_unloads = new.counter("model_unloads", "Times it was unloaded.", "model reason")
 
     def _declare_jobs(self, new: _New) -> None:
         self.jobs = new.counter("jobs", "Jobs that ended here, by outcome.", "model outcome")

@@ -132,7 +132,7 @@ def run(args: argparse.Namespace, artists: Iterable[Artist] | None = None) -> in
     subjects = find(args.models, args.checkpoint) if artists is None else []
     wanted, options = _wanted(args), LoadOptions(device=args.device)
     reference = Reference(args.data, args.art, args.real)
-    report = Report(["mindalle", "eval", *sys.argv[2:]])
+    report = Report(_told(args))
     own = ModelFigures(reference, options, args.features, args.batch)
     for subject in subjects:
         own.add(subject, wanted)
@@ -151,6 +151,18 @@ def run(args: argparse.Namespace, artists: Iterable[Artist] | None = None) -> in
     report.write(args.out)
     sys.stdout.write(report.markdown())
     return 0
+
+
+def _told(args: argparse.Namespace) -> dict[str, object]:
+    """Our own arguments; what else a command takes may be secret, as a key is."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    own = {action.dest: getattr(args, action.dest) for action in parser._actions}
+    return {name: _plain(value) for name, value in own.items() if value is not None}
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, str | int | float | list) else str(value)
 
 
 def _wanted(args: argparse.Namespace) -> set[str]:

@@ -36,9 +36,11 @@ class Crowd:
     _rows: list[Tensor] = field(default_factory=list)
     _num_rows: int = 0
 
-    def add(self, looked: Looked) -> None:
-        """Take pictures in."""
-        self.num += len(looked.features)
+    def add(self, num: int, looked: Looked | None) -> None:
+        """Take so many pictures in; where no network looks, they are counted."""
+        self.num += num
+        if looked is None:
+            return
         self.gaussian.add(looked.features)
         kept = looked.features[: MAX_MANIFOLD - self._num_rows].cpu()
         self._rows.append(kept)
@@ -51,12 +53,10 @@ class Crowd:
         """Of this set, and against the real one."""
         gaussian = real.gaussian if isinstance(real, Crowd) else real
         precision, recall = self._precision_recall(real)
-        can_compare = gaussian is not None and self.num > 1
+        is_known = gaussian is not None and self.gaussian.num > 1
         return {
             "pictures": float(self.num),
-            "Fréchet distance": self.gaussian.distance(gaussian)
-            if gaussian is not None and can_compare
-            else None,
+            "Fréchet distance": self.gaussian.distance(gaussian) if gaussian and is_known else None,
             "Inception score": self.score.value if self.has_classes else None,
             "precision": precision,
             "recall": recall,
@@ -74,7 +74,7 @@ def crowd_of(network: Network, pixels: Iterable[Tensor], total: int) -> Crowd:
     """Batches of pictures [n, 3, H, W] as one set."""
     crowd = Crowd(InceptionScore(total))
     for batch in pixels:
-        crowd.add(network.look(batch))
+        crowd.add(len(batch), network.look(batch))
     return crowd
 
 
@@ -94,9 +94,7 @@ class Impression:
         has_scores = len(scores) == len(drawn.scores)
         for number, crowd in self.crowds.items():
             best = order[:number]
-            if looked is not None:
-                logits = None if looked.logits is None else looked.logits[best]
-                crowd.add(Looked(looked.features[best], logits))
+            crowd.add(len(best), _part(looked, best))
             if has_scores:
                 self.own[number] += [scores[place] for place in best]
             if judged is not None:
@@ -111,6 +109,13 @@ class Impression:
         crowd = self.crowds[number].figures(real)
         scores = {"ranker's score": self.own[number], "judge's score": self.picked[number]}
         return {who: statistics.fmean(s) if s else None for who, s in scores.items()} | crowd
+
+
+def _part(looked: Looked | None, places: list[int] | slice) -> Looked | None:
+    if looked is None:
+        return None
+    logits = None if looked.logits is None else looked.logits[places]
+    return Looked(looked.features[places], logits)
 
 
 def num_accepted(share: float, num: int) -> int:
@@ -158,8 +163,7 @@ def _looks(network: Network | None, pixels: Sequence[Tensor]) -> Iterator[Looked
     looked = network.look(torch.cat(list(pixels)))
     begin = 0
     for part in pixels:
-        here = slice(begin, begin := begin + len(part))
-        yield Looked(looked.features[here], None if looked.logits is None else looked.logits[here])
+        yield _part(looked, slice(begin, begin := begin + len(part)))
 
 
 def _judged(judge: Ranker | None, drawn: Drawn, pixels: Tensor) -> Tensor | None:

@@ -1,13 +1,12 @@
 """What an evaluation leaves in its folder: the tables as Markdown and JSON, and plots of them.
 
-Knows no figure; which machine and which call they are of is told beside them.
+Knows no figure; of which call and on which machine they are is told beside them.
 """
 
 from __future__ import annotations
 
 import json
 import platform
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -34,7 +33,7 @@ class Plot:
 class Report:
     """All that came out."""
 
-    command: Sequence[str]
+    arguments: Mapping[str, object]
     tables: list[Table] = field(default_factory=list)
     plots: list[Plot] = field(default_factory=list)
 
@@ -47,7 +46,7 @@ class Report:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "eval.md").write_text(self.markdown(), encoding="utf-8")
         document = {
-            "command": shlex.join(self.command),
+            "arguments": dict(self.arguments),
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),

@@ -52,7 +52,7 @@ class Key(StrEnum):
     RATE = "{mindalle}:rate:%s"  # hash: token bucket
 
     WORKER = "{mindalle}:worker:%s"  # sign of life, as JSON; short time to live
-    TRAITS = "{mindalle}:traits:%s"  # JSON: what else its model has; as long as its sign
+    TRAITS = "{mindalle}:traits:%s"  # JSON: what else there is to it and its model; as long
     HOLDER = "{mindalle}:holder:%s"  # process that goes by the worker's name; as long as its sign
     WORKERS = "{mindalle}:workers"  # set of worker ids; time to live
     RECEIPT = "{mindalle}:receipt:%s"  # JSON: a worker's last claim; lives as long as a lease

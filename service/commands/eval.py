@@ -42,6 +42,8 @@ def run(args: Namespace) -> int:
     if args.checkpoint is not None or set(args.tables or ()).intersection(evaluation.OF_MODELS):
         tables = ", ".join(evaluation.OF_MODELS)
         raise CommandError(f"--url: a model there has no folder here, and no {tables}", 2)
+    if args.prompts is None:
+        raise CommandError("--url: give what is to be drawn there, --prompts FILE", 2)
     served = {model.id: model for model in asyncio.run(_models(args))}
     if unknown := [name for name in args.models if name not in served]:
         raise CommandError(f"{args.url} serves no {unknown[0]}; it has {', '.join(served)}", 2)

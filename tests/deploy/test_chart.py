@@ -148,6 +148,24 @@ def test_from_zero_workers_the_api_must_take_jobs(name: str) -> None:
     assert api.get("MINDALLE_API__ON_DEMAND_MODELS", "") == ",".join(sorted(on_demand))
 
 
+def test_models_that_share_a_worker_are_told_and_counted_each() -> None:
+    values = example("one-gpu")
+    values["workers"]["mindalle"]["models"] = ["emoji", "rq-ffhq=/weights/rq"]
+    objects = render(values)
+    own = environment(pods(objects)["mindalle-worker-mindalle"])
+    first, *others = own["MINDALLE_WORKER__MODELS"].split(",")
+    assert first.partition("=")[0] == own["MINDALLE_MODEL"]
+    assert others == ["emoji", "rq-ffhq=/weights/rq"]
+    assert "MINDALLE_WORKER__CHECKPOINT" not in own
+    scaled = of_kind(objects, "ScaledObject")["mindalle-worker-mindalle"]
+    keys = [trigger["metadata"]["listName"] for trigger in scaled["spec"]["triggers"]]
+    assert keys == [
+        f"{{mindalle}}:live:{name}" for name in (own["MINDALLE_MODEL"], "emoji", "rq-ffhq")
+    ]
+    api = environment(pods(objects)["mindalle-api"])
+    assert {"emoji", "rq-ffhq"} <= set(api["MINDALLE_API__ON_DEMAND_MODELS"].split(","))
+
+
 def test_gpus_are_asked_for() -> None:
     pod = pods(rendered("one-gpu"))["mindalle-worker-mindalle"]
 

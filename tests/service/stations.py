@@ -10,6 +10,7 @@ from service.metrics import WorkerMetrics
 from service.store.object_store import ObjectStore
 from service.tracing import tracing
 from service.worker.claims.claimer import Claimer
+from service.worker.claims.company import Company
 from service.worker.claims.lease_keeper import LeaseKeeper
 from service.worker.claims.leased import Leased
 from service.worker.delivery.station import Delivery
@@ -40,8 +41,15 @@ class Stations:
         self.leased = Leased(
             Journal(meter, tracing.start("worker", "0")), codes_per_candidate=NUM_STEPS
         )
+        self.company = Company()
+        self.company.join(self.leased)
         self.claimer = Claimer(
-            self.leases, self.leased, meter, put=self.drawing.append, num_rows=lambda: 8
+            self.leases,
+            self.leased,
+            meter,
+            put=self.drawing.append,
+            num_rows=lambda: 8,
+            company=self.company,
         )
         self.keeper = LeaseKeeper(self.leases, self.leased, meter, lambda: self.moves)
         self.delivery = Delivery(

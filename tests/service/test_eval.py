@@ -23,7 +23,7 @@ async def test_pictures_of_a_service_are_measured_and_not_drawn_again(
     call += ["--candidates", "12", "--tables", "best-of", "rejection", "grid"]
     call += ["--temperatures", "0.5", "--top-ks", "0", "--art", str(tmp_path / "no-art")]
     call += ["--features", f"inception={tmp_path / 'none'}", "--out", str(tmp_path)]
-    call += ["--patience", "20"]
+    call += ["--patience", "20", "--api-key", "a-secret-key"]
     assert cli.COMMANDS["eval"][0] == command.__name__
     assert await asyncio.to_thread(cli.main, call) == 2  # a wrong file is told before any drawing
     assert not painter.started
@@ -38,6 +38,8 @@ async def test_pictures_of_a_service_are_measured_and_not_drawn_again(
     }
     assert {(job.recipe.temperature, job.recipe.top_k) for job in grid} == {(0.5, 64)}
     report = json.loads((tmp_path / "eval.json").read_text())
+    assert report["arguments"]["candidates"] == 12
+    assert "a-secret-key" not in (tmp_path / "eval.json").read_text()
     tables = {table["title"]: table["rows"] for table in report["tables"]}
     accepted = [(row["accepted"], row["pictures"]) for row in tables["Rejection"]]
     # Ten of twelve is all that one job gives.
