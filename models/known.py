@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.configs import Preset
 from models.drawing.forced import FREE, Forced
 from models.drawing.sampling import RowParams
 from models.drawing.streams import uniforms
@@ -136,10 +137,10 @@ def known_of(pipeline: Pipeline, levels: Tensor, hole: Tensor, kept: Kept) -> Kn
     return Known(forced, own, _weight(hole).to(device))
 
 
-def takes_pictures(pipeline: Pipeline) -> bool:
+def takes_pictures(preset: Preset) -> bool:
     """Whether pictures of this model can begin with another one."""
     try:
-        _grid(*pipeline.preset.size, pipeline.preset.num_steps)
+        _grid(*preset.size, preset.num_steps)
     except NoGridError:
         return False
     return True

@@ -28,7 +28,6 @@ from models.families import as_codec, as_prior, build_codec, build_prior, prior_
 from models.files import checkpoint as checkpoints
 from models.files.checkpoint import open_checkpoint
 from models.files.digest import weights_digest
-from models.files.weights import on_meta
 from models.load_options import DTYPES, LoadOptions
 from models.pictures import to_bytes
 from models.presets import WEIGHTS_FOLDER, get_preset, weights_folder
@@ -250,12 +249,6 @@ def load(name: str, checkpoint: Path | None = None, options: LoadOptions | None 
     if upsampler:
         pipeline.enhancer = Enhancer.of(opened.preset, upsampler, pipeline.stage1, options.chunk)
     return pipeline
-
-
-def num_weights(preset: Preset) -> int:
-    """How many numbers stage 2 has; nothing is loaded."""
-    stage2 = on_meta(lambda: build_prior(preset.stage2, build_codec(preset.stage1)))
-    return sum(parameter.numel() for parameter in stage2.parameters())
 
 
 def load_random(preset: Preset, options: LoadOptions) -> Pipeline:

@@ -186,6 +186,15 @@ def without_missing_ranker(preset: Preset, folder: Path) -> Preset:
     )
 
 
+def shipped_presets() -> tuple[str, ...]:
+    """Names of the presets whose weights lie here."""
+    return tuple(
+        name
+        for name, preset in PRESETS.items()
+        if preset.weights not in (None, "random") and (WEIGHTS_FOLDER / preset.weights).is_dir()
+    )
+
+
 class UnknownPresetError(ValueError):
     """No preset has this name."""
 

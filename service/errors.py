@@ -187,6 +187,14 @@ class KeyShareExceeded(_TooMuch):
     message = "This API key has its whole share of the queue in flight."
 
 
+class WebhooksFull(_TooMuch):
+    """As many messages of this key's webhooks wait as may: their receivers take too few."""
+
+    code = "webhooks_full"
+    message = "Too many messages wait for the webhooks of this API key."
+    param = "webhook"
+
+
 class JobFailed(DomainError):
     """The job ended without a picture; the code is the worker's."""
 
@@ -225,6 +233,14 @@ class QueueUnavailable(Unavailable):
     def __init__(self, message: str | None = None, code: str = "queue_unavailable") -> None:
         super().__init__(message)
         self.code = code
+
+
+class ResultsUnavailable(Unavailable):
+    """The store that keeps finished pictures does not answer, or refuses."""
+
+    code = "results_unavailable"
+    message = "The store of finished pictures is not reachable."
+    retry_after_s = 2.0
 
 
 class NoWorker(Unavailable):

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import secrets
 import time
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
+from service.hooks.webhook import Webhook
 from service.sources.source import Source, guarded, opened
 
 MAX_CANDIDATES = 96  # of one job; one that is larger than a worker's rows enters in parts
@@ -27,7 +27,6 @@ MAX_SEED = 2**53  # seeds stay below it: JSON readers that keep numbers as doubl
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID_RANDOM_BITS = 80
 _ID_TIME_BITS = 48
-_UNSEEN = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})  # categories of Unicode
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 
@@ -85,11 +84,6 @@ def new_seed() -> int:
     return secrets.randbelow(MAX_SEED)
 
 
-def is_blank(text: str) -> bool:
-    """True when nothing in it can be seen: only spaces, line ends, joiners and such."""
-    return all(unicodedata.category(letter) in _UNSEEN for letter in text)
-
-
 def known_fields(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """The values that are fields of the dataclass: another release may have written others.
 
@@ -138,7 +132,7 @@ class Job:
     model makes are resampled to it; auto is the model's. `prompt_len` positions hold the
     prompt and `codes_per_candidate` are drawn, by the model's card; 0 when nobody has looked.
     `key_id` names the API key that made it, never the key. With a `min_score` no more candidates
-    are drawn than it takes until `n` of them have it.
+    are drawn than it takes until `n` of them have it. `webhook` says whom to tell how it goes.
     """
 
     id: str
@@ -155,6 +149,7 @@ class Job:
     key_id: str = "anonymous"
     request_id: str | None = None
     traceparent: str | None = None
+    webhook: Webhook | None = None
 
     @property
     def first_candidates(self) -> int:
@@ -174,8 +169,9 @@ class Job:
         to it, each step drew one code. What it doesn't know is there only where it says something.
         """
         values = asdict(self)
-        if self.min_score is None:
-            del values["min_score"]
+        for name in ("min_score", "webhook"):
+            if values[name] is None:
+                del values[name]
         recipe = values.pop("recipe") | {"num_steps": values.pop("codes_per_candidate")}
         recipe = {name: v for name, v in recipe.items() if name != "enhance" or v is not None}
         return json.dumps(guarded(values | recipe), separators=(",", ":"))
@@ -188,6 +184,7 @@ class Job:
             "codes_per_candidate": raw.get("num_steps", 0),
             "recipe": Recipe.of(raw),
             "priority": Priority(raw.get("priority", Priority.NORMAL)),
+            "webhook": Webhook.of(raw.get("webhook")),
         }
         return cls(**values)
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from service import outlet
+from service.hooks.webhook import FailReason
 from service.jobs import STAGE_NAMES, Phase
 
 _TIMED: tuple[Phase, ...] = ("prefill", "pixels", "ranking", "enhancing", "encoding")
@@ -22,6 +24,7 @@ ADMISSION_REASONS = (
     "queue_full",
     "rate_limit_exceeded",
     "key_share_exceeded",
+    "webhooks_full",
     "no_worker",
     "no_worker_for_pictures",
     "draining",
@@ -58,6 +61,11 @@ class _New:
 def _redis_faults(new: _New) -> Counter:
     about = "Times that Redis did not answer or refused, by reason."
     return new.counter("redis_faults", about, "reason")
+
+
+def _results_faults(new: _New) -> Counter:
+    about = "Times that the store of results, where it is not Redis, did not answer or refused."
+    return new.counter("results_faults", about)
 
 
 class DroppedLines(Collector):
@@ -117,7 +125,9 @@ class ApiMetrics:
         self.dead_letters = new.gauge("dead_letters", "Jobs in the dead-letter stream.")
         self.redis_up = new.gauge("redis_up", "1 when Redis answered at the last scrape.")
         self.redis_faults = _redis_faults(new)
+        self.results_faults = _results_faults(new)
         self.sweep = SweepMetrics(registry)
+        self.webhooks = WebhookMetrics(registry)
 
     def cancelled(self, model: str, *, was_waiting: bool) -> None:
         """A caller cancelled a job. One that runs is counted by its worker."""
@@ -140,6 +150,28 @@ class SweepMetrics:
         self.expired = new.counter("jobs_swept_expired", "Jobs whose deadline passed in the queue.")
 
 
+class WebhookMetrics:
+    """Messages to callers' own servers. The gauges come from Redis, as those of the queue do."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        new = _New(registry)
+        self.delivered = new.counter("webhooks_delivered", "Messages that their receivers took.")
+        self.failed = new.counter(
+            "webhook_attempts_failed", "Attempts to send a message that failed.", "reason"
+        )
+        self.retried = new.counter(
+            "webhooks_retried", "Failed attempts that are followed by another one."
+        )
+        self.dead_lettered = new.counter("webhooks_dead_lettered", "Messages given up.")
+        self.pending = new.gauge("webhooks_pending", "Messages that wait or are being sent.")
+        self.oldest_seconds = new.gauge(
+            "webhooks_oldest_age_seconds", "Age of the message that has waited longest."
+        )
+        self.letters = new.gauge("webhook_dead_letters", "Messages among the dead letters.")
+        for reason in get_args(FailReason):
+            self.failed.labels(reason)  # there from the first scrape
+
+
 class WorkerMetrics:
     """What a worker process measures."""
 
@@ -147,8 +179,10 @@ class WorkerMetrics:
         self.registry = registry
         new = _New(registry)
         self.build = new.info("build", "Version of this server.")
-        self.model = new.info(
-            "model", "The model this worker holds: preset, licence, device, number type."
+        self.model = new.gauge(
+            "model_info",
+            "The models this worker holds: preset, licence, device, number type.",
+            "preset licence device dtype",
         )
         self.up = new.gauge("worker_up", "1 while it claims jobs.")
         self.state = new.gauge("worker_state", "1 for the state that the worker is in.", "state")
@@ -158,9 +192,26 @@ class WorkerMetrics:
         self.load_seconds = new.gauge("weights_load_seconds", "Time to load the weights.")
         self.warm_up_seconds = new.gauge("warm_up_seconds", "Time from loaded to ready.")
         self.redis_faults = _redis_faults(new)
+        self.results_faults = _results_faults(new)
+        self._declare_residence(new)
         self._declare_jobs(new)
         self._declare_batch(new)
         self.sweep = SweepMetrics(registry)
+
+    def _declare_residence(self, new: _New) -> None:
+        self.model_state = new.gauge(
+            "model_state", "1 for the state that the model is in, here.", "model state"
+        )
+        self.model_bytes = new.gauge(
+            "model_bytes", "Memory that its weights and rows hold, 0 unless loaded.", "model"
+        )
+        self.model_load_seconds = new.gauge(
+            "model_load_seconds", "Time that it took to load and warm up the last time.", "model"
+        )
+        self.model_loads = new.counter(
+            "model_loads", "Times it was loaded, or failed.", "model outcome"
+        )
+        self.model_unloads = new.counter("model_unloads", "Times it was unloaded.", "model reason")
 
     def _declare_jobs(self, new: _New) -> None:
         self.jobs = new.counter("jobs", "Jobs that ended here, by outcome.", "model outcome")

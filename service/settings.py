@@ -33,8 +33,11 @@ from service.config.groups import (
     TestingSettings,
     WorkerSettings,
 )
+from service.config.hosted import read_hosted
 from service.config.paths import UserPath
 from service.config.problems import in_words
+from service.config.results import ResultsSettings
+from service.config.webhooks import WebhookSettings
 from service.errors import StartRefused
 
 _PREFIX = "MINDALLE_"
@@ -81,8 +84,10 @@ class Settings(BaseSettings):
     redis: RedisSettings = Field(default_factory=RedisSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     queue: QueueSettings = Field(default_factory=QueueSettings)
+    results: ResultsSettings = Field(default_factory=ResultsSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     pull: PullSettings = Field(default_factory=PullSettings)
+    webhooks: WebhookSettings = Field(default_factory=WebhookSettings)
     testing: TestingSettings = Field(default_factory=TestingSettings)
     _keys: tuple[ApiKey, ...] = PrivateAttr(())
 
@@ -92,6 +97,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 "MINDALLE_API__DEFAULT_DEADLINE_S is later than MINDALLE_API__MAX_DEADLINE_S"
             )
+        if self.worker.models and self.worker.checkpoint:
+            raise ValueError(
+                "MINDALLE_WORKER__CHECKPOINT is of one model: with MINDALLE_WORKER__MODELS, write "
+                "preset=folder there"
+            )
         # Once: a second look may find another file, or a pipe that is empty by then.
         listed = self.api_keys.get_secret_value()
         self._keys = self._keys or read_keys(listed, self.api_keys_file)
@@ -100,6 +110,23 @@ class Settings(BaseSettings):
     def keys(self) -> tuple[ApiKey, ...]:
         """The API keys of the list and of the file, as they were at the start."""
         return self._keys
+
+    @property
+    def hosted(self) -> dict[str, WorkerSettings]:
+        """The worker's models, each with the settings that it is loaded by, in their order."""
+        folders = read_hosted(self.worker.models)
+        if not folders:
+            return {self.model: self.worker}
+        return {
+            name: self.worker.model_copy(update={"checkpoint": folder})
+            for name, folder in folders.items()
+        }
+
+    @property
+    def first_hosted(self) -> str:
+        """The worker's model that others come after: the default one, if it is among them."""
+        names = list(self.hosted)
+        return self.model if self.model in names else names[0]
 
     @property
     def needs_key(self) -> bool:

@@ -1,4 +1,5 @@
-"""Fixtures that many tests share: real servers, clients on an empty database, a clock to turn.
+"""Fixtures that many tests share: real servers, clients on an empty database, stores of results, a
+clock to turn.
 
 The only fake is the clock.
 """
@@ -6,11 +7,14 @@ The only fake is the clock.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
+from service.config.results import ResultsSettings
 from tests.servers import RedisServer
+from tests.stores import CREDENTIALS, S3Server, file_settings, s3_settings
 
 
 class Clock:
@@ -71,3 +75,25 @@ async def _emptied(server: RedisServer) -> AsyncIterator[Redis]:
     await client.flushall()
     yield client
     await client.aclose()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """Started once, by the first test that needs it; the credentials are in the environment."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        yield server
+    server.stop()
+
+
+@pytest.fixture
+def results(request: pytest.FixtureRequest, tmp_path: Path) -> ResultsSettings:
+    """Where results are kept: Redis, or by a parameter (`tests.stores.KINDS`) elsewhere."""
+    kind = getattr(request, "param", "redis")
+    if kind == "s3":
+        server: S3Server = request.getfixturevalue("s3_server")
+        return s3_settings(server.url)
+    return file_settings(tmp_path / "results") if kind == "file" else ResultsSettings()

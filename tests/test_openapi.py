@@ -51,5 +51,18 @@ def test_every_operation_documents_errors_and_the_request_id() -> None:
                 assert "x-request-id" in response["headers"], path
 
 
+def test_what_webhooks_receivers_get_is_documented() -> None:
+    document = _document()
+    message = document["webhooks"]["job"]["post"]
+    body = message["requestBody"]["content"]["application/json"]["schema"]
+    assert body == {"$ref": "#/components/schemas/WebhookMessage"}
+    assert [one["name"] for one in message["parameters"]] == [
+        "webhook-id",
+        "webhook-timestamp",
+        "webhook-signature",
+    ]
+    assert "ValidationError" not in json.dumps(document)
+
+
 if __name__ == "__main__":
     SNAPSHOT.write_text(_text(), encoding="utf-8")

@@ -14,7 +14,10 @@ from models.train.loop import run as loop
 from models.train.loop.checkpoints import Checkpoints
 from models.train.loop.engine import Engine
 from models.train.loop.learner import Learner
+from models.train.loop.pace import Pace
+from models.train.loop.pictures import tensorboard
 from models.train.loop.precision import PRECISIONS
+from models.train.loop.processes import is_first
 from models.train.loop.run import Chore, Run
 
 
@@ -29,6 +32,12 @@ def arguments(description: str, folder: str, steps: int) -> argparse.ArgumentPar
     parser.add_argument("--batch", type=int, default=32, help="pictures of all processes together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="the log also in RUN/tensorboard"
+    )
+    parser.add_argument(
+        "--peak-tflops", type=float, default=0.0, help="of a device: log what share is used (mfu)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     sources.add_arguments(parser)
     return parser
@@ -108,4 +117,7 @@ def train(
         learner.restore(checkpoints.load(last, learner.weights_by_place()))
     steps = range(learner.next_step, min(args.steps, args.until or args.steps))
     saved = Checkpoints(args.run, args.save_every, args.keep)
-    loop.train(run, steps, step_once, learner, saved, chores)
+    pace = Pace(args.batch, args.peak_tflops * 1e12)
+    if args.tensorboard and is_first():
+        run.mirrors.append(tensorboard(run.folder))
+    loop.train(run, steps, step_once, learner, saved, pace, every=chores)

@@ -49,15 +49,16 @@ class ModelAnswer(BaseModel):
     defaults: ModelDefaults
     weights_digest: str
     num_workers: int
+    is_loaded: bool = Field(True, description="Whether a worker has it in memory already.")
     alias_of: str | None = Field(None, description="The model that this is another name of.")
 
     @classmethod
-    def of(cls, card: ModelCard, num_workers: int) -> Self:
+    def of(cls, card: ModelCard, num_workers: int, *, is_loaded: bool = True) -> Self:
         """A worker's card in the public form."""
         limits = {"max_candidates": card.max_candidates, "max_top_k": card.vocab_size}
         own = {"id": card.model, "limits": limits, "num_workers": num_workers}
         own |= {"views": by_parameter(card.views), "filters": dict(card.filters)}
-        own |= {"takes_pictures": bool(card.takes_pictures)}
+        own |= {"takes_pictures": bool(card.takes_pictures), "is_loaded": is_loaded}
         return cls.model_validate(asdict(card) | own)
 
 
@@ -85,11 +86,13 @@ class WorkerStatus(BaseModel):
     rows_busy: int
     rows_total: int
     candidates_per_s: float
+    is_loaded: bool = Field(True, description="Whether it has its model in memory now.")
 
     @classmethod
     def of(cls, info: WorkerInfo) -> Self:
         """Without the worker's name, which may tell of the machine."""
-        return cls.model_validate(asdict(info) | {"model": info.card.model})
+        own = {"model": info.card.model, "is_loaded": info.is_loaded}
+        return cls.model_validate(asdict(info) | own)
 
 
 class StatusAnswer(BaseModel):

@@ -7,6 +7,7 @@ OpenAI's where OpenAI has one; the other fields go through an SDK's `extra_body`
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Literal
@@ -30,6 +31,7 @@ MAX_PARTIAL_IMAGES = 3
 # Colder than this, differences between logits overflow float32 and the draw has no meaning.
 MIN_TEMPERATURE = 0.01
 MAX_TEMPERATURE = 100.0
+_UNSEEN = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})  # categories of Unicode
 
 ResponseFormat = Literal["url", "b64_json"]
 PriorityName = Literal["high", "normal", "low"]
@@ -47,6 +49,11 @@ def _encodable(text: str) -> str:
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         raise ValueError("the text holds half a character (a lone surrogate)")
     return text
+
+
+def is_blank(text: str) -> bool:
+    """True when nothing in it can be seen: only spaces, line ends, joiners and such."""
+    return all(unicodedata.category(letter) in _UNSEEN for letter in text)
 
 
 _Number = BeforeValidator(_number)

@@ -6,23 +6,25 @@ Knows no HTTP and no model: what one model wants of a field, admission.py says.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
+from service.answers.job_request import JobRequest
 from service.answers.schemas import (
     MAX_IMAGES,
     MAX_PARTIAL_IMAGES,
     MAX_TEMPERATURE,
     MIN_TEMPERATURE,
 )
-from service.answers.source_request import SourceRequest
+from service.hooks.webhook import HOOK_EVENTS
 from service.jobs import MAX_CANDIDATES, MAX_SEED
 
 _WARMTH = f"from {MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g}"
 _PER_LEVEL = "a list with one for each level of codes"
 _OWN = "leave it out for the model's own"
+_EVENTS = ", ".join(f'"{event}"' for event in HOOK_EVENTS)
 _IGNORED = "it has no effect here"
 # Field or header → what it must be, and what else helps.
 _WANTED: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -47,6 +49,16 @@ _WANTED: Mapping[str, tuple[str, str]] = MappingProxyType(
         "enhance": ("true or false", _OWN),
         "priority": ('"high", "normal" or "low"', ""),
         "deadline_s": ("a number of seconds above 0, such as 60", ""),
+        "webhook": (
+            'an address and events, such as {"url": "https://shop.example/hook", "events": '
+            '["succeeded", "failed"]}',
+            "",
+        ),
+        "webhook.url": ('an https address, such as "https://shop.example/hook"', ""),
+        "webhook.events": (
+            f'a list with some of {_EVENTS}, such as ["succeeded"]',
+            "leave it out for every end",
+        ),
         "quality": ('a text, such as "high"', _IGNORED),
         "style": ('a text, such as "vivid"', _IGNORED),
         "background": ('a text, such as "auto"', _IGNORED),
@@ -86,6 +98,12 @@ def in_words(field: str, problem: Mapping[str, Any]) -> str:
     return f"{field} must be {what}{_instead(problem.get('input'))}.{tail}"
 
 
+def named(path: Sequence[str]) -> str:
+    """The field that is at fault, by where a problem was found: the innermost that has words."""
+    inner = ".".join(path[:2])
+    return inner if inner in _WANTED else path[0]
+
+
 def _instead(sent: object) -> str:
     """What was sent, where it is short enough to be of help."""
     if not isinstance(sent, bool | int | float | str):
@@ -102,9 +120,9 @@ def list_of(field: str, model: str, num_levels: int) -> str:
 
 def unknown_field(field: str) -> str:
     """For a field that this request does not have."""
-    if field in SourceRequest.model_fields:
+    if field in JobRequest.model_fields:
         return f"{field!r} has no meaning here; /docs lists what has."
-    close = get_close_matches(field, SourceRequest.model_fields, n=1)
+    close = get_close_matches(field, JobRequest.model_fields, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else " /docs lists those there are."
     return f"There is no field {field!r}.{hint}"
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, dataclass, replace
 
-from service.answers.schemas import ImageRequest, is_in_range
+from service.answers.job_request import JobRequest
+from service.answers.schemas import ImageRequest, is_blank, is_in_range
 from service.answers.source_request import SourceRequest
 from service.answers.wanted import list_of
 from service.api.api_state import ApiState, Origin
@@ -24,7 +25,6 @@ from service.jobs import (
     Job,
     Priority,
     Recipe,
-    is_blank,
     known_fields,
     new_job_id,
     new_seed,
@@ -102,7 +102,11 @@ async def _known(state: ApiState, origin: Origin, idempotency: Idempotency | Non
 async def _new_job(state: ApiState, body: ImageRequest, origin: Origin, model: str) -> Job:
     if state.is_draining:
         raise Draining
-    return make_job(body, await state.catalog.card(model), state.settings, origin)
+    job = make_job(body, await state.catalog.card(model), state.settings, origin)
+    if isinstance(body, JobRequest) and body.webhook is not None:
+        webhook = state.webhooks.accept(body.webhook, job.key_id, origin.base)
+        return replace(job, webhook=webhook)
+    return job
 
 
 async def _with_source(state: ApiState, body: SourceRequest, job: Job) -> tuple[Job, bytes | None]:

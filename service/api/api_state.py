@@ -7,7 +7,7 @@ coroutines throughout: FastAPI would send a plain function to a thread for each 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, cast
@@ -21,8 +21,12 @@ from service.api.http.addressing import address
 from service.api.http.auth import Caller, KeyRing
 from service.api.http.middleware import TRACEPARENT
 from service.api.source_desk import SourceDesk
+from service.api.webhook_desk import WebhookDesk
 from service.broker.fault_log import FaultLog
 from service.broker.queue import Queue
+from service.broker.result_files import ResultFiles
+from service.errors import ResultsUnavailable
+from service.jobs import JobView
 from service.metrics import ApiMetrics
 from service.settings import Settings
 
@@ -41,6 +45,8 @@ class ApiState:
     metrics: ApiMetrics
     gauges: Gauges
     faults: FaultLog
+    webhooks: WebhookDesk
+    files: ResultFiles | None = None  # of results that a store keeps
     sources: SourceDesk = field(default_factory=SourceDesk)
     is_draining: bool = False
     closing: asyncio.Event = field(default_factory=asyncio.Event)
@@ -79,9 +85,13 @@ CallerOfRequest = Annotated[Caller, Depends(caller)]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a job comes from: the caller, for fairness, and the request, for tracing."""
+    """Where a job comes from: the caller, for fairness, and the request, for tracing.
+
+    `base` is this server's address as the caller reached it.
+    """
 
     caller: Caller
+    base: str = ""
     request_id: str | None = None
     traceparent: str | None = None
 
@@ -91,6 +101,7 @@ async def origin(request: Request, caller: CallerOfRequest) -> Origin:
     traceparent = request.headers.get("traceparent", "")
     return Origin(
         caller,
+        base=str(address(request).base),
         request_id=request.state.request_id,
         traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else None,
     )
@@ -99,7 +110,22 @@ async def origin(request: Request, caller: CallerOfRequest) -> Origin:
 OriginOfRequest = Annotated[Origin, Depends(origin)]
 
 
-def image_urls(request: Request, job_id: str) -> Callable[[int], str]:
-    """Maps a rank of a job's images to the address, as this client can reach it."""
-    prefix = f"{address(request).base}/v1/jobs/{job_id}/images/"
-    return lambda rank: f"{prefix}{rank}"
+ImageUrls = Callable[[JobView], Awaitable[Callable[[int], str]]]
+
+
+def image_urls(request: Request, state: ApiState) -> ImageUrls:
+    """Maps a job to the addresses of its images by rank, as this client can reach them.
+
+    An address is the store's own, where it lets anybody read the image for a while; else ours.
+    """
+    base = address(request).base
+
+    async def urls(view: JobView) -> Callable[[int], str]:
+        prefix = f"{base}/v1/jobs/{view.job.id}/images/"
+        try:
+            signed = await state.queue.addresses(view)
+        except ResultsUnavailable:  # it may be back when they are fetched from us
+            signed = []
+        return lambda rank: signed[rank] if signed else f"{prefix}{rank}"
+
+    return urls

@@ -21,6 +21,7 @@ from service.answers.source_request import TEXT_FIELDS
 from service.api import openapi
 from service.api.api_state import ApiState
 from service.api.catalog import Catalog
+from service.api.deliveries import Deliveries
 from service.api.gauges import Gauges
 from service.api.http import problems
 from service.api.http.addressing import Addressing
@@ -39,17 +40,22 @@ from service.api.http.middleware import (
 from service.api.http.request_tracing import TraceRequests
 from service.api.http.room import Room
 from service.api.routes import codes, edits, generations, health, jobs, models, playground
+from service.api.webhook_desk import WebhookDesk
 from service.broker.fault_log import FaultLog
+from service.broker.outbox import Outbox
 from service.broker.queue import Queue
 from service.broker.redis_connection import check_server, check_writes, connect, disconnect
+from service.broker.result_files import ResultFiles
 from service.broker.stopping import stop
 from service.broker.sweep import Sweeper
 from service.broker.workers import Workers
 from service.config.aliases import check_aliases, read_aliases
 from service.config.origins import read_origins
 from service.errors import QueueUnavailable, StartRefused
+from service.hooks.sender import Sender
 from service.metrics import ApiMetrics, DroppedLines
 from service.settings import Settings
+from service.store.object_store import open_store
 from service.tracing import tracing
 
 _UPLOAD_PATHS = frozenset(
@@ -77,6 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.redis = redis
     app.state.tracing = tracing.start("api", service.__version__)
     app.state.api = _state(settings, redis)
+    app.state.deliveries = _deliveries(redis, app.state.api)
     problems.install(app)
     _add_middleware(app, settings)
     for routes in (generations, edits, jobs, models, health):
@@ -90,9 +97,13 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _state(settings: Settings, redis: Redis) -> ApiState:
-    limits = settings.queue
+    limits, metrics = settings.queue, _metrics()
+    store = open_store(settings.results, metrics.results_faults.inc)
     queue = Queue(
-        redis, result_ttl_s=limits.result_ttl_s, idempotency_ttl_s=limits.idempotency_ttl_s
+        redis,
+        result_ttl_s=limits.result_ttl_s,
+        idempotency_ttl_s=limits.idempotency_ttl_s,
+        store=store,
     )
     catalog = Catalog(
         Workers(redis),
@@ -101,15 +112,42 @@ def _state(settings: Settings, redis: Redis) -> ApiState:
         on_demand=on_demand_cards(settings.api.on_demand_models),
         aliases=_aliases(settings),
     )
-    metrics = _metrics()
+    outbox = _outbox(settings, redis)
     return ApiState(
         settings=settings,
         queue=queue,
         catalog=catalog,
         keys=KeyRing(settings.keys(), needs_key=settings.needs_key),
         metrics=metrics,
-        gauges=Gauges(metrics, queue, catalog),
+        gauges=Gauges(metrics, queue, catalog, outbox),
         faults=FaultLog(metrics.redis_faults),
+        webhooks=WebhookDesk.of(settings.webhooks, settings.keys()),
+        files=None if store is None else ResultFiles(redis, store),
+    )
+
+
+def _outbox(settings: Settings, redis: Redis) -> Outbox:
+    lease_s = 2 * settings.webhooks.timeout_s + 10
+    return Outbox(redis, lease_s=lease_s, letter_ttl_s=settings.queue.dead_letter_ttl_s)
+
+
+def _deliveries(redis: Redis, state: ApiState) -> Deliveries | None:
+    """What sends webhooks' messages, where this process is to do that."""
+    webhooks = state.settings.webhooks
+    if not (webhooks.deliver and webhooks.secrets.get_secret_value()):
+        return None
+    try:
+        sender = Sender(
+            webhooks.rules,
+            timeout_s=webhooks.timeout_s,
+            at_once=webhooks.at_once,
+            ca_file=webhooks.ca_file,
+        )
+    except OSError as error:  # ssl.SSLError is one
+        raise StartRefused(f"MINDALLE_WEBHOOKS__CA_FILE: {webhooks.ca_file}: {error}") from None
+    outbox = _outbox(state.settings, redis)
+    return Deliveries(
+        outbox, state.webhooks, sender, state.metrics.webhooks, state.faults, webhooks
     )
 
 
@@ -154,13 +192,21 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     redis: Redis = app.state.redis
     state: ApiState = app.state.api
+    deliveries: Deliveries | None = app.state.deliveries
     await state.queue.start()
-    keeping_house = asyncio.create_task(_keep_house(redis, state))
+    if deliveries is not None:
+        deliveries.start()
+    parts = [asyncio.create_task(_keep_house(redis, state))]
+    if state.files is not None:
+        sweeping = state.files.keep_swept(state.settings.queue.sweep_interval_s)
+        parts.append(asyncio.create_task(sweeping))
     try:
         yield
     finally:
         state.is_draining = True
-        await stop(keeping_house)
+        await stop(*parts)
+        if deliveries is not None:
+            await deliveries.close()
         await state.queue.close()
         await disconnect(redis)
 

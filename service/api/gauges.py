@@ -1,4 +1,4 @@
-"""The gauges that come from Redis, by model: live workers, and how full the queues are.
+"""The gauges that come from Redis: live workers and how full the queues are, by model; webhooks.
 
 Read for each scrape. A model that has been shown goes on being shown, so that its numbers go to 0
 when its last worker dies, and don't stay as they were.
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import get_args
 
 from service.api.catalog import Catalog
+from service.broker.outbox import Outbox
 from service.broker.queue import Queue
 from service.broker.workers import WorkerInfo, WorkerState
 from service.metrics import ApiMetrics
@@ -27,11 +28,13 @@ class Gauges:
         metrics: ApiMetrics,
         queue: Queue,
         catalog: Catalog,
+        outbox: Outbox,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._metrics = metrics
         self._queue = queue
         self._catalog = catalog
+        self._outbox = outbox
         self._clock = clock
         self._models = set(catalog.expected)
         self._counted_at = float("-inf")
@@ -44,6 +47,7 @@ class Gauges:
             self._models |= await self._queue.models()
             for model in sorted(self._models):
                 await self._count_queue(model)
+            await self._count_messages()
             self._counted_at = self._clock()
         self._count_workers(workers)
 
@@ -64,3 +68,10 @@ class Gauges:
         gauges.dead_letters.set(depth.dead_letters)
         for counter in (gauges.admitted, gauges.cancelled_waiting):
             counter.labels(model)  # there from the first scrape, so that a rate sees the first job
+
+    async def _count_messages(self) -> None:
+        depth = await self._outbox.depth()
+        webhooks = self._metrics.webhooks
+        webhooks.pending.set(depth.waiting)
+        webhooks.oldest_seconds.set(depth.oldest_age_s)
+        webhooks.letters.set(depth.letters)

@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, JSONResponse
 
 from models.presets import VIEW_PARAMETERS
 from service.answers.image_answers import ErrorAnswer
+from service.answers.webhook_message import WebhookMessage
 from service.api.http.accept import MEDIA_TYPES
 from service.api.http.addressing import address
 from service.api.http.envelope import error_body
@@ -105,6 +106,15 @@ RATE_HEADERS = _text_headers(
     x_ratelimit_remaining_requests="How many of them are left.",
     x_ratelimit_reset_requests="Seconds until all are, such as `1.5s`.",
 )
+_MESSAGE_HEADERS = [
+    {"name": name, "in": "header", "required": True, "description": about, "schema": {"type": kind}}
+    for name, about, kind in (
+        ("webhook-id", "The same whenever the same message comes.", "string"),
+        ("webhook-timestamp", "When it was sent: seconds since 1970.", "integer"),
+        ("webhook-signature", "`v1,` and base64, once for each of the secrets.", "string"),
+    )
+]
+_TAKEN = {"2XX": {"description": "Taken. After anything else it comes again, for a day."}}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 PICTURE_CONTENT: dict[str, Any] = {kind: _BINARY for kind in MEDIA_TYPES.values()}
 BODY_ERRORS = (400, 408, 413, 415)
@@ -154,6 +164,15 @@ def install(app: FastAPI) -> None:
 
     app.openapi = document  # type: ignore[method-assign]  # the way FastAPI documents
     app.include_router(_pages(app))
+    _describe_webhooks(app)
+
+
+def _describe_webhooks(app: FastAPI) -> None:
+    """What the receivers of webhooks get: no route of ours, but a part of the document."""
+
+    @app.webhooks.post("job", openapi_extra={"parameters": _MESSAGE_HEADERS}, tags=["jobs"])
+    async def job_event(body: WebhookMessage) -> None:
+        """A job has started or ended. Signed as Standard Webhooks says; may come more than once."""
 
 
 def _pages(app: FastAPI) -> APIRouter:
@@ -175,8 +194,14 @@ def _pages(app: FastAPI) -> APIRouter:
 
 def _document(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(
-        title=app.title, version=app.version, description=app.description, routes=app.routes
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        routes=app.routes,
+        webhooks=app.webhooks.routes,
     )
+    for message in document["webhooks"].values():
+        message["post"]["responses"] = _TAKEN
     for operation in _operations(document):
         responses = operation["responses"]
         if _is_framework_error(responses.get("422", {})):

@@ -6,6 +6,7 @@ The checks themselves are lua/enqueue.lua's. Knows no connection and no HTTP.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +17,15 @@ from service.errors import (
     KeyShareExceeded,
     QueueFull,
     RateLimited,
+    WebhooksFull,
 )
 from service.jobs import Job
 
 _RETRY_UNKNOWN_S = 10.0  # Retry-After before any rate was measured
 _RETRY_LONGEST_S = 300.0
-_REFUSALS = {error.code: error for error in (QueueFull, RateLimited, KeyShareExceeded)}
+_REFUSALS = {
+    error.code: error for error in (QueueFull, RateLimited, KeyShareExceeded, WebhooksFull)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class Enqueued:
 
 def entry_of(job: Job, ttl_ms: int, weight: float = 1.0) -> dict[str, Any]:
     """What the script needs to know of a job whose result is kept for so long."""
-    return {
+    entry = {
         "id": job.id,
         "model": job.recipe.model,
         "key_id": job.key_id,
@@ -85,6 +89,10 @@ def entry_of(job: Job, ttl_ms: int, weight: float = 1.0) -> dict[str, Any]:
         "keep_ms": ttl_ms,
         "whole": job.min_score is not None,  # scores decide how many are drawn: one worker's task
     }
+    if job.webhook is not None:
+        wish = {"host": job.webhook.host, "events": job.webhook.events}
+        entry["webhook"] = json.dumps(wish)
+    return entry
 
 
 def refusal(status: str, retry_after_s: float | None) -> DomainError:

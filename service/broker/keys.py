@@ -15,13 +15,17 @@ class Key(StrEnum):
     # One job: hash, all that is known of it. A time to live from its end on; until then the
     # sweep owns it and ends it at its deadline.
     JOB = "{mindalle}:job:%s"
-    # Files of one job: hash rank → bytes. Time to live.
+    # Files of one job: hash rank → bytes, or where the store of results has them. Time to live.
     IMAGES = "{mindalle}:images:%s"
     # The picture that one job begins with: bytes. Time to live; gone when the job has ended, unless
     # it failed.
     SOURCE = "{mindalle}:source:%s"
     # Events of one job: short stream. Time to live.
     EVENTS = "{mindalle}:events:%s"
+
+    # Jobs that may have files in a store: zset job → ms when to look whether they are needed still.
+    # The sweep removes each job when its files are gone.
+    FILES = "{mindalle}:files"
 
     # Per model; each is empty, and so gone, when no job lives.
     WAITING = "{mindalle}:waiting:%s"  # zset job → place in the fair order
@@ -48,11 +52,19 @@ class Key(StrEnum):
     RATE = "{mindalle}:rate:%s"  # hash: token bucket
 
     WORKER = "{mindalle}:worker:%s"  # sign of life, as JSON; short time to live
-    TRAITS = "{mindalle}:traits:%s"  # JSON: what else its model has; as long as its sign
+    TRAITS = "{mindalle}:traits:%s"  # JSON: what else there is to it and its model; as long
     HOLDER = "{mindalle}:holder:%s"  # process that goes by the worker's name; as long as its sign
     WORKERS = "{mindalle}:workers"  # set of worker ids; time to live
     RECEIPT = "{mindalle}:receipt:%s"  # JSON: a worker's last claim; lives as long as a lease
     DEAD = "{mindalle}:dead"  # stream of dead letters; time to live, and a longest length
+
+    # Messages for callers' own servers (webhooks); all have a time to live.
+    HOOK = "{mindalle}:hook:%s"  # hash: one message: its job as it stood, attempts, the last error
+    HOOKS = "{mindalle}:hooks:%s"  # per host: zset message → ms when it may be sent
+    HOOK_HOSTS = "{mindalle}:hook_hosts"  # zset host → ms when its first message may be sent
+    HOOK_SINCE = "{mindalle}:hook_since"  # zset message → ms since when it waits
+    HOOK_SHARES = "{mindalle}:hook_shares"  # hash API key id → its messages that wait
+    HOOK_LETTERS = "{mindalle}:hook_letters"  # zset message → ms when it was given up
 
     PROBE = "{mindalle}:probe"  # never there: a write that changes nothing shows if one could
 

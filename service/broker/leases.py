@@ -12,90 +12,35 @@ import math
 import secrets
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import IntEnum, StrEnum
+from dataclasses import replace
 from typing import Any
 
 from redis.asyncio import Redis
 
+from service.broker.claims import Claim, Claimed, CrashEnd, LeaseState
 from service.broker.keys import Key
-from service.broker.parts import Committed, part_arguments, range_of
+from service.broker.parts import Committed, part_arguments
 from service.broker.redis_connection import translated_errors
+from service.broker.result_files import ResultFiles
 from service.broker.results import files_of, in_rank_order, metas_to_fields
 from service.broker.scripts import Clock, Scripts
 from service.broker.wakeups import messages
 from service.config.groups import QueueSettings
-from service.jobs import Expired, Failed, Job, Outcome, Progress, Succeeded
+from service.jobs import Expired, Failed, Image, Outcome, Progress, Succeeded
+from service.store.object_store import ObjectStore
+
+__all__ = ["Claim", "Claimed", "CrashEnd", "LeaseState", "Leases"]
 
 _LONGEST_BLOCK_S = 0.4  # below any time limit for a command
 CRASH_MESSAGE = "The model crashed on this job."  # what its caller may know
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A job, or a part of one, that this worker may run until its lease ends.
-
-    `fence` grows with every claim of the job. `attempt` is 1 the first time. `remaining_s` is the
-    time to the job's deadline and `waited_s` the time since it was accepted, both at the claim.
-    An isolated one runs alone: start nothing beside it and claim nothing until it has ended.
-    `source` is the picture that it begins with; None, too, where that is gone. `part` has the
-    candidates that are claimed of a job in parts; attempt and isolation are then the part's.
-    """
-
-    job: Job
-    fence: int
-    attempt: int
-    is_isolated: bool
-    remaining_s: float
-    waited_s: float
-    source: bytes | None = None
-    part: range | None = None
-
-    @property
-    def id(self) -> str:
-        """Of this claim: another one of the same job, or of another part of it, has its own."""
-        return f"{self.job.id}:{self.fence}"
-
-    @property
-    def candidates(self) -> range:
-        """Those of the job that it begins with."""
-        return range(self.job.first_candidates) if self.part is None else self.part
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """What a call of `claim` brought. `must_drain`: claim nothing more until no job runs here.
-
-    `num_expired` jobs at the head of the queue were late, and ended in this call.
-    """
-
-    claims: tuple[Claim, ...]
-    must_drain: bool
-    num_expired: int
-
-
-class LeaseState(StrEnum):
-    """What a renewal found. All but HELD mean: evict the job's rows and forget the claim."""
-
-    HELD = "held"
-    LOST = "lost"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-    OVER = "over"  # the job of a part has ended by what became of another part
-
-
-class CrashEnd(IntEnum):
-    """What became of a job, or part, whose batch crashed; false when the claim was stale."""
-
-    STALE = 0
-    WAITS_AGAIN = 1
-    DEAD_LETTER = 2
+_UNSTORED_MESSAGE = "The pictures of this job could not be stored."
 
 
 class Leases:
     """Verbs of one worker process for one model. `clock` is for tests only.
 
-    Every verb raises QueueUnavailable when Redis does not answer; the job's lease then still runs.
+    Files of pictures go to `store`, or into Redis without one. Every verb raises QueueUnavailable
+    when Redis does not answer; the job's lease then still runs.
     Safe to repeat after such an error: a second `finish` of the same claim returns the same, and a
     second `claim` brings the jobs of the first, whose answer was lost.
     """
@@ -107,10 +52,12 @@ class Leases:
         model: str,
         worker_id: str,
         policy: QueueSettings,
+        store: ObjectStore | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._redis = redis
         self._scripts = Scripts(redis, clock)
+        self._files = None if store is None else ResultFiles(redis, store, clock)
         self._model = model
         self._worker_id = worker_id
         self._policy = policy
@@ -147,7 +94,7 @@ class Leases:
             reply = json.loads(head)
             claims = reply["claims"] or []  # Lua writes an empty list as an empty object
             pairs = zip(claims, bodies, strict=True)
-            found = await self._with_sources([_claim(*pair) for pair in pairs])
+            found = await self._with_sources([Claim.of(*pair) for pair in pairs])
             self._nonce = secrets.token_hex(8)  # not before: else nobody would have these jobs
         return Claimed(found, reply["must_drain"], reply["num_expired"]), reply["last"]
 
@@ -184,7 +131,7 @@ class Leases:
         arguments = {
             "worker": self._worker_id,
             "lease_ms": self._lease_ms,
-            "claims": [_renewal(claim, progress.get(claim.id)) for claim in claims],
+            "claims": [claim.renewal(progress.get(claim.id)) for claim in claims],
         }
         states = json.loads(await self._scripts.run("renew", arguments))
         pairs = zip(claims, states, strict=True)
@@ -194,14 +141,16 @@ class Leases:
         self, claim: Claim, name: str, data: Mapping[str, object], image: bytes | None = None
     ) -> bool:
         """Append an event (`progress`, `partial_image`); False when the claim is stale."""
-        blobs = (json.dumps(data),) if image is None else (json.dumps(data), image)
+        text = json.dumps(data, separators=(",", ":"))  # up to twenty of them stay with each job
+        blobs = (text,) if image is None else (text, image)
         return await self._guarded("publish", claim, {"name": name}, *blobs)
 
     async def finish(self, claim: Claim, outcome: Outcome) -> Committed:
         """Commit images, state and acknowledgement in one step.
 
         The last part of a job to succeed ends it, with the best pictures of all parts; one that
-        fails or is late ends it for all.
+        fails or is late ends it for all. ResultsUnavailable when a store does not take the images:
+        nothing is committed then.
         """
         match outcome:
             case Succeeded():
@@ -222,17 +171,32 @@ class Leases:
         fields += ["timings", json.dumps(outcome.timings_s)]
         if claim.job.min_score is not None:
             fields += ["num_drawn", str(outcome.num_drawn)]
-        files = files_of(images)
-        arguments = {"state": "succeeded", "fields": fields, "files": list(files)}
+        arguments = {"state": "succeeded", "fields": fields}
         data = json.dumps({"num_images": len(images)})
-        return await self._run("finish", claim, arguments, data, *files.values())
+        return await self._run_with_files("finish", claim, images, arguments, data)
 
     async def _succeed_in_part(self, claim: Claim, outcome: Succeeded) -> int:
         images = in_rank_order(outcome.images)
-        files = files_of(images)
         arguments = part_arguments(images, claim.job.recipe.n, outcome.timings_s)
-        arguments |= {"fields": _facts(outcome), "files": list(files)}
-        return await self._run("finish_part", claim, arguments, *files.values())
+        arguments |= {"fields": _facts(outcome)}
+        return await self._run_with_files("finish_part", claim, images, arguments)
+
+    async def _run_with_files(
+        self,
+        script: str,
+        claim: Claim,
+        images: Sequence[Image],
+        arguments: dict[str, Any],
+        *blobs: str,
+    ) -> int:
+        """Run a script that commits files: they are in its hands, or the store has them before."""
+        store = self._files
+        files = await store.put(claim.job, claim.fence, images) if store else files_of(images)
+        arguments = arguments | {"files": list(files)}
+        committed = await self._run(script, claim, arguments, *blobs, *files.values())
+        if store and not committed:
+            await store.drop(claim.job, claim.fence, images)
+        return committed
 
     async def release(self, claim: Claim) -> bool:
         """Hand it back for another worker (drain): old place in the order, attempt not counted."""
@@ -243,9 +207,20 @@ class Leases:
 
         `failure` goes to the dead letter, for the operator; the caller sees a fixed sentence.
         """
+        return await self._fail(claim, failure, {"message": CRASH_MESSAGE})
+
+    async def unstored(self, claim: Claim, failure: str) -> CrashEnd:
+        """The store does not take the job's pictures: try it again later, as often as it may be.
+
+        No fault of the job: it need not run alone, and after its last attempt it is a dead letter.
+        """
+        about = {"message": _UNSTORED_MESSAGE, "code": "results_unavailable"}
+        return await self._fail(claim, failure, about)
+
+    async def _fail(self, claim: Claim, failure: str, about: Mapping[str, str]) -> CrashEnd:
         arguments = {
             "failure": failure,
-            "message": CRASH_MESSAGE,
+            **about,
             "max_attempts": self._policy.max_attempts,
             "letter_ttl_ms": math.ceil(self._policy.dead_letter_ttl_s * 1000),
         }
@@ -278,20 +253,3 @@ def _facts(outcome: Succeeded) -> list[str]:
     if outcome.native_size not in (None, outcome.size):
         facts += ["native_size", str(outcome.native_size)]
     return facts + (["views", json.dumps(outcome.views)] if outcome.views else [])
-
-
-def _claim(values: dict[str, Any], body: bytes) -> Claim:
-    return Claim(
-        job=Job.from_json(body),
-        fence=values["fence"],
-        attempt=values["attempt"],
-        is_isolated=values["isolated"],
-        remaining_s=values["remaining_ms"] / 1000,
-        waited_s=values["waited_ms"] / 1000,
-        part=range_of(values.get("part")),
-    )
-
-
-def _renewal(claim: Claim, progress: Progress | None) -> list[str | int]:
-    at = progress or Progress(stage="prefill")
-    return [claim.job.id, claim.fence, at.codes_done, at.codes_total, at.stage]

@@ -32,6 +32,7 @@ from service.errors import (
     QueueUnavailable,
 )
 from service.jobs import TERMINAL, Job, JobStatus, JobView
+from service.store.object_store import ObjectStore, StoredFile
 
 _POLL_S = 1.0  # how often a waiter looks without being woken
 _EVENT_ID = re.compile(r"\d{1,15}(-\d{1,9})?")
@@ -78,7 +79,8 @@ class Depth:
 class Queue:
     """Verbs of the API process. Call `start` before and `close` after use.
 
-    Every verb raises QueueUnavailable when Redis does not answer. `clock` is for tests only.
+    Every verb raises QueueUnavailable when Redis does not answer. `store` has the finished pictures
+    that are not in Redis. `clock` is for tests only.
     """
 
     def __init__(
@@ -87,11 +89,12 @@ class Queue:
         *,
         result_ttl_s: float,
         idempotency_ttl_s: float,
+        store: ObjectStore | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._redis = redis
         self._scripts = Scripts(redis, clock)
-        self._results = Results(redis)
+        self._results = Results(redis, store)
         self._wakeups = Wakeups(redis)
         self._result_ttl_ms = math.ceil(result_ttl_s * 1000)
         self._idempotency_ttl_ms = math.ceil(idempotency_ttl_s * 1000)
@@ -192,8 +195,23 @@ class Queue:
         return JobStatus(state.decode()) in TERMINAL
 
     async def image(self, job_id: str, rank: int, query: str | None = None) -> bytes:
-        """File bytes of one picture, or by `query` a coarser look; ImageNotFound without any."""
+        """File bytes of one picture, or by `query` a coarser look; ImageNotFound without any.
+
+        ResultsUnavailable when the store that has them does not answer.
+        """
         return await self._results.image(job_id, rank, query)
+
+    async def file(self, job_id: str, rank: int, query: str | None = None) -> bytes | StoredFile:
+        """The same, in pieces where a store has it."""
+        return await self._results.file(job_id, rank, query)
+
+    async def addresses(self, view: JobView) -> list[str]:
+        """Where anybody may read the job's images in their store, by rank; empty without such.
+
+        Nor are there any of a job with views: those are asked for by more behind the address.
+        """
+        num_images = 0 if view.views else len(view.images)
+        return await self._results.addresses(view.job.id, num_images)
 
     async def events(self, job_id: str, after: str = "0") -> AsyncGenerator[Event, None]:
         """All events behind `after`, then new ones as they come, ending with the terminal one.

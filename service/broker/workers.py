@@ -31,6 +31,8 @@ _DEFAULT = "default_"  # before the names of a card's defaults, in JSON
 _TRAITS = ("depth", "levels", "views", "has_scores", "takes_pictures", "filters", "enhances")
 
 WorkerState = Literal["loading", "ready", "draining", "failing"]
+# Of a model in a worker of several: cold, it takes jobs, and is loaded when one comes.
+Residence = Literal["cold", "loading", "ready", "unloading"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ def _widest(value: Any) -> Any:
 class WorkerInfo:
     """A worker's sign of life. `num_steps` only grows; `state` failing takes it out of readiness.
 
+    A process with several models gives a sign for each, as if there were as many workers.
     `is_progressing`: steps were made since the last heartbeat, or nothing runs.
     """
 
@@ -122,25 +125,38 @@ class WorkerInfo:
     num_steps: int = 0
     is_progressing: bool = True
     version: str = ""
+    residence: Residence = "ready"
 
     def to_json(self) -> str:
         """For Redis. The first release refuses fields that it doesn't know, here and in the card:
-        what is new has a key of its own, the card's traits.
+        what is new has a key of its own, the traits.
         """
-        return json.dumps(asdict(self) | {"card": self.card.to_values()})
+        values = asdict(self) | {"card": self.card.to_values()}
+        del values["residence"]
+        return json.dumps(values)
+
+    def traits_to_json(self) -> str:
+        """The rest: the card's traits, and where the model is."""
+        return json.dumps(self.card.to_traits() | {"residence": self.residence})
 
     @classmethod
     def from_json(cls, text: str | bytes, traits: str | bytes = "{}") -> Self:
-        """The sign of `to_json` and its card's traits, of this release or another one.
+        """The sign of `to_json` and `traits_to_json`, of this release or another one.
 
         ValueError when it is none.
         """
         try:
-            values = json.loads(text)
-            card = ModelCard.from_values(values["card"], json.loads(traits))
-            return cls(**known_fields(cls, values) | {"card": card})
+            values, told = json.loads(text), json.loads(traits)
+            card = ModelCard.from_values(values["card"], told)
+            own = {"card": card, "residence": told.get("residence", "ready")}
+            return cls(**known_fields(cls, values) | own)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError("this is no worker's sign of life") from error
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether its model is in memory now."""
+        return self.state != "loading" and self.residence in ("ready", "unloading")
 
     @property
     def is_serving(self) -> bool:
@@ -183,8 +199,8 @@ class Workers:
             "ttl_ms": self._ttl_ms,
             "list_ttl_ms": _LIST_TTL_MS,
         }
-        traits = json.dumps(info.card.to_traits())
-        found = await self._scripts.run("sign", arguments, info.to_json(), traits)
+        signs = info.to_json(), info.traits_to_json()
+        found = await self._scripts.run("sign", arguments, *signs)
         return Holder(found[0].decode(), found[1]) if found else None
 
     async def remove(self, worker_id: str, model: str) -> None:

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from service.broker import redis_connection
 from service.broker.leases import Claim, Leases
 from service.broker.workers import ModelCard, WorkerInfo, Workers
-from service.jobs import Image, Job, Succeeded
+from service.jobs import Image, Succeeded
 from service.settings import Settings, load
 
 ROWS = 64
@@ -48,11 +48,12 @@ async def _end_all(leases: Leases, file: bytes) -> None:
 
 
 async def _end(leases: Leases, claim: Claim, file: bytes) -> None:
-    await leases.finish(claim, _outcome(claim.job, file))
+    await leases.finish(claim, _outcome(claim, file))
 
 
-def _outcome(job: Job, file: bytes) -> Succeeded:
-    images = tuple(Image(rank, rank, None, file) for rank in range(job.recipe.n))
+def _outcome(claim: Claim, file: bytes) -> Succeeded:
+    kept = claim.candidates[: claim.job.recipe.n]
+    images = tuple(Image(rank, candidate, None, file) for rank, candidate in enumerate(kept))
     return Succeeded(images, _SIZE, {})
 
 

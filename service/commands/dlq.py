@@ -1,4 +1,4 @@
-"""`mindalle dlq list|retry|drop`: jobs that were given up, for the operator."""
+"""`mindalle dlq list|retry|drop`: for the operator, jobs and messages that were given up."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import asyncio
 import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from service import settings
 from service.broker.dead_letters import DeadLetter, DeadLetters
+from service.broker.hook_letters import PREFIX, HookLetter, HookLetters
 from service.broker.redis_connection import connect, disconnect
 from service.settings import Settings
 
@@ -22,7 +24,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--limit", type=_count, default=100, metavar="N", help="at most so many (default: 100)"
     )
     listing.add_argument("--json", action="store_true", help="one JSON object per line, with job")
-    for verb, about in (("retry", "queue jobs again"), ("drop", "throw letters away")):
+    for verb, about in (
+        ("retry", "queue jobs, send messages again"),
+        ("drop", "throw letters away"),
+    ):
         acting = verbs.add_parser(verb, help=about)
         acting.add_argument("letter", nargs="+", help="id from `dlq list`")
 
@@ -42,38 +47,63 @@ async def _run(args: Namespace, loaded: Settings) -> None:
     redis = connect(loaded.redis)
     try:
         letters = DeadLetters(redis, result_ttl_s=loaded.queue.result_ttl_s)
+        hooks = HookLetters(redis)
         if args.verb == "list":
-            for letter in await letters.list(args.limit):
-                _say(_as_json(letter) if args.json else _as_line(letter))
-            return
-        for letter_id in args.letter:
-            if args.verb == "retry":
-                _say(f"{letter_id} queued again as {await letters.retry(letter_id)}")
-            else:
-                await letters.drop(letter_id)
-                _say(f"{letter_id} dropped")
+            await _list(args, letters, hooks)
+        elif args.verb == "retry":
+            await _retry(args.letter, letters, hooks)
+        else:
+            await _drop(args.letter, letters, hooks)
     finally:
         await disconnect(redis)
+
+
+async def _list(args: Namespace, letters: DeadLetters, hooks: HookLetters) -> None:
+    found: list[DeadLetter | HookLetter] = [
+        *await letters.list(args.limit),
+        *await hooks.list(args.limit),
+    ]
+    found.sort(key=lambda letter: letter.died_ms, reverse=True)
+    for letter in found[: args.limit]:
+        _say(_as_json(letter) if args.json else _as_line(letter))
+
+
+async def _retry(letter_ids: Sequence[str], letters: DeadLetters, hooks: HookLetters) -> None:
+    for letter_id in letter_ids:
+        if letter_id.startswith(PREFIX):
+            await hooks.retry(letter_id)
+            _say(f"{letter_id} is sent again")
+        else:
+            _say(f"{letter_id} queued again as {await letters.retry(letter_id)}")
+
+
+async def _drop(letter_ids: Sequence[str], letters: DeadLetters, hooks: HookLetters) -> None:
+    for letter_id in letter_ids:
+        await (hooks if letter_id.startswith(PREFIX) else letters).drop(letter_id)
+        _say(f"{letter_id} dropped")
 
 
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 
-def _as_line(letter: DeadLetter) -> str:
-    """Without the prompt: a terminal is no place for what callers wrote."""
+def _as_line(letter: DeadLetter | HookLetter) -> str:
+    """Without the prompt and a webhook's address: a terminal is no place for what callers wrote."""
     died = datetime.fromtimestamp(letter.died_ms / 1000, UTC).isoformat(timespec="seconds")
     about = (letter.id, died, letter.job.id, letter.job.recipe.model, f"attempts={letter.attempts}")
-    return "  ".join((*about, letter.error))
+    told = (f"{letter.event} to {letter.host}",) if isinstance(letter, HookLetter) else ()
+    return "  ".join((*about, *told, letter.error))
 
 
-def _as_json(letter: DeadLetter) -> str:
+def _as_json(letter: DeadLetter | HookLetter) -> str:
+    told = {"event": letter.event, "host": letter.host} if isinstance(letter, HookLetter) else {}
     return json.dumps(
         {
             "id": letter.id,
             "died_ms": letter.died_ms,
             "attempts": letter.attempts,
             "error": letter.error,
+            **told,
             "job": json.loads(letter.job.to_json()),
         }
     )

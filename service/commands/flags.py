@@ -47,6 +47,7 @@ class Flag:
 _LISTENING, _DRAWING, _QUEUE = "where it listens", "what it draws with", "where jobs wait"
 _METRICS_PORT = "Port of the worker's /metrics; 0 switches it off"
 _WEIGHTS = "Folder with the weights"
+_MODELS = "Comma-separated presets, or preset=folder, for a worker of several models"
 _ROWS = "Candidates per step"
 _ADDRESS = "Redis or Valkey; a password is better kept in the variable"
 HTTP = (
@@ -59,6 +60,7 @@ METRICS = (
 )
 MODEL = (Flag("--model", "model", "PRESET", _DRAWING),)
 WORKER = (
+    Flag("--models", "worker.models", "PRESETS", _DRAWING, _MODELS, "--model alone"),
     Flag("--checkpoint", "worker.checkpoint", "DIR", _DRAWING, _WEIGHTS, "the preset's own place"),
     Flag("--device", "worker.device", "DEVICE", _DRAWING),
     Flag("--rows", "worker.rows", "N", _DRAWING, _ROWS, "what memory holds; 32 on a CPU"),

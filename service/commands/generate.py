@@ -19,11 +19,12 @@ from tqdm import tqdm
 from models.configs import PrefixKind, Preset
 from models.presets import get_preset
 from service import settings
+from service.answers.schemas import is_blank
 from service.cli import CommandError
 from service.client import ApiError, Client
 from service.client.problems import problem
 from service.commands.source_files import SourceFiles
-from service.jobs import MAX_SEED, OutputFormat, Recipe, is_blank, new_seed
+from service.jobs import MAX_SEED, OutputFormat, Recipe, new_seed
 from service.settings import Settings
 from service.worker import offline
 from service.worker.model_host import load_model

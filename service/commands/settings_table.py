@@ -20,8 +20,8 @@ Made from `service/settings.py` by `mindalle config table`; a test keeps it curr
 is an environment variable. An unknown `MINDALLE_` variable or a wrong value stops the start with
 its name and the reason; an empty one counts as unset. `mindalle config show` prints the values
 that are in force, with secrets hidden. What people type is a flag as well, which wins: `--host
---port --model --checkpoint --device --rows --redis`, where `mindalle serve`, `api` or `worker` has
-a use for it.
+--port --model --models --checkpoint --device --rows --redis`, where `mindalle serve`, `api` or
+`worker` has a use for it.
 """
 _SIGNS: tuple[tuple[type[Any], str, str], ...] = (
     (Gt, "gt", "above"),

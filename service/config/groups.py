@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from service.config.aliases import read_aliases
 from service.config.base_url import BaseUrl, read_base_url
+from service.config.hosted import read_hosted
 from service.config.mirrors import read_mirrors
 from service.config.origins import read_origins
 from service.config.paths import UserPath
@@ -190,6 +191,29 @@ class WorkerSettings(BaseModel):
     checkpoint: UserPath | None = Field(
         None, description="Folder with the weights; the preset's own place when empty."
     )
+    models: str = Field(
+        "",
+        description="Comma-separated presets, or preset=folder of its weights, for a worker of "
+        "several models; when empty, MINDALLE_MODEL alone.",
+    )
+    preload: Literal["default", "all", "none"] = Field(
+        "default",
+        description="Models that are loaded at the start, the others when a job first wants them. "
+        "default: MINDALLE_MODEL, or the first where that is not among them.",
+    )
+    unload_idle_s: float | None = Field(
+        None,
+        gt=0,
+        le=31_536_000,
+        description="A model without a job for so long is unloaded; never when empty.",
+    )
+    models_memory_mb: int | None = Field(
+        None,
+        ge=1,
+        le=100_000_000,
+        description="Most MB for weights and rows of loaded models: the one not used for longest "
+        "makes room. When empty, what a GPU has; on a CPU no limit.",
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1.")
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto", description="Number type of stage 2."
@@ -214,6 +238,12 @@ class WorkerSettings(BaseModel):
     heartbeat_s: float = Field(1.0, ge=0.05, le=60, description="Seconds between signs of life.")
     metrics_host: str = Field("127.0.0.1", description="Address of the worker's /metrics.")
     metrics_port: int = Field(9101, ge=0, le=65535, description="Its port; 0 switches it off.")
+
+    @field_validator("models")
+    @classmethod
+    def _are_hosted(cls, text: str) -> str:
+        read_hosted(text)
+        return text
 
 
 class PullSettings(BaseModel):

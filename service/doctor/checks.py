@@ -1,12 +1,14 @@
 """Looks at what a start needs and says what to do where something is missing: `mindalle doctor`.
 
-Changes nothing. Redis, ports and API keys are looked at here; weights and the device in model.py,
+Changes nothing, but for one small file in a store of results, which it removes again. Redis, ports,
+API keys and that store are looked at here; weights and the device in model.py,
 which needs torch.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -24,9 +26,10 @@ from service.broker.redis_connection import (
 )
 from service.broker.redis_faults import AWAY, FAULT_OF_CODE
 from service.doctor.finding import Finding
-from service.errors import QueueUnavailable, StartRefused
+from service.errors import QueueUnavailable, ResultsUnavailable, StartRefused
 from service.local.ports import probe, url_of
 from service.settings import Settings, is_loopback
+from service.store.object_store import in_one_line, open_store
 
 _FULL = 0.8  # of Redis's memory limit
 
@@ -36,6 +39,7 @@ async def examine(settings: Settings) -> list[Finding]:
     findings = [access(settings)]
     findings += ports(settings)
     findings += await redis_server(settings)
+    findings.append(await result_store(settings))
     findings += model(settings)
     return findings
 
@@ -184,6 +188,29 @@ def _memory(info: dict[str, Any]) -> Finding:
         )
     limited = f"{found}, limit {limit / 1e6:.0f} MB" if limit else found
     return Finding("Redis memory", "ok", limited)
+
+
+async def result_store(settings: Settings) -> Finding:
+    """Whether finished pictures could be kept: by a file that is put, read and removed."""
+    about, url = "results", settings.results.url
+    try:
+        store = open_store(settings.results)
+    except StartRefused as error:
+        return Finding(about, "problem", str(error), "correct the address, or install the package")
+    if store is None:
+        return Finding(about, "ok", "Redis keeps finished pictures")
+    name, data = f"doctor/{secrets.token_hex(8)}.txt", b"put by mindalle doctor"
+    try:
+        await store.put(name, data, "text/plain")
+        is_same = await store.get(name) == data
+        await store.delete([name])
+    except ResultsUnavailable as error:
+        found = f"{url}: {in_one_line(error.__cause__ or error)}"
+        advice = "look at MINDALLE_RESULTS__URL and __ENDPOINT, credentials, room and permissions"
+        return Finding(about, "problem", found, advice)
+    if not is_same:
+        return Finding(about, "problem", f"{url} gives back other bytes", "use another store")
+    return Finding(about, "ok", f"{url} takes, gives and removes files")
 
 
 def model(settings: Settings) -> list[Finding]:

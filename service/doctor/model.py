@@ -6,34 +6,69 @@ Loads no weights: it reads files' checksums and counts parameters of a model wit
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from models.configs import Preset
 from models.errors import CheckpointError
-from models.pipeline import LoadOptions, num_weights, open_checkpoint
+from models.footprint import num_weights
+from models.pipeline import LoadOptions, open_checkpoint
 from models.presets import UnknownPresetError, get_preset, weights_folder
+from service.config.groups import WorkerSettings
 from service.doctor.finding import Finding
 from service.errors import StartRefused
 from service.settings import Settings
-from service.worker.model_host import default_rows, load_options
+from service.worker.model_host import default_rows, load_options, outlook
 
 
 def examine_model(settings: Settings) -> list[Finding]:
-    """Findings on the model that a worker with these settings would load."""
+    """Findings on the models that a worker with these settings would load."""
+    hosted = settings.hosted
+    if len(hosted) == 1:
+        ((name, worker),) = hosted.items()
+        return _examine(name, worker)
+    found = [
+        replace(finding, about=f"{name}: {finding.about}")
+        for name, worker in hosted.items()
+        for finding in _examine(name, worker)
+    ]
+    return [*found, _together(settings)]
+
+
+def _together(settings: Settings) -> Finding:
+    """Whether the worker's memory limit holds its models."""
+    about, sizes = "models", {}
+    for name, worker in settings.hosted.items():
+        with suppress(ValueError, CheckpointError, StartRefused, OSError):  # told above
+            sizes[name] = outlook(name, worker).num_bytes / 1e6
+    limit, total = settings.worker.models_memory_mb, sum(sizes.values())
+    found = f"{len(settings.hosted)} models hold about {total:.0f} MB, all loaded"
+    if limit is None:
+        return Finding(about, "ok", f"{found}; MINDALLE_WORKER__MODELS_MEMORY_MB sets no limit")
+    found = f"{found}; the limit is {limit} MB"
+    large = [name for name, size in sizes.items() if size > limit]
+    if large:
+        advice = "raise MINDALLE_WORKER__MODELS_MEMORY_MB, or lower MINDALLE_WORKER__ROWS"
+        return Finding(about, "problem", f"{found}: never loaded: {', '.join(large)}", advice)
+    return Finding(about, "ok", found)
+
+
+def _examine(name: str, worker: WorkerSettings) -> list[Finding]:
     try:
-        preset = get_preset(settings.model)
+        preset = get_preset(name)
     except UnknownPresetError as error:
         return [Finding("weights", "problem", str(error), "correct MINDALLE_MODEL")]
-    weights, preset = _weights(preset, settings.worker.checkpoint)
+    weights, preset = _weights(preset, worker.checkpoint)
     ranking = [_ranking(preset)] if weights.verdict != "problem" else []
     try:
-        options = load_options(settings.worker)
+        options = load_options(worker)
     except StartRefused as error:
         advice = "set MINDALLE_WORKER__DEVICE to auto, or install the driver of the device"
         return [weights, *ranking, Finding("device", "problem", str(error), advice)]
-    return [weights, *ranking, _device(options), _rows(settings, preset, options)]
+    return [weights, *ranking, _device(options), _rows(worker, preset, options)]
 
 
 def _weights(preset: Preset, checkpoint: Path | None) -> tuple[Finding, Preset]:
@@ -82,10 +117,10 @@ def _device(options: LoadOptions) -> Finding:
     return Finding("device", "ok", found)
 
 
-def _rows(settings: Settings, preset: Preset, options: LoadOptions) -> Finding:
+def _rows(worker: WorkerSettings, preset: Preset, options: LoadOptions) -> Finding:
     number_bytes = options.dtype.itemsize
     weight_bytes = num_weights(preset) * number_bytes
-    rows = settings.worker.rows or default_rows(
+    rows = worker.rows or default_rows(
         options.device, preset, number_bytes, reserved_bytes=weight_bytes
     )
     row_bytes = preset.row_bytes(number_bytes)

@@ -11,13 +11,14 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import httpx
 
+from models.presets import shipped_presets
 from service.broker.stopping import stop
 from service.errors import StartRefused
 from service.local import ports, welcome
@@ -41,16 +42,29 @@ class Plan:
     programs: tuple[Program, ...]
     url: str
     valkey: EmbeddedValkey | None
+    models: tuple[str, ...] = ()
 
 
-def plan(settings: Settings, flags: Mapping[str, str] = MappingProxyType({})) -> Plan:
+def plan(
+    settings: Settings,
+    flags: Mapping[str, str] = MappingProxyType({}),
+    shipped: Sequence[str] | None = None,
+) -> Plan:
     """What to start for these settings; `flags` are those that came from the command line.
 
+    Where no model is chosen, all that are shipped are served, by default as this package has them.
+
     Raises:
-        StartRefused: a port is taken, the data folder is in use, Valkey is not installed.
+        StartRefused: a port is taken, the data folder is in use, Valkey is not installed, or the
+            default model is not among the worker's.
     """
+    models = _models(settings, shipped_presets() if shipped is None else shipped)
     port = ports.claim("MINDALLE_API__PORT", settings.api.host, settings.api.port)
     changes = {**flags, "MINDALLE_API__PORT": str(port)}
+    if len(models) > 1:
+        changes["MINDALLE_MODEL"] = models[0]
+        if not settings.worker.models:
+            changes["MINDALLE_WORKER__MODELS"] = ",".join(models)
     if "log_format" not in settings.model_fields_set:
         changes["MINDALLE_LOG_FORMAT"] = "text"
     programs = []
@@ -61,7 +75,21 @@ def plan(settings: Settings, flags: Mapping[str, str] = MappingProxyType({})) ->
         programs.append(program_of(valkey))
     environment = environment_with(changes)
     programs += [Program(name, python(name), environment) for name in ("api", "worker")]
-    return Plan(tuple(programs), ports.url_of(settings.api.host, port), valkey)
+    return Plan(tuple(programs), ports.url_of(settings.api.host, port), valkey, models)
+
+
+def _models(settings: Settings, shipped: Sequence[str]) -> tuple[str, ...]:
+    """What is served, the default model first."""
+    is_chosen = "model" in settings.model_fields_set
+    if not (settings.worker.models or settings.worker.checkpoint or is_chosen):
+        return tuple(sorted(shipped, key=lambda name: name != settings.model))
+    names = list(settings.hosted)
+    if is_chosen and settings.model not in names:
+        raise StartRefused(
+            f"MINDALLE_MODEL: {settings.model} is not among MINDALLE_WORKER__MODELS, which are "
+            f"{', '.join(names)}"
+        )
+    return tuple(sorted(names, key=lambda name: name != settings.first_hosted))
 
 
 def program_of(valkey: EmbeddedValkey) -> Program:
@@ -99,7 +127,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in _end_signals():
             loop.add_signal_handler(number, self._on_signal)
-        self._say(welcome.starting(self._settings.model))
+        self._say(welcome.starting(self._plan.models or (self._settings.model,)))
         watching = [asyncio.create_task(self._keep(child)) for child in self._children.values()]
         greeting = asyncio.create_task(self._greet())
         await self._ending.wait()
@@ -152,7 +180,7 @@ class Supervisor:
         async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
             while not await _is_ready(client, self._plan.url):
                 await asyncio.sleep(_LOOK_S)
-        self._say(welcome.ready(self._settings, self._plan.url))
+        self._say(welcome.ready(self._settings, self._plan.url, self._plan.models))
 
     async def _end_all(self) -> None:
         """The API first, so that who waits is answered; Valkey last, so that nothing is lost."""

@@ -18,6 +18,12 @@ const FIELDS = { prompt: "#prompt", num_candidates: "#num-candidates", temperatu
   top_p: "#top-p", seed: "#seed", model: "#model", image: "#source-file", keep: "#keep",
   enhance: "#enhance" };
 
+/** All of a model that the fields depend on: not where it is loaded, nor by how many. */
+const shapeOf = (model) => JSON.stringify({ ...model, is_loaded: null, num_workers: null });
+
+const hintOf = ({ licence, is_loaded }) =>
+  `Licence ${licence}${is_loaded === false ? "; it is loaded when a picture is asked for, which takes a while" : ""}`;
+
 export class Form {
   /** `onDraw(kind, cells)` when the form is sent and all of it makes sense. */
   constructor(onDraw) {
@@ -60,7 +66,8 @@ export class Form {
     $("#model").replaceChildren(...options);
     const wanted = [before?.id, this.wantedModel, preferred].find((id) => models.some((model) => model.id === id));
     if (wanted) $("#model").value = wanted;
-    if (JSON.stringify(this.model) !== JSON.stringify(before)) this.#useModel();
+    if (shapeOf(this.model) !== shapeOf(before)) this.#useModel();
+    if (this.model) $("#model-hint").textContent = hintOf(this.model);
   }
 
   /** Take settings over from a picture, a link or a run; `grid` in them: a comparison's two lists. */
@@ -129,7 +136,7 @@ export class Form {
     $("#prompt-label").textContent = kind === "class" ? `Class, 0 to ${model.num_classes - 1}` : "Prompt";
     $("#prompt-label").htmlFor = kind === "class" ? "class-id" : "prompt";
     this.source.setModel(model);
-    $("#model-hint").textContent = `Licence ${model.licence}`;
+    $("#model-hint").textContent = hintOf(model);
     $("#num-candidates").max = model.limits.max_candidates;
     $("#top-k").max = model.limits.max_top_k;
     $("#enhance-field").hidden = !canEnhance(model);

@@ -138,7 +138,8 @@ function tell(problem) {
 }
 
 function onStatus(now) {
-  const served = (one) => one?.workers.filter(({ state }) => state === "ready").map(({ model }) => model).join();
+  const served = (one) =>
+    one?.workers.filter(({ state }) => state === "ready").map(({ model, is_loaded }) => `${model} ${is_loaded}`).join();
   const isChanged = served(now) !== served(lastStatus);
   lastStatus = now;
   if (isChanged) loadModels();

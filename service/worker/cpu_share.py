@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 
@@ -25,27 +26,36 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-class CpuShare:
-    """The split. `total` is 0 where the work is not a CPU's; then nothing is ever set."""
+@dataclass(slots=True)
+class Cores:
+    """Who uses them now: a worker has one, for the steps and pictures of all its models."""
 
-    def __init__(self, total: int, *, can_split: bool, crowding: Crowding | None = None) -> None:
+    crowding: Crowding = field(default_factory=Crowding)
+    is_stepping: bool = False
+    is_making: bool = False
+    step_threads: int = 0  # of the thread that steps, as set last
+
+
+class CpuShare:
+    """The split for one model. `total` is 0 where the work is not a CPU's; then nothing is ever
+    set.
+    """
+
+    def __init__(self, total: int, *, can_split: bool, cores: Cores | None = None) -> None:
         self.total = total
         self._can_split = can_split
-        self._crowding = crowding or Crowding()
-        self._is_stepping = False
-        self._is_making = False
-        self._step_threads = 0  # of the thread that steps, as set last
+        self._cores = cores or Cores()
 
     @classmethod
-    def whole(cls, pipeline: Pipeline) -> CpuShare:
+    def whole(cls, pipeline: Pipeline, cores: Cores | None = None) -> CpuShare:
         """All of torch's threads of now, for work that comes one after the other."""
         is_cpu = pipeline.options.device.type == "cpu"
-        return cls(torch.get_num_threads() if is_cpu else 0, can_split=False)
+        return cls(torch.get_num_threads() if is_cpu else 0, can_split=False, cores=cores)
 
     @classmethod
-    def of(cls, pipeline: Pipeline, shapes: Shapes) -> CpuShare:
+    def of(cls, pipeline: Pipeline, shapes: Shapes, cores: Cores | None = None) -> CpuShare:
         """For a model that steps at these shapes. Blocks while it tries a smaller team."""
-        share = cls.whole(pipeline)
+        share = cls.whole(pipeline, cores)
         if share.total > 1:  # one thread has nothing to give away, and nobody to wait for
             share._can_split = pipeline.keeps_bits(shapes, share._fewer)
         return share
@@ -57,32 +67,33 @@ class CpuShare:
 
     def for_step(self) -> None:
         """Call on the thread that steps, before each step."""
-        self._is_stepping = True
+        self._cores.is_stepping = True
         if self.total:
             threads = self._team()
-            if threads != self._step_threads:
+            if threads != self._cores.step_threads:
                 use_threads(threads)
-                self._step_threads = threads
+                self._cores.step_threads = threads
 
     def _team(self) -> int:
         """Threads for the step that comes."""
         if not self._can_split:
             return self.total
-        if self._is_making:
-            self._crowding.rest()
+        cores = self._cores
+        if cores.is_making:
+            cores.crowding.rest()
             return self._fewer
-        return self._fewer if self._crowding.look(self.total) else self.total
+        return self._fewer if cores.crowding.look(self.total) else self.total
 
     def rest(self) -> None:
         """Call on the thread that steps, when there is nothing to step."""
-        self._is_stepping = False
-        self._crowding.rest()
+        self._cores.is_stepping = False
+        self._cores.crowding.rest()
 
     @contextmanager
     def for_pictures(self) -> Iterator[int]:
         """Call on the thread that has pictures made; gives how many threads may make them."""
-        self._is_making = True
+        self._cores.is_making = True
         try:
-            yield max(1, self.total // 2 if self._is_stepping else self.total)
+            yield max(1, self.total // 2 if self._cores.is_stepping else self.total)
         finally:
-            self._is_making = False
+            self._cores.is_making = False

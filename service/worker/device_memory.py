@@ -5,6 +5,7 @@ Knows no model and no jobs.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 from collections.abc import Callable
@@ -39,10 +40,21 @@ class Failure:
 
 
 def free_device_memory() -> None:
-    """Let go of what nobody uses."""
+    """Let go of what nobody uses, on a CPU as well."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    # glibc keeps what was freed on other threads; other C libraries have no such call.
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """What models may still take, the allocator's reserve included; None where nobody can tell."""
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def retried(make: Callable[[], _T], on_out_of_memory: Callable[[], None]) -> _T:

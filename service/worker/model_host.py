@@ -8,22 +8,32 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
 from models.configs import Preset
 from models.drawing.sampling import RowParams
+from models.footprint import weight_bytes
 from models.known import takes_pictures
-from models.pipeline import DTYPES, LoadOptions, Pipeline, load, weights_digest
+from models.pipeline import (
+    DTYPES,
+    LoadOptions,
+    Pipeline,
+    load,
+    open_checkpoint,
+    weights_digest,
+)
 from models.presets import get_preset, weights_folder
 from models.views import View
 from service.answers.preset_cards import preset_card
 from service.broker.workers import ModelCard
 from service.config.groups import WorkerSettings
 from service.errors import StartRefused
-from service.worker.cpu_share import CpuShare
+from service.worker.cpu_share import Cores, CpuShare
 from service.worker.device_memory import rows_that_fit
 from service.worker.drawing.engine import ANY_PROMPT, Engine
+from service.worker.held_memory import held_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -71,19 +81,47 @@ def load_model(name: str, settings: WorkerSettings) -> HostedModel:
     if pipeline.quantization:
         _log.info("weights in 8 bits: %s", str(pipeline.quantization).replace("\n", "; "))
     folder = settings.checkpoint or weights_folder(get_preset(name))
-    card = preset_card(pipeline.preset)
-    card = replace(
-        card,
-        model=name,
-        weights_digest=weights_digest(pipeline.preset, folder),
-        has_scores=pipeline.ranker is not None,
-        views=card.views if settings.views else (),
-        takes_pictures=takes_pictures(pipeline),
-    )
+    card = _card(name, pipeline.preset, folder, settings)
+    card = replace(card, has_scores=pipeline.ranker is not None)
     num_rows = settings.rows or default_rows(
         options.device, pipeline.preset, options.dtype.itemsize
     )
     return HostedModel(pipeline, card, num_rows, time.monotonic() - began)
+
+
+def _card(name: str, preset: Preset, folder: Path | None, settings: WorkerSettings) -> ModelCard:
+    card = preset_card(preset)
+    return replace(
+        card,
+        model=name,
+        weights_digest=weights_digest(preset, folder),
+        views=card.views if settings.views else (),
+        takes_pictures=takes_pictures(preset),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is known of a model before it is loaded: its card, and about the bytes it will hold."""
+
+    card: ModelCard
+    num_bytes: int
+
+
+def outlook(name: str, settings: WorkerSettings) -> Outlook:
+    """Look at a model without loading it. Raises as `load_model`."""
+    options = load_options(settings)
+    preset = get_preset(name)
+    folder = settings.checkpoint or weights_folder(preset)
+    if folder is not None:
+        preset = open_checkpoint(folder).preset
+    num_bytes, number_bytes = weight_bytes(preset, options), options.dtype.itemsize
+    num_rows = settings.rows or default_rows(options.device, preset, number_bytes)
+    num_bytes += num_rows * preset.row_bytes(number_bytes)
+    judge = preset.clip or preset.classifier
+    if judge is not None and folder is not None:
+        num_bytes += (folder / judge.weights).stat().st_size
+    return Outlook(_card(name, preset, folder, settings), num_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +131,30 @@ class Machinery:
     model: HostedModel
     engine: Engine
     share: CpuShare
+    warm_up_s: float = 0.0
 
     @classmethod
-    def load(cls, name: str, settings: WorkerSettings) -> Machinery:
-        """As `load_model`, which says what is raised."""
+    def load(cls, name: str, settings: WorkerSettings, cores: Cores | None = None) -> Machinery:
+        """As `load_model`, which says what is raised. `cores`: of the worker that it is for."""
         model = load_model(name, settings)
         engine = Engine(model.pipeline, model.num_rows)
-        return cls(model, engine, CpuShare.of(model.pipeline, engine.shapes))
+        return cls(model, engine, CpuShare.of(model.pipeline, engine.shapes, cores))
 
-    def warm_up(self) -> None:
-        """Run everything that a job runs, once."""
+    @property
+    def num_bytes(self) -> int:
+        """What weights and rows hold, measured."""
+        return held_bytes(self.model.pipeline, self.engine)
+
+    def warmed_up(self) -> Machinery:
+        """The same after everything that a job runs has run once."""
+        began = time.monotonic()
         self.engine.warm_up(self._make_pictures)
+        return replace(self, warm_up_s=time.monotonic() - began)
+
+    @property
+    def ready_s(self) -> float:
+        """How long it took until it was ready to draw."""
+        return self.model.load_s + self.warm_up_s
 
     def _make_pictures(self, codes: torch.Tensor) -> None:
         pipeline = self.model.pipeline

@@ -1,12 +1,14 @@
 """The worker as a process: signs of life from the first moment, then load, warm up and work.
 
-`worker` holds what it does while it works. Knows no jobs.
+`worker` holds what it does while it works. Each of its models gives signs of its own, so that to
+others it looks like as many workers. Knows no jobs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -16,17 +18,15 @@ import service
 from service.broker.fault_log import FaultLog
 from service.broker.redis_connection import backoff_s, check_server, connect, disconnect
 from service.broker.stopping import stop
-from service.broker.workers import Workers
 from service.errors import QueueUnavailable
 from service.metrics import DroppedLines, WorkerMetrics
 from service.settings import Settings
 from service.tracing import tracing
-from service.worker.model_host import Machinery, loading_card
+from service.worker.cpu_share import Cores
+from service.worker.guests import find_guests, make_heartbeats
 from service.worker.signs.heartbeat import Heartbeat
 from service.worker.signs.metrics_server import MetricsServer
-from service.worker.signs.worker_name import Owner
-from service.worker.threads import on_own_thread
-from service.worker.worker import Worker, worker_id
+from service.worker.worker import Worker
 
 _log = logging.getLogger(__name__)
 
@@ -44,36 +44,39 @@ async def _run(settings: Settings) -> int:
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector, DroppedLines):
         collector(registry=registry)
+    metrics = WorkerMetrics(registry)
+    metrics.build.info({"version": service.__version__})
     redis = connect(settings.redis)
-    owner = Owner.of_this_process()
-    workers = Workers(redis, heartbeat_s=settings.worker.heartbeat_s, owner=str(owner))
-    heartbeat = Heartbeat(
-        workers, worker_id(settings), WorkerMetrics(registry), loading_card(settings.model)
-    )
-    server = _metrics_server(settings, registry, heartbeat)
+    heartbeats = make_heartbeats(settings, redis, metrics)
+    server = _metrics_server(settings, registry, heartbeats)
     traces = tracing.start("worker", service.__version__)
-    beating = asyncio.create_task(heartbeat.run(settings.worker.heartbeat_s))
+    beating = [
+        asyncio.create_task(heartbeat.run(settings.worker.heartbeat_s))
+        for heartbeat in heartbeats.values()
+    ]
     try:
-        await _fit_server(redis, heartbeat.faults)
-        machinery = await on_own_thread(lambda: Machinery.load(settings.model, settings.worker))
-        await heartbeat.named()
-        worker = Worker(settings, redis, machinery, heartbeat, traces)
-        await on_own_thread(worker.warm_up)
-        return await worker.run()
+        await _fit_server(redis, heartbeats[settings.first_hosted].faults)
+        cores = Cores()
+        guests = await find_guests(settings, heartbeats, cores)
+        for heartbeat in heartbeats.values():
+            await heartbeat.named()
+        return await Worker(settings, redis, guests, traces, cores).run()
     finally:
-        await stop(beating)
+        await stop(*beating)
         if server is not None:
             server.shutdown()
             server.server_close()
         with suppress(QueueUnavailable):
-            await heartbeat.leave(settings.model)
+            for name, heartbeat in heartbeats.items():
+                await heartbeat.leave(name)
         await disconnect(redis)
         traces.close()
 
 
 def _metrics_server(
-    settings: Settings, registry: CollectorRegistry, heartbeat: Heartbeat
+    settings: Settings, registry: CollectorRegistry, heartbeats: Mapping[str, Heartbeat]
 ) -> MetricsServer | None:
+    """Live while all of its models' heartbeats are, ready as long as one of them takes jobs."""
     worker = settings.worker
     if worker.metrics_port == 0:
         return None
@@ -81,8 +84,8 @@ def _metrics_server(
         worker.metrics_host,
         worker.metrics_port,
         registry,
-        is_live=heartbeat.is_live,
-        is_ready=heartbeat.is_ready,
+        is_live=lambda: all(heartbeat.is_live() for heartbeat in heartbeats.values()),
+        is_ready=lambda: any(heartbeat.is_ready() for heartbeat in heartbeats.values()),
     )
     server.start()
     return server

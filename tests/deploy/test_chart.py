@@ -148,6 +148,24 @@ def test_from_zero_workers_the_api_must_take_jobs(name: str) -> None:
     assert api.get("MINDALLE_API__ON_DEMAND_MODELS", "") == ",".join(sorted(on_demand))
 
 
+def test_models_that_share_a_worker_are_told_and_counted_each() -> None:
+    values = example("one-gpu")
+    values["workers"]["mindalle"]["models"] = ["emoji", "rq-ffhq=/weights/rq"]
+    objects = render(values)
+    own = environment(pods(objects)["mindalle-worker-mindalle"])
+    first, *others = own["MINDALLE_WORKER__MODELS"].split(",")
+    assert first.partition("=")[0] == own["MINDALLE_MODEL"]
+    assert others == ["emoji", "rq-ffhq=/weights/rq"]
+    assert "MINDALLE_WORKER__CHECKPOINT" not in own
+    scaled = of_kind(objects, "ScaledObject")["mindalle-worker-mindalle"]
+    keys = [trigger["metadata"]["listName"] for trigger in scaled["spec"]["triggers"]]
+    assert keys == [
+        f"{{mindalle}}:live:{name}" for name in (own["MINDALLE_MODEL"], "emoji", "rq-ffhq")
+    ]
+    api = environment(pods(objects)["mindalle-api"])
+    assert {"emoji", "rq-ffhq"} <= set(api["MINDALLE_API__ON_DEMAND_MODELS"].split(","))
+
+
 def test_gpus_are_asked_for() -> None:
     pod = pods(rendered("one-gpu"))["mindalle-worker-mindalle"]
 
@@ -175,6 +193,20 @@ def test_the_password_of_redis_reaches_all_who_need_it() -> None:
     assert trigger["metadata"]["address"] == "redis.example.org:6380"
     assert trigger["metadata"]["enableTLS"] == "true"
     assert login["secretTargetRef"][0]["name"] == "mindalle-redis"
+
+
+def test_api_and_workers_keep_their_results_in_the_same_place() -> None:
+    objects = rendered("gpu-fleet")
+    found = [pod for name, pod in pods(objects).items() if not name.endswith("redis")]
+    policy = of_kind(objects, "NetworkPolicy")["mindalle-worker"]["spec"]
+
+    assert {environment(pod)["MINDALLE_RESULTS__URL"] for pod in found} == {
+        "s3://images-example/results"
+    }
+    for pod in found:
+        secret = {"secretRef": {"name": "mindalle-bucket"}}
+        assert pod["containers"][0]["envFrom"] == [secret]
+    assert 443 in [port["port"] for rule in policy["egress"] for port in rule["ports"]]
 
 
 def test_keda_finds_the_bundled_redis_from_its_own_namespace() -> None:
@@ -212,6 +244,22 @@ def test_policies_open_the_ports_that_are_used(name: str) -> None:
     assert int(redis.rpartition(":")[2].partition("/")[0]) in outward
 
 
+def test_only_an_api_with_webhooks_may_reach_the_world() -> None:
+    for name in EXAMPLES:
+        assert len(outward_of(name)) == (name == "gpu-fleet")
+        worker = of_kind(rendered(name), "NetworkPolicy")["mindalle-worker"]
+        assert "ipBlock" not in str(worker)
+    api = pods(rendered("gpu-fleet"))["mindalle-api"]
+    ports = [port["port"] for rule in outward_of("gpu-fleet") for port in rule["ports"]]
+    assert environment(api)["MINDALLE_WEBHOOKS__PORTS"] == ",".join(map(str, ports))
+
+
+def outward_of(name: str) -> list[Object]:
+    """The rules by which an example's API may leave the cluster."""
+    egress = of_kind(rendered(name), "NetworkPolicy")["mindalle-api"]["spec"]["egress"]
+    return [rule for rule in egress if "ipBlock" in str(rule)]
+
+
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
@@ -220,6 +268,7 @@ def test_policies_open_the_ports_that_are_used(name: str) -> None:
         ({"auth": {"mode": "off"}, "workers": {"more": {"rows": 4}}}, "preset"),
         ({"auth": {"mode": "off"}, "api": {"prot": 80}}, "prot"),
         ({"auth": {"mode": "off"}, "redis": {"bundled": False}}, "redis.external.host"),
+        ({"auth": {"mode": "off"}, "results": {"url": "file:///results"}}, "results.url"),
         ({"auth": {"mode": "off"}, "redis": {"fsync": "sometimes"}}, "fsync"),
     ],
 )

@@ -174,7 +174,7 @@ def test_the_dashboard_is_sound() -> None:
 
     assert len(ids) == len(set(ids))
     assert {row["title"] for row in panels() if row["type"] == "row"} == {
-        "Service", "Queue", "Workers", "Stages"
+        "Service", "Queue", "Workers", "Stages", "Webhooks"
     }  # fmt: skip
     assert [each["name"] for each in loaded["templating"]["list"]] == ["datasource", "model"]
     for panel in panels():

@@ -35,9 +35,9 @@ def _shared_steps(worker: Worker) -> float:
     return worker.metric(STEPS) - worker.metric(STEPS_OF_ONE_JOB)
 
 
-def test_a_prompt_becomes_a_picture(stack: Stack) -> None:
+def test_a_prompt_becomes_a_picture(any_stack: Stack) -> None:
     body = {"prompt": "a red cube", "seed": 3}
-    answer = stack.http.post(PATH, json=body, headers={"accept": "image/png"})
+    answer = any_stack.http.post(PATH, json=body, headers={"accept": "image/png"})
     picture = Pillow.open(io.BytesIO(answer.content))
     picture.load()
     assert (picture.format, picture.size) == ("PNG", (32, 32))
@@ -72,17 +72,17 @@ def test_every_format_is_what_it_says(stack: Stack, name: str) -> None:
     assert Pillow.open(io.BytesIO(answer.content)).format == name.upper()
 
 
-def test_of_many_candidates_that_nothing_ranks_the_first_are_returned(stack: Stack) -> None:
+def test_of_many_candidates_that_nothing_ranks_the_first_are_returned(any_stack: Stack) -> None:
     body = {"prompt": "a red cube", "n": 3, "num_candidates": 40, "response_format": "b64_json"}
-    answer = stack.http.post(PATH, json=body).json()
+    answer = any_stack.http.post(PATH, json=body).json()
     assert [image["score"] for image in answer["data"]] == [None] * 3
     assert [image["candidate"] for image in answer["data"]] == [0, 1, 2]
     assert len({image["b64_json"] for image in answer["data"]}) == 3
     assert answer["usage"]["output_tokens"] == 40 * 16
 
 
-def test_the_client_streams_growing_pictures(stack: Stack) -> None:
-    with Client(stack.url) as client:
+def test_the_client_streams_growing_pictures(any_stack: Stack) -> None:
+    with Client(any_stack.url) as client:
         *partial, image = client.stream("a red cube", partial_images=3, seed=5)
         assert all(isinstance(picture, Partial) for picture in partial)
         assert [picture.index for picture in partial if isinstance(picture, Partial)] == [0, 1, 2]
@@ -90,15 +90,15 @@ def test_the_client_streams_growing_pictures(stack: Stack) -> None:
         assert client.generate("a red cube", seed=5).images[0].data == image.data
 
 
-def test_a_job_goes_all_the_way(stack: Stack) -> None:
-    with Client(stack.url) as client:
+def test_a_job_goes_all_the_way(any_stack: Stack) -> None:
+    with Client(any_stack.url) as client:
         job = client.submit("a red cube", n=2, num_candidates=4, seed=6)
         ended = client.wait(job.id)
         assert ended.status == "succeeded"
         assert ended.progress.codes_done == ended.progress.codes_total == 4 * 16
         files = [client.image(job.id, rank) for rank in range(2)]
     body = {"prompt": "a red cube", "n": 2, "num_candidates": 4, "seed": 6}
-    again = stack.http.post(PATH, json=body | {"response_format": "b64_json"}).json()
+    again = any_stack.http.post(PATH, json=body | {"response_format": "b64_json"}).json()
     assert [base64.b64decode(image["b64_json"]) for image in again["data"]] == files
 
 

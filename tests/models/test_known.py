@@ -14,7 +14,7 @@ from models.drawing.sampling import RowParams
 from models.known import SEAM, Kept, Known, NoGridError, known_of, open_steps, takes_pictures
 from models.pictures import to_bytes
 from models.pipeline import LoadOptions, Pipeline, load, load_random
-from models.presets import PRESETS
+from models.presets import PRESETS, get_preset
 from tests.models.conftest import PROMPTS, TINY
 from tests.models.drawing.test_forced import PIXELS
 from tests.models.mindalle import shape
@@ -163,7 +163,7 @@ def test_the_seam_leads_from_the_source_to_what_is_drawn() -> None:
 
 
 def test_a_model_whose_steps_are_no_grid_takes_no_pictures(family: Pipeline) -> None:
-    assert takes_pictures(family)
+    assert takes_pictures(family.preset)
     with pytest.raises(NoGridError, match="are no grid over 5x7"):
         open_steps(family, torch.zeros(7, 5, dtype=torch.bool), Kept())
-    assert not takes_pictures(load("tiny-hq-scales"))
+    assert not takes_pictures(get_preset("tiny-hq-scales"))

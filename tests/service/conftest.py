@@ -8,15 +8,18 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from service.config.results import ResultsSettings
 from tests.servers import RedisServer
 from tests.service.live_api import LiveApi, api_settings, serving
 from tests.service.painter import Painter, painting
 
 
 @pytest.fixture
-async def api(redis: Redis, valkey_server: RedisServer) -> AsyncIterator[LiveApi]:
+async def api(
+    redis: Redis, valkey_server: RedisServer, results: ResultsSettings
+) -> AsyncIterator[LiveApi]:
     """The API without keys."""
-    async with serving(api_settings(valkey_server)) as live:
+    async with serving(api_settings(valkey_server, results=results)) as live:
         yield live
 
 
@@ -28,7 +31,7 @@ async def http(api: LiveApi) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-async def painter(redis: Redis) -> AsyncIterator[Painter]:
+async def painter(redis: Redis, results: ResultsSettings) -> AsyncIterator[Painter]:
     """A worker for `tiny`."""
-    async with painting(redis) as at_work:
+    async with painting(redis, results=results) as at_work:
         yield at_work

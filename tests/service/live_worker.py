@@ -14,11 +14,11 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from service.broker.stopping import stop
-from service.broker.workers import Workers
 from service.metrics import WorkerMetrics
 from service.settings import Settings
 from service.tracing import tracing
-from service.worker.model_host import Machinery
+from service.worker.cpu_share import Cores
+from service.worker.guests import find_guests, make_heartbeats
 from service.worker.signs.heartbeat import Heartbeat
 from service.worker.worker import Worker
 from tests.servers import RedisServer
@@ -56,20 +56,20 @@ async def working(
     settings: Settings, redis: Redis, *, status: int = 0
 ) -> AsyncIterator[LiveWorker]:
     """A worker until the block ends; it must then drain, or have ended, with this status."""
-    registry = CollectorRegistry()
-    heartbeat = Heartbeat(Workers(redis), "w1", WorkerMetrics(registry), None)
-    machinery = await asyncio.to_thread(Machinery.load, settings.model, settings.worker)
-    worker = Worker(settings, redis, machinery, heartbeat, tracing.start("worker", "0"))
-    await asyncio.to_thread(worker.warm_up)
+    registry, cores = CollectorRegistry(), Cores()
+    heartbeats = make_heartbeats(settings, redis, WorkerMetrics(registry))
+    guests = await find_guests(settings, heartbeats, cores)
+    worker = Worker(settings, redis, guests, tracing.start("worker", "0"), cores)
     running = asyncio.create_task(worker.run())
-    beating = asyncio.create_task(heartbeat.run(0.05))
+    beating = [asyncio.create_task(each.run(0.05)) for each in heartbeats.values()]
+    heartbeat = heartbeats[settings.first_hosted]
     await until(heartbeat.is_ready)
     try:
         yield LiveWorker(worker, registry, heartbeat)
     finally:
         os.kill(os.getpid(), signal.SIGTERM)
         ended_with = await running
-        await stop(beating)
+        await stop(*beating)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)

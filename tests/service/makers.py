@@ -12,6 +12,7 @@ from service.broker.queue import Queue
 from service.broker.sweep import Sweeper
 from service.config.groups import QueueSettings
 from service.jobs import Image, Job, Recipe, Succeeded, new_job_id
+from service.store.object_store import ObjectStore
 from tests.conftest import Clock
 
 MODEL = "tiny"
@@ -40,15 +41,32 @@ def make_recipe(**changes: object) -> Recipe:
     return replace(recipe, **changes)  # type: ignore[arg-type]  # each test passes its fields
 
 
-def make_queue(redis: Redis, clock: Clock | None = None, **changes: float) -> Queue:
-    """A queue that keeps results for an hour, unless `changes` say otherwise."""
-    keep = {"result_ttl_s": 3600.0, "idempotency_ttl_s": 86_400.0} | changes
-    return Queue(redis, **keep, clock=clock)
+def make_queue(
+    redis: Redis,
+    clock: Clock | None = None,
+    *,
+    result_ttl_s: float = 3600.0,
+    idempotency_ttl_s: float = 86_400.0,
+    store: ObjectStore | None = None,
+) -> Queue:
+    """A queue that keeps results for an hour."""
+    return Queue(
+        redis,
+        result_ttl_s=result_ttl_s,
+        idempotency_ttl_s=idempotency_ttl_s,
+        store=store,
+        clock=clock,
+    )
 
 
-def make_leases(redis: Redis, clock: Clock | None = None, worker_id: str = "w1") -> Leases:
+def make_leases(
+    redis: Redis,
+    clock: Clock | None = None,
+    worker_id: str = "w1",
+    store: ObjectStore | None = None,
+) -> Leases:
     """A worker's verbs on MODEL."""
-    return Leases(redis, model=MODEL, worker_id=worker_id, policy=POLICY, clock=clock)
+    return Leases(redis, model=MODEL, worker_id=worker_id, policy=POLICY, store=store, clock=clock)
 
 
 def make_sweeper(redis: Redis, clock: Clock | None = None) -> Sweeper:

@@ -21,7 +21,9 @@ from service.broker.leases import Claim, Leases, LeaseState
 from service.broker.stopping import stop
 from service.broker.workers import ModelCard, WorkerInfo, Workers
 from service.config.groups import QueueSettings
+from service.config.results import ResultsSettings
 from service.jobs import Failed, Image, Job, Outcome, Progress, Succeeded
+from service.store.object_store import open_store
 
 NUM_STEPS = 16
 FAILING_PROMPT = "please fail"
@@ -57,7 +59,13 @@ def paint(job: Job, candidate: int) -> bytes:
 class Painter:
     """One such worker. While `gate` is closed (cleared), the jobs it holds do not end."""
 
-    def __init__(self, redis: Redis, card: ModelCard, rows: int = 128) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        card: ModelCard,
+        rows: int = 128,
+        results: ResultsSettings | None = None,
+    ) -> None:
         self.gate = asyncio.Event()
         self.gate.set()
         self.evicted: list[str] = []
@@ -67,7 +75,13 @@ class Painter:
         self._id = f"painter-{card.model}"
         self._card = card
         self._workers = Workers(redis)
-        self._leases = Leases(redis, model=card.model, worker_id=self._id, policy=POLICY)
+        self._leases = Leases(
+            redis,
+            model=card.model,
+            worker_id=self._id,
+            policy=POLICY,
+            store=open_store(results or ResultsSettings()),
+        )
 
     async def announce(self) -> None:
         """Give a sign of life."""
@@ -147,10 +161,13 @@ class Painter:
 
 @asynccontextmanager
 async def painting(
-    redis: Redis, card: ModelCard = TEXT_CARD, rows: int = 128
+    redis: Redis,
+    card: ModelCard = TEXT_CARD,
+    rows: int = 128,
+    results: ResultsSettings | None = None,
 ) -> AsyncIterator[Painter]:
     """A painter at work; without rows it only says that it is there."""
-    painter = Painter(redis, card, rows)
+    painter = Painter(redis, card, rows, results)
     await painter.announce()
     working = asyncio.create_task(painter.run())
     try:

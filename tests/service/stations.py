@@ -7,8 +7,10 @@ from redis.asyncio import Redis
 
 from service.broker.leases import Leases
 from service.metrics import WorkerMetrics
+from service.store.object_store import ObjectStore
 from service.tracing import tracing
 from service.worker.claims.claimer import Claimer
+from service.worker.claims.company import Company
 from service.worker.claims.lease_keeper import LeaseKeeper
 from service.worker.claims.leased import Leased
 from service.worker.delivery.station import Delivery
@@ -23,20 +25,36 @@ from tests.service.runs import NUM_STEPS
 class Stations:
     """Claims and delivery; `drawing` has what claims handed on. Make it on the event loop."""
 
-    def __init__(self, redis: Redis, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        clock: Clock | None = None,
+        *,
+        store: ObjectStore | None = None,
+        patience_s: float = 10.0,
+    ) -> None:
         self.registry = CollectorRegistry()
         self.moves = (0, 0)  # of drawing and pictures
         self.drawing: list[Run] = []
         meter = Meter(WorkerMetrics(self.registry), MODEL)
-        self.leases: Leases = make_leases(redis, clock)
+        self.leases: Leases = make_leases(redis, clock, store=store)
         self.leased = Leased(
             Journal(meter, tracing.start("worker", "0")), codes_per_candidate=NUM_STEPS
         )
+        self.company = Company()
+        self.company.join(self.leased)
         self.claimer = Claimer(
-            self.leases, self.leased, meter, put=self.drawing.append, num_rows=lambda: 8
+            self.leases,
+            self.leased,
+            meter,
+            put=self.drawing.append,
+            num_rows=lambda: 8,
+            company=self.company,
         )
         self.keeper = LeaseKeeper(self.leases, self.leased, meter, lambda: self.moves)
-        self.delivery = Delivery(self.leases, meter, self.leased.let_go)
+        self.delivery = Delivery(
+            self.leases, meter, self.leased.let_go, None if store is None else patience_s
+        )
 
     async def claim(self, free_rows: int = 1) -> Run:
         """The next job, of so many candidates, which must be there, as a run."""

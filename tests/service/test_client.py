@@ -16,6 +16,7 @@ from tests.servers import RedisServer
 from tests.service.files import file_of, mask_of, noise, square_hole
 from tests.service.live_api import LiveApi, api_settings, serving
 from tests.service.painter import FAILING_PROMPT, Painter, paint
+from tests.stores import KINDS
 
 T = TypeVar("T")
 
@@ -148,6 +149,7 @@ async def test_a_stream_that_has_begun_is_not_asked_for_again() -> None:
     assert sent == 2 * [PARTIAL]
 
 
+@pytest.mark.parametrize("results", KINDS, indirect=True)
 async def test_submit_wait_image(client: AsyncClient, api: LiveApi, painter: Painter) -> None:
     job = await client.submit("a cat", seed=1)
     ended = await client.wait(job.id)

@@ -32,7 +32,7 @@ def base_url(valkey_server: RedisServer) -> Iterator[str]:
 def _document() -> dict[str, Any]:
     """The document, with models that exist and deadlines that can be met; else nothing is drawn."""
     document = copy.deepcopy(create_app(Settings()).openapi())
-    for name in ("ImageRequest", "SourceRequest", "PictureRequest"):
+    for name in ("ImageRequest", "JobRequest", "PictureRequest"):
         fields = document["components"]["schemas"][name]["properties"]
         fields["model"] = {"enum": ["tiny", "tiny-class", "tiny-uncond"]}
         fields["deadline_s"] = {"type": "number", "minimum": 20, "maximum": 100}

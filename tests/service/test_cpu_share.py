@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from models.pipeline import load
-from service.worker.cpu_share import CpuShare, use_threads
+from service.worker.cpu_share import Cores, CpuShare, use_threads
 from service.worker.crowding import Crowding
 
 
@@ -102,7 +102,7 @@ def test_a_model_on_this_cpu_has_all_its_threads() -> None:
 def test_steps_have_fewer_threads_while_others_want_the_cores() -> None:
     now = 0.0
     share = CpuShare(
-        4, can_split=True, crowding=Crowding(clock=lambda: now, cpu_clock=lambda: 2 * now)
+        4, can_split=True, cores=Cores(Crowding(clock=lambda: now, cpu_clock=lambda: 2 * now))
     )
     assert _threads_after(share) == [4]
     now = 1.0  # of four cores, two were this process's

@@ -1,23 +1,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
 import torch
 from redis.asyncio import Redis
 
+from service.broker.dead_letters import DeadLetters
 from service.broker.leases import Claim, Leases
 from service.broker.parts import Committed
 from service.broker.stopping import stop
 from service.errors import QueueUnavailable
 from service.jobs import Expired, Failed, JobStatus, Outcome
+from service.store.object_store import open_store
 from service.worker.handover import Glimpse
 from service.worker.run import End, Run, TakenOut
 from tests.service.live_worker import until
 from tests.service.makers import drawn, make_queue, put, success
 from tests.service.stations import Stations
+from tests.stores import Relay, S3Server, s3_settings
 
 
 @asynccontextmanager
@@ -155,3 +158,70 @@ async def test_a_claim_that_was_lost_is_counted(redis: Redis) -> None:
         await until(lambda: not run.is_leased)
     assert stations.metric("mindalle_worker_leases_lost_total") == 1
     assert stations.metric("mindalle_jobs_total", outcome="succeeded") == 0
+
+
+@pytest.fixture
+def relay(s3_server: S3Server) -> Iterator[Relay]:
+    with Relay(s3_server) as between:
+        yield between
+
+
+def storing(redis: Redis, relay: Relay, patience_s: float = 10.0) -> Stations:
+    """With a bucket behind a relay, which is not waited for long."""
+    store = open_store(s3_settings(relay.url, timeout_s=0.5))
+    assert store is not None
+    return Stations(redis, store=store, patience_s=patience_s)
+
+
+async def test_pictures_wait_for_their_store_and_nobody_waits_for_them(
+    redis: Redis, relay: Relay
+) -> None:
+    stations, queue = storing(redis, relay, patience_s=60.0), make_queue(redis)
+    job = await put(queue)
+    run = await stations.claim()
+    relay.refusals = 1_000_000
+    async with delivering(stations):
+        stations.delivery.put(ended(run, success()))
+        await until(lambda: stations.delivery.is_store_away)
+        stations.delivery.put(ended(await _another(stations, redis), Failed("x", "y")))
+        await until(lambda: len(stations.leased) == 1)  # which needs no store
+        assert run.is_leased
+        relay.refusals = 0
+        await until(lambda: not run.is_leased)
+        assert not stations.delivery.is_store_away
+    view = await queue.get(job.id)
+    assert (view.status, view.attempts) == (JobStatus.SUCCEEDED, 1)
+
+
+async def test_what_no_store_takes_is_handed_back_and_counts(redis: Redis, relay: Relay) -> None:
+    """It may run beside others again; the last attempt makes it a dead letter."""
+    stations, queue = storing(redis, relay, patience_s=0.1), make_queue(redis)
+    job = await put(queue)
+    relay.refusals = 1_000_000
+    async with delivering(stations):
+        for attempt in range(1, 4):
+            run = await stations.claim()
+            assert (run.claim.attempt, run.claim.is_isolated) == (attempt, False)
+            stations.delivery.put(ended(run, success()))
+            await until(lambda: len(stations.leased) == 0)
+            wanted = JobStatus.QUEUED if attempt < 3 else JobStatus.FAILED
+            assert (await queue.get(job.id)).status is wanted
+    view = await queue.get(job.id)
+    assert view.error is not None
+    assert view.error.code == "results_unavailable"
+    (letter,) = await DeadLetters(redis, result_ttl_s=1).list()
+    assert (letter.job, letter.attempts) == (job, 3)
+    assert (await queue.depth(job.recipe.model)).candidates == 0
+
+
+async def test_a_slow_store_takes_many_at_once(redis: Redis, relay: Relay) -> None:
+    stations, queue = storing(redis, relay), make_queue(redis)
+    jobs = [await put(queue) for _ in range(8)]
+    relay.delay_s = 0.2
+    async with delivering(stations):
+        for run in [await stations.claim() for _ in jobs]:
+            stations.delivery.put(ended(run, success(n=2)))
+        await until(lambda: relay.num_running > 4)
+        await until(lambda: len(stations.leased) == 0)
+    for job in jobs:
+        assert (await queue.get(job.id)).status is JobStatus.SUCCEEDED

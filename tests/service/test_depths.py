@@ -25,7 +25,9 @@ from service.broker.keys import Key
 from service.broker.queue import Queue
 from service.broker.workers import Workers
 from service.client.async_client import AsyncClient
+from service.config.results import ResultsSettings
 from service.jobs import JobStatus
+from service.store.object_store import open_store
 from tests.servers import RedisServer
 from tests.service.live_api import LiveApi, api_settings, serving
 from tests.service.live_worker import WAIT_S, LiveWorker, until, worker_settings, working
@@ -75,14 +77,20 @@ def pipeline(kind: Kind) -> Pipeline:
 
 
 @pytest.fixture
-async def live(kind: Kind, valkey_server: RedisServer, redis: Redis) -> AsyncIterator[LiveWorker]:
-    async with working(worker_settings(valkey_server, model=kind.model), redis) as at_work:
+async def live(
+    kind: Kind, valkey_server: RedisServer, redis: Redis, results: ResultsSettings
+) -> AsyncIterator[LiveWorker]:
+    settings = worker_settings(valkey_server, model=kind.model, results=results)
+    async with working(settings, redis) as at_work:
         yield at_work
 
 
 @pytest.fixture
-async def api(kind: Kind, live: LiveWorker, valkey_server: RedisServer) -> AsyncIterator[LiveApi]:
-    async with serving(api_settings(valkey_server, model=kind.model)) as serving_api:
+async def api(
+    kind: Kind, live: LiveWorker, valkey_server: RedisServer, results: ResultsSettings
+) -> AsyncIterator[LiveApi]:
+    settings = api_settings(valkey_server, model=kind.model, results=results)
+    async with serving(settings) as serving_api:
         yield serving_api
 
 
@@ -94,8 +102,8 @@ async def client(api: LiveApi) -> AsyncIterator[openai.AsyncOpenAI]:
 
 
 @pytest.fixture
-async def queue(redis: Redis) -> AsyncIterator[Queue]:
-    queue = make_queue(redis)
+async def queue(redis: Redis, results: ResultsSettings) -> AsyncIterator[Queue]:
+    queue = make_queue(redis, store=open_store(results))
     await queue.start()
     yield queue
     await queue.close()
@@ -115,6 +123,7 @@ def _views(pipeline: Pipeline, kind: Kind, seed: int) -> list[_PIXELS]:
     return [to_bytes(pipeline.pixels(part))[0] for part in parts]
 
 
+@pytest.mark.parametrize("results", ["redis", "s3"], indirect=True)
 async def test_openais_client_gets_the_picture_and_its_coarser_views(
     client: openai.AsyncOpenAI, api: LiveApi, live: LiveWorker, pipeline: Pipeline, kind: Kind
 ) -> None:

@@ -12,10 +12,12 @@ from redis.asyncio import Redis
 
 from models.presets import WEIGHTS_FOLDER
 from service import cli
-from service.doctor.checks import access, examine, model, ports, redis_server
+from service.config.results import ResultsSettings
+from service.doctor.checks import access, examine, model, ports, redis_server, result_store
 from service.doctor.finding import Finding
 from service.settings import Settings
 from tests.servers import RedisServer, free_port
+from tests.stores import KINDS, S3Server, file_settings
 
 
 def settings(**values: object) -> Settings:
@@ -104,6 +106,27 @@ async def test_a_redis_that_is_not_there() -> None:
     assert "hunter2" not in named.found + named.advice
 
 
+@pytest.mark.parametrize("results", KINDS, indirect=True)
+async def test_a_store_of_results_that_takes_files(results: ResultsSettings) -> None:
+    finding = await result_store(settings(results=results))
+
+    assert finding.verdict == "ok"
+    assert results.url in finding.found or results.url == "redis:"
+
+
+async def test_a_store_of_results_that_takes_none(s3_server: S3Server, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    no_bucket = {"url": "s3://no-such-bucket", "endpoint": s3_server.url}
+    nowhere = {"url": "s3://results", "endpoint": f"http://127.0.0.1:{free_port()}"}
+    for values, cause in ((no_bucket, "NoSuchBucket"), (nowhere, "error sending request")):
+        finding = await result_store(settings(results=values | {"timeout_s": 1}))
+        assert finding.verdict == "problem"
+        assert cause in finding.found
+        assert "MINDALLE_RESULTS__URL" in finding.advice
+    finding = await result_store(settings(results=file_settings(tmp_path / "file")))
+    assert finding.verdict == "problem"
+
+
 def test_the_model_and_the_rows_that_fit() -> None:
     found = by_name(model(settings(worker={"device": "cpu", "rows": 8})))
 
@@ -165,7 +188,7 @@ async def test_all_of_it(valkey_server: RedisServer) -> None:
 
     assert list(found) == [
         "access", "API port", "metrics port", "Redis", "persistence", "Redis memory",
-        "Redis writes", "weights", "ranking", "device", "memory",
+        "Redis writes", "results", "weights", "ranking", "device", "memory",
     ]  # fmt: skip
 
 

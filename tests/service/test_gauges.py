@@ -10,6 +10,7 @@ from models.presets import PRESETS
 from service.answers.preset_cards import preset_card
 from service.api.catalog import Catalog
 from service.api.gauges import Gauges
+from service.broker.outbox import Outbox
 from service.broker.queue import Queue
 from service.broker.workers import Workers
 from service.metrics import ApiMetrics
@@ -34,7 +35,8 @@ class Scrape:
             clock=self.seconds,
         )
         metrics = ApiMetrics(self.registry)
-        self._gauges = Gauges(metrics, make_queue(redis), catalog, self.seconds)
+        outbox = Outbox(redis, lease_s=10, letter_ttl_s=60)
+        self._gauges = Gauges(metrics, make_queue(redis), catalog, outbox, self.seconds)
 
     async def value(self, name: str, *, after_s: float = 15.0, **labels: str) -> float | None:
         """A sample, None when there is no such series."""

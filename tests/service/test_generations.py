@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 
 from service.broker.queue import Queue
 from service.client import AsyncClient
-from tests.service.live_api import LiveApi
+from tests.servers import RedisServer
+from tests.service.live_api import LiveApi, api_settings, serving
 from tests.service.painter import (
     CLASS_CARD,
     FAILING_PROMPT,
@@ -24,6 +25,7 @@ from tests.service.painter import (
     paint,
     painting,
 )
+from tests.stores import KINDS, Relay, S3Server, s3_settings
 
 PATH = "/v1/images/generations"
 
@@ -43,6 +45,7 @@ def _events(text: str) -> list[tuple[str, dict[str, Any]]]:
     return events
 
 
+@pytest.mark.parametrize("results", KINDS, indirect=True)
 async def test_base64_images_come_best_first(http: httpx.AsyncClient, painter: Painter) -> None:
     body = {"prompt": "a cat", "n": 3, "seed": 5, "response_format": "b64_json"}
     answer = (await http.post(PATH, json=body)).json()
@@ -59,6 +62,7 @@ async def test_base64_images_come_best_first(http: httpx.AsyncClient, painter: P
     assert answer["prompt_truncated"] is False
 
 
+@pytest.mark.parametrize("results", KINDS, indirect=True)
 async def test_the_address_of_an_image_gives_the_image(
     http: httpx.AsyncClient, painter: Painter
 ) -> None:
@@ -96,6 +100,7 @@ async def test_accept_and_output_format_must_agree(
     assert any_picture.headers["content-type"] == "image/webp"
 
 
+@pytest.mark.parametrize("results", KINDS, indirect=True)
 async def test_a_stream_has_partial_pictures_and_then_the_images(
     http: httpx.AsyncClient, painter: Painter
 ) -> None:
@@ -265,3 +270,27 @@ async def test_redis_outage_is_a_503(
     assert answer.json()["error"]["code"] == "queue_unavailable"
     assert "retry-after" in answer.headers
     await nowhere.aclose()
+
+
+async def test_pictures_in_a_store_that_is_away_are_a_503(
+    redis: Redis, valkey_server: RedisServer, s3_server: S3Server
+) -> None:
+    with Relay(s3_server) as relay:
+        results = s3_settings(relay.url, timeout_s=0.5)
+        async with (
+            serving(api_settings(valkey_server, results=results)) as api,
+            painting(redis, results=results),
+            api.client() as http,
+        ):
+            job = (await http.post(PATH, json={"prompt": "a cat"})).json()["job_id"]
+            picture = f"/v1/jobs/{job}/images/0"
+            whole = await http.get(picture)
+            assert whole.headers["content-length"] == str(len(whole.content))
+            relay.refusals = 1_000_000
+            answer = await http.get(picture)
+            assert answer.status_code == 503
+            assert answer.json()["error"]["code"] == "results_unavailable"
+            assert answer.headers["retry-after"] == "2"
+            assert (await http.get(f"/v1/jobs/{job}")).json()["status"] == "succeeded"
+            relay.refusals = 0
+            assert (await http.get(picture)).content == whole.content

@@ -14,6 +14,7 @@ from service.jobs import new_job_id
 from tests.servers import RedisServer
 from tests.service.live_api import LiveApi, api_settings, serving
 from tests.service.painter import NUM_STEPS, TEXT_CARD, Painter, paint
+from tests.stores import KINDS
 
 
 async def _create(http: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
@@ -49,6 +50,7 @@ async def _stream(
                 fields = {}
 
 
+@pytest.mark.parametrize("results", KINDS, indirect=True)
 async def test_a_job_runs_and_shows_its_images(http: httpx.AsyncClient, painter: Painter) -> None:
     job = await _create(http, n=2)
     assert job["status"] in {"queued", "running", "succeeded"}

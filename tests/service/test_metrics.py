@@ -43,6 +43,7 @@ def test_the_two_processes_share_only_what_both_measure() -> None:
     assert shared == {
         "mindalle_build", "mindalle_lease_losses", "mindalle_redeliveries",
         "mindalle_jobs_dead_lettered", "mindalle_jobs_swept_expired", "mindalle_redis_faults",
+        "mindalle_results_faults",
     }  # fmt: skip
 
 

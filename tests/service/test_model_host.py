@@ -71,10 +71,9 @@ def test_an_enhancement_put_there_later_changes_the_hash(tmp_path: Path) -> None
 
 
 async def test_machinery_is_ready_to_draw() -> None:
-    machinery = await on_own_thread(
-        lambda: Machinery.load("tiny", WorkerSettings(device="cpu", rows=4))
-    )
-    await on_own_thread(machinery.warm_up)
+    settings = WorkerSettings(device="cpu", rows=4)
+    machinery = await on_own_thread(lambda: Machinery.load("tiny", settings).warmed_up())
+    assert machinery.ready_s > machinery.model.load_s
     assert machinery.engine.num_rows == 4
     assert machinery.engine.is_idle
     assert machinery.share.total >= 1

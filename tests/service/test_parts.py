@@ -11,6 +11,7 @@ from service.broker.keys import Key
 from service.broker.leases import Claim, Claimed, CrashEnd, Leases, LeaseState
 from service.broker.parts import Committed
 from service.broker.queue import Queue
+from service.config.results import ResultsSettings
 from service.jobs import (
     Expired,
     Failed,
@@ -21,6 +22,7 @@ from service.jobs import (
     Progress,
     Succeeded,
 )
+from service.store.object_store import ObjectStore, open_store
 from tests.conftest import Clock
 from tests.service.makers import (
     LEASE_S,
@@ -32,12 +34,15 @@ from tests.service.makers import (
     put,
     score_of,
 )
+from tests.stores import KINDS
 
 INDEXES = (Key.REST, Key.ALONE, Key.PARTS, Key.LEASES, Key.WAITING, Key.ISOLATED)
 
 
-def workers(redis: Redis, clock: Clock | None = None) -> list[Leases]:
-    return [make_leases(redis, clock, f"w{number}") for number in range(3)]
+def workers(
+    redis: Redis, clock: Clock | None = None, store: ObjectStore | None = None
+) -> list[Leases]:
+    return [make_leases(redis, clock, f"w{number}", store) for number in range(3)]
 
 
 async def part_of(leases: Leases, rows: int, num_running: int = 0) -> Claim:
@@ -84,8 +89,12 @@ def parts(claimed: Claimed) -> list[tuple[Job, range | None]]:
     return [(claim.job, claim.part) for claim in claimed.claims]
 
 
-async def test_the_last_part_ends_the_job_with_the_best_of_all(redis: Redis, clock: Clock) -> None:
-    queue, sharing = make_queue(redis, clock), workers(redis, clock)
+@pytest.mark.parametrize("results", KINDS, indirect=True)
+async def test_the_last_part_ends_the_job_with_the_best_of_all(
+    redis: Redis, clock: Clock, results: ResultsSettings
+) -> None:
+    store = open_store(results)
+    queue, sharing = make_queue(redis, clock, store=store), workers(redis, clock, store)
     job, claims = await in_thirds(redis, clock, n=5)
     clock.advance(3)
     ends = []
@@ -101,12 +110,32 @@ async def test_the_last_part_ends_the_job_with_the_best_of_all(redis: Redis, clo
     assert [image.num_bytes for image in view.images] == [len(str(c)) for c in best]
     assert await queue.image(job.id, 4, "v=1") == b"~"
     assert await redis.hlen(Key.IMAGES.of(job.id)) == 10
+    stored = json.loads(await redis.hget(Key.JOB.of(job.id), "parts") or b"{}")
+    assert [part["state"] for part in stored["list"]] == ["done"] * 3  # for an answer that is lost
+    assert not any("pictures" in part for part in stored["list"])
     assert (view.size, view.timings_s) == ("32x32", {"queue_wait": 0.0, "step": 0.5})
     assert await names(queue, job) == ["queued", "started", "succeeded"]
     depth = await queue.depth(MODEL)
     assert depth.candidates == 0
     assert depth.drain_per_s == pytest.approx(4.0, rel=0.1)
     assert await nothing_is_left(redis)
+
+
+async def test_a_part_that_no_store_takes_may_run_beside_others_again(
+    redis: Redis, clock: Clock
+) -> None:
+    queue, sharing = make_queue(redis, clock), workers(redis, clock)
+    job, claims = await in_thirds(redis, clock)
+    for attempt in (1, 2):
+        assert await sharing[1].unstored(claims[1], "away") is CrashEnd.WAITS_AGAIN
+        again = await part_of(sharing[1], 4, num_running=1)
+        assert (again.part, again.is_isolated) == (claims[1].part, False)
+        assert again.attempt == attempt + 1
+        claims[1] = again
+    assert await sharing[1].unstored(claims[1], "away") is CrashEnd.DEAD_LETTER
+    view = await queue.get(job.id)
+    assert view.error is not None
+    assert (view.status, view.error.code) == (JobStatus.FAILED, "results_unavailable")
 
 
 async def test_scores_keep_their_digits_and_what_has_none_keeps_its_order(

@@ -17,9 +17,11 @@ from service.jobs import Succeeded
 from service.metrics import WorkerMetrics
 from service.worker.cpu_share import CpuShare
 from service.worker.handover import Drawn, Glimpse
-from service.worker.pictures.station import Pictures
+from service.worker.pictures.picture_makers import PictureMakers
+from service.worker.pictures.station import Pictures, beside_steps
 from service.worker.run import Run, TakenOut
 from service.worker.signs.meter import Meter
+from service.worker.threads import Hand
 from tests.service.live_worker import WAIT_S, until
 from tests.service.makers import MODEL
 from tests.service.runs import make_run
@@ -38,10 +40,11 @@ class Bench:
         self.sent_back: list[Run] = []
         self.delivered: queue.SimpleQueue[Run | Glimpse] = queue.SimpleQueue()
         self.registry = CollectorRegistry()
+        self.hand = Hand("pictures", lambda: beside_steps(torch.device("cpu")))
         self.station = Pictures(
-            pipeline,
-            CpuShare(2, can_split=True),
+            PictureMakers(pipeline, CpuShare(2, can_split=True)),
             Meter(WorkerMetrics(self.registry), MODEL),
+            self.hand,
             self.delivered.put,
             self.sent_back.append,
             pipeline.preset.views,
@@ -64,10 +67,11 @@ class Bench:
 @pytest.fixture
 async def bench(pipeline: Pipeline) -> AsyncIterator[Bench]:
     bench = Bench(pipeline)
-    working = asyncio.create_task(bench.station.run())
+    working = asyncio.create_task(bench.hand.run())
     yield bench
-    bench.station.stop()
+    bench.hand.stop()
     await asyncio.wait({working}, timeout=WAIT_S)
+    bench.station.close()
     await stop(working)
 
 

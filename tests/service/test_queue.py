@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 
 from service.broker.keys import GROUP, Key
 from service.broker.leases import LeaseState
+from service.config.results import ResultsSettings
 from service.errors import (
     DeadlinePassed,
     ImageNotFound,
@@ -15,6 +16,7 @@ from service.errors import (
     QueueUnavailable,
 )
 from service.jobs import Failed, JobStatus, Priority, Progress
+from service.store.object_store import open_store
 from tests.conftest import Clock
 from tests.servers import free_port
 from tests.service.makers import (
@@ -28,6 +30,7 @@ from tests.service.makers import (
     put,
     success,
 )
+from tests.stores import KINDS
 
 
 async def lag(redis: Redis) -> int | None:
@@ -36,8 +39,13 @@ async def lag(redis: Redis) -> int | None:
     return value
 
 
-async def test_a_job_goes_through_all_states(every_redis: Redis, clock: Clock) -> None:
-    queue, leases = make_queue(every_redis, clock), make_leases(every_redis, clock)
+@pytest.mark.parametrize("results", KINDS, indirect=True)
+async def test_a_job_goes_through_all_states(
+    every_redis: Redis, clock: Clock, results: ResultsSettings
+) -> None:
+    store = open_store(results)
+    queue = make_queue(every_redis, clock, store=store)
+    leases = make_leases(every_redis, clock, store=store)
     job = make_job(num_candidates=4, n=2, priority=Priority.HIGH)
     enqueued = await queue.enqueue(job, ROOMY)
     assert (enqueued.job, enqueued.position, enqueued.existed) == (job, 0, False)

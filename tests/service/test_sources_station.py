@@ -19,7 +19,8 @@ from service.worker.run import Run, TakenOut
 from service.worker.signs.meter import Meter
 from service.worker.sources import station
 from service.worker.sources.encoding import known_for
-from service.worker.sources.station import Sources
+from service.worker.sources.station import Sources, one_thread
+from service.worker.threads import Hand
 from tests.service.files import file_of, noise
 from tests.service.live_worker import WAIT_S
 from tests.service.makers import MODEL
@@ -35,9 +36,11 @@ class Bench:
         self.drawing: queue.SimpleQueue[Run] = queue.SimpleQueue()
         self.delivered: queue.SimpleQueue[Run] = queue.SimpleQueue()
         self.registry = CollectorRegistry()
+        self.hand = Hand("sources", lambda: one_thread(torch.device("cpu")))
         self.station = Sources(
             load("tiny"),
             Meter(WorkerMetrics(self.registry), MODEL),
+            self.hand,
             drawing=self.drawing.put,
             delivery=self.delivered.put,
         )
@@ -58,9 +61,9 @@ class Bench:
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     bench = Bench()
-    working = asyncio.create_task(bench.station.run())
+    working = asyncio.create_task(bench.hand.run())
     yield bench
-    bench.station.stop()
+    bench.hand.stop()
     await asyncio.wait({working}, timeout=WAIT_S)
     await stop(working)
 

@@ -185,6 +185,37 @@ def test_a_plan_starts_the_store_first_and_tells_it_to_the_rest(tmp_path: Path) 
         made.valkey.lock.close()
 
 
+ELSEWHERE = {"url": "redis://elsewhere:6379/0"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "models", "told"),
+    [
+        ({}, ("emoji", "wide"), "emoji,wide"),
+        ({"model": "tiny"}, ("tiny",), None),
+        ({"worker": {"checkpoint": "/weights"}}, ("emoji",), None),
+        ({"worker": {"models": "tiny,wide=/w"}}, ("tiny", "wide"), None),
+        ({"model": "wide", "worker": {"models": "tiny,wide=/w"}}, ("wide", "tiny"), None),
+    ],
+)
+def test_all_shipped_models_are_served_unless_some_are_chosen(
+    changes: dict[str, object], models: tuple[str, ...], told: str | None
+) -> None:
+    loaded = Settings.model_validate({"redis": ELSEWHERE, "api": {"port": 0}, **changes})
+    made = plan(loaded, shipped=("wide", "emoji"))
+    assert made.models == models
+    for program in made.programs:
+        assert program.environment.get("MINDALLE_WORKER__MODELS") == told
+        assert program.environment.get("MINDALLE_MODEL") == (models[0] if models[1:] else None)
+    assert ", ".join(models) in welcome.ready(loaded, made.url, made.models)
+
+
+def test_a_default_model_that_the_worker_does_not_serve_is_refused() -> None:
+    values = {"model": "tiny", "worker": {"models": "tiny-rq,tiny-hq"}, "redis": ELSEWHERE}
+    with pytest.raises(StartRefused, match="tiny is not among MINDALLE_WORKER__MODELS"):
+        plan(Settings.model_validate(values))
+
+
 def test_a_given_redis_is_used_instead(tmp_path: Path) -> None:
     made = plan(settings(tmp_path, redis={"url": "redis://elsewhere:6379/0"}))
     assert made.valkey is None

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import nullcontext
+from functools import partial
 
 import pytest
 
 from service.broker.stopping import stop
-from service.worker.threads import call_on, on_own_thread
+from service.worker.threads import Hand, call_on, on_own_thread
 
 
 async def test_work_on_its_own_thread_leaves_none_behind() -> None:
@@ -50,3 +52,24 @@ def test_a_loop_that_is_closed_is_told_nothing() -> None:
     loop = asyncio.new_event_loop()
     loop.close()
     call_on(loop, lambda: pytest.fail("called"))
+
+
+async def test_a_hand_does_all_that_it_got_in_order() -> None:
+    done: list[int] = []
+    hand = Hand("hand", nullcontext)
+    working = asyncio.create_task(hand.run())
+    for number in range(3):
+        hand.put(partial(done.append, number))
+    await hand.settled()
+    assert done == [0, 1, 2]
+    hand.put(lambda: done.append(3))
+    hand.stop()
+    await working
+    assert done == [0, 1, 2, 3]
+
+
+async def test_what_a_hand_stumbles_over_ends_it() -> None:
+    hand = Hand("hand", nullcontext)
+    hand.put(lambda: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        await hand.run()

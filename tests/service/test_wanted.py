@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from models.presets import VIEW_PARAMETERS
-from service.answers.schemas import ImageRequest
+from service.answers.job_request import JobRequest, WebhookRequest
+from service.answers.schemas import ImageRequest, is_blank
 from service.answers.wanted import in_words
 from service.api.http.problems import invalid_request
-from service.jobs import is_blank
 from tests.service.live_api import LiveApi
 from tests.service.painter import CLASS_CARD, UNCOND_CARD, Painter, painting
 
@@ -45,6 +45,12 @@ BAD: dict[str, list[object]] = {
     "output_compression": ["80", 0.5],
     "user": [17],
 }
+HOOK = {"url": "https://shop.example/hook"}
+BAD_HOOKS: dict[str, list[object]] = {
+    "webhook": [3, "https://shop.example", [], {}, HOOK | {"secret": "x"}],
+    "webhook.url": [{"url": url} for url in (None, 3, "", "https://a.b/" + "c" * 2048)],
+    "webhook.events": [HOOK | {"events": e} for e in ([], "failed", ["job.failed"], [1], None)],
+}
 CASES = [(field, value) for field, values in BAD.items() for value in values]
 
 
@@ -56,6 +62,10 @@ def _message(**body: object) -> str:
 
 def test_every_field_is_tried() -> None:
     assert set(BAD) == set(ImageRequest.model_fields)
+    assert set(BAD_HOOKS) == {
+        "webhook",
+        *(f"webhook.{name}" for name in WebhookRequest.model_fields),
+    }
 
 
 @pytest.mark.parametrize(("field", "value"), CASES)
@@ -66,6 +76,19 @@ def test_every_message_says_what_is_wanted(field: str, value: object) -> None:
     assert "such as" in message or '"' in message or "true or false" in message
     assert message.endswith(".")
     assert not JARGON.search(message)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(field, value) for field, values in BAD_HOOKS.items() for value in values]
+)
+def test_a_field_in_a_webhook_is_named(field: str, value: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        JobRequest.model_validate({"prompt": "a", "webhook": value})
+    error = invalid_request(caught.value.errors()[0])
+    assert error.param is not None
+    assert error.param == field or value == {}
+    assert error.message.startswith(f"{error.param} must be ")
+    assert not JARGON.search(error.message)
 
 
 def test_messages_in_full() -> None:
@@ -84,6 +107,7 @@ def test_messages_in_full() -> None:
     assert _message(response_format="x" * 31) == 'response_format must be "url" or "b64_json".'
     assert _message(sed=7) == "There is no field 'sed'. Did you mean 'seed'?"
     assert _message(image="x") == "'image' has no meaning here; /docs lists what has."
+    assert _message(webhook={}) == "'webhook' has no meaning here; /docs lists what has."
     assert _message(cfg_scale=7) == "There is no field 'cfg_scale'. /docs lists those there are."
 
 

@@ -15,17 +15,20 @@ from redis.asyncio import Redis
 from models.pipeline import Pipeline
 from service.broker.queue import Queue
 from service.broker.workers import Workers
+from service.config.results import ResultsSettings
 from service.jobs import JobStatus, JobView
+from service.store.object_store import open_store
 from service.worker.pictures import png
 from service.worker.pictures.picture_makers import PictureMakers
 from tests.servers import RedisServer
 from tests.service.live_worker import WAIT_S, until, worker_settings, working
 from tests.service.makers import make_leases, make_queue, put
+from tests.stores import KINDS
 
 
 @pytest.fixture
-async def queue(redis: Redis) -> AsyncIterator[Queue]:
-    queue = make_queue(redis)
+async def queue(redis: Redis, results: ResultsSettings) -> AsyncIterator[Queue]:
+    queue = make_queue(redis, store=open_store(results))
     await queue.start()
     yield queue
     await queue.close()
@@ -35,10 +38,15 @@ async def ended(queue: Queue, job_id: str) -> JobView:
     return await queue.wait(job_id, WAIT_S)
 
 
+@pytest.mark.parametrize("results", KINDS, indirect=True)
 async def test_a_job_becomes_ranked_files_that_say_how_they_were_made(
-    valkey_server: RedisServer, redis: Redis, queue: Queue, tmp_path: Path
+    valkey_server: RedisServer,
+    redis: Redis,
+    queue: Queue,
+    tmp_path: Path,
+    results: ResultsSettings,
 ) -> None:
-    async with working(worker_settings(valkey_server), redis) as live:
+    async with working(worker_settings(valkey_server, results=results), redis) as live:
         job = await put(queue, num_candidates=3, n=2, partial_images=2, output_format="webp")
         view = await ended(queue, job.id)
         assert view.status == JobStatus.SUCCEEDED

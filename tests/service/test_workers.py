@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from models.configs import SamplingDefaults
 from service.broker.keys import GROUP, Key
-from service.broker.workers import ModelCard, WorkerInfo, Workers
+from service.broker.workers import ModelCard, Residence, WorkerInfo, Workers
 from tests.service.makers import MODEL, claim_one, make_leases, make_queue, put, success
 
 CARD = ModelCard(
@@ -72,6 +72,17 @@ async def test_what_is_no_sign_of_life_is_passed_over(redis: Redis, sign: str) -
     await workers.heartbeat(replace(INFO, id="w2"))
     await redis.set(Key.WORKER.of("w2"), sign, px=10_000)
     assert await workers.list() == [INFO]
+
+
+@pytest.mark.parametrize("residence", ["cold", "loading", "ready", "unloading"])
+async def test_where_its_model_is_stands_beside_what_the_first_release_reads(
+    redis: Redis, residence: Residence
+) -> None:
+    workers, info = Workers(redis), replace(INFO, residence=residence)
+    await workers.heartbeat(info)
+    assert await workers.list() == [info]
+    assert info.is_loaded == (residence in ("ready", "unloading"))
+    assert info.to_json() == INFO.to_json()
 
 
 def test_a_worker_of_another_release_is_understood() -> None:

@@ -1,8 +1,8 @@
-"""What a run shows: curves of its log, and grids of pictures. Knows no run and no model."""
+"""What a run shows: curves of its log, TensorBoard, grids of pictures. Knows no model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -43,3 +43,17 @@ def save_grid(pixels: Tensor, columns: int, path: Path) -> None:
     grid = torch.cat([pixels, blank]).view(rows, columns, *pixels.shape[1:])
     joined = grid.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # [rows·H, columns·W, 3]
     Image.fromarray((joined.clamp(0, 1) * 255).byte().numpy()).save(path)
+
+
+def tensorboard(run: Path) -> Callable[[int, dict[str, float]], None]:
+    """What writes values of a step where `tensorboard --logdir RUN` finds them."""
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  few runs write it
+
+    writer = SummaryWriter(str(run / "tensorboard"))
+
+    def tell(step: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            writer.add_scalar(name, value, step)
+        writer.flush()
+
+    return tell

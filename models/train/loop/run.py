@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from models.train.loop.checkpoints import Checkpoints, latest
 from models.train.loop.learner import Learner, Weights
+from models.train.loop.pace import Pace
 from models.train.loop.pictures import draw_curves
 from models.train.loop.processes import is_first, terminated
 
@@ -31,6 +32,7 @@ class Run:
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
         self.seed = seed
+        self.mirrors: list[Callable[[int, dict[str, float]], None]] = []  # who is told besides
         folder.mkdir(parents=True, exist_ok=True)
 
     def rng(self, step: int) -> Random:
@@ -50,6 +52,8 @@ class Run:
 
     def log(self, step: int, **values: float) -> None:
         """Append one line to the log."""
+        for mirror in self.mirrors:
+            mirror(step, values)
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps({"step": step, "time": round(time.time(), 1), **values}) + "\n")
 
@@ -72,12 +76,14 @@ class Run:
         return latest(self.folder) is not None
 
 
-def train(
+def train(  # noqa: PLR0913  what a run consists of
     run: Run,
     steps: range,
     step_once: Callable[[int], dict[str, float]],
     learner: Learner,
     saved: Checkpoints,
+    pace: Pace,
+    *,
     every: Sequence[Chore] = (),
 ) -> None:
     """The loop of every stage: one step, log now and then, save, and the periodic chores.
@@ -96,9 +102,10 @@ def train(
     )
     with terminated() as is_told:
         for step in bar:
-            values, is_last, must_end = step_once(step), step == steps.stop - 1, is_told()
+            values = pace.step(step_once, step)
+            is_last, must_end = step == steps.stop - 1, is_told()
             if is_first() and (step % 20 == 0 or is_last):
-                run.log(step, **values)
+                run.log(step, **values, **pace.figures(steps.stop - 1 - step))
                 bar.set_postfix({key: f"{value:.3g}" for key, value in values.items()})
             if (step + 1) % saved.every == 0 or is_last or must_end:
                 saved.save(learner.state())

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from service.answers.wanted import WHOLE_BODY, broken_json, in_words, unknown_field
+from service.answers.wanted import WHOLE_BODY, broken_json, in_words, named, unknown_field
 from service.api.http.envelope import error_response
 from service.errors import InvalidRequest, MethodNotAllowed
 
@@ -35,11 +35,11 @@ def invalid_request(problem: Mapping[str, Any]) -> InvalidRequest:
         return InvalidRequest(broken_json(problem))
     if not path:
         return InvalidRequest(WHOLE_BODY)
-    field = path[0]
     if problem["type"] == "extra_forbidden" and len(path) == 1:
-        error = InvalidRequest(unknown_field(field), param=field)
+        error = InvalidRequest(unknown_field(path[0]), param=path[0])
         error.code = "unknown_parameter"
         return error
+    field = named(path)
     return InvalidRequest(in_words(field, problem), param=field)
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from service.answers.image_answers import CompletedEvent, PartialImageEvent, Usage
 from service.answers.job_answer import JobAnswer
 from service.api.admission import Admitted
-from service.api.api_state import ApiState
+from service.api.api_state import ApiState, ImageUrls
 from service.api.http.envelope import error_body
 from service.api.http.sse import ServerEvent
 from service.api.outcomes import as_base64, check_succeeded, images_as_base64
@@ -136,21 +136,19 @@ def error_event(error: DomainError) -> ServerEvent:
 
 
 async def job_events(
-    state: ApiState, job_id: str, after: str, image_url: Callable[[int], str]
+    state: ApiState, job_id: str, after: str, urls: ImageUrls
 ) -> AsyncGenerator[ServerEvent, None]:
     """Everything behind the event `after`; the last event holds the whole job as it ended."""
     try:
         async for event in lasting_events(state.queue, job_id, after):
-            yield await _job_event(state, job_id, event, image_url)
+            yield await _job_event(state, job_id, event, urls)
     except DomainError as error:
         yield error_event(error)
 
 
-async def _job_event(
-    state: ApiState, job_id: str, event: Event, image_url: Callable[[int], str]
-) -> ServerEvent:
+async def _job_event(state: ApiState, job_id: str, event: Event, urls: ImageUrls) -> ServerEvent:
     if event.name in TERMINAL:
         view = await state.queue.get(job_id)
-        return ServerEvent(event.name, JobAnswer.of(view, image_url).model_dump(), event.id)
+        return ServerEvent(event.name, JobAnswer.of(view, await urls(view)).model_dump(), event.id)
     content = {} if event.image is None else {"b64_json": as_base64(event.image)}
     return ServerEvent(event.name, event.data | content, event.id)

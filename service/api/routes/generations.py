@@ -158,7 +158,7 @@ async def _data(
     if body.response_format == "b64_json":
         contents[:] = await images_as_base64(state.queue, view)
     else:
-        urls[:] = map(image_urls(request, view.job.id), range(len(view.images)))
+        urls[:] = map(await image_urls(request, state)(view), range(len(view.images)))
     return [
         ImageData(url=url, b64_json=content, rank=m.rank, candidate=m.candidate, score=m.score)
         for m, url, content in zip(view.images, urls, contents, strict=True)

@@ -12,10 +12,11 @@ from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi.responses import StreamingResponse
 
 from service.answers.job_answer import JobAnswer
+from service.answers.job_request import JobRequest
 from service.answers.schemas import MAX_IMAGES
-from service.answers.source_request import SourceRequest
 from service.answers.views import asked_for, query_for
 from service.api.admission import admit
 from service.api.api_state import CallerOfRequest, OriginOfRequest, State, image_urls
@@ -72,10 +73,10 @@ OwnJob = Annotated[JobView, Depends(own_job)]
         },
         **errors(*BODY_ERRORS, 401, 404, 422, 429, 503),
     },
-    openapi_extra=form_body("SourceRequest"),
+    openapi_extra=form_body("JobRequest"),
 )
 async def create_job(
-    body: SourceRequest,
+    body: JobRequest,
     request: Request,
     response: Response,
     state: State,
@@ -84,7 +85,7 @@ async def create_job(
 ) -> JobAnswer:
     """Queue a job and return at once. `stream` and `response_format` have no effect here.
 
-    With an `image`, it is an edit or a variation of that.
+    With an `image`, it is an edit or a variation of that. A `webhook` is told how it goes.
     """
     idempotency = Idempotency(idempotency_key, body.digest()) if idempotency_key else None
     admitted = await admit(state, body, origin, idempotency)
@@ -92,13 +93,13 @@ async def create_job(
     response.headers.update(admitted.rate_headers())
     response.headers["location"] = address(request).path(f"/v1/jobs/{job_id}")
     view = await state.queue.get(job_id)
-    return JobAnswer.of(view, image_urls(request, job_id))
+    return JobAnswer.of(view, await image_urls(request, state)(view))
 
 
 @router.get("/v1/jobs/{job_id}", response_model=JobAnswer, responses=errors(401, 404, 503))
-async def get_job(view: OwnJob, request: Request) -> JobAnswer:
+async def get_job(view: OwnJob, request: Request, state: State) -> JobAnswer:
     """State, position in the queue, estimated time, progress, images."""
-    return JobAnswer.of(view, image_urls(request, view.job.id))
+    return JobAnswer.of(view, await image_urls(request, state)(view))
 
 
 @router.delete("/v1/jobs/{job_id}", response_model=JobAnswer, responses=errors(401, 404, 503))
@@ -108,7 +109,7 @@ async def cancel_job(
     """Cancel the job; one that has ended stays as it is."""
     cancelled = await state.queue.cancel(job_id, caller.key_id)
     state.metrics.cancelled(cancelled.view.job.recipe.model, was_waiting=cancelled.was_waiting)
-    return JobAnswer.of(cancelled.view, image_urls(request, job_id))
+    return JobAnswer.of(cancelled.view, await image_urls(request, state)(cancelled.view))
 
 
 @router.get(
@@ -129,10 +130,13 @@ async def get_image(
     """
     asked = asked_for(request.query_params)
     query = query_for(asked, await state.queue.get(job_id)) if asked else None
-    data = await state.queue.image(job_id, rank, query)
     view = await state.queue.get(job_id)
-    media_type = MEDIA_TYPES[view.job.output_format]
-    return Response(data, media_type=media_type, headers={"cache-control": _IMAGE_KEPT})
+    media_type, headers = MEDIA_TYPES[view.job.output_format], {"cache-control": _IMAGE_KEPT}
+    file = await state.queue.file(job_id, rank, query)
+    if isinstance(file, bytes):
+        return Response(file, media_type=media_type, headers=headers)
+    headers["content-length"] = str(file.num_bytes)
+    return StreamingResponse(file.chunks, media_type=media_type, headers=headers)
 
 
 @router.get(
@@ -154,8 +158,7 @@ async def follow_job(
 
     A client that comes back with Last-Event-ID gets what it missed.
     """
-    job_id = view.job.id
-    stream = job_events(state, job_id, last_event_id, image_urls(request, job_id))
+    stream = job_events(state, view.job.id, last_event_id, image_urls(request, state))
     first = await anext(stream, None) if view.is_terminal else None
     if view.is_terminal and first is None:
         return Response(status_code=204)  # an EventSource does not come back after that

@@ -35,7 +35,8 @@ async def list_models(state: State) -> ModelList:
 
 def _model(name: str, workers: list[WorkerInfo]) -> ModelAnswer:
     """What its workers say, under the name that was asked for."""
-    answer = ModelAnswer.of(workers[0].card, len(workers))
+    is_loaded = any(worker.is_loaded for worker in workers)
+    answer = ModelAnswer.of(workers[0].card, len(workers), is_loaded=is_loaded)
     if name == answer.id:
         return answer
     return answer.model_copy(update={"id": name, "alias_of": answer.id})

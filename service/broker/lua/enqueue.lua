@@ -83,6 +83,10 @@ local function check_time()
   if late_s > 0 then return refused('queue_full', late_s) end
 end
 
+local function check_outbox()
+  if arg.webhook and is_outbox_full(arg.key_id) then return refused('webhooks_full') end
+end
+
 local function spend(tokens)
   local name = key.rate(arg.key_id)
   redis.call('HSET', name, 'tokens', string.format('%.17g', tokens - 1), 'at_ms', now)
@@ -109,6 +113,7 @@ local function store()
     'key_id', arg.key_id, 'priority', arg.priority, 'cost', arg.cost, 'score', fair_score(),
     'attempts', 0, 'fence', 0, 'isolated', '0', 'created_ms', now,
     'deadline_ms', now + arg.deadline_ms, 'ttl_ms', arg.ttl_ms, 'keep_ms', arg.keep_ms)
+  if arg.webhook then redis.call('HSET', key.job(arg.id), 'webhook', arg.webhook) end
   if arg.whole then redis.call('HSET', key.job(arg.id), 'whole', '1') end
   if source then
     redis.call('SET', key.source(arg.id), source, 'PX', arg.deadline_ms + arg.keep_ms)
@@ -136,7 +141,7 @@ if arg.letter then
   if redis.call('XDEL', key.dead(), arg.letter) == 0 then return refused('missing') end
 else
   local tokens = bucket()
-  local refusal = check_rate(tokens) or check_room() or check_time()
+  local refusal = check_rate(tokens) or check_room() or check_time() or check_outbox()
   if refusal then return refusal end
   spend(tokens)
 end

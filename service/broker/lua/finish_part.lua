@@ -84,6 +84,8 @@ local function end_job()
   local fields = {'committed', tostring(arg.fence), 'images', images, 'scores', scores,
     'timings', longest()}
   for _, value in ipairs(arg.fields) do fields[#fields + 1] = value end
+  for _, one in ipairs(job.parts.list) do one.pictures, one.timings = nil, nil end -- told by now
+  save_parts(job)
   settle(job, 'succeeded', fields, cjson.encode({num_images = #best}))
 end
 

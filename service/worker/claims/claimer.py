@@ -13,6 +13,7 @@ from collections.abc import Callable
 from service.broker.leases import Claim, Leases
 from service.broker.redis_connection import backoff_s
 from service.errors import QueueUnavailable
+from service.worker.claims.company import Company
 from service.worker.claims.leased import Leased
 from service.worker.run import Run
 from service.worker.signs.meter import Meter
@@ -28,6 +29,7 @@ class Claimer:
     """Set `is_draining` to end it: it then gives back what a call still brings.
 
     `put` is the inbox of the next station; `num_rows` says how many rows drawing has to fill.
+    `is_claiming` while jobs may come. `company`: of the models of this worker.
     """
 
     def __init__(
@@ -38,13 +40,16 @@ class Claimer:
         *,
         put: Callable[[Run], None],
         num_rows: Callable[[], int],
+        company: Company,
     ) -> None:
         self.is_draining = False
+        self.is_claiming = False
         self._leases = leases
         self._leased = leased
         self._meter = meter
         self._put = put
         self._num_rows = num_rows
+        self._company = company
 
     async def run(self) -> None:
         """Claim until `is_draining`."""
@@ -65,7 +70,7 @@ class Claimer:
 
     def _room(self) -> int:
         """Candidates that may come now."""
-        if self._leased.has_isolated:
+        if self._leased.has_isolated or self._company.is_closed_to(self._leased):
             return 0
         num_rows = self._num_rows()
         unfinished = _UNFINISHED * num_rows - self._leased.num_candidates
@@ -74,16 +79,21 @@ class Claimer:
         return min(num_rows - self._leased.num_undrawn, unfinished)
 
     async def _claim(self, room: int) -> None:
-        claimed = await self._leases.claim(
-            free_rows=room, num_running=len(self._leased), block_s=_BLOCK_S
-        )
+        self.is_claiming = True
+        try:
+            claimed = await self._leases.claim(
+                free_rows=room, num_running=self._company.num_runs, block_s=_BLOCK_S
+            )
+            for claim in claimed.claims:
+                if self.is_draining or self._company.is_in_the_way(self._leased, claim):
+                    await self._leases.release(claim)
+                else:
+                    self._take(claim)
+        finally:
+            self.is_claiming = False
         self._meter.late(claimed.num_expired)
-        for claim in claimed.claims:
-            if self.is_draining:
-                await self._leases.release(claim)
-            else:
-                self._take(claim)
         if claimed.must_drain:
+            self._company.ask_for_quiet(self._leased)
             await self._leased.wait(_LOOK_S)
 
     def _take(self, claim: Claim) -> None:

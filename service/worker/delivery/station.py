@@ -1,38 +1,70 @@
 """The delivery station: tells the queue what became of a run, and its partial pictures.
 
-One after the other, in the order they came. While Redis is away it keeps trying, for as long as the
-claim may still hold. Knows no model.
+One after the other, in the order they came; only pictures on their way to a store keep nobody else
+waiting. While Redis is away it keeps trying, for as long as the claim may still hold; while the
+store is, for as long as a lease lasts, and then it hands the job back. Knows no model.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from service.broker.leases import CrashEnd, Leases
 from service.broker.parts import Committed
 from service.broker.redis_connection import backoff_s
-from service.errors import QueueUnavailable
+from service.broker.stopping import stop
+from service.errors import QueueUnavailable, ResultsUnavailable
 from service.jobs import Failed, Outcome, Succeeded
 from service.worker.handover import Glimpse
 from service.worker.run import Run, TakenOut
 from service.worker.signs.meter import Meter
 from service.worker.threads import call_on
 
+_PAUSE_S = 10.0  # after a store's last fault, before more is drawn for it
+
 _log = logging.getLogger(__name__)
 
 
-class Delivery:
-    """`let_go` takes a run out of those that are leased. Make it on the event loop."""
+@dataclass(slots=True)
+class _Faults:
+    """What went wrong so far with one delivery. `unstored_since`: when the store failed first."""
 
-    def __init__(self, leases: Leases, meter: Meter, let_go: Callable[[Run, str], bool]) -> None:
+    count: int = 0
+    unstored_since: float | None = None
+
+
+class Delivery:
+    """`let_go` takes a run out of those that are leased. Make it on the event loop.
+
+    `store_patience_s`: so long a run waits for a store that takes no pictures. None: Redis keeps
+    them.
+    """
+
+    def __init__(
+        self,
+        leases: Leases,
+        meter: Meter,
+        let_go: Callable[[Run, str], bool],
+        store_patience_s: float | None = None,
+    ) -> None:
         self._leases = leases
         self._meter = meter
         self._let_go = let_go
+        self._store_patience_s = store_patience_s
+        self._store_failed_at = -math.inf
+        self._storing: set[asyncio.Task[None]] = set()
         self._inbox: asyncio.Queue[Run | Glimpse] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def is_store_away(self) -> bool:
+        """True while the store has just refused pictures: what is drawn now might be lost."""
+        return time.monotonic() - self._store_failed_at < _PAUSE_S
 
     def put(self, item: Run | Glimpse) -> None:
         """Take a run that has its end, or a picture of one that has none yet. From any thread."""
@@ -40,26 +72,52 @@ class Delivery:
 
     async def run(self) -> None:
         """Deliver for ever."""
-        while True:
-            item = await self._inbox.get()
-            run = item if isinstance(item, Run) else item.run
-            await self._attempt(run, item)
+        try:
+            while True:
+                item = await self._inbox.get()
+                if self._store_patience_s is not None and _has_pictures(item):
+                    self._store(item)
+                else:
+                    await self._attempt(item)
+        finally:
+            await stop(*self._storing)
 
-    async def _attempt(self, run: Run, item: Run | Glimpse) -> None:
-        failures = 0
+    def _store(self, item: Run | Glimpse) -> None:
+        """Deliver it beside all others: as many at once as there are leased runs, at most."""
+        storing = asyncio.create_task(self._attempt(item))
+        self._storing.add(storing)
+        storing.add_done_callback(self._storing.discard)
+
+    async def _attempt(self, item: Run | Glimpse) -> None:
+        run, faults = item if isinstance(item, Run) else item.run, _Faults()
         while run.is_leased:  # else it was lost or cancelled meanwhile
             try:
-                await self._deliver(item)
-            except QueueUnavailable:
-                failures += 1
-                if failures == 1:
-                    _log.warning("redis is away; what is ready waits here")
-                await asyncio.sleep(backoff_s(failures))
+                if self._is_given_up(faults):
+                    await self._hand_back_unstored(run)
+                else:
+                    await self._deliver(item)
+            except (QueueUnavailable, ResultsUnavailable) as error:
+                self._note(faults, error)
+                await asyncio.sleep(backoff_s(faults.count))
             except Exception:
                 _log.exception("a delivery failed", extra={"job_id": run.job.id})
                 self._let_go(run, "failed")
             else:
                 return
+
+    def _note(self, faults: _Faults, error: QueueUnavailable | ResultsUnavailable) -> None:
+        faults.count += 1
+        if isinstance(error, ResultsUnavailable):
+            self._store_failed_at = time.monotonic()
+            faults.unstored_since = faults.unstored_since or self._store_failed_at
+            return
+        faults.unstored_since = None  # the store took them
+        if faults.count == 1:
+            _log.warning("redis is away; what is ready waits here")
+
+    def _is_given_up(self, faults: _Faults) -> bool:
+        since, patience_s = faults.unstored_since, self._store_patience_s
+        return since is not None and time.monotonic() - since > (patience_s or 0.0)
 
     async def _deliver(self, item: Run | Glimpse) -> None:
         if isinstance(item, Glimpse):
@@ -89,6 +147,8 @@ class Delivery:
         now = time.monotonic()
         run.stamp("commit", began, now)
         name = _name(outcome)
+        if isinstance(outcome, Succeeded):
+            self._store_failed_at = -math.inf
         if not self._end(run, name, is_ours=committed is not Committed.STALE):
             return
         if committed is Committed.PART:
@@ -106,8 +166,15 @@ class Delivery:
 
     async def _give_back_crashed(self, run: Run, failure: str) -> None:
         """As one that must run alone next time, or as a dead letter."""
-        end = await self._leases.crashed(run.claim, failure)
-        self._end(run, "crashed", is_ours=end is not CrashEnd.STALE)
+        self._given_back(run, await self._leases.crashed(run.claim, failure), "crashed", failure)
+
+    async def _hand_back_unstored(self, run: Run) -> None:
+        """To whoever reaches the store by then, or as a dead letter."""
+        failure = "the store of results took no pictures for as long as a lease lasts"
+        self._given_back(run, await self._leases.unstored(run.claim, failure), "unstored", failure)
+
+    def _given_back(self, run: Run, end: CrashEnd, outcome: str, failure: str) -> None:
+        self._end(run, outcome, is_ours=end is not CrashEnd.STALE)
         about = run.about() | {"failure": failure}
         if end is CrashEnd.DEAD_LETTER:
             self._meter.buried()
@@ -121,6 +188,10 @@ class Delivery:
         if was_held and not is_ours:
             self._meter.lost()
         return was_held and is_ours
+
+
+def _has_pictures(item: Run | Glimpse) -> bool:
+    return isinstance(item, Run) and isinstance(item.end, Succeeded)
 
 
 def _num_images(run: Run, outcome: Outcome) -> int:

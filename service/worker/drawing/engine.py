@@ -139,6 +139,10 @@ class Engine:
         report, self._report = self._report, StepReport()
         return report
 
+    def settle(self) -> None:
+        """Wait until the device has done the last step."""
+        self._pace.settle()
+
     def _step(self) -> None:
         self._let_out()
         for entry in self._scheduler.entries(self._batch.num_free):

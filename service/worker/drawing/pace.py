@@ -17,6 +17,11 @@ class Pace:
         self._is_on = device.type == "cuda"
         self._last: torch.cuda.Event | None = None
 
+    def settle(self) -> None:
+        """Wait until every step is done."""
+        if self._last is not None:
+            self._last.synchronize()
+
     def keep(self) -> None:
         """Call after each step: waits until the step before it is done."""
         if not self._is_on:

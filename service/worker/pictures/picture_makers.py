@@ -30,9 +30,9 @@ class PictureMakers:
     def __init__(
         self, pipeline: Pipeline, share: CpuShare, on_move: Callable[[], None] | None = None
     ) -> None:
-        self._pipeline = pipeline
+        self.pipeline = pipeline
+        self.on_move = on_move
         self._share = share
-        self._on_move = on_move
         self._threads: ThreadPoolExecutor | None = None
         if share.total > 1:
             self._threads = ThreadPoolExecutor(
@@ -53,13 +53,13 @@ class PictureMakers:
 
     def pixels(self, codes: Tensor) -> Tensor:
         """`Pipeline.pixels`: codes [n, T, D] → [n, 3, H, W] in 0..1 on the device."""
-        options = self._pipeline.options
+        options = self.pipeline.options
         parts = torch.split(codes.to(options.device), options.chunk)
-        return torch.cat(self._map(self._pipeline.pixels, parts))
+        return torch.cat(self._map(self.pipeline.pixels, parts))
 
     def text_features(self, prompt: Prompt) -> Tensor | None:
         """`Pipeline.text_features`."""
-        return self._map(self._pipeline.text_features, [prompt])[0]
+        return self._map(self.pipeline.text_features, [prompt])[0]
 
     def scores(
         self, text: Tensor | None, pixels: Tensor, codes: Tensor | None = None
@@ -67,17 +67,17 @@ class PictureMakers:
         """`Pipeline.scores`, in the chunks that it makes itself."""
         made_of = repeat(None) if codes is None else torch.split(codes, CHUNK)
         chunks = list(zip(torch.split(pixels, CHUNK), made_of, strict=False))
-        parts = self._map(lambda chunk: self._pipeline.scores(text, *chunk), chunks)
+        parts = self._map(lambda chunk: self.pipeline.scores(text, *chunk), chunks)
         return [score for part in parts for score in part]
 
     def enhanced(self, codes: Tensor, rows: Sequence[RowParams]) -> Tensor:
         """`Pipeline.enhanced`: codes [n, T, D] and how they were drawn → [n, 3, H, W] in 0..1."""
-        options = self._pipeline.options
+        options = self.pipeline.options
         chunk = options.chunk
         parts = torch.split(codes.to(options.device), chunk)
         own = [rows[start : start + chunk] for start in range(0, len(rows), chunk)]
         pairs = list(zip(parts, own, strict=True))
-        return torch.cat(self._map(lambda pair: self._pipeline.enhanced(*pair), pairs))
+        return torch.cat(self._map(lambda pair: self.pipeline.enhanced(*pair), pairs))
 
     def close(self) -> None:
         """End the threads; those at work end when they are done."""
@@ -93,6 +93,6 @@ class PictureMakers:
                 done += map(work, some)
             else:
                 done += self._threads.map(work, some)
-            if self._on_move:
-                self._on_move()
+            if self.on_move:
+                self.on_move()
         return done

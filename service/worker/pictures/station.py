@@ -1,14 +1,14 @@
-"""The pictures station: from drawn codes to image files, on a thread of its own.
+"""The pictures station of one model: from drawn codes to image files, by a hand of its own.
 
 Pixels, scores, the best n, encoding: so that stepping never waits for a picture. Takes what drawing
-hands on, in its order; what is ready or broken goes to delivery. Knows no Redis.
+hands on, in its order; what is ready or broken goes to delivery. A worker's models share the hand.
+Knows no Redis.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -18,17 +18,17 @@ from functools import partial
 import torch
 
 from models.drawing.sampling import RowParams
-from models.pipeline import Pipeline, ranking, to_bytes
+from models.pipeline import ranking, to_bytes
 from models.views import View
 from service.jobs import CODES_FILE, Image, Phase, Succeeded, query
-from service.worker.cpu_share import CpuShare, use_threads
+from service.worker.cpu_share import use_threads
 from service.worker.device_memory import Failure, retried
 from service.worker.handover import Drawn, Glimpse
 from service.worker.pictures import png
 from service.worker.pictures.picture_makers import PictureMakers
 from service.worker.run import Made, Run, TakenOut
 from service.worker.signs.meter import Meter
-from service.worker.threads import on_own_thread
+from service.worker.threads import Hand
 
 _log = logging.getLogger(__name__)
 
@@ -41,22 +41,23 @@ class Pictures:
 
     def __init__(
         self,
-        pipeline: Pipeline,
-        share: CpuShare,
+        makers: PictureMakers,
         meter: Meter,
+        hand: Hand,
         delivery: Callable[[Run | Glimpse], None],
         again: Callable[[Run], None],
         views: Sequence[View],
     ) -> None:
         self.num_moves = 0
         self._num_put = self._num_done = 0  # each written by one thread only
-        self._pipeline = pipeline
-        self._makers = PictureMakers(pipeline, share, on_move=self._count_move)
+        self._pipeline = makers.pipeline
+        self._makers = makers
+        makers.on_move = self._count_move
         self._meter = meter
         self._delivery = delivery
         self._again = again
         self._views = views
-        self._inbox: queue.SimpleQueue[Drawn | Glimpse | None] = queue.SimpleQueue()
+        self._hand = hand
 
     @property
     def num_waiting(self) -> int:
@@ -67,23 +68,10 @@ class Pictures:
         """Take codes. From one thread."""
         if isinstance(item, Drawn):
             self._num_put += len(item.candidates)
-        self._inbox.put(item)
+        self._hand.put(partial(self._handle, item))
 
-    async def run(self) -> None:
-        """Make pictures until `stop`."""
-        await on_own_thread(self._work, "pictures")
-
-    def stop(self) -> None:
-        """End when all that is in the inbox is done."""
-        self._inbox.put(None)
-
-    def _work(self) -> None:
-        device = self._pipeline.options.device
-        if device.type == "cpu":
-            use_threads(1)
-        with _own_stream(device):
-            while (item := self._inbox.get()) is not None:
-                self._handle(item)
+    def close(self) -> None:
+        """End the threads that its hand has help from."""
         self._makers.close()
 
     def _count_move(self) -> None:
@@ -240,8 +228,16 @@ def _codes(run: Run, candidates: Sequence[int]) -> torch.Tensor:
     return torch.stack([run.pictures[candidate].codes for candidate in candidates])
 
 
+@contextmanager
+def beside_steps(device: torch.device) -> Iterator[None]:
+    """What the station's hand works inside: on CUDA beside the steps instead of between them."""
+    if device.type == "cpu":
+        use_threads(1)
+    with _own_stream(device):
+        yield
+
+
 def _own_stream(device: torch.device) -> torch.cuda.StreamContext | nullcontext[None]:
-    """On CUDA, work beside the steps instead of between them."""
     if device.type == "cuda":
         return torch.cuda.stream(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]  # untyped upstream
     return nullcontext()

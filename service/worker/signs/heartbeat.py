@@ -10,13 +10,13 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import get_args
 
 import service
 from service.broker.fault_log import FaultLog
-from service.broker.workers import Holder, ModelCard, WorkerInfo, Workers, WorkerState
+from service.broker.workers import Holder, ModelCard, WorkerInfo, Workers
 from service.errors import QueueUnavailable
 from service.metrics import WorkerMetrics
+from service.worker.signs.states import States
 from service.worker.signs.worker_name import Owner, name_of_its_own
 
 _SILENCE_S = 15.0  # an event loop that is late by so much is dead to a probe,
@@ -26,12 +26,21 @@ _log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """One worker's. `card` is what can be said while the model loads, if anything."""
+    """One worker's, or one model's of it. `card`: what can be said while it loads, if anything.
+
+    The models of a process share `states`.
+    """
 
     def __init__(
-        self, workers: Workers, worker_id: str, metrics: WorkerMetrics, card: ModelCard | None
+        self,
+        workers: Workers,
+        worker_id: str,
+        metrics: WorkerMetrics,
+        card: ModelCard | None,
+        states: States | None = None,
     ) -> None:
         self.metrics = metrics
+        self._states = states or States(metrics)
         self.faults = FaultLog(metrics.redis_faults)
         self.worker_id = worker_id
         self._named = asyncio.Event()
@@ -61,9 +70,7 @@ class Heartbeat:
         """Beat once."""
         self._beat_at = time.monotonic()
         signs = self._last = self._signs()
-        for state in get_args(WorkerState):
-            self.metrics.state.labels(state).set(state == (signs.state if signs else "loading"))
-        self.metrics.up.set(signs is not None and signs.state == "ready")
+        self._states.tell(self, signs.state if signs else "loading")
         if signs is not None:
             await self._say(signs)
 

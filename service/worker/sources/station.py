@@ -1,15 +1,17 @@
-"""The sources station: jobs that begin with a picture get it in codes, on a thread of its own.
+"""The sources station of one model: jobs that begin with a picture get it in codes, by a hand.
 
 All others go straight on to drawing. So that stepping waits for no picture, and since a picture's
-codes must not depend on how many threads a CPU has to spare. Knows no Redis.
+codes must not depend on how many threads a CPU has to spare. A worker's models share the hand.
+Knows no Redis.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import torch
 
@@ -22,13 +24,21 @@ from service.worker.device_memory import Failure, retried
 from service.worker.run import End, Run, TakenOut
 from service.worker.signs.meter import Meter
 from service.worker.sources.encoding import known_for
-from service.worker.threads import on_own_thread
+from service.worker.threads import Hand
 
 _LOST = Failed(
     "source_lost", "The picture that the job began with is no longer kept; send it again."
 )
 
 _log = logging.getLogger(__name__)
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """What the station's hand works inside."""
+    if device.type == "cpu":
+        use_threads(1)
+    yield
 
 
 class Sources:
@@ -38,6 +48,7 @@ class Sources:
         self,
         pipeline: Pipeline,
         meter: Meter,
+        hand: Hand,
         *,
         drawing: Callable[[Run], None],
         delivery: Callable[[Run], None],
@@ -47,31 +58,18 @@ class Sources:
         self._meter = meter
         self._drawing = drawing
         self._delivery = delivery
-        self._inbox: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
+        self._hand = hand
 
     def put(self, run: Run) -> None:
         """Take a run; one that begins with no picture has nothing to do here."""
         if run.job.recipe.source is None:
             self._drawing(run)
         else:
-            self._inbox.put(run)
-
-    async def run(self) -> None:
-        """Encode pictures until `stop`."""
-        await on_own_thread(self._work, "sources")
-
-    def stop(self) -> None:
-        """End when all that is in the inbox is done."""
-        self._inbox.put(None)
-
-    def _work(self) -> None:
-        if self._pipeline.options.device.type == "cpu":
-            use_threads(1)
-        while (run := self._inbox.get()) is not None:
-            if not run.is_gone:
-                self._handle(run)
+            self._hand.put(partial(self._handle, run))
 
     def _handle(self, run: Run) -> None:
+        if run.is_gone:
+            return
         end = self._encode(run)
         self.num_moves += 1
         if end is None:

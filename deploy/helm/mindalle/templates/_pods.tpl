@@ -25,6 +25,20 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end -}}
 
+{{/* What the store of results asks for, of API and workers alike. */}}
+{{- define "mindalle.resultsCredentials" -}}
+{{- with .Values.results.credentialsSecret }}
+envFrom:
+  - secretRef: {name: {{ . | quote }}}
+{{- end }}
+{{- end -}}
+
+{{- define "mindalle.resultsRole" -}}
+{{- with .Values.results.serviceAccount }}
+serviceAccountName: {{ . | quote }}
+{{- end }}
+{{- end -}}
+
 {{- define "mindalle.redisHost" -}}
 {{- if .Values.redis.bundled -}}
 {{ include "mindalle.name" . }}-redis
@@ -56,6 +70,18 @@ securityContext:
 {{- range $name, $value := .Values.queue }}
 - name: {{ printf "MINDALLE_QUEUE__%s" (upper $name) }}
   value: {{ $value | quote }}
+{{- end }}
+{{- with .Values.results }}
+{{- if .url }}
+- name: MINDALLE_RESULTS__URL
+  value: {{ .url | quote }}
+- name: MINDALLE_RESULTS__PRESIGN_S
+  value: {{ .presignSeconds | quote }}
+{{- end }}
+{{- if .endpoint }}
+- name: MINDALLE_RESULTS__ENDPOINT
+  value: {{ .endpoint | quote }}
+{{- end }}
 {{- end }}
 {{- with .Values.otlpEndpoint }}
 - name: OTEL_EXPORTER_OTLP_ENDPOINT

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from models.errors import ConfigError
-from models.train.loop import processes
 from models.train.loop.engine import Engine
 from tests.models.train.loop.sharing import learn
 from tests.models.train.recipes.test_transformer import batch, tiny
-from tests.models.train.torchrun import ENVIRONMENT, run_program
+from tests.models.train.torchrun import run_program
 
 PROGRAM = "tests.models.train.loop.sharing"
 
@@ -87,27 +83,3 @@ def test_what_is_computed_again_gives_the_same_gradients() -> None:
         torch.autograd.backward(loss)
         gradients.append({k: v.grad for k, v in model.named_parameters() if v.grad is not None})
     torch.testing.assert_close(*gradients, rtol=0, atol=0)
-
-
-def test_a_batch_that_can_not_be_shared_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(range(8))[processes.my_share(8)] == list(range(8))
-    monkeypatch.setattr(processes, "place", lambda: (1, 3))
-    assert list(range(6))[processes.my_share(6)] == [1, 4]
-    with pytest.raises(ConfigError, match="--batch: 8 can't be shared equally by 3 processes"):
-        processes.my_share(8)
-
-
-@pytest.mark.timeout(240)
-def test_workers_are_started_by_torchrun(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "models.train", "stage1", "--workers", "2", "--batch", "3"]
-    done = subprocess.run(
-        [*command, "--run", str(tmp_path), "--data", str(tmp_path)],
-        env=ENVIRONMENT,
-        timeout=240,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert done.stderr.count("stage1:") == 2
-    assert "holds no pictures" in done.stderr

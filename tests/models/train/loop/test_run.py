@@ -12,6 +12,7 @@ from torch import nn
 from models.train.loop.checkpoints import Checkpoints, averaged
 from models.train.loop.learner import Average, Learner, NotFiniteError, Weights, naming
 from models.train.loop.muon import Muon, optimisers, orthogonalise
+from models.train.loop.pace import Pace
 from models.train.loop.run import Run, train
 from models.train.loop.schedule import Schedule
 
@@ -68,7 +69,7 @@ def test_train_logs_and_does_its_chores_at_their_times_and_at_the_end(tmp_path: 
         done.append((step, averaged(tmp_path)[0]))
 
     steps = partial(step_of, learning)
-    train(run, range(3, 8), steps, learning, Checkpoints(tmp_path, 2), [(4, look)])
+    train(run, range(3, 8), steps, learning, Checkpoints(tmp_path, 2), Pace(1), every=[(4, look)])
     assert done == [(3, 4), (7, 8)]  # saving comes first
     assert [row["step"] for row in run.history()] == [7]
     run.plot("loss")
@@ -86,7 +87,7 @@ def test_when_told_to_end_a_run_saves_after_the_step_under_way(
         return step_of(learning, step)
 
     before = signal.getsignal(signal.SIGTERM)
-    train(run, range(3, 99), step_once, learning, Checkpoints(tmp_path, 1000))
+    train(run, range(3, 99), step_once, learning, Checkpoints(tmp_path, 1000), Pace(1))
     assert averaged(tmp_path)[0] == 5
     assert "--resume goes on" in capsys.readouterr().out
     assert signal.getsignal(signal.SIGTERM) is before

@@ -1,0 +1,20 @@
+-- Jobs whose files in the store of results nobody needs any more, as JSON; at most BATCH are looked at.
+-- Files are needed while the job's pictures live, or while it may still get some. Each job that is
+-- returned comes up again after arg.again_ms, for the case that its files could not be removed.
+
+local BATCH = 100
+
+local function needed_ms(id)
+  local lives_ms = redis.call('PTTL', key.images(id))
+  if lives_ms >= 0 then return lives_ms + 1 end
+  local state, deadline_ms = unpack(redis.call('HMGET', key.job(id), 'state', 'deadline_ms'))
+  if state == 'queued' or state == 'running' then return math.max(deadline_ms - now, 0) + arg.again_ms end
+end
+
+local unneeded = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', key.files(), '-inf', now, 'LIMIT', 0, BATCH)) do
+  local more_ms = needed_ms(id)
+  if not more_ms then unneeded[#unneeded + 1] = id end
+  redis.call('ZADD', key.files(), now + (more_ms or arg.again_ms), id)
+end
+return cjson.encode(unneeded)
