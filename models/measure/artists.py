@@ -15,7 +15,7 @@ from models.configs import Prompt
 from models.measure.captions import prompts_for
 from models.measure.drawer import Setting, draw
 from models.measure.drawings import Ask, Drawings, asks_for
-from models.measure.subjects import Subject
+from models.measure.entrants import Entrant
 from models.pipeline import LoadOptions, Pipeline
 
 _EVERY = 200  # prompts between two lines on stderr
@@ -43,22 +43,22 @@ class Artist(Protocol):
 class OwnArtist:
     """A model that is loaded here when there is something to draw."""
 
-    subject: Subject
+    entrant: Entrant
     options: LoadOptions
     num_rows: int
     _pipeline: Pipeline | None = field(default=None, init=False)
 
     @property
     def name(self) -> str:
-        return self.subject.name
+        return self.entrant.name
 
     @property
     def digest(self) -> str:
-        return self.subject.digest
+        return self.entrant.digest
 
     def prompts(self, given: Sequence[str]) -> list[Prompt]:
         """See `Artist`."""
-        preset = self.subject.preset
+        preset = self.entrant.preset
         return prompts_for(preset.prompt_kind, preset.num_classes, given)
 
     def fitting(self, setting: Setting) -> Setting:
@@ -70,7 +70,7 @@ class OwnArtist:
         if not (missing := drawings.missing(asks)):
             return
         if self._pipeline is None:
-            self._pipeline = self.subject.load(self.options)
+            self._pipeline = self.entrant.load(self.options)
         done = draw(self._pipeline, drawings, missing, setting, self.num_rows)
         for number, _ in enumerate(done, start=1):
             if number % _EVERY == 0 or number == len(missing):

@@ -24,11 +24,11 @@ from models.measure.artists import Artist, OwnArtist
 from models.measure.captions import read_prompts, sample
 from models.measure.drawer import Setting
 from models.measure.drawn_figures import DrawnFigures, Plan
+from models.measure.entrants import find
 from models.measure.model_figures import ModelFigures
 from models.measure.networks import Network, open_network
 from models.measure.reference import Reference
 from models.measure.report import Report
-from models.measure.subjects import find
 from models.pipeline import LoadOptions
 from models.rerank import rankers
 from models.rerank.ranker import Ranker
@@ -129,21 +129,21 @@ def run(args: argparse.Namespace, artists: Iterable[Artist] | None = None) -> in
     `artists` draw in place of models in this process, and are known by their pictures alone.
     """
     given = sample(read_prompts(args.prompts), args.num_prompts) if args.prompts else []
-    subjects = find(args.models, args.checkpoint) if artists is None else []
+    entrants = find(args.models, args.checkpoint) if artists is None else []
     wanted, options = _wanted(args), LoadOptions(device=args.device)
     reference = Reference(args.data, args.art, args.real)
     report = Report(_told(args))
     own = ModelFigures(reference, options, args.features, args.batch)
-    for subject in subjects:
-        own.add(subject, wanted)
+    for entrant in entrants:
+        own.add(entrant, wanted)
     report.tables.extend(own.tables())
     report.plots.extend(own.plots())
     if given:
-        drawing = [subject for subject in subjects if subject.draws]
+        drawing = [entrant for entrant in entrants if entrant.draws]
         if artists is None:
-            artists = (OwnArtist(subject, options, args.rows) for subject in drawing)
+            artists = (OwnArtist(entrant, options, args.rows) for entrant in drawing)
         drawn = _drawn(args, wanted, given, reference)
-        folders = {subject.name: subject.folder for subject in drawing}
+        folders = {entrant.name: entrant.folder for entrant in drawing}
         for artist in artists:
             drawn.add(artist, folders.get(artist.name))
         report.tables.extend(drawn.tables())

@@ -23,6 +23,7 @@ from models.rerank.ranker import Ranker, ranking
 
 MAX_MANIFOLD = 10_000  # features of a set; at 2,048 numbers 80 MB
 _AT_ONCE = 32  # pictures that go through a network together
+_TOGETHER = 512  # features that are computed with together
 
 
 @dataclass(slots=True)
@@ -33,6 +34,8 @@ class Crowd:
     gaussian: Gaussian = field(default_factory=Gaussian)
     num: int = 0
     has_classes: bool = False
+    _waiting: list[Looked] = field(default_factory=list)
+    _num_waiting: int = 0
     _rows: list[Tensor] = field(default_factory=list)
     _num_rows: int = 0
 
@@ -41,16 +44,32 @@ class Crowd:
         self.num += num
         if looked is None:
             return
-        self.gaussian.add(looked.features)
-        kept = looked.features[: MAX_MANIFOLD - self._num_rows].cpu()
-        self._rows.append(kept)
-        self._num_rows += len(kept)
-        if looked.logits is not None:
+        self._waiting.append(looked)
+        self._num_waiting += len(looked.features)
+        if self._num_waiting >= _TOGETHER:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Compute with what has come: a picture at a time would be slow, and scatter memory."""
+        if not self._waiting:
+            return
+        features = torch.cat([looked.features.cpu() for looked in self._waiting])
+        logits = [looked.logits for looked in self._waiting if looked.logits is not None]
+        self._waiting, self._num_waiting = [], 0
+        self.gaussian.add(features)
+        kept = features[: MAX_MANIFOLD - self._num_rows]
+        if len(kept):
+            self._rows.append(kept.clone())
+            self._num_rows += len(kept)
+        if logits:
             self.has_classes = True
-            self.score.add(looked.logits)
+            self.score.add(torch.cat(logits))
 
     def figures(self, real: Crowd | Gaussian | None) -> dict[str, float | None]:
         """Of this set, and against the real one."""
+        self._settle()
+        if isinstance(real, Crowd):
+            real._settle()
         gaussian = real.gaussian if isinstance(real, Crowd) else real
         precision, recall = self._precision_recall(real)
         is_known = gaussian is not None and self.gaussian.num > 1

@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from models.measure.comparison import PAPER, Timing
+from models.measure.entrants import Entrant
 from models.measure.networks import Network, open_network
 from models.measure.reference import Reference, batches
 from models.measure.report import Plot
-from models.measure.subjects import Subject
 from models.measure.tables.likelihood import bits_per_dimension
 from models.measure.tables.reconstruction import reconstruction
 from models.measure.tables.retrieval import retrieval
@@ -42,23 +42,23 @@ class ModelFigures:
     _columns: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False)
     _timings: list[Timing] = field(default_factory=list, init=False)
 
-    def add(self, subject: Subject, wanted: Collection[str]) -> None:
+    def add(self, entrant: Entrant, wanted: Collection[str]) -> None:
         """Measure what is wanted, as far as it has a meaning for this model."""
-        is_raw = isinstance(subject.preset.stage1, RawPixelsConfig)
+        is_raw = isinstance(entrant.preset.stage1, RawPixelsConfig)
         if "reconstruction" in wanted and not is_raw:
-            self._reconstruct(subject)
-        has_clip = subject.preset.clip is not None
+            self._reconstruct(entrant)
+        has_clip = entrant.preset.clip is not None
         asked = {"retrieval": has_clip, "bits": is_raw, "speed": True}
         here = [name for name, has_meaning in asked.items() if has_meaning and name in wanted]
-        if not here or not subject.draws:
+        if not here or not entrant.draws:
             return
-        pipeline = subject.load(self.options)
+        pipeline = entrant.load(self.options)
         if "retrieval" in here and isinstance(pipeline.ranker, ClipScorer):
-            self._retrieve(subject, pipeline.ranker)
+            self._retrieve(entrant, pipeline.ranker)
         if "bits" in here:
-            self._foresee(subject, pipeline)
+            self._foresee(entrant, pipeline)
         if "speed" in here:
-            self._timings += timings(pipeline, subject.name, self.num_at_once)
+            self._timings += timings(pipeline, entrant.name, self.num_at_once)
 
     def tables(self) -> Iterator[Table]:
         """Those that have rows."""
@@ -82,35 +82,35 @@ class ModelFigures:
         self._columns[table] = tuple(figures)
         self._rows.setdefault(table, []).append((*first, *figures.values()))
 
-    def _reconstruct(self, subject: Subject) -> None:
-        codec, network = subject.codec(self.options), self._network(subject)
-        data, kinds = self.reference.unseen(subject.preset.size[0])
+    def _reconstruct(self, entrant: Entrant) -> None:
+        codec, network = entrant.codec(self.options), self._network(entrant)
+        data, kinds = self.reference.unseen(entrant.preset.size[0])
         for kind, variants in kinds.items():
             seen = (pixels.to(self.options.device) for pixels in batches(data, variants))
             figures = reconstruction(codec, seen, network)
-            self._note("reconstruction", (subject.name, kind), figures)
+            self._note("reconstruction", (entrant.name, kind), figures)
 
-    def _retrieve(self, subject: Subject, scorer: ClipScorer) -> None:
-        data = self.reference.data_set(subject.preset.size[0])
+    def _retrieve(self, entrant: Entrant, scorer: ClipScorer) -> None:
+        data = self.reference.data_set(entrant.preset.size[0])
         variants = [variant for some in data.judged(512).values() for variant in some]
         truth = [data.name_of(variant.image) for variant in variants]
         first, five = retrieval(scorer, batches(data, variants), data.names(), truth)
         names = f"of {len(data.names())} names"
         figures = {"pictures": float(len(variants)), f"first {names}": first, "in five": five}
-        self._note("retrieval", (subject.name,), figures)
+        self._note("retrieval", (entrant.name,), figures)
 
-    def _foresee(self, subject: Subject, pipeline: Pipeline) -> None:
-        data, kinds = self.reference.unseen(subject.preset.size[0])
+    def _foresee(self, entrant: Entrant, pipeline: Pipeline) -> None:
+        data, kinds = self.reference.unseen(entrant.preset.size[0])
         for kind, variants in kinds.items():
             figures = bits_per_dimension(pipeline, data, variants)
-            self._note("bits", (subject.name, kind), figures)
+            self._note("bits", (entrant.name, kind), figures)
 
-    def _network(self, subject: Subject) -> Network | None:
+    def _network(self, entrant: Entrant) -> Network | None:
         if self.features is not None:
             return open_network(self.features, device=self.options.device)
-        if subject.folder is None or subject.preset.clip is None:
+        if entrant.folder is None or entrant.preset.clip is None:
             return None
-        return open_network(str(subject.folder), device=self.options.device)
+        return open_network(str(entrant.folder), device=self.options.device)
 
 
 def _points(seconds: Mapping[int, float]) -> list[tuple[float, float]]:

@@ -64,7 +64,6 @@ def test_inceptions_figures_are_the_librarys_on_the_same_pictures_and_weights(
         cache=False,
         save_cpu_ram=True,  # no processes beside this one
         verbose=False,
-        samples_shuffle=False,
     )
     crowd = crowd_of(network, torch.split(made, 5), len(made))
     found = crowd.figures(crowd_of(network, [real], len(real)))

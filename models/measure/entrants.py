@@ -23,7 +23,7 @@ from models.stage1.codec import Codec
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class Entrant:
     """One model. `folder` is None where it has random weights."""
 
     name: str
@@ -55,27 +55,27 @@ class Subject:
         return codec
 
 
-def find(models: Sequence[str], checkpoint: Path | None = None) -> list[Subject]:
+def find(models: Sequence[str], checkpoint: Path | None = None) -> list[Entrant]:
     """The models by name or folder; `checkpoint` is the folder of the only one.
 
     Raises:
         UnknownPresetError, CheckpointError: there is no such model.
     """
     if checkpoint is not None and len(models) == 1:
-        return [Subject(models[0], open_checkpoint(checkpoint).preset, checkpoint)]
-    subjects = [_find(model) for model in models]
-    names = [subject.name for subject in subjects]
+        return [Entrant(models[0], open_checkpoint(checkpoint).preset, checkpoint)]
+    entrants = [_find(model) for model in models]
+    names = [entrant.name for entrant in entrants]
     # Folders that are called alike are told apart by their whole paths.
     return [
-        s if names.count(s.name) == 1 else Subject(model, s.preset, s.folder)
-        for s, model in zip(subjects, models, strict=True)
+        s if names.count(s.name) == 1 else Entrant(model, s.preset, s.folder)
+        for s, model in zip(entrants, models, strict=True)
     ]
 
 
-def _find(model: str) -> Subject:
+def _find(model: str) -> Entrant:
     path = Path(model).expanduser()
     if path.is_dir():
         preset = open_checkpoint(path, codec_alone=True).preset
-        return Subject(path.resolve().name, preset, path)
+        return Entrant(path.resolve().name, preset, path)
     preset = get_preset(model)
-    return Subject(model, preset, weights_folder(preset))
+    return Entrant(model, preset, weights_folder(preset))
