@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from redis.asyncio import Redis
 
 from service.config.results import ResultsSettings
@@ -29,6 +30,15 @@ class Clock:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self.now_ms += round(seconds * 1000)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Small operations wait for each other longer than they run, above all on a busy machine.
+
+    And pictures, which workers make without a team, are equal to the bit only if tests do so, too.
+    """
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from models.configs import Prompt
 from models.pipeline import LoadOptions, Pipeline, load
@@ -16,12 +15,6 @@ PROMPTS: dict[str, tuple[Prompt, Prompt]] = {
     "class": (1, 5),
     "none": (None, ""),
 }
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    """Small operations wait for each other longer than they run, above all on a busy machine."""
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
