@@ -14,16 +14,18 @@ FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/mindalle
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
-COPY service service
-COPY models models
+# The package without its code: what it needs is a layer that stays when only code has changed, so
+# that neither building nor pulling a release moves torch again.
+COPY pyproject.toml constraints.txt ./
+RUN mkdir service models && touch README.md LICENSE models/__init__.py \
+    && echo '__version__ = "0"' >service/__init__.py
 
-FROM build AS build-api
+FROM build AS needs-api
 RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/mindalle/bin/pip install --no-compile -c constraints.txt '.[otel,stores]' \
-    && rm -rf /opt/mindalle/lib/python*/site-packages/models/weights
+    && /opt/mindalle/bin/pip uninstall --yes mindalle-serve
 
-FROM build AS build-worker
+FROM build AS needs-worker
 # Empty: the default index, whose torch has CUDA. The index of CPU wheels makes an image without it.
 ARG TORCH_INDEX=""
 RUN --mount=type=cache,target=/root/.cache/pip \
@@ -31,7 +33,18 @@ RUN --mount=type=cache,target=/root/.cache/pip \
         /opt/mindalle/bin/pip install --no-compile -c constraints.txt \
             --index-url "$TORCH_INDEX" torch torchvision; \
     fi \
-    && /opt/mindalle/bin/pip install --no-compile -c constraints.txt '.[worker,otel,stores]'
+    && /opt/mindalle/bin/pip install --no-compile -c constraints.txt '.[worker,otel,stores]' \
+    && /opt/mindalle/bin/pip uninstall --yes mindalle-serve
+
+FROM build AS code
+COPY README.md LICENSE ./
+COPY service service
+COPY models models
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /opt/mindalle/bin/pip install --no-compile --no-deps --target /opt/code .
+
+FROM code AS code-api
+RUN rm -rf /opt/code/models/weights
 
 FROM ${PYTHON_IMAGE} AS runtime
 ARG VERSION=0.0.0
@@ -40,7 +53,8 @@ LABEL org.opencontainers.image.title="minDALL-E Serve" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-ENV PATH=/opt/mindalle/bin:$PATH \
+ENV PATH=/opt/code/bin:/opt/mindalle/bin:$PATH \
+    PYTHONPATH=/opt/code \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp
@@ -49,7 +63,8 @@ RUN groupadd --gid 10001 mindalle \
 WORKDIR /tmp
 
 FROM runtime AS worker
-COPY --from=build-worker /opt/mindalle /opt/mindalle
+COPY --from=needs-worker /opt/mindalle /opt/mindalle
+COPY --from=code /opt/code /opt/code
 # Weights to bake in: a folder of this checkout. Without it, mount one at /weights when needed;
 # the emoji model is part of the package.
 ARG WEIGHTS=deploy/no-weights
@@ -67,7 +82,8 @@ ENTRYPOINT ["mindalle"]
 CMD ["worker"]
 
 FROM runtime AS api
-COPY --from=build-api /opt/mindalle /opt/mindalle
+COPY --from=needs-api /opt/mindalle /opt/mindalle
+COPY --from=code-api /opt/code /opt/code
 ENV MINDALLE_API__HOST=0.0.0.0 \
     MINDALLE_API__PORT=8000
 USER 10001:10001

@@ -46,7 +46,7 @@ def test_both_images_are_there_and_end_as_somebody_else_than_root() -> None:
 
 
 def test_the_api_image_has_no_torch() -> None:
-    (install,) = re.findall(r"AS build-api\n(.*?)^FROM ", DOCKERFILE, re.M | re.S)
+    (install,) = re.findall(r"AS needs-api\n(.*?)^FROM ", DOCKERFILE, re.M | re.S)
 
     assert "worker" not in install
 

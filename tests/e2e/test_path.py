@@ -7,12 +7,14 @@ import io
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
 from PIL import Image as Pillow
 
 from service.client import Client, Partial
 from service.jobs import Image
 from tests.e2e.stack import Stack, Worker
+from tests.stores import S3Server
 
 # The time limit is for machines that are busy with other work: a worker starts in the set-up.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -100,6 +102,16 @@ def test_a_job_goes_all_the_way(any_stack: Stack) -> None:
     body = {"prompt": "a red cube", "n": 2, "num_candidates": 4, "seed": 6}
     again = any_stack.http.post(PATH, json=body | {"response_format": "b64_json"}).json()
     assert [base64.b64decode(image["b64_json"]) for image in again["data"]] == files
+
+
+def test_a_bucket_hands_out_its_pictures_itself(s3_stack: Stack, s3_server: S3Server) -> None:
+    with Client(s3_stack.url) as client:
+        job = client.submit("a red cube", n=2, num_candidates=4, seed=6)
+        client.wait(job.id)
+        files = [client.image(job.id, rank) for rank in range(2)]
+    images = s3_stack.http.get(f"/v1/jobs/{job.id}").json()["images"]
+    assert all(image["url"].startswith(s3_server.url) for image in images)
+    assert [httpx.get(image["url"], trust_env=False).content for image in images] == files
 
 
 def test_a_long_prompt_is_cut_and_the_answer_says_so(stack: Stack) -> None:

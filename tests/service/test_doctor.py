@@ -211,3 +211,14 @@ def test_the_command_prints_the_page_of_settings(capsys: pytest.CaptureFixture[s
 
     assert cli.main(["config", "table"]) == 0
     assert capsys.readouterr().out == page.read_text()
+
+
+@pytest.mark.parametrize(("limit_mb", "verdict"), [(None, "ok"), (100, "ok"), (1, "problem")])
+def test_each_of_several_models_is_looked_at_and_all_together(
+    limit_mb: int | None, verdict: str
+) -> None:
+    worker = {"models": "tiny,tiny-rq", "models_memory_mb": limit_mb, "device": "cpu", "rows": 2}
+    found = by_name(model(settings(worker=worker)))
+    assert {found[f"{name}: memory"].verdict for name in ("tiny", "tiny-rq")} == {"ok"}
+    assert found["models"].verdict == verdict
+    assert ("tiny, tiny-rq" in found["models"].found) == (verdict == "problem")

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from service.metrics import ApiMetrics, WorkerMetrics
 
 CLOSED_LABELS = {"model", "stage", "state", "outcome", "reason", "method", "route", "code", "le"}
+CLOSED_LABELS |= {"preset", "licence", "device", "dtype"}  # of the models that a worker holds
 
 
 @pytest.mark.parametrize("declare", [ApiMetrics, WorkerMetrics])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from service.jobs import CODES_FILE, Failed, Image, Progress, Succeeded
 from service.store.object_store import ObjectStore, open_store
 from tests.conftest import Clock
 from tests.servers import free_port
+from tests.service.live_api import LiveApi
 from tests.service.makers import (
     LEASE_S,
     claim_one,
@@ -153,6 +155,24 @@ async def _all_due(redis: Redis) -> None:
     """As if the time of every look had come."""
     for job in await looked_after(redis):
         await redis.zadd(Key.FILES.of(), {job: 0})
+
+
+@pytest.mark.parametrize("results", ["s3"], indirect=True)
+async def test_the_processes_sweep_by_themselves(
+    api: LiveApi, redis: Redis, results: ResultsSettings, s3_server: S3Server
+) -> None:
+    store = open_store(results)
+    assert store is not None
+    leases = make_leases(redis, store=store)
+    job = await put(make_queue(redis))
+    assert await leases.finish(await claim_one(leases), success())
+    prefix = results.place.prefix
+    assert s3_server.names(prefix) == [f"{job.id}/1/0.png"]
+    await redis.pexpire(Key.IMAGES.of(job.id), 0)
+    await _all_due(redis)
+    async with asyncio.timeout(20):
+        while s3_server.names(prefix):
+            await asyncio.sleep(0.05)
 
 
 async def test_a_sweep_is_bounded_and_many_do_not_meet(

@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 from redis.asyncio import Redis
 
 from models.pipeline import Pipeline
+from service.broker.keys import Key
 from service.broker.queue import Queue
 from service.broker.workers import Workers
 from service.config.results import ResultsSettings
@@ -54,6 +55,8 @@ async def test_a_job_becomes_ranked_files_that_say_how_they_were_made(
             "queue_wait", "prefill", "decode", "pixels", "rerank", "encode",
         }  # fmt: skip
         assert view.size == "32x32"
+        first = await redis.hget(Key.IMAGES.of(job.id), "0")
+        assert (len(first or b"") < 20) == (results.url != "redis:")  # then it says where it is
         for meta in view.images:
             path = tmp_path / f"{meta.rank}.webp"
             path.write_bytes(await queue.image(job.id, meta.rank))

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api.http.forwarded import Forwarded, Header
+from service.api.http.forwarded import Forwarded
 from service.config.base_url import BaseUrl, split_host
 
 _KEY = "address"
@@ -52,20 +53,27 @@ class Addressing:
         if self.public_url is not None:
             return self.public_url
         headers = Headers(scope=scope)
+        server = scope.get("server") or ("localhost", None)
+        direct = scope["scheme"], headers.get("host", ""), server[0], server[1]
+        if not self.trust_proxy:
+            return _direct_address(*direct)
+        said = Forwarded.of(lambda name: ",".join(headers.getlist(name)))
+        return _seen_address(said, *direct)
 
-        def header(name: str) -> str:
-            return ",".join(headers.getlist(name)) if self.trust_proxy else ""
 
-        return _seen_address(scope, headers.get("host", ""), header)
+# Most callers of a process say the same; what others make up pushes out no more than these.
+@lru_cache(maxsize=64)
+def _direct_address(scheme: str, host_header: str, server: str, server_port: int | None) -> BaseUrl:
+    return _seen_address(Forwarded(), scheme, host_header, server, server_port)
 
 
-def _seen_address(scope: Scope, host_header: str, header: Header) -> BaseUrl:
-    said = Forwarded.of(header)
-    server = scope.get("server") or ("localhost", None)
-    host, port = split_host(host_header) or (_bracketed(server[0]), server[1])
+def _seen_address(
+    said: Forwarded, scheme: str, host_header: str, server: str, server_port: int | None
+) -> BaseUrl:
+    host, port = split_host(host_header) or (_bracketed(server), server_port)
     if said.host is not None:
         host, port = said.host, said.port
-    return BaseUrl.of(said.scheme or scope["scheme"], host, said.port or port, said.prefix)
+    return BaseUrl.of(said.scheme or scheme, host, said.port or port, said.prefix)
 
 
 def _bracketed(host: str) -> str:

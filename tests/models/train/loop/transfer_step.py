@@ -1,0 +1,61 @@
+"""A program: steps of a transfer to ImageGPT at minDALL-E's size, with random bfloat16 weights.
+
+Arguments: layers, pictures a step, and whether activations are computed again. Says the loss, the
+seconds of the second step and the most memory that it took.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from models.configs import TransformerConfig
+from models.presets import get_preset
+from models.stage2.transformer import Transformer
+from models.train.loop.engine import Engine
+from models.train.loop.run import Run
+from models.train.recipes import transformer
+from models.train.recipes.prior import Examples, PriorTrainer
+from models.train.recipes.transfer import without_text
+
+
+def shape(n_layers: int) -> TransformerConfig:
+    """Class-conditional, of 1,000 classes."""
+    config = get_preset("mindalle-1.3b").stage2
+    assert isinstance(config, TransformerConfig)
+    return replace(without_text(config, "class", 1000), n_layers=n_layers)
+
+
+def measure(n_layers: int, batch: int, *, recomputes: bool) -> dict[str, float]:
+    """Two steps of the transfer's recipe."""
+    config = shape(n_layers)
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.bfloat16)
+    model = Transformer(config)
+    torch.set_default_dtype(torch.float32)
+    examples = Examples(
+        torch.randint(0, 1000, (batch, 1)), torch.randint(0, config.vocab_size_img, (batch, 256))
+    )
+    plan = transformer.plan_of(10, is_fine_tuning=True)
+    with TemporaryDirectory() as folder:
+        engine = Engine(checkpoints=recomputes)
+        trainer = PriorTrainer(
+            model, None, Run(Path(folder), 0), plan, transformer.loss, engine=engine
+        )
+        trainer.step(0, examples)
+        began = time.monotonic()
+        loss = trainer.step(1, examples)["loss"]
+    peak = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
+    return {"loss": loss, "seconds": time.monotonic() - began, "peak_gib": int(peak) / 2**20}
+
+
+if __name__ == "__main__":
+    layers, pictures, again = sys.argv[1:]
+    found = measure(int(layers), int(pictures), recomputes=again == "again")
+    sys.stdout.write(json.dumps(found))
