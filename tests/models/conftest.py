@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from models.configs import Prompt
 from models.pipeline import LoadOptions, Pipeline, load
