@@ -1,57 +1,27 @@
-"""Callers that send jobs whatever happens, cancel some, and write down how each one ended."""
+"""Callers that send jobs whatever happens, cancel or leave some, and write down how each ended."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import random
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from service.jobs import TERMINAL
-from tests.chaos.fleet import ROWS
+from tests.chaos.orders import Order
 
+AT_ONCE = 10
 _AGAIN_S = 0.2
+_LEAVE_S = 0.25  # about as long as a job takes
 _LONGEST_S = 600.0  # for one job, from the first attempt to send it
-POISONS = ("poison", "deadly")
 
 
 @dataclass(frozen=True)
-class Order:
-    """What is asked for. Orders of one `recipe` give the same pictures."""
-
-    number: int
-    recipe: int
-    prompt: str
-    num_candidates: int
-    is_cancelled: bool
-
-    @classmethod
-    def of(cls, number: int, rng: random.Random, num_recipes: int) -> Order:
-        """A usual one, seldom one that is larger than a worker, cancelled, or meant to do harm."""
-        recipe = rng.randrange(num_recipes)
-        sizes = (1, 2, 4, 3 * ROWS)
-        prompt = f"thing {recipe}"
-        if rng.random() < 0.02:
-            prompt = rng.choice(POISONS)
-        return cls(number, recipe, prompt, sizes[recipe % len(sizes)], rng.random() < 0.05)
-
-    @property
-    def body(self) -> dict[str, Any]:
-        """Of the request."""
-        size = self.num_candidates
-        return {
-            "prompt": self.prompt,
-            "seed": self.recipe,
-            "num_candidates": size,
-            "n": min(size, 2),
-        }
-
-
-@dataclass
 class Ended:
     """How it ended: a status, the ends among its events, its pictures' digest."""
 
@@ -60,46 +30,69 @@ class Ended:
     status: str
     attempts: int
     seconds: float
-    ends: list[str] = field(default_factory=list)
-    pictures: str = ""
+    ends: list[str]
+    pictures: str
 
 
 class Callers:
-    """So many at once, on one service."""
+    """So many at once, on one service. `hook_url` is told how jobs go that have a webhook."""
 
-    def __init__(self, url: str, run: str, at_once: int) -> None:
+    def __init__(self, url: str, run: str, hook_url: str = "") -> None:
         self._http = httpx.AsyncClient(base_url=url, timeout=20, trust_env=False)
         self._run = run
-        self._room = asyncio.Semaphore(at_once)
+        self._hook_url = hook_url
+        self.ended: list[Ended] = []
+        self.num_left = 0
 
-    async def send(self, orders: list[Order]) -> list[Ended]:
-        """All of them, to their ends."""
+    async def send(self, orders: Iterator[Order]) -> list[Ended]:
+        """All of them, to their ends; those that are left have none here."""
+        async with self._http, asyncio.TaskGroup() as group:
+            for _ in range(AT_ONCE):
+                group.create_task(self._work(orders))
+        return self.ended
+
+    async def ends_of(self, job_ids: list[str]) -> list[tuple[str, list[str]]]:
+        """Status and told ends of jobs that nobody here waited for, when they have ended."""
         async with self._http:
-            return await asyncio.gather(*map(self._one, orders))
+            followed = [await self._followed(job_id) for job_id in job_ids]
+        return [(job["status"], ends) for job, ends in followed]
+
+    async def _work(self, orders: Iterator[Order]) -> None:
+        for order in orders:  # all take from the same
+            if order.is_left:
+                await self._leave(order)
+            else:
+                self.ended.append(await self._one(order))
+
+    async def _leave(self, order: Order) -> None:
+        self.num_left += 1
+        body = order.body(self._hook_url)
+        with suppress(httpx.TransportError):
+            await self._http.post("/v1/images/generations", json=body, timeout=_LEAVE_S)
 
     async def _one(self, order: Order) -> Ended:
-        async with self._room:
-            began = time.monotonic()
-            headers = {"idempotency-key": f"{self._run}-{order.number}"}
-            sent = await self._surely("POST", "/v1/jobs", json=order.body, headers=headers)
-            job_id = sent.json()["id"]
-            if order.is_cancelled:
-                await self._surely("DELETE", f"/v1/jobs/{job_id}")
-            job = (await self._surely("GET", f"/v1/jobs/{job_id}")).json()
-            while job["status"] not in TERMINAL:
-                assert time.monotonic() - began < _LONGEST_S, job
-                await asyncio.sleep(_AGAIN_S)
-                job = (await self._surely("GET", f"/v1/jobs/{job_id}")).json()
-            seconds = time.monotonic() - began
-            ended = Ended(order, job_id, job["status"], job["attempts"], seconds)
-            ended.ends = await self._ends(job_id)
-            ended.pictures = await self._pictures(job)
-            return ended
+        began = time.monotonic()
+        headers = {"idempotency-key": f"{self._run}-{order.number}"}
+        body = order.body(self._hook_url)
+        sent = await self._surely("POST", "/v1/jobs", json=body, headers=headers)
+        job_id = sent.json()["id"]
+        if order.is_cancelled:
+            await self._surely("DELETE", f"/v1/jobs/{job_id}")
+        job, ends = await self._followed(job_id)
+        seconds = time.monotonic() - began
+        pictures = await self._pictures(job)
+        return Ended(order, job_id, job["status"], job["attempts"], seconds, ends, pictures)
 
-    async def _ends(self, job_id: str) -> list[str]:
-        events = await self._surely("GET", f"/v1/jobs/{job_id}/events")
-        names = [line.partition(": ")[2] for line in events.text.splitlines() if "event: " in line]
-        return [name for name in names if name in TERMINAL]
+    async def _followed(self, job_id: str) -> tuple[dict[str, Any], list[str]]:
+        """The job when it has ended, and the ends among all its events, from the first."""
+        give_up = time.monotonic() + _LONGEST_S
+        while True:
+            events = await self._surely("GET", f"/v1/jobs/{job_id}/events")  # until it ends
+            job: dict[str, Any] = (await self._surely("GET", f"/v1/jobs/{job_id}")).json()
+            if job["status"] in TERMINAL:
+                return job, _ends_in(events.text)
+            assert time.monotonic() < give_up, job
+            await asyncio.sleep(_AGAIN_S)
 
     async def _pictures(self, job: dict[str, Any]) -> str:
         digest = hashlib.sha256()
@@ -121,3 +114,8 @@ class Callers:
                 pass
             assert time.monotonic() < give_up, f"{method} {path}: the service does not come back"
             await asyncio.sleep(_AGAIN_S)
+
+
+def _ends_in(events: str) -> list[str]:
+    names = [line.partition(": ")[2] for line in events.splitlines() if line.startswith("event: ")]
+    return [name for name in names if name in TERMINAL]

@@ -1,38 +1,57 @@
-"""A service whose processes are killed, frozen and cut off; a supervisor starts them again."""
+"""A service whose processes die and are started again: Redis, an API, workers of two releases.
+
+Each worker has a way of its own to Redis, which can be cut. What goes wrong is in troubles.py.
+"""
 
 from __future__ import annotations
 
-import random
 import signal
 import threading
-import time
-from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
+from tests.chaos.orders import ROWS
 from tests.chaos.relay import Relay
 from tests.e2e.stack import Process, Worker
 from tests.servers import RedisServer, free_port
+from tests.service.receiver import SECRET
 
-LEASE_S = 2.0
-ROWS = 8
-_PAUSE_S = (8.0, 20.0)  # between two troubles: a worker starts in less, on a quiet machine
 _LOOK_S = 0.2
 
 
-class Fleet:
-    """Redis with its append-only file, an API and workers, each with a way of its own to Redis."""
+@dataclass(frozen=True)
+class Size:
+    """How many workers of today and of the release before parts, how long leases and steps."""
 
-    def __init__(self, folder: Path, num_workers: int) -> None:
+    num_workers: int = 3
+    num_old: int = 0
+    lease_s: float = 2.0
+    step_delay_s: float = 0.01
+
+
+class OldWorker(Worker):
+    """One of the release before parts."""
+
+    module = "tests.chaos.old_worker"
+
+
+class Fleet:
+    """All processes, and a supervisor that starts again what has ended."""
+
+    def __init__(self, folder: Path, size: Size) -> None:
+        self.size = size
         self.redis = RedisServer("valkey", folder, durable=True)
         self.redis.start()
         self.url = f"http://127.0.0.1:{free_port()}"
-        self.troubles = Counter[str]()
-        self._relays = [Relay(self.redis.port) for _ in range(num_workers)]
+        self.hook_port = free_port()
         self.api = Process("api", folder, self._environment(self.redis.port))
-        self.workers = [
-            Worker(number, folder, self._environment(relay.port))
-            for number, relay in enumerate(self._relays)
-        ]
+        self.workers: list[Worker] = []
+        self.relays: list[Relay] = []
+        for number in range(size.num_workers + size.num_old):
+            relay = Relay(self.redis.port)
+            kind = Worker if number < size.num_workers else OldWorker
+            self.workers.append(kind(number, folder, self._environment(relay.port)))
+            self.relays.append(relay)
         self._ending = threading.Event()
         self._supervisor = threading.Thread(target=self._supervise)
 
@@ -46,11 +65,18 @@ class Fleet:
             "MINDALLE_WORKER__ROWS": str(ROWS),
             "MINDALLE_WORKER__THREADS": "1",
             "MINDALLE_WORKER__HEARTBEAT_S": "0.2",
-            "MINDALLE_QUEUE__LEASE_S": str(LEASE_S),
+            "MINDALLE_QUEUE__LEASE_S": str(self.size.lease_s),
             "MINDALLE_QUEUE__SWEEP_INTERVAL_S": "0.2",
             "MINDALLE_QUEUE__MAX_ATTEMPTS": "5",
             "MINDALLE_QUEUE__MAX_DEPTH": "1000000",
-            "MINDALLE_TESTING__STEP_DELAY_S": "0.01",
+            "MINDALLE_QUEUE__RESULT_TTL_S": "86400",
+            "MINDALLE_WEBHOOKS__SECRETS": SECRET,
+            "MINDALLE_WEBHOOKS__ALLOW_HTTP": "true",
+            "MINDALLE_WEBHOOKS__ALLOWED": "127.0.0.1",
+            "MINDALLE_WEBHOOKS__PORTS": str(self.hook_port),
+            "MINDALLE_WEBHOOKS__TIMEOUT_S": "2",
+            "MINDALLE_WEBHOOKS__RETRY_S": "0.1",
+            "MINDALLE_TESTING__STEP_DELAY_S": str(self.size.step_delay_s),
             "MINDALLE_TESTING__POISON_PROMPT": "poison",
             "MINDALLE_TESTING__KILL_PROMPT": "deadly",
         }
@@ -69,7 +95,7 @@ class Fleet:
         for process in (self.api, *self.workers):
             if process.is_running:
                 process.end(signal.SIGKILL)
-        for relay in self._relays:
+        for relay in self.relays:
             relay.stop()
         self.redis.stop()
 
@@ -78,40 +104,3 @@ class Fleet:
             for process, command in ((self.api, "api"), *((w, "worker") for w in self.workers)):
                 if not process.is_running:
                     process.start(command)
-
-    def trouble(self, rng: random.Random, until: threading.Event) -> None:
-        """One thing after the other goes wrong, until there is enough of it."""
-        kinds = [self._kill_worker, self._freeze_worker, self._part_worker]
-        kinds += [self._kill_redis, self._kill_api]
-        while not until.wait(rng.uniform(*_PAUSE_S)):
-            kind = rng.choice(kinds)
-            kind(rng)
-            self.troubles[kind.__name__.strip("_")] += 1
-
-    def _kill_worker(self, rng: random.Random) -> None:
-        _kill(rng.choice(self.workers))
-
-    def _kill_api(self, rng: random.Random) -> None:
-        del rng  # there is one
-        _kill(self.api)
-
-    def _freeze_worker(self, rng: random.Random) -> None:
-        worker = rng.choice(self.workers)
-        if worker.is_running:
-            worker.send(signal.SIGSTOP)
-            time.sleep(rng.uniform(0.5, 2) * LEASE_S)
-            worker.send(signal.SIGCONT)
-
-    def _part_worker(self, rng: random.Random) -> None:
-        with rng.choice(self._relays).parted():
-            time.sleep(rng.uniform(0.5, 2) * LEASE_S)
-
-    def _kill_redis(self, rng: random.Random) -> None:
-        self.redis.kill()
-        time.sleep(rng.uniform(0.1, 1))
-        self.redis.start()
-
-
-def _kill(process: Process) -> None:
-    if process.is_running:
-        process.send(signal.SIGKILL)

@@ -25,6 +25,8 @@ _START_S = 120.0
 class Process:
     """One process of the service. Its log is in a file, which a failing test shows."""
 
+    module = "service"  # that Python runs
+
     def __init__(self, name: str, folder: Path, environment: dict[str, str]) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
@@ -35,7 +37,7 @@ class Process:
         """Run `mindalle COMMAND`."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "service", command],
+                [sys.executable, "-m", self.module, command],
                 env=os.environ | self._environment,
                 stdout=log,
                 stderr=log,

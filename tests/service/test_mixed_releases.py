@@ -1,11 +1,10 @@
 """Workers that claim parts beside workers of a release that knows none, on one Redis.
 
-The other release is its scripts, as tests/data/before_parts keeps them, sent by today's verbs.
+The other release is its scripts, sent by today's verbs.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -14,7 +13,7 @@ from redis.asyncio import Redis
 from service.broker.keys import Key
 from service.broker.leases import Claim, Leases, LeaseState
 from service.broker.parts import Committed
-from service.broker.scripts import Scripts, joined
+from service.broker.scripts import Scripts
 from service.jobs import JobStatus, JobView
 from tests.conftest import Clock
 from tests.service.makers import (
@@ -26,20 +25,17 @@ from tests.service.makers import (
     make_sweeper,
     put,
 )
+from tests.service.scripts_before_parts import source_before_parts
 from tests.service.test_queue_simulation import Simulation
 
 Verbs = TypeVar("Verbs")
-
-DATA = Path(__file__).parents[1] / "data/before_parts"
 
 
 class OtherScripts(Scripts):
     """Sends what the other release would; enqueue, view and their like are as they were."""
 
     def _source(self, name: str) -> tuple[str, str]:
-        if (DATA / f"{name}.lua").exists():
-            return joined(DATA, "prelude", name)
-        return super()._source(name)
+        return source_before_parts(name) or super()._source(name)
 
 
 def of_the_other(verbs: Verbs, redis: Redis, clock: Clock) -> Verbs:
