@@ -87,6 +87,7 @@ local function end_job()
   for _, one in ipairs(job.parts.list) do one.pictures, one.timings = nil, nil end -- told by now
   save_parts(job)
   settle(job, 'succeeded', fields, cjson.encode({num_images = #best}))
+  redis.call('ZADD', key.files(), 'XX', now, job.id) -- a store has more of them than are kept
 end
 
 store_files()
