@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from service.broker.keys import Key
 from service.broker.leases import Leases
+from service.broker.parts import Committed
 from service.broker.result_files import ResultFiles
 from service.config.results import ResultsSettings
 from service.errors import ImageNotFound, QueueUnavailable, ResultsUnavailable
@@ -279,3 +280,14 @@ async def test_a_finished_job_takes_less_than_four_kilobytes_of_redis(
     assert sum(sizes) < 4000
     events = [event.name async for event in queue.events(job.id)]
     assert events == ["queued", "started", *["progress"] * 4, "succeeded"]
+
+
+async def test_nor_does_one_in_many_parts(redis: Redis, kept: Kept) -> None:
+    leases = make_leases(redis, store=kept.store)
+    job = await put(make_queue(redis), prompt="a red cube on a table " * 6, num_candidates=24)
+    claims = [await claim_one(leases, 1) for _ in range(24)]
+    for claim in claims:
+        assert await leases.finish(claim, drawn(claim))
+    names: Any = await redis.keys(f"*{job.id}*")
+    assert sum([int(await redis.memory_usage(name, samples=0) or 0) for name in names]) < 4000
+    assert await leases.finish(claims[7], drawn(claims[7])) is Committed.PART  # as if unheard
