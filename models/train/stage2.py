@@ -137,9 +137,8 @@ def num_steps(args: Namespace, table: CodeTable) -> int:
     is_transfer = args.checkpoint is not None and args.prefix != "text" and not args.size
     if args.steps is None and (args.epochs or is_transfer):
         num_pictures = len({table.variants[row].image for row in table.whole})
-        return max(1, num_pictures // args.batch * (args.epochs or _TRANSFER_EPOCHS))
-    steps: int = args.steps or _STEPS
-    return steps
+        return int(max(1, num_pictures // args.batch * (args.epochs or _TRANSFER_EPOCHS)))
+    return int(args.steps or _STEPS)
 
 
 def _plan(args: Namespace, plan: PriorPlan) -> PriorPlan:
