@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import string
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer as AnyBpe
 from tokenizers.implementations.char_level_bpe import CharBPETokenizer
@@ -89,7 +90,10 @@ class Tokenizer:
 
     def encode(self, prompt: str) -> tuple[list[int], bool]:
         """Return exactly `context_length` ids, and whether the prompt was cut to fit."""
-        ids: list[int] = self._bpe.encode(well_formed(prompt)).ids
+        return self.fitted(self._bpe.encode(well_formed(prompt)).ids)
+
+    def fitted(self, ids: list[int]) -> tuple[list[int], bool]:
+        """A text's ids as `encode` returns them: with what begins and ends it, cut or padded."""
         if self._ends:
             start, end = self._ends
             ids = [start, *ids, end]
@@ -113,6 +117,11 @@ class Tokenizer:
         """Every token and its id."""
         vocabulary: dict[str, int] = self._bpe.get_vocab()
         return vocabulary
+
+    def document(self) -> dict[str, Any]:
+        """All that it does, as the library writes it down."""
+        found: dict[str, Any] = json.loads(self._bpe.to_str())
+        return found
 
     def tokens(self, ids: list[int]) -> list[str]:
         """The tokens behind ids, for reports."""

@@ -14,7 +14,7 @@ from models.errors import ConfigError
 from models.families import as_codec
 from models.train import options, shapes
 from models.train.data import code_table, sources
-from models.train.data.data_set import DataSet, Ordered, Variant
+from models.train.data.data_set import DataSet, Ordered, Variant, rendered
 from models.train.data.emoji.emoji_set import Selection
 from models.train.loop import processes
 from models.train.loop.engine import Engine
@@ -30,8 +30,7 @@ def encode(
     model: nn.Module, data: DataSet, variants: tuple[Variant, ...], *, is_soft: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Codes [n, T, D] of variants, and where they are wanted the features [n, C, h, w] behind."""
-    images = torch.stack([data.render(variant) for variant in variants])
-    images = images.to(next(model.parameters()).device)
+    images = rendered(data, variants).to(next(model.parameters()).device)
     codes = as_codec(model).encode(images * 0.5 + 0.5).cpu()
     if not is_soft:
         return codes, None
@@ -53,7 +52,7 @@ def _work(args: Namespace) -> None:
         raise ConfigError("whose codes? give --stage1 or --init")
     shape = codec_shape_of(args.checkpoint, args.stage1)
     selection = Selection(styles=tuple(args.styles), varied=tuple(args.varied))
-    data = sources.open_data(args.data, args.art, shape.size[0], selection)
+    data = sources.open_data(args.data, args.art, shape.size[0], selection, args.crops)
     variants = data.variants()
     if processes.is_first():
         code_table.reserve(args.out, variants, shape.code_shape, _extent(args, shape))

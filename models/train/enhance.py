@@ -26,14 +26,14 @@ from models.lookalikes import CONFIG_NAME
 from models.presets import WEIGHTS_FOLDER
 from models.stage1.codec import Codec
 from models.train import options
-from models.train.data.data_set import batch_at, drawn
+from models.train.data.data_set import drawn, rendered
 from models.train.data.sources import open_data
 from models.train.loop import processes
 from models.train.loop.checkpoints import averaged
 from models.train.loop.engine import Engine
-from models.train.loop.learner import Learner, Weights, naming
+from models.train.loop.learner import Learner, Weights
 from models.train.loop.pictures import save_grid
-from models.train.loop.processes import is_first, my_share
+from models.train.loop.processes import is_first
 from models.train.loop.run import Run
 from models.train.recipes import enhance
 from models.train.recipes.codec import CodecTrainer
@@ -156,25 +156,21 @@ def _work(args: Namespace) -> None:
     shape, stage1 = checkpoint.preset.stage1, load_stage1(checkpoint)
     known_as, codec = fingerprint.of(stage1.state_dict().items()), as_codec(stage1.to(device))
     enhancement = _as_shipped(args, enhancement_of(args, shape, known_as))
-    data, run = open_data(args.data, args.art, shape.size[0]), Run(args.run, args.seed)
+    data = open_data(args.data, args.art, shape.size[0], crops=args.crops)
+    run = Run(args.run, args.seed)
     model, coarse = _model(args, enhancement).to(device), enhance.Coarse(codec)
 
     def many(number: int) -> Tensor:
-        return torch.stack([data.render(variant) for variant in drawn(data, run.rng(-1), number)])
+        return rendered(data, drawn(data, run.rng(-1), number))
 
     if args.part == "codec":
         learner, step_on = _codec_part(args, model, coarse, many)
     else:
         learner, step_on = _prior_part(args, model, coarse)
 
-    def step_once(step: int) -> dict[str, float]:
-        batch = batch_at(data, step, args.batch, run.rng(step), args.seed)
-        with naming(lambda: map(data.title, batch)):
-            mine = [data.render(variant) for variant in batch[my_share(args.batch)]]
-            return step_on(step, torch.stack(mine))
-
+    step_once = options.on_pictures(args, run, data, step_on)
     judged = [variant for sort in data.judged(args.judged).values() for variant in sort]
-    images = torch.stack([data.render(variant) for variant in judged]).to(device)
+    images = rendered(data, judged).to(device)
     look = partial(_look, run, codec, images, enhancement)
     options.train(args, run, learner, step_once, [(args.look_every, look)])
     if args.ship and is_first():

@@ -18,6 +18,7 @@ from models.stage2.hq_transformer import HQTransformer
 from models.stage2.transformer import Transformer
 from models.tokenizer import Tokenizer
 from models.train.data.code_table import CodeTable
+from models.train.data.data_set import rendered
 from models.train.data.sources import open_data
 from models.train.recipes.graft import check_fits, graft, shares
 
@@ -62,6 +63,6 @@ def _codes(
     parts = []
     for first in range(0, len(rows), _BATCH):
         variants = [table.variants[row] for row in rows[first : first + _BATCH]]
-        pixels = torch.stack([data.render(variant) for variant in variants]) * 0.5 + 0.5
+        pixels = rendered(data, variants) * 0.5 + 0.5
         parts.append(old.encode(pixels)[..., 0])
     return torch.cat(parts)

@@ -7,17 +7,19 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from models.train.data import sources
+from models.train.data.data_set import DataSet, batch_at, rendered
 from models.train.loop import checkpoints
 from models.train.loop import run as loop
 from models.train.loop.checkpoints import Checkpoints
 from models.train.loop.engine import Engine
-from models.train.loop.learner import Learner
+from models.train.loop.learner import Learner, naming
 from models.train.loop.pace import Pace
 from models.train.loop.pictures import tensorboard
 from models.train.loop.precision import PRECISIONS
-from models.train.loop.processes import is_first
+from models.train.loop.processes import is_first, my_share
 from models.train.loop.run import Chore, Run
 
 
@@ -27,8 +29,10 @@ def arguments(description: str, folder: str, steps: int) -> argparse.ArgumentPar
     parser.add_argument("--run", type=Path, default=Path(folder), help="where the run lives")
     parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--until", type=int, help="stop early; the schedule still spans --steps")
-    parser.add_argument("--save-every", type=int, default=100)
-    parser.add_argument("--keep", type=int, default=2, metavar="N", help="the last N checkpoints")
+    parser.add_argument("--save-every", type=_count, default=100)
+    parser.add_argument(
+        "--keep", type=_count, default=2, metavar="N", help="the last N checkpoints"
+    )
     parser.add_argument("--batch", type=int, default=32, help="pictures of all processes together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -41,6 +45,12 @@ def arguments(description: str, folder: str, steps: int) -> argparse.ArgumentPar
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     sources.add_arguments(parser)
     return parser
+
+
+def _count(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
 
 
 def add_stage(parser: argparse.ArgumentParser, families: Iterable[str]) -> None:
@@ -102,6 +112,22 @@ def engine_of(args: argparse.Namespace) -> Engine:
         checkpoints=args.recompute,
         compiles=args.compile,
     )
+
+
+def on_pictures(
+    args: argparse.Namespace,
+    run: Run,
+    data: DataSet,
+    learn: Callable[[int, Tensor], dict[str, float]],
+) -> Callable[[int], dict[str, float]]:
+    """The step that learns from this process's images [B, 3, H, W] in [-1, 1] of a batch."""
+
+    def step_once(step: int) -> dict[str, float]:
+        batch = batch_at(data, step, args.batch, run.rng(step), args.seed)
+        with naming(lambda: map(data.title, batch)):
+            return learn(step, rendered(data, batch[my_share(args.batch)]))
+
+    return step_once
 
 
 def train(

@@ -25,7 +25,7 @@ from models.pipeline import LoadOptions, Pipeline
 from models.pixel_configs import GatedPixelCNNConfig, PixelCNNConfig, PixelPriorConfig, codec_for
 from models.stage1.raw_pixels import RawPixels
 from models.train import options
-from models.train.data.data_set import DataSet, Variant, batch_at
+from models.train.data.data_set import DataSet, Variant, batch_at, rendered
 from models.train.data.folder import FolderSet
 from models.train.data.sources import open_data
 from models.train.loop.learner import Weights
@@ -53,7 +53,7 @@ class Pictures:
 
     def batch(self, variants: Sequence[Variant]) -> tuple[Tensor, Tensor | None]:
         """Levels [B, C, H, W] and classes [B]."""
-        pixels = torch.stack([self.data.render(variant) for variant in variants]) * 0.5 + 0.5
+        pixels = rendered(self.data, variants) * 0.5 + 0.5
         values = self.codec.values(self.codec.encode(pixels))
         if self.classes is None:
             return values, None
@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     options.prepare(args)
     size = codec_for(cast(PixelPriorConfig, changed(SHAPES[args.family], args.shape))).width
-    data = open_data(args.data, args.art, size)
+    data = open_data(args.data, args.art, size, crops=args.crops)
     classes, num_classes = classes_in(data)
     shape = _shape(args, num_classes)
     codec = cast(RawPixels, build_codec(codec_for(shape)))

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from models.configs import CodecConfig
 from models.families import as_codec
 from models.train import options
-from models.train.data.data_set import DataSet, batch_at, drawn
+from models.train.data.data_set import DataSet, drawn, rendered
 from models.train.data.sources import open_data
 from models.train.loop import processes
 from models.train.loop.engine import Engine
-from models.train.loop.learner import Weights, naming
+from models.train.loop.learner import Weights
 from models.train.loop.pictures import save_grid
-from models.train.loop.processes import is_first, my_share
+from models.train.loop.processes import is_first
 from models.train.loop.run import Run
 from models.train.loop.schedule import Schedule
 from models.train.recipes.adversary import LAST_LAYER, Adversary
@@ -65,17 +65,14 @@ def _critics(args: Namespace, model: nn.Module, schedule: Schedule, engine: Engi
 def _work(args: Namespace) -> None:
     options.prepare(args)
     shape, trainer = trainer_of(args)
-    run, data = trainer.run, open_data(args.data, args.art, shape.size[0])
+    run, data = trainer.run, open_data(args.data, args.art, shape.size[0], crops=args.crops)
 
-    def step_once(step: int) -> dict[str, float]:
+    def step_on(step: int, images: Tensor) -> dict[str, float]:
         if step == trainer.plan.unquantised:
-            many = map(data.render, drawn(data, run.rng(-1), _NUM_TO_START_CODES))
-            trainer.start_codes(torch.stack(list(many)))
-        batch = batch_at(data, step, args.batch, run.rng(step), args.seed)
-        with naming(lambda: map(data.title, batch)):
-            mine = [data.render(variant) for variant in batch[my_share(args.batch)]]
-            return trainer.step(step, torch.stack(mine))
+            trainer.start_codes(rendered(data, drawn(data, run.rng(-1), _NUM_TO_START_CODES)))
+        return trainer.step(step, images)
 
+    step_once = options.on_pictures(args, run, data, step_on)
     judged = _judged(data, args.judged) if is_first() else {}
     look = (args.look_every, partial(_look, shape, trainer, judged))
     options.train(args, run, trainer.learner, step_once, [look])
@@ -83,8 +80,7 @@ def _work(args: Namespace) -> None:
 
 def _judged(data: DataSet, number: int) -> dict[str, Tensor]:
     """Images [n, 3, H, W] to judge by, of each sort that the data has."""
-    sorts = data.judged(number).items()
-    return {name: torch.stack(list(map(data.render, found))) for name, found in sorts if found}
+    return {name: rendered(data, found) for name, found in data.judged(number).items() if found}
 
 
 def _look(

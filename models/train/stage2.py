@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,27 +17,31 @@ from random import Random
 import torch
 from torch import nn
 
-from models.configs import CodecConfig, Preset, SamplingDefaults
+from models.configs import CodecConfig, Preset, PriorConfig, SamplingDefaults
 from models.errors import ConfigError
 from models.families import as_codec, as_prior, build_prior
 from models.pipeline import LoadOptions, Pipeline
 from models.train import options
+from models.train.data.bpe_dropout import BpeDropout
 from models.train.data.code_table import CodeTable
 from models.train.data.data_set import DataSet, Ordered
 from models.train.data.emoji.prompts import sheet_prompts
 from models.train.data.sources import open_data
 from models.train.grafting import put_grafted
+from models.train.held_out import ToIds, examples_of, losses
 from models.train.loop import processes
 from models.train.loop.engine import Engine
 from models.train.loop.learner import Weights, naming
-from models.train.loop.processes import my_share
+from models.train.loop.processes import is_first, my_share
 from models.train.loop.run import Chore, Run
 from models.train.recipes.prior import Examples, PriorPlan, PriorTrainer
 from models.train.recipes.register import PRIOR_RECIPES, prior_recipe
+from models.train.recipes.transformer import SIZES, large_plan_of
 from models.train.sheet import write_sheet
 from models.train.start import codec_of, codec_shape_of, prior_to_train, tokenizer_of
 
 _TEXT_DROPPED = 0.1
+_STEPS, _TRANSFER_EPOCHS = 3000, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +53,17 @@ class Batches:
 
     data: DataSet
     table: CodeTable
-    to_ids: Callable[[str], list[int]]
+    to_ids: ToIds
     size: int
     shares: Mapping[str, float]
     dropped: float
 
     def draw(self, run: Run, step: int) -> Examples:
         """What this process learns from at a step."""
-        texts, rows = zip(*list(self._drawn(run, step))[my_share(self.size)], strict=True)
-        ids = torch.tensor([self.to_ids(text) for text in texts])
+        share = my_share(self.size)
+        texts, rows = zip(*list(self._drawn(run, step))[share], strict=True)
+        rngs = [Random(f"{run.seed}/{step}/text {number}") for number in range(self.size)[share]]
+        ids = torch.tensor([self.to_ids(*drawn) for drawn in zip(texts, rngs, strict=True)])
         mine = list(rows)
         return Examples(ids, self.table.codes_of(mine), self.table.features_of(mine))
 
@@ -108,20 +114,31 @@ def _shares(pairs: Sequence[str]) -> dict[str, float]:
     return shares
 
 
-def _ids_by(args: Namespace, data: DataSet) -> Callable[[str], list[int]]:
+def _ids_by(args: Namespace, data: DataSet) -> ToIds:
     """From a caption to prefix ids; for a class model the caption is the class's number."""
     if args.prefix == "text":
         tokenizer = tokenizer_of(args, data)
-        return lambda text: tokenizer.encode(text)[0]
-    return partial(_class_ids, args.classes) if args.prefix == "class" else lambda _text: [0]
+        if args.bpe_dropout:
+            return BpeDropout(tokenizer, args.bpe_dropout).encode
+        return lambda text, _rng: tokenizer.encode(text)[0]
+    return partial(_class_ids, args.classes) if args.prefix == "class" else lambda *_: [0]
 
 
-def _class_ids(num_classes: int, text: str) -> list[int]:
+def _class_ids(num_classes: int, text: str, _rng: Random) -> list[int]:
     """A caption that is a class's number; no caption is class 0."""
     number = text or "0"
     if not number.isdecimal() or int(number) >= (num_classes or math.inf):
         raise ConfigError(f"--prefix class: {text!r} is no class's number")
     return [int(number)]
+
+
+def num_steps(args: Namespace, table: CodeTable) -> int:
+    """As the options say it; a transfer takes eight epochs, as the reference's."""
+    is_transfer = args.checkpoint is not None and args.prefix != "text" and not args.size
+    if args.steps is None and (args.epochs or is_transfer):
+        num_pictures = len({table.variants[row].image for row in table.whole})
+        return int(max(1, num_pictures // args.batch * (args.epochs or _TRANSFER_EPOCHS)))
+    return int(args.steps or _STEPS)
 
 
 def _plan(args: Namespace, plan: PriorPlan) -> PriorPlan:
@@ -142,8 +159,9 @@ def _work(args: Namespace) -> None:
     shape, model = prior_to_train(args, codec_shape, codec)
     if args.graft and not (args.resume and run.is_begun):
         put_grafted(args, model, batches.table, tokenizer_of(args, data))
-    recipe = prior_recipe(shape)
-    plan = _plan(args, recipe.plan(args.steps, args.checkpoint is not None))
+    recipe, args.steps = prior_recipe(shape), num_steps(args, batches.table)
+    plan = recipe.plan(args.steps, args.checkpoint is not None)
+    plan = _plan(args, large_plan_of(args.steps) if args.size else plan)
     trainer = PriorTrainer(
         model, codec, run, plan, recipe.loss, recipe.looked_up, engine=options.engine_of(args)
     )
@@ -152,11 +170,32 @@ def _work(args: Namespace) -> None:
         with naming(lambda: batches.titles(run, step)):
             return trainer.step(step, batches.draw(run, step))
 
-    chores: list[Chore] = [(200, lambda *_: run.plot("loss"))]
+    judged = {}
+    if codec is not None and is_first():
+        is_soft = batches.table.features is not None
+        judged = examples_of(data, args.judged, codec, batches.to_ids, is_soft=is_soft)
+    chores: list[Chore] = [(args.look_every, partial(_judge, trainer, shape, judged))]
     if args.prefix == "text" and codec is not None:
         preset = Preset(args.run.name, "", "", codec_shape, shape)
         chores.append((600, partial(_look, args, preset, codec, data)))
     options.train(args, run, trainer.learner, step_once, chores)
+
+
+def _judge(
+    trainer: PriorTrainer,
+    shape: PriorConfig,
+    judged: Mapping[str, Examples],
+    step: int,
+    weights: Weights,
+) -> None:
+    """Log what the averaged weights lose on held-out pictures, and draw the curves."""
+    run = trainer.run
+    if judged:
+        model = build_prior(shape, trainer.codec or nn.Identity())
+        model.load_state_dict(weights)
+        model.to(trainer.engine.device).eval()
+        run.log(step, **losses(trainer, model, judged))
+    run.plot("loss", *(f"{name}_loss" for name in judged))
 
 
 def _look(
@@ -170,10 +209,11 @@ def _look(
     """Draw a few prompts with the averaged weights into the run's samples.png."""
     model = build_prior(preset.stage2, codec)
     model.load_state_dict(weights)
-    model.to(Engine.usual_device())
+    loading = LoadOptions(Engine.usual_device(), graphs=False)
+    model.to(loading.device)
     pipeline = Pipeline(
         preset=preset,
-        options=LoadOptions(),
+        options=loading,
         stage1=as_codec(codec),
         stage2=as_prior(model.eval().requires_grad_(False)),
         tokenizer=tokenizer_of(args, data),
@@ -186,7 +226,10 @@ def _look(
 
 def make_parser() -> ArgumentParser:
     """The command's options."""
-    parser = options.arguments("Train stage 2, a prior of any family.", "runs/stage2", 3000)
+    parser = options.arguments("Train stage 2, a prior of any family.", "runs/stage2", _STEPS)
+    parser.set_defaults(steps=None)
+    parser.add_argument("--epochs", type=int, help="instead of --steps (a transfer: 8)")
+    parser.add_argument("--size", choices=tuple(SIZES), help="from scratch, as large as this one")
     options.add_stage(parser, PRIOR_RECIPES)
     options.add_engine(parser)
     options.add_large(parser)
@@ -204,6 +247,11 @@ def make_parser() -> ArgumentParser:
     parser.add_argument("--shown", type=int, help="prompts in samples.png (default: 18)")
     parser.add_argument(
         "--graft", type=Path, metavar="DIR", help="begin with what this flat model knows of words"
+    )
+    parser.add_argument("--look-every", type=int, default=200, help="steps between judgements")
+    parser.add_argument("--judged", type=int, default=96, help="pictures of each sort to judge by")
+    parser.add_argument(
+        "--bpe-dropout", type=float, default=0.0, metavar="P", help="share of merges left out"
     )
     parser.add_argument("--accumulate", type=int, default=1, help="parts to split a batch into")
     return parser

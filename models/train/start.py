@@ -6,6 +6,7 @@ Knows no data and no losses.
 from __future__ import annotations
 
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +34,7 @@ from models.train.recipes.register import (
     prior_recipe,
 )
 from models.train.recipes.transfer import transfer
+from models.train.recipes.transformer import shape_of, sized
 
 _Shape = TypeVar("_Shape", CodecConfig, PriorConfig)
 
@@ -99,7 +101,8 @@ def prior_to_train(
 ) -> tuple[PriorConfig, nn.Module]:
     """The prior that a run of stage 2 begins with, and its shape, now noted in the run's folder.
 
-    It is fresh, another run's, fine-tuned or transferred. `codec` is given where one is known.
+    It is fresh, as always with --size, another run's, fine-tuned or transferred. `codec` is given
+    where one is known.
 
     Raises:
         ConfigError: the options contradict each other, or what the run goes on from.
@@ -107,7 +110,7 @@ def prior_to_train(
     known = shapes.load_prior(args.run) if args.resume else None
     if known is None and args.start:
         known = shapes.load_prior(args.start)
-    if args.checkpoint and known is None:
+    if args.checkpoint and known is None and not args.size:
         shape, model = _from_checkpoint(args, codec)
     else:
         shape = _agreed(args, known) if known else _fresh_prior(args, codec_shape)
@@ -134,9 +137,12 @@ def _from_checkpoint(args: Namespace, codec: nn.Module | None) -> tuple[PriorCon
 def _fresh_prior(args: Namespace, codec: CodecConfig) -> PriorConfig:
     prompt = PromptShape(args.prefix, max(args.classes, 1))
     if args.prefix == "text":
-        prompt = PromptShape("text", vocab_size(args.tokenizer), CONTEXT_LENGTH)
+        prompt = PromptShape("text", vocab_size(args.tokenizer), _context_length(args))
     family = args.family or codec_recipe(codec).prior
-    shape = shapes.changed(PRIOR_RECIPES[family].shape(codec, prompt), args.shape)
+    if args.size and family != "transformer":
+        raise ConfigError("--size: only of --family transformer")
+    of = partial(shape_of, size=args.size) if args.size else PRIOR_RECIPES[family].shape
+    shape = shapes.changed(of(codec, prompt), args.shape)
     PRIOR_READERS[type(shape)](written(shape), "stage2", codec)  # refuses what doesn't fit
     return shape
 
@@ -150,12 +156,12 @@ def _agreed(args: Namespace, known: _Shape) -> _Shape:
 
 
 def tokenizer_of(args: Namespace, data: DataSet) -> Tokenizer:
-    """The checkpoint's tokenizer, else the one in `args.tokenizer`.
+    """The tokenizer of the checkpoint that is gone on with, else the one in `args.tokenizer`.
 
-    Without a checkpoint it is learnt from the data where there is none yet.
+    For a fresh prior it is learnt from the data where there is none yet.
     """
-    if args.checkpoint is None:
-        return load_or_learn(data, args.tokenizer)
+    if args.checkpoint is None or args.size:
+        return load_or_learn(data, args.tokenizer, context_length=_context_length(args))
     source = checkpoints.open_checkpoint(args.checkpoint)
     if source.preset.prompt_kind != "text":
         raise ConfigError(f"{args.checkpoint} takes no text: --prefix {source.preset.prompt_kind}")
@@ -166,6 +172,10 @@ def tokenizer_of(args: Namespace, data: DataSet) -> Tokenizer:
     tokenizer = Tokenizer.load(args.tokenizer, source.preset.prompt_len)
     tokenizer.check_fits(source.preset.stage2.prompt_vocab_size)
     return tokenizer
+
+
+def _context_length(args: Namespace) -> int:
+    return sized(args.size).ctx_len_txt if args.size else CONTEXT_LENGTH
 
 
 def initialise(model: nn.Module, seed: int) -> None:

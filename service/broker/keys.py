@@ -63,7 +63,7 @@ class Key(StrEnum):
     HOOKS = "{mindalle}:hooks:%s"  # per host: zset message → ms when it may be sent
     HOOK_HOSTS = "{mindalle}:hook_hosts"  # zset host → ms when its first message may be sent
     HOOK_SINCE = "{mindalle}:hook_since"  # zset message → ms since when it waits
-    HOOK_SHARES = "{mindalle}:hook_shares"  # hash API key id → its messages that wait
+    HOOK_SHARES = "{mindalle}:hook_shares:%s"  # per API key id: the same of its own messages
     HOOK_LETTERS = "{mindalle}:hook_letters"  # zset message → ms when it was given up
 
     PROBE = "{mindalle}:probe"  # never there: a write that changes nothing shows if one could

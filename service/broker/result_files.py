@@ -3,7 +3,8 @@
 A file's name has the job, the claim's fence and the candidate, so that no two claims meet. A worker
 that learns that its claim was lost takes its files out itself; for all others the job is noted
 before its first file is put, and whoever sweeps removes what no job has any more: results that have
-expired, and what a worker left that died between put and commit.
+expired, what a worker left that died between put and commit, and of a job in parts the pictures
+that others were better than.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import logging
 import math
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from redis.asyncio import Redis
 
 from service.broker.keys import Key
 from service.broker.redis_connection import translated_errors
-from service.broker.results import file_name, reference
+from service.broker.results import file_name, reference, stored_path
 from service.broker.scripts import Clock, Scripts
 from service.errors import QueueUnavailable, ResultsUnavailable
 from service.jobs import CODES_FILE, Image, Job
@@ -74,21 +76,28 @@ class ResultFiles:
             _log.debug("left to the sweep")
 
     async def sweep(self) -> int:
-        """Remove the files of some jobs that have none any more; gives how many jobs.
+        """Remove the files of some jobs that have none any more; gives how many jobs. What jobs in
+        parts put and did not keep goes, too.
 
         Raises:
             QueueUnavailable, ResultsUnavailable: then another sweep does it.
         """
         again_ms = 1000 * math.ceil(_SLACK_S + 2 * self._store.longest_s)
         # Lua writes an empty list as an empty object.
-        ids = list(json.loads(await self._scripts.run("due_files", {"again_ms": again_ms})))
-        await _all_of(self._remove(job_id) for job_id in ids)
-        return len(ids)
+        due = json.loads(await self._scripts.run("due_files", {"again_ms": again_ms}))
+        removing = [self._remove(job_id) for job_id in due["unneeded"]]
+        await _all_of([*removing, *map(self._tidy, due["untidy"])])
+        return len(removing)
 
     async def _remove(self, job_id: str) -> None:
         await self._store.delete_below(job_id)
         async with translated_errors():
             await self._redis.zrem(Key.FILES.of(), job_id)
+
+    async def _tidy(self, job_id: str) -> None:
+        async with translated_errors():
+            values: Any = await self._redis.hvals(Key.IMAGES.of(job_id))
+        await self._store.delete_below(job_id, but={stored_path(job_id, each) for each in values})
 
     async def keep_swept(self, interval_s: float) -> None:
         """Sweep for ever."""

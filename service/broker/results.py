@@ -53,6 +53,13 @@ def reference(path: str) -> bytes:
     return _REFERENCE + path.encode()
 
 
+def stored_path(job_id: str, value: bytes) -> str | None:
+    """Where the store has a file; None of one that is in Redis itself."""
+    if not value.startswith(_REFERENCE):
+        return None
+    return f"{job_id}/{value.removeprefix(_REFERENCE).decode()}"
+
+
 def metas_to_fields(images: Sequence[Image]) -> list[str]:
     """Names and values that the job's hash keeps about the images beside their bytes.
 
@@ -88,7 +95,7 @@ class Results:
             ResultsUnavailable: the store that has them does not answer.
         """
         value = await self._value(job_id, rank, query)
-        path = _path(job_id, value)
+        path = stored_path(job_id, value)
         found = value if path is None else await self._opened_store().get(path)
         if found is None:
             raise ImageNotFound
@@ -97,7 +104,7 @@ class Results:
     async def file(self, job_id: str, rank: int, query: str | None = None) -> bytes | StoredFile:
         """The same, without holding as a whole what a store has."""
         value = await self._value(job_id, rank, query)
-        path = _path(job_id, value)
+        path = stored_path(job_id, value)
         found = value if path is None else await self._opened_store().open(path)
         if found is None:
             raise ImageNotFound
@@ -111,7 +118,7 @@ class Results:
         async with translated_errors():
             ttl_ms = await self._redis.pttl(key)
             values: Any = await self._redis.hmget(key, [file_name(n) for n in range(num_images)])
-        paths = [_path(job_id, value) for value in values if value is not None]
+        paths = [stored_path(job_id, value) for value in values if value is not None]
         known = [path for path in paths if path is not None]
         if len(known) < num_images:  # older than the store, or gone
             return []
@@ -129,10 +136,3 @@ class Results:
             _log.warning("a result is in a store that MINDALLE_RESULTS__URL does not name here")
             raise ResultsUnavailable
         return self._store
-
-
-def _path(job_id: str, value: bytes) -> str | None:
-    """Where the store has a file; None of one that is in Redis itself."""
-    if not value.startswith(_REFERENCE):
-        return None
-    return f"{job_id}/{value.removeprefix(_REFERENCE).decode()}"

@@ -9,11 +9,7 @@ from service.broker.redis_connection import translated_errors
 
 
 async def has_waiting(redis: Redis, model: str) -> bool:
-    """Whether a job waits, or a part that must run alone. QueueUnavailable when Redis is away.
-
-    The rest of a job that runs elsewhere is for workers that have the model; it waits again when
-    none comes.
-    """
-    queues = [key.of(model) for key in (Key.WAITING, Key.ISOLATED, Key.ALONE)]
+    """Whether a job waits, or some of one that runs. QueueUnavailable when Redis is away."""
+    queues = [key.of(model) for key in (Key.WAITING, Key.ISOLATED, Key.REST, Key.ALONE)]
     async with translated_errors():
         return int(await redis.exists(*queues)) > 0

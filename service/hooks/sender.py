@@ -20,6 +20,7 @@ from service.hooks.webhook import FailReason
 
 _MAX_READ = 16_384  # bytes of an answer that nobody looks at: enough to use the connection again
 _IDLE_S = 5.0
+_MAX_DETAIL = 300  # characters: it may hold what a receiver sent, and is kept with the message
 _LONGEST_RETRY_AFTER_S = 3600.0
 
 
@@ -39,7 +40,7 @@ class SendError(Exception):
     ) -> None:
         super().__init__(detail)
         self.reason = reason
-        self.detail = detail
+        self.detail = detail[:_MAX_DETAIL]
         self.retry_after_s = retry_after_s
         self.is_gone = is_gone
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+import shutil
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service.config.results import ResultsSettings
@@ -81,6 +83,7 @@ class ObjectStore:
             self._folder, self._bucket = _opened(settings)
         except (obstore.exceptions.BaseError, OSError, ValueError) as error:
             raise StartRefused(f"MINDALLE_RESULTS__URL: {in_one_line(error)}") from None
+        self._root = Path(settings.place.prefix) if self._folder else None
         self._room = asyncio.Semaphore(_AT_ONCE)
         self._on_fault = on_fault
         self._is_away = False
@@ -143,11 +146,14 @@ class ObjectStore:
         with suppress(FileNotFoundError):  # only folders say so
             await self._lib.delete_async(self._store, names)
 
-    async def delete_below(self, folder: str) -> None:
-        """Remove all files whose names begin with `folder` and a slash."""
+    async def delete_below(self, folder: str, *, but: Collection[str | None] = ()) -> None:
+        """Remove all files whose names begin with `folder` and a slash, but for some."""
         async with self._answering():
             found = await self._lib.list(self._store, folder).collect_async()
-        await self.delete([each["path"] for each in found])
+        await self.delete([each["path"] for each in found if each["path"] not in but])
+        if self._root is not None and not but:
+            async with self._answering():
+                await asyncio.to_thread(_remove_folder, self._root, folder)
 
     async def sign(self, names: Sequence[str], seconds: float) -> list[str]:
         """Addresses under which anybody may read the files for so long, or as long as is set.
@@ -181,6 +187,15 @@ class ObjectStore:
         if self._is_away:
             _log.info("the store of results answers again")
         self._is_away = False
+
+
+def _remove_folder(root: Path, name: str) -> None:
+    """With what its writers had half written when they were killed: the library lists only files
+    that are whole.
+    """
+    folder = root / name
+    if folder.parent == root and name not in ("", ".", ".."):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def in_one_line(error: BaseException) -> str:

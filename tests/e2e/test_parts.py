@@ -29,11 +29,16 @@ def submit(client: Client) -> JobAnswer:
     return client.submit("a red heart", seed=7, num_candidates=3 * ROWS, n=3, partial_images=1)
 
 
-def pictures(client: Client, job: JobAnswer) -> list[bytes]:
-    """Of a job that must end well, and once, with one partial picture on the way."""
+def pictures(client: Client, job: JobAnswer, num_starts: int = 1) -> list[bytes]:
+    """Of a job that must end well, and once, with one partial picture on the way.
+
+    It starts again, and shows one again, where the first candidate's part was lost.
+    """
     names = [event.name for event in client.follow(job.id)]
     assert names[-1] == "succeeded"
-    assert [names.count(name) for name in ("started", "partial_image", "succeeded")] == [1, 1, 1]
+    assert names.count("succeeded") == 1
+    for name in ("started", "partial_image"):
+        assert 1 <= names.count(name) <= num_starts
     return [client.image(job.id, rank) for rank in range(3)]
 
 
@@ -57,7 +62,7 @@ def test_three_workers_share_a_job_and_a_dead_one_costs_its_part(tmp_path: Path)
         stack.until(lambda: all_draw(stack))
         stack.workers[2].end(signal.SIGKILL)
         survivors = stack.workers[:2]
-        assert pictures(client, job) == shared
+        assert pictures(client, job, num_starts=2) == shared
         assert client.job(job.id).attempts == 2
         drawn = [now - then for now, then in zip(codes_of(survivors), before, strict=False)]
         assert sum(drawn) == 5 * ROWS * NUM_CODES  # two parts, two more, and that of the dead one

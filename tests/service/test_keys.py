@@ -15,6 +15,7 @@ from tests.service.makers import (
     MODEL,
     ROOMY,
     claim_one,
+    drawn,
     make_job,
     make_leases,
     make_queue,
@@ -33,6 +34,9 @@ OWNED = (
     Key.LIVE,
     Key.LOAD,
     Key.SHARES,
+    Key.REST,
+    Key.ALONE,
+    Key.PARTS,
 )
 # These outlast the last job for a while, and have a time to live.
 LASTING = (Key.TICKETS, Key.FAIR, Key.FINISH, Key.DRAIN, Key.MODELS, Key.DEAD, Key.RECEIPT)
@@ -77,6 +81,12 @@ async def work(queue: Queue, leases: Leases) -> None:
     await queue.cancel((await put(queue)).id)
     for _ in range(3):
         await claim_one(leases)
+    await put(queue, num_candidates=6)
+    done, _, crashed = [
+        (await leases.claim(free_rows=1, num_running=1)).claims[0] for _ in range(3)
+    ]
+    await leases.finish(done, drawn(done))
+    await leases.crashed(crashed, "boom")
 
 
 async def end_all(redis: Redis, queue: Queue, leases: Leases) -> None:

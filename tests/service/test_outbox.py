@@ -220,40 +220,74 @@ async def test_a_slow_host_keeps_no_other_waiting(redis: Redis, clock: Clock) ->
 
 async def test_a_key_whose_messages_pile_up_gets_no_more_webhooks(redis: Redis) -> None:
     queue = make_queue(redis)
-    await redis.hset(Key.HOOK_SHARES.of(), "shop", "10000")
+    share = Key.HOOK_SHARES.of("shop")
+    now_s, now_us = await redis.time()
+    waiting = {f"msg_{n}": 1000 * now_s + now_us // 1000 for n in range(10_000)}
+    await redis.zadd(share, waiting)
     with pytest.raises(WebhooksFull):
         await put(queue, webhook=hook(), key_id="shop")
     await put(queue, key_id="shop")
     await put(queue, webhook=hook(), key_id="other")
-    await redis.hset(Key.HOOK_SHARES.of(), "shop", "9999")
+    await redis.zrem(share, "msg_0")
     await put(queue, webhook=hook(), key_id="shop")
+
+
+async def shares(redis: Redis) -> dict[str, int]:
+    """How many messages wait, by API key."""
+    names: Any = await redis.keys(Key.HOOK_SHARES.of("*"))
+    return {name.decode().rpartition(":")[2]: await redis.zcard(name) for name in names}
 
 
 async def test_shares_count_what_waits(redis: Redis, clock: Clock) -> None:
     outbox = make_outbox(redis, clock)
     for key_id in ("a", "a", "b"):
         await one_message(redis, clock, key_id=key_id)
-    shares = Key.HOOK_SHARES.of()
-    assert await redis.hgetall(shares) == {b"a": b"2", b"b": b"1"}
+    assert await shares(redis) == {"a": 2, "b": 1}
     for message in await claim(outbox):
         if message.view().job.key_id == "a":
             await outbox.delivered(message)
-    assert await redis.hgetall(shares) == {b"b": b"1"}
+    assert await shares(redis) == {"b": 1}
     clock.advance(LEASE_S + 1)
     (message,) = await claim(outbox)
     await outbox.failed(message, "x", wait_s=0, is_final=True)
-    assert await redis.exists(shares) == 0
+    assert await shares(redis) == {}
 
 
 async def test_no_more_letters_are_kept_than_may_be(redis: Redis, clock: Clock) -> None:
     outbox = make_outbox(redis, clock)
-    await redis.zadd(Key.HOOK_LETTERS.of(), {f"msg_{n:05}_failed": n for n in range(10_000)})
+    letters = {f"msg_{n:05}_failed": clock() - 10_000 + n for n in range(10_000)}
+    await redis.zadd(Key.HOOK_LETTERS.of(), letters)
     await redis.hset(Key.HOOK.of("msg_00000_failed"), "hook_event", "failed")
     await one_message(redis, clock)
     (message,) = await claim(outbox)
     await outbox.failed(message, "x", wait_s=0, is_final=True)
     assert await redis.zcard(Key.HOOK_LETTERS.of()) == 10_000
     assert await redis.exists(Key.HOOK.of("msg_00000_failed")) == 0
+
+
+async def test_letters_that_are_too_old_are_not_counted(redis: Redis, clock: Clock) -> None:
+    outbox = make_outbox(redis, clock)
+    for _ in range(2):
+        await one_message(redis, clock)
+        (message,) = await claim(outbox)
+        await outbox.failed(message, "x", wait_s=0, is_final=True)
+        clock.advance(1001)
+    assert (await outbox.depth()).letters == 1
+
+
+async def test_what_nobody_sent_for_longer_than_a_day_is_not_counted_any_more(
+    redis: Redis, clock: Clock
+) -> None:
+    """Its hash, and the queue of its host, have died by themselves."""
+    outbox = make_outbox(redis, clock)
+    await one_message(redis, clock, key_id="a")
+    names: Any = await redis.keys(Key.HOOK.of("*"))
+    await redis.delete(*names, Key.HOOKS.of("shop.example"))
+    clock.advance(DAY_S + 3601)
+    await one_message(redis, clock, key_id="a", webhook=hook("cancelled", host="other.example"))
+    depth = await outbox.depth()
+    assert (depth.waiting, depth.oldest_age_s) == (1, 0.0)
+    assert await shares(redis) == {"a": 1}
 
 
 async def test_a_message_whose_hash_is_gone_is_forgotten(redis: Redis, clock: Clock) -> None:
@@ -263,7 +297,6 @@ async def test_a_message_whose_hash_is_gone_is_forgotten(redis: Redis, clock: Cl
     await redis.delete(*names)
     assert await claim(outbox) == []
     assert (await outbox.depth()).waiting == 0
-    assert await redis.exists(Key.HOOK_SHARES.of()) == 0
 
 
 async def test_every_key_of_a_message_dies(redis: Redis) -> None:

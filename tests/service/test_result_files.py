@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from service.broker.keys import Key
 from service.broker.leases import Leases
+from service.broker.parts import Committed
 from service.broker.result_files import ResultFiles
 from service.config.results import ResultsSettings
 from service.errors import ImageNotFound, QueueUnavailable, ResultsUnavailable
@@ -22,6 +23,7 @@ from tests.service.live_api import LiveApi
 from tests.service.makers import (
     LEASE_S,
     claim_one,
+    drawn,
     make_leases,
     make_queue,
     make_sweeper,
@@ -125,6 +127,31 @@ async def test_what_a_dead_worker_left_is_removed_when_its_job_has_ended(
     assert await files.sweep() == 1
     assert kept.names == []
     assert await looked_after(redis) == []
+
+
+async def test_a_job_in_parts_keeps_the_files_of_its_best_pictures_only(
+    redis: Redis, clock: Clock, kept: Kept
+) -> None:
+    """Each part has put its own best ones, and one of a worker that died is drawn again."""
+    queue = make_queue(redis, clock, store=kept.store)
+    sharing = [worker(redis, clock, kept, f"w{number}") for number in range(3)]
+    job = await put(queue, num_candidates=12, n=3)
+    claims = [await claim_one(leases, 4) for leases in sharing]
+    files = ResultFiles(redis, kept.store, clock)
+    await files.put(job, claims[0].fence, drawn(claims[0]).images)
+    clock.advance(LEASE_S - 1)
+    await sharing[1].renew(claims[1:], {})
+    clock.advance(2)
+    await make_sweeper(redis, clock).sweep()
+    claims[0] = await claim_one(sharing[0], 4)
+    fences = {number: claim.fence for claim in claims for number in claim.candidates}
+    for leases, claim in zip(sharing, claims, strict=True):
+        assert await leases.finish(claim, drawn(claim))
+    assert await files.sweep() == 0
+    best = [image.candidate for image in (await queue.get(job.id)).images]
+    stored = [f"{job.id}/{fences[c]}/{c}{end}.png" for c in best for end in ("", "_v_1")]
+    assert kept.names == sorted(stored)
+    assert [await queue.image(job.id, rank) for rank in range(3)] == [b"%d" % c for c in best]
 
 
 @pytest.mark.parametrize("results", KINDS[1:], indirect=True)
@@ -253,3 +280,14 @@ async def test_a_finished_job_takes_less_than_four_kilobytes_of_redis(
     assert sum(sizes) < 4000
     events = [event.name async for event in queue.events(job.id)]
     assert events == ["queued", "started", *["progress"] * 4, "succeeded"]
+
+
+async def test_nor_does_one_in_many_parts(redis: Redis, kept: Kept) -> None:
+    leases = make_leases(redis, store=kept.store)
+    job = await put(make_queue(redis), prompt="a red cube on a table " * 6, num_candidates=24)
+    claims = [await claim_one(leases, 1) for _ in range(24)]
+    for claim in claims:
+        assert await leases.finish(claim, drawn(claim))
+    names: Any = await redis.keys(f"*{job.id}*")
+    assert sum([int(await redis.memory_usage(name, samples=0) or 0) for name in names]) < 4000
+    assert await leases.finish(claims[7], drawn(claims[7])) is Committed.PART  # as if unheard

@@ -174,9 +174,10 @@ async def test_a_crashed_batch_is_tried_one_by_one(
         assert (view.status, view.attempts) == (JobStatus.FAILED, 3)
         assert live.metric("mindalle_batch_crashes_total") == 3
         assert live.metric("mindalle_jobs_dead_lettered_total") == 1
-        # The first batch had all seven candidates, the poison's other two only its own.
-        assert live.metric("mindalle_rows_left_early_total", reason="crashed") == 7 + 2
-        assert live.metric("mindalle_wasted_codes_total") == 7 + 2
+        # The first batch had those that had come by then, the poison's other two only its own.
+        lost = live.metric("mindalle_rows_left_early_total", reason="crashed")
+        assert lost in {1 + 2 + 2 * others for others in range(4)}
+        assert live.metric("mindalle_wasted_codes_total") == lost
 
 
 async def test_a_picture_that_can_not_be_made_frees_the_rows(

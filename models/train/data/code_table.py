@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -36,6 +37,7 @@ class CodeTable:
     codes: NDArray[Any]
     by_kind: dict[str, tuple[int, ...]]
     features: NDArray[Any] | None = None
+    whole: tuple[int, ...] = ()  # the rows of every kind
 
     @classmethod
     def of(
@@ -51,7 +53,8 @@ class CodeTable:
             if variant.image in broken:
                 continue
             groups.setdefault(data.kind(variant), []).append(row)
-        return cls(variants, codes, {name: tuple(rows) for name, rows in groups.items()})
+        by_kind = {name: tuple(rows) for name, rows in groups.items()}
+        return cls(variants, codes, by_kind, whole=tuple(chain.from_iterable(by_kind.values())))
 
     @classmethod
     def load(cls, folder: Path, data: DataSet) -> CodeTable:
@@ -66,8 +69,7 @@ class CodeTable:
 
     def rows(self, positions: range, seed: int) -> list[int]:
         """The rows at these positions, each once an epoch."""
-        all_rows = [row for rows in self.by_kind.values() for row in rows]
-        return [all_rows[index] for index in epochs.at(positions, len(all_rows), seed)]
+        return [self.whole[index] for index in epochs.at(positions, len(self.whole), seed)]
 
     def draw(self, rng: Random, shares: Mapping[str, float]) -> int:
         """A row: first a kind by its share, then any of that kind."""

@@ -6,11 +6,12 @@ set: `sources` opens them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 
@@ -79,6 +80,11 @@ class Ordered(Protocol):
 
     def ordered(self, positions: range, seed: int) -> list[Variant]:
         """What stands at these positions, counted on over all epochs."""
+
+
+def rendered(data: DataSet, variants: Iterable[Variant]) -> Tensor:
+    """Pixels of variants in [-1, 1], [n, 3, size, size]."""
+    return torch.stack([data.render(variant) for variant in variants])
 
 
 def drawn(data: DataSet, rng: Random, number: int) -> list[Variant]:

@@ -6,8 +6,10 @@ captions trains without text. Pictures stay as they are: there is one kind of va
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Protocol
@@ -64,11 +66,13 @@ class FolderFiles:
 class FolderSet:
     """Pictures of files, cropped to squares of `size`; every twentieth is held out.
 
-    In place of one that can't be read stands the next that can; `broken` has their numbers.
+    A square is a picture's middle; with `crops`, training sees so many of each, at random places,
+    another one each epoch. In place of one that can't be read stands the next that can; `broken`
+    has their numbers.
     """
 
-    def __init__(self, files: Files, size: int) -> None:
-        self.files, self.size = files, size
+    def __init__(self, files: Files, size: int, crops: int = 0) -> None:
+        self.files, self.size, self.crops = files, size, crops
         self.broken: set[int] = set()
         indices = range(len(files))
         self.held_out = tuple(i for i in indices if i % HELD_OUT_EVERY == HELD_OUT_EVERY - 1)
@@ -88,22 +92,24 @@ class FolderSet:
         return "plain"
 
     def variants(self) -> tuple[Variant, ...]:
-        """Every training picture, once."""
-        return tuple(Variant(image) for image in self.images)
+        """Every training picture, in each of its squares."""
+        squares = range(self.crops or 1)
+        return tuple(self._square(image, number) for image in self.images for number in squares)
 
     def draw(self, rng: Random) -> Variant:
         """A random training picture."""
-        return Variant(rng.choice(self.images))
+        return self._square(rng.choice(self.images), rng.randrange(self.crops or 1))
 
     def ordered(self, positions: range, seed: int) -> list[Variant]:
         """See DataSet: each training picture once an epoch."""
-        return [Variant(self.images[i]) for i in epochs.at(positions, len(self.images), seed)]
+        found = zip(positions, epochs.at(positions, len(self.images), seed), strict=True)
+        return [self._square(self.images[i], p // len(self.images)) for p, i in found]
 
     def render(self, variant: Variant) -> Tensor:
-        """Its pixels in [-1, 1], [3, size, size], centre-cropped."""
-        pixels = self._pixels(variant.image)
+        """Its pixels in [-1, 1], [3, size, size]."""
+        pixels = self._pixels(variant.image, variant.look)
         while pixels is None:
-            pixels = self._pixels(self._instead_of(variant.image))
+            pixels = self._pixels(self._instead_of(variant.image), variant.look)
         return pixels
 
     def caption(self, variant: Variant, rng: Random) -> str:
@@ -131,11 +137,18 @@ class FolderSet:
         """None: the captions are all there is."""
         return ()
 
-    def _pixels(self, image: int) -> Tensor | None:
+    def _square(self, image: int, number: int) -> Variant:
+        return Variant(image, (str(number % self.crops),) if self.crops else ())
+
+    def _pixels(self, image: int, look: tuple[str | None, ...]) -> Tensor | None:
         """None, and it is counted, where the picture is broken."""
         try:
             with Image.open(BytesIO(self.files.picture(image))) as opened:
-                square = ImageOps.fit(opened.convert("RGB"), (self.size, self.size))
+                middle = (
+                    Random(f"{image}/{look[0]}").random() if look else 0.5
+                )  # of its longer side
+                size = (self.size, self.size)
+                square = ImageOps.fit(opened.convert("RGB"), size, centering=(middle, middle))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             if image not in self.broken:
                 self.broken.add(image)
@@ -144,9 +157,15 @@ class FolderSet:
         return torch.from_numpy(np.asarray(square, np.float32)).permute(2, 0, 1) / 127.5 - 1
 
     def _instead_of(self, image: int) -> int:
-        """The picture that stands at this number; OSError where none can be read."""
-        for step in range(len(self.files)):
-            if (other := (image + step) % len(self.files)) not in self.broken:
+        """The picture that stands at this number, never a held-out one for another.
+
+        OSError where none can be read.
+        """
+        part = self.held_out if image % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 else self.images
+        first = bisect_left(part, image)
+        others = (part[(first + step) % len(part)] for step in range(len(part)))
+        for other in chain(others, self.images):
+            if other not in self.broken:
                 return other
         raise OSError("none of the pictures can be read")
 

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +98,7 @@ def _index(shard: Path) -> Index:
         found: Index = np.load(noted, mmap_mode="r")
         return found
     made = np.array(list(_rows(shard)), np.int64).reshape(-1, 4)
-    part = noted.with_suffix(".part.npy")
+    part = noted.with_suffix(f".{uuid4().hex}.npy")  # others may note the same at this moment
     try:
         np.save(part, made)
         part.replace(noted)

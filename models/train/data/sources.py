@@ -31,20 +31,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"pictures and captions instead: a folder, or WebDataset shards {{0000..1279}}.tar,"
         f' or "{SCENES}": scenes of the emoji art (default: the emoji set)',
     )
+    parser.add_argument(
+        "--crops",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of such pictures: learn from N squares of each, at random places, not the middle",
+    )
 
 
 def open_data(
-    folder: Path | None, art: Path, size: int = 64, selection: Selection | None = None
+    folder: Path | None,
+    art: Path,
+    size: int = 64,
+    selection: Selection | None = None,
+    crops: int = 0,
 ) -> DataSet:
     """One's own pictures in `folder`, or in shards, or scenes, or without these the emoji set.
 
-    The art is cached in `art`.
-    Pictures are `size` pixels wide; `selection` narrows the art down.
+    The art is cached in `art`. Pictures are `size` pixels wide; `selection` narrows the art down,
+    `crops` are FolderSet's.
     """
     if folder == SCENES and not folder.is_dir():
         return open_scenes(art, size, selection)
     if folder is None:
         return EmojiSet(load_art(art, size), selection)
     if shards.is_named(folder):
-        return FolderSet(shards.ShardFiles(shards.paths(folder)), size)
-    return FolderSet(FolderFiles(folder), size)
+        return FolderSet(shards.ShardFiles(shards.paths(folder)), size, crops)
+    return FolderSet(FolderFiles(folder), size, crops)

@@ -48,11 +48,16 @@ def texts(data: DataSet, seed: int = 0) -> Iterator[str]:
     yield from (" ".join(string.ascii_lowercase + string.digits + string.punctuation),) * 3
 
 
-def load_or_learn(data: DataSet, folder: Path, vocab_size: int = VOCAB_SIZE) -> Tokenizer:
+def load_or_learn(
+    data: DataSet,
+    folder: Path,
+    vocab_size: int = VOCAB_SIZE,
+    context_length: int = CONTEXT_LENGTH,
+) -> Tokenizer:
     """The run's tokenizer, learnt at the first call."""
     if not (folder / f"{NAME}-vocab.json").exists():
         learn(texts(data), folder, vocab_size)
-    return Tokenizer.load(folder, CONTEXT_LENGTH)
+    return Tokenizer.load(folder, context_length)
 
 
 def vocab_size(folder: Path) -> int:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,7 +31,7 @@ from torch.distributed.tensor import DTensor
 
 from models.errors import MissingFileError
 from models.train.loop.engine import placed
-from models.train.loop.processes import is_first, place
+from models.train.loop.processes import PATIENCE, is_first, place
 
 State = dict[str, object]
 FOLDER, OLD = "checkpoints", "state.pt"
@@ -45,7 +46,10 @@ class Checkpoints:
         self._writing: Future[None] | None = None
         # A group of its own: what is written beside training must not get into its messages.
         is_one = place()[1] == 1
-        self._group = None if is_one else cast(dist.ProcessGroup, dist.new_group(backend="gloo"))
+        self._group = None
+        if not is_one:
+            group = dist.new_group(backend="gloo", timeout=PATIENCE)
+            self._group = cast(dist.ProcessGroup, group)
 
     def save(self, state: State) -> None:
         """Write a state beside whatever comes next; all processes call it.
@@ -58,7 +62,7 @@ class Checkpoints:
         facts = _parted(state, "", tensors)
         tensors = _apart(tensors)
         if is_first():
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
             folder.mkdir(parents=True)
         writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
         if self._group is None:
@@ -70,7 +74,7 @@ class Checkpoints:
         writing = async_save(tensors, storage_writer=writer, process_group=self._group)
         self._writing = cast("Future[None]", writing)
         if is_first():
-            self._writing.add_done_callback(lambda _: self._complete(folder, facts))
+            self._writing = _then(self._writing, partial(self._complete, folder, facts))
 
     def finish(self) -> None:
         """Wait for what is being written; OSError and the like where it failed."""
@@ -86,9 +90,9 @@ class Checkpoints:
         part = folder / f"{_FACTS}.part"
         part.write_text(json.dumps(facts))
         part.replace(folder / _FACTS)
-        kept = sorted(one for one in _whole_ones(self.folder) if one <= folder)[-self.kept :]
-        for old in set(self.folder.iterdir()) - set(kept):
-            shutil.rmtree(old)
+        kept = [one for one in _whole_ones(self.folder) if _step(one) <= _step(folder)]
+        for old in set(filter(_is_one, self.folder.iterdir())) - set(kept[-self.kept :]):
+            _remove(old)
 
 
 def run_of(folder: Path) -> Path:
@@ -100,7 +104,7 @@ def latest(folder: Path) -> Path | None:
     """The last whole checkpoint of a run's folder, or the one that the folder is."""
     if (folder / _FACTS).is_file():
         return folder
-    found = sorted(_whole_ones(folder / FOLDER))
+    found = _whole_ones(folder / FOLDER)
     old = folder / OLD
     return found[-1] if found else old if old.is_file() else None
 
@@ -114,7 +118,8 @@ def load(path: Path, like: Mapping[str, Tensor] | None = None, part: str = "") -
     like = like or {}
     tensors: dict[str, Tensor] = {}
     if path.name == OLD:
-        facts = _parted(torch.load(path, weights_only=True), "", tensors)
+        old = torch.load(path, map_location="cpu", weights_only=True)
+        facts = _parted(old, "", tensors)
         return cast(State, _joined(facts, _placed(tensors, like)))
     facts = json.loads((path / _FACTS).read_text())
     tensors = {
@@ -124,7 +129,8 @@ def load(path: Path, like: Mapping[str, Tensor] | None = None, part: str = "") -
     }
     reader = HuggingFaceStorageReader(str(path))
     with _alone():
-        read(cast(dict[str, Any], tensors), storage_reader=reader, no_dist=place()[1] == 1)
+        # Each process reads what it keeps and asks no other: the first may read alone.
+        read(cast(dict[str, Any], tensors), storage_reader=reader, no_dist=True)
     return cast(State, _joined(facts, tensors))
 
 
@@ -139,14 +145,48 @@ def averaged(run: Path) -> tuple[int, dict[str, Tensor]]:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Where there is one process, torch warns that there is one, asked to or not."""
+    """Where a process reads or writes alone torch warns of it, asked to or not."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*intent is to (save|load) in a single process")
         yield
 
 
-def _whole_ones(folder: Path) -> Iterator[Path]:
-    return (path.parent for path in folder.glob(f"*/{_FACTS}"))
+def _whole_ones(folder: Path) -> list[Path]:
+    """In the order of their steps."""
+    found = (path.parent for path in folder.glob(f"*/{_FACTS}"))
+    return sorted(filter(_is_one, found), key=_step)
+
+
+def _is_one(folder: Path) -> bool:
+    """Whether a folder is named as `save` names them: what else lies there is not ours."""
+    return folder.name.isdecimal()
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name)
+
+
+def _remove(folder: Path) -> None:
+    """First what says that it is whole, so that a kill in between leaves a half."""
+    (folder / _FACTS).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _then(writing: Future[None], act: Callable[[], None]) -> Future[None]:
+    """Done when `act` is, which is done only where the writing has not failed."""
+    both: Future[None] = Future()
+
+    def go_on(_: object) -> None:
+        try:
+            writing.result()
+            act()
+        except BaseException as error:  # whoever waits is told
+            both.set_exception(error)
+        else:
+            both.set_result(None)
+
+    writing.add_done_callback(go_on)
+    return both
 
 
 def _parted(value: Any, at: str, tensors: dict[str, Tensor]) -> Any:

@@ -21,6 +21,7 @@ from models.train.loop.processes import is_first, mean
 from models.train.loop.schedule import Schedule
 
 Weights = dict[str, Tensor]
+_SCALER = "scaler"
 
 
 class NotFiniteError(ArithmeticError):
@@ -62,8 +63,12 @@ class Average:
 
     def gathered(self) -> Weights:
         """All of it, for the first process; the others, which must ask too, get nothing."""
-        gathered = {name: whole(value) for name, value in self.weights.items()}
-        return {k: v.cpu() for k, v in gathered.items()} if is_first() else {}
+        gathered: Weights = {}
+        for name, value in self.weights.items():
+            all_of_it = whole(value)  # no device holds more than one at once
+            if is_first():
+                gathered[name] = all_of_it.cpu()
+        return gathered
 
 
 class Learner:
@@ -107,7 +112,9 @@ class Learner:
         """Learn from the sum of `losses`, at the rates of this step; returns its mean over all.
 
         Each loss is computed when the one before is gone, so a batch may come in parts.
-        NotFiniteError, and nothing is updated, where it is no number in any process.
+        NotFiniteError, and nothing is updated, where it is no number in any process, or where the
+        gradients are none (of float16, whose scaler looks for the largest scale, such steps are
+        left out).
         """
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
@@ -125,10 +132,16 @@ class Learner:
 
     def _advance(self, step: int) -> None:
         for optimiser in self.optimisers:
-            self.schedule.apply(optimiser, step)
             self._scaler.unscale_(optimiser)
+        weights = list(self.model.parameters())
+        norm = nn.utils.get_total_norm([w.grad for w in weights if w.grad is not None])
+        length = float(whole(norm))
+        if not (math.isfinite(length) or self._scaler.is_enabled()):
+            raise NotFiniteError(f"the gradients' norm is {length} at step {step}")
         if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+            nn.utils.clip_grads_with_norm_(weights, self.clip_norm, norm)
+        for optimiser in self.optimisers:
+            self.schedule.apply(optimiser, step)
         for optimiser in self.optimisers:
             self._scaler.step(optimiser)
         self._scaler.update()
@@ -141,13 +154,15 @@ class Learner:
             "step": self.next_step,
             "average": self.average.weights,
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            _SCALER: self._scaler.state_dict(),
             **{name: part.state_dict() for name, part in self._parts.items()},
         }
 
     def restore(self, state: State) -> None:
         """Take up a state; ConfigError where it is that of another kind of run."""
         saved = cast(dict[str, Any], state)
-        differing = sorted(saved.keys() ^ self.state().keys())
+        # A run may go on in other numbers; older ones have not saved their scale.
+        differing = sorted((saved.keys() ^ self.state().keys()) - {_SCALER})
         if differing:
             raise ConfigError(f"the run and its options differ in: {', '.join(differing)}")
         try:
@@ -159,6 +174,8 @@ class Learner:
             raise ConfigError(
                 "the run's weights are of another shape, or learnt in another way"
             ) from error
+        if self._scaler.is_enabled() and saved.get(_SCALER):
+            self._scaler.load_state_dict(saved[_SCALER])
         self.next_step = saved["step"]
         self.average.weights = saved["average"]
 

@@ -7,6 +7,7 @@ stage 1 and stage 2 in a fraction of Adam's steps. torch has one for 2-D weights
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -74,12 +75,16 @@ class Muon(Optimizer):
 
 
 def optimisers(
-    model: nn.Module, muon_lr: float | None, adam_lr: float, embeddings: tuple[str, ...] = ()
+    model: nn.Module,
+    muon_lr: float | None,
+    adam_lr: float,
+    embeddings: tuple[str, ...] = (),
+    **adam: Any,
 ) -> list[Optimizer]:
     """Muon for weight matrices and convolutions, AdamW for the rest and for `embeddings`.
 
     Without `muon_lr` AdamW has all. `embeddings` are parts of the names of parameters whose rows
-    are looked up or are class weights.
+    are looked up or are class weights; `adam` is what AdamW has besides its rate.
     """
     matrices: list[Tensor] = []
     rest: list[Tensor] = []
@@ -91,5 +96,6 @@ def optimisers(
                 and not any(part in name for part in embeddings)
             )
             (matrices if is_matrix else rest).append(weight)
-    adam = torch.optim.AdamW(rest, lr=adam_lr, betas=(0.9, 0.95), weight_decay=0.0)
-    return [adam] if muon_lr is None else [Muon(matrices, lr=muon_lr), adam]
+    options = {"betas": (0.9, 0.95), "weight_decay": 0.0, **adam}
+    of_rest = torch.optim.AdamW(rest, lr=adam_lr, **options)
+    return [of_rest] if muon_lr is None else [Muon(matrices, lr=muon_lr), of_rest]

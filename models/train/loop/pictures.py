@@ -42,7 +42,7 @@ def save_grid(pixels: Tensor, columns: int, path: Path) -> None:
     blank = pixels.new_ones((rows * columns - len(pixels), *pixels.shape[1:]))
     grid = torch.cat([pixels, blank]).view(rows, columns, *pixels.shape[1:])
     joined = grid.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # [rows·H, columns·W, 3]
-    Image.fromarray((joined.clamp(0, 1) * 255).byte().numpy()).save(path)
+    Image.fromarray((joined.clamp(0, 1) * 255).byte().cpu().numpy()).save(path)
 
 
 def tensorboard(run: Path) -> Callable[[int, dict[str, float]], None]:

@@ -24,6 +24,11 @@ def autocast(dtype: torch.dtype | None, device: str = "cpu") -> AbstractContextM
     return torch.autocast(device, dtype, enabled=dtype is not None)
 
 
+def exact(device: str = "cpu") -> AbstractContextManager[object]:
+    """What stands inside an `autocast` and is computed in its own numbers all the same."""
+    return torch.autocast(device, enabled=False)
+
+
 def lower(module: nn.Module, dtype: torch.dtype | None) -> None:
     """Let one part of a model compute in `dtype`; what it returns is float32 as before.
 

@@ -17,9 +17,12 @@ from threading import Event
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from models.errors import ConfigError
 
+PATIENCE = timedelta(days=7)  # a run that was paused goes on
 _GRACE_S = "300"  # between SIGTERM and SIGKILL, where this program is what starts torchrun
 
 
@@ -28,29 +31,47 @@ def run(
 ) -> None:
     """Do a command's work by its arguments: here, or as one of the processes of torchrun.
 
-    `--workers` starts torchrun on this machine, which takes this process's place.
+    `--workers` starts torchrun on this machine. Where that is told to end, its processes have saved
+    when this returns, or their grace is over.
+
+    Raises:
+        SystemExit: one of them failed, and said why.
     """
     argv = sys.argv[1:] if argv is None else argv
     args = parser.parse_args(argv)
     if "RANK" not in os.environ:
-        if args.workers > 1:
-            _start_torchrun(args.workers, command, argv)
-        work(args)
+        if (number := _useful(args.workers)) > 1:
+            _torchrun(number, ["models.train", command, *argv])
+        else:
+            work(args)
         return
-    dist.init_process_group(timeout=timedelta(days=7))  # a run that was paused goes on
+    # Of both: what is on the processor, such as a loss for the log, is exchanged there.
+    backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backends, timeout=PATIENCE)
     try:
         work(args)
     finally:
         dist.destroy_process_group()  # its threads must not outlive the process
 
 
-def _start_torchrun(number: int, command: str, argv: list[str]) -> None:
+def _useful(number: int) -> int:
+    """No more processes than GPUs, where there are some: they can't share one."""
+    return min(number, torch.cuda.device_count() or number)
+
+
+def _torchrun(number: int, program: list[str]) -> None:
+    from torch.distributed import run as torchrun  # noqa: PLC0415  it starts others, no work of ours
+
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _GRACE_S)
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}"]
-    program = ["-m", "--", "models.train", command, *argv]  # without -- it would read --run itself
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, *torchrun, *program])
+    many = ["--standalone", f"--nproc-per-node={number}"]
+    try:
+        torchrun.main([*many, "-m", "--", *program])  # without -- it would read --run itself
+    except SignalException as told:
+        if told.sigval != signal.SIGTERM:
+            raise SystemExit(128 + told.sigval) from None
+    except ChildFailedError:
+        raise SystemExit(1) from None
 
 
 @contextmanager
@@ -75,7 +96,7 @@ def is_first() -> bool:
 
 
 def my_share(batch: int) -> slice:
-    """Which of the pictures of a batch are this process's, of all in equal parts.
+    """Which of the pictures of a batch are this process's: an equal part, in the processes' order.
 
     Raises:
         ConfigError: there are no such parts.
@@ -83,7 +104,8 @@ def my_share(batch: int) -> slice:
     number, count = place()
     if batch % count:
         raise ConfigError(f"--batch: {batch} can't be shared equally by {count} processes")
-    return slice(number, None, count)
+    share = batch // count
+    return slice(number * share, (number + 1) * share)
 
 
 def mean(value: Tensor) -> float:

@@ -20,7 +20,7 @@ from models.train.loop.checkpoints import Checkpoints, latest
 from models.train.loop.learner import Learner, Weights
 from models.train.loop.pace import Pace
 from models.train.loop.pictures import draw_curves
-from models.train.loop.processes import is_first, terminated
+from models.train.loop.processes import is_first, place, terminated
 
 # After how many steps, and what to do with the last one and the averaged weights.
 Chore = tuple[int, Callable[[int, Weights], None]]
@@ -39,15 +39,18 @@ class Run:
         """The only source of randomness of a step."""
         return Random(f"{self.seed}/{step}")
 
-    def torch_rng(self, step: int, device: torch.device | str = "cpu") -> torch.Generator:
-        """The same for torch."""
-        return torch.Generator(device).manual_seed(self.rng(step).getrandbits(62))
+    def torch_rng(
+        self, step: int, device: torch.device | str = "cpu", process: int = 0
+    ) -> torch.Generator:
+        """The same for torch, and of each process its own, where they draw for their pictures."""
+        rng = Random(f"{self.seed}/{step}/{process}") if process else self.rng(step)
+        return torch.Generator(device).manual_seed(rng.getrandbits(62))
 
     @contextmanager
     def seeded(self, step: int) -> Iterator[None]:
         """The same for what draws from torch's own generator, as dropout does."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.rng(step).getrandbits(62))
+            torch.manual_seed(self.torch_rng(step, process=place()[0]).initial_seed())
             yield
 
     def log(self, step: int, **values: float) -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models.tokenizer import Tokenizer
-from models.train.data.data_set import DataSet, Variant
+from models.train.data.data_set import DataSet, Variant, rendered
 from models.train.data.tokens import CONTEXT_LENGTH
 from models.train.loop.learner import Learner
 from models.train.loop.muon import optimisers
@@ -129,7 +129,7 @@ def retrieval(model: Any, data: DataSet, tokenizer: Tokenizer) -> dict[str, floa
     """Top-1 and top-5 of held-out pictures among all names."""
     labels = torch.tensor([tokenizer.encode(name)[0] for name in data.names()])
     text = model.encode_text(labels, normalize=True)
-    images = torch.stack([data.render(Variant(image)) for image in data.held_out])
+    images = rendered(data, map(Variant, data.held_out))
     scores = model.encode_image(prepare(images), normalize=True) @ text.T
     truth = torch.tensor([data.name_of(image) for image in data.held_out])
     hits = scores.topk(5, dim=1).indices == truth[:, None]
@@ -143,7 +143,7 @@ def batch(
     data: DataSet, tokenizer: Tokenizer, variants: list[Variant], rng: Random
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Images in [-1, 1], text ids and targets of variants, with random captions."""
-    images = torch.stack([data.render(variant) for variant in variants])
+    images = rendered(data, variants)  # first: a broken one's caption is that of its stand-in
     ids = torch.tensor([tokenizer.encode(data.caption(v, rng))[0] for v in variants])
     return images, ids, matches(variants, data)
 

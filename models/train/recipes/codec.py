@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
 from models.stage1.codec import Codec
 from models.train.loop.engine import Engine
@@ -61,10 +61,7 @@ class CodecPlan:
 
     def optimisers(self, model: nn.Module) -> list[Optimizer]:
         """Of everything that has gradients."""
-        if self.muon_lr is not None:
-            return optimisers(model, self.muon_lr, self.adam_lr)
-        weights = [weight for weight in model.parameters() if weight.requires_grad]
-        return [AdamW(weights, lr=self.adam_lr, betas=self.betas, weight_decay=0.0)]
+        return optimisers(model, self.muon_lr, self.adam_lr, betas=self.betas)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,11 @@ from models.enhance.cell_upsampler import CellUpsampler
 from models.errors import ConfigError
 from models.rq_configs import RQVAEConfig
 from models.stage1.codec import Codec
-from models.stage1.hq_vae import Quantised
 from models.train.loop.learner import Stateful
 from models.train.loop.run import Run
 from models.train.recipes import transformer, vqgan
 from models.train.recipes.codec import CodecPlan
-from models.train.recipes.grid_codes import GridCodes, Grids
+from models.train.recipes.grid_codes import GridCodes
 from models.train.recipes.prior import Examples, PriorPlan
 from models.upsampler_configs import CellUpsamplerConfig
 
@@ -98,18 +97,12 @@ def codes_of(model: CellUpsampler, coarse: Coarse, run: Run, plan: CodecPlan) ->
     """The finer codebook in training."""
     codec = model.codec
 
-    def quantise(features: Tensor) -> list[Quantised]:
-        codes = codec.quantize(features)
-        return [Quantised(features, codec.quantize.lookup(codes), codes)]
-
-    grids = Grids(
-        books=(codec.quantize.embedding.weight,),
-        features=lambda images: codec.features(images, coarse.images(coarse.codes(images))),
-        quantise=quantise,
-        unquantised=lambda features: [features],
-        decode=lambda vectors: codec.decode_vectors(vectors[0], coarse.latest),
+    grid = vqgan.one_grid(
+        codec.quantize,
+        lambda images: codec.features(images, coarse.images(coarse.codes(images))),
+        lambda vectors: codec.decode_vectors(vectors, coarse.latest),
     )
-    return GridCodes(grids, run, plan, "codebook")
+    return GridCodes(grid, run, plan, "codebook")
 
 
 class Consistency:

@@ -16,6 +16,7 @@ from models.errors import ConfigError
 from models.hq_configs import HQTransformerConfig, HQVAEConfig
 from models.stage1.hq_vae import HQVAE, soft_cells
 from models.stage2.hq_transformer import HQTransformer
+from models.train.loop.precision import exact
 from models.train.recipes import transformer
 from models.train.recipes.prior import Examples, PriorPlan, PromptShape
 
@@ -58,6 +59,6 @@ def loss(
     if temperature is not None and batch.features is None:
         raise ConfigError("temp_soft_labels wants features: make the codes with --soft")
     if temperature is not None and batch.features is not None:
-        with torch.no_grad():
+        with torch.no_grad(), exact(batch.features.device.type):
             targets = soft_cells(codec.soft(batch.features, temperature))
     return model.loss(batch.prefix, batch.codes, targets)

@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
 from models.configs import PrefixKind
 from models.train.loop.engine import Engine
 from models.train.loop.learner import Learner
 from models.train.loop.muon import optimisers
 from models.train.loop.precision import autocast
+from models.train.loop.processes import place
 from models.train.loop.run import Run
 from models.train.loop.schedule import Schedule
 
@@ -76,13 +77,11 @@ class PriorPlan:
 
     def optimisers(self, model: nn.Module, looked_up: tuple[str, ...]) -> list[Optimizer]:
         """Of all weights; `looked_up` are never Muon's."""
-        if self.muon_lr is not None:
-            return optimisers(model, self.muon_lr, self.adam_lr, looked_up)
         decay = self.weight_decay
-        return [AdamW(model.parameters(), self.adam_lr, betas=(0.9, 0.95), weight_decay=decay)]
+        return optimisers(model, self.muon_lr, self.adam_lr, looked_up, weight_decay=decay)
 
 
-# Of (prior, codec, examples, plan), with the random numbers of this step and worker. Any: a family
+# Of (prior, codec, examples, plan), with the random numbers of this step and process. Any: a family
 # gets its own modules.
 PriorLoss = Callable[[Any, Any, Examples, PriorPlan, torch.Generator], Tensor]
 
@@ -117,7 +116,7 @@ class PriorTrainer:
 
     def step(self, step: int, examples: Examples) -> dict[str, float]:
         """One update on this process's share of the batch."""
-        rng = self.run.torch_rng(step, self.engine.device)
+        rng = self.run.torch_rng(step, self.engine.device, place()[0])
         parts = examples.to(self.engine.device).parts(self.plan.accumulate)
         shares = [(part, len(part.codes) / len(examples.codes)) for part in parts]
         losses = [partial(self.learner.compute, part, share, rng) for part, share in shares]
@@ -126,5 +125,9 @@ class PriorTrainer:
 
     def _loss(self, part: Examples, share: float, rng: torch.Generator) -> Tensor:
         """Of a part of the batch, by its share."""
+        return share * self.loss_of(self.model, part, rng)
+
+    def loss_of(self, model: nn.Module, examples: Examples, rng: torch.Generator) -> Tensor:
+        """The mean over examples, of the model that is trained or its like."""
         with autocast(self.engine.precision, self.engine.device.type):
-            return share * self.loss(self.model, self.codec, part, self.plan, rng)
+            return self.loss(model, self.codec, examples, self.plan, rng)

@@ -17,6 +17,7 @@ from models.errors import ConfigError
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.stage1.rq_vae import RQVAE
 from models.stage2.rq_transformer import RQTransformer
+from models.train.loop.precision import exact
 from models.train.recipes import transformer
 from models.train.recipes.prior import Examples, PriorPlan, PromptShape
 
@@ -54,7 +55,7 @@ def loss(
     """See PriorLoss. Without features the targets are the codes themselves."""
     codes, targets = batch.codes, None
     if batch.features is not None:
-        with torch.no_grad():
+        with torch.no_grad(), exact(batch.features.device.type):
             vectors = codec.fold(batch.features)
             draws = rng if plan.draws_codes else None
             targets, codes = codec.quantizer.soft(vectors, plan.tau, draws)

@@ -16,16 +16,16 @@ from models.stage2.transformer import Transformer
 from models.train.loop.schedule import Schedule
 from models.train.recipes.prior import Examples, PriorPlan, PromptShape
 
+SIZES = {"1.3B": "mindalle-1.3b"}  # and the preset that is of this size
 LOOKED_UP = ("tok_emb", "pos_emb", "head", "sos")
 
 
-def shape_of(codec: CodecConfig, prompt: PromptShape) -> TransformerConfig:
-    """The emoji model's, for the codes of `codec`."""
-    small = get_preset("emoji").stage2
-    assert isinstance(small, TransformerConfig)
+def shape_of(codec: CodecConfig, prompt: PromptShape, size: str | None = None) -> TransformerConfig:
+    """Of a size in SIZES, else the emoji model's, for the codes of `codec`."""
+    model = sized(size)
     is_text = prompt.kind == "text"
     return replace(
-        small,
+        model,
         prefix=prompt.kind,
         vocab_size_img=codec.vocab_sizes[0],
         ctx_len_img=codec.code_shape[0],
@@ -35,12 +35,25 @@ def shape_of(codec: CodecConfig, prompt: PromptShape) -> TransformerConfig:
     )
 
 
+def sized(size: str | None) -> TransformerConfig:
+    """The shape of the released model of a size; without one, of the emoji model."""
+    shape = get_preset(SIZES[size] if size else "emoji").stage2
+    assert isinstance(shape, TransformerConfig)
+    return shape
+
+
 def plan_of(steps: int, is_fine_tuning: bool) -> PriorPlan:
     """From scratch by Muon; a checkpoint goes on as minDALL-E's authors fine-tune it."""
     if is_fine_tuning:
         schedule = Schedule(steps, warm_up=1, floor=0.0)
         return PriorPlan(schedule, muon_lr=None, adam_lr=1e-4, clip_norm=4.0)
     return PriorPlan(Schedule(steps, warm_up=min(100, 1 + steps // 15)))
+
+
+def large_plan_of(steps: int) -> PriorPlan:
+    """From scratch at a released size: the numbers of the authors' fine-tuning, and a warm-up."""
+    schedule = Schedule(steps, warm_up=min(2000, 1 + steps // 50), floor=0.0)
+    return replace(plan_of(steps, is_fine_tuning=True), schedule=schedule)
 
 
 def loss(

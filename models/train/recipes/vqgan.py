@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from models.errors import ConfigError
 from models.stage1.hq_vae import Quantised
-from models.stage1.vqgan import VQGAN
+from models.stage1.vqgan import VQGAN, Quantizer
 from models.train.loop.run import Run
 from models.train.loop.schedule import Schedule
 from models.train.recipes.codec import CodecPlan
@@ -20,6 +22,24 @@ def plan_of(_model: object, steps: int, is_fine_tuning: bool) -> CodecPlan:
     return CodecPlan(Schedule(steps))
 
 
+def one_grid(
+    quantizer: Quantizer, features: Callable[[Tensor], Tensor], decode: Callable[[Tensor], Tensor]
+) -> Grids:
+    """Of one codebook; what makes features of images, and raw pixels of vectors."""
+
+    def quantise(wanted: Tensor) -> list[Quantised]:
+        codes = quantizer(wanted)
+        return [Quantised(wanted, quantizer.lookup(codes), codes)]
+
+    return Grids(
+        books=(quantizer.embedding.weight,),
+        features=features,
+        quantise=quantise,
+        unquantised=lambda wanted: [wanted],
+        decode=lambda vectors: decode(vectors[0]),
+    )
+
+
 def codes_of(model: VQGAN, run: Run, plan: CodecPlan) -> GridCodes:
     """Its codebook in training.
 
@@ -29,15 +49,6 @@ def codes_of(model: VQGAN, run: Run, plan: CodecPlan) -> GridCodes:
     if model.config.quantizer != "nearest":
         raise ConfigError(f"a VQGAN of {model.config.quantizer} codes can be used, not trained")
 
-    def quantise(features: Tensor) -> list[Quantised]:
-        codes = model.quantize(features)
-        return [Quantised(features, model.quantize.lookup(codes), codes)]
-
-    grids = Grids(
-        books=(model.quantize.embedding.weight,),
-        features=model.features,
-        quantise=quantise,
-        unquantised=lambda features: [features],
-        decode=lambda vectors: model.decode_features(vectors[0]),
+    return GridCodes(
+        one_grid(model.quantize, model.features, model.decode_features), run, plan, "codebook"
     )
-    return GridCodes(grids, run, plan, "codebook")

@@ -84,7 +84,7 @@ local function check_time()
 end
 
 local function check_outbox()
-  if arg.webhook and is_outbox_full(arg.key_id) then return refused('webhooks_full') end
+  if arg.webhook and is_outbox_full(arg.key_id, now) then return refused('webhooks_full') end
 end
 
 local function spend(tokens)

@@ -84,9 +84,12 @@ local function end_job()
   local fields = {'committed', tostring(arg.fence), 'images', images, 'scores', scores,
     'timings', longest()}
   for _, value in ipairs(arg.fields) do fields[#fields + 1] = value end
-  for _, one in ipairs(job.parts.list) do one.pictures, one.timings = nil, nil end -- told by now
-  save_parts(job)
+  for i, one in ipairs(job.parts.list) do
+    job.parts.list[i] = {fence = one.fence} -- a worker whose answer was lost may ask by it again
+  end
+  redis.call('HSET', name, 'parts', cjson.encode(job.parts))
   settle(job, 'succeeded', fields, cjson.encode({num_images = #best}))
+  redis.call('ZADD', key.files(), 'XX', now, job.id) -- a store has more of them than are kept
 end
 
 store_files()

@@ -34,14 +34,20 @@ local function host_of(id)
   return redis.call('HGET', key.hook(id), 'hook_host')
 end
 
+-- What was added before that time has outlived its message, whose hash dies by itself.
+local function drop_older(name, before)
+  redis.call('ZREMRANGEBYSCORE', name, '-inf', '(' .. string.format('%.0f', before))
+end
+
 -- Let a message wait, to be sent at once.
 local function post(id, host, key_id, now)
   redis.call('HSET', key.hook(id), 'hook_attempts', 0)
   redis.call('PEXPIRE', key.hook(id), OUTBOX_MS)
-  redis.call('ZADD', key.hook_since(), now, id)
-  redis.call('PEXPIRE', key.hook_since(), OUTBOX_MS)
-  redis.call('HINCRBY', key.hook_shares(), key_id, 1)
-  redis.call('PEXPIRE', key.hook_shares(), OUTBOX_MS)
+  for _, name in ipairs({key.hook_since(), key.hook_shares(key_id)}) do
+    drop_older(name, now - OUTBOX_MS)
+    redis.call('ZADD', name, now, id)
+    redis.call('PEXPIRE', name, OUTBOX_MS)
+  end
   schedule(host, id, now)
 end
 
@@ -62,25 +68,22 @@ local function tell(job, name, now)
 end
 
 -- Whether so many messages of this API key wait that it may not ask for more.
-local function is_outbox_full(key_id)
-  return tonumber(redis.call('HGET', key.hook_shares(), key_id) or 0) >= MAX_MESSAGES
+local function is_outbox_full(key_id, now)
+  return redis.call('ZCOUNT', key.hook_shares(key_id), now - OUTBOX_MS, '+inf') >= MAX_MESSAGES
 end
 
--- It waits no more; false when it did not.
+-- It waits no more.
 local function forget_message(id, host)
   unschedule(host, id)
-  if redis.call('ZREM', key.hook_since(), id) == 0 then return false end
+  redis.call('ZREM', key.hook_since(), id)
   local key_id = redis.call('HGET', key.hook(id), 'key_id')
-  if key_id and redis.call('HINCRBY', key.hook_shares(), key_id, -1) <= 0 then
-    redis.call('HDEL', key.hook_shares(), key_id)
-  end
-  if redis.call('EXISTS', key.hook_since()) == 0 then redis.call('DEL', key.hook_shares()) end
-  return true
+  if key_id then redis.call('ZREM', key.hook_shares(key_id), id) end
 end
 
 -- It waits no more, and is kept for the operator.
 local function give_up_message(id, host, now, ttl_ms)
   forget_message(id, host)
+  drop_older(key.hook_letters(), now - ttl_ms)
   if redis.call('ZCARD', key.hook_letters()) >= MAX_HOOK_LETTERS then
     redis.call('DEL', key.hook(redis.call('ZPOPMIN', key.hook_letters())[1]))
   end

@@ -4,7 +4,7 @@
 --   fence  of the latest claim    codes  per candidate, once told    told  progress that was published
 --   list   ranges in order: first, count, attempts, lost (leases), alone (it must run alone), state
 --          free, held or done; fence of the claim (held, done); codes_done and stage (held); pictures
---          and timings (done)
+--          and timings (done); only fences once the job has succeeded
 -- Such a job runs from its first claim on: in `leases` for as long as its last part is, each held
 -- part in `parts` too. When none is held and one came back, or nobody comes for the rest, it waits
 -- again, with what is done kept.

@@ -134,7 +134,9 @@ def assert_resumes(
 @pytest.mark.parametrize("family", PRIORS)
 def test_what_is_shipped_draws(family: str, runs: Path, pictures: Path, tmp_path: Path) -> None:
     run, folder = tmp_path / "stage2", tmp_path / "model"
-    stage2.main([*common(pictures, run), *prior_options(family, runs), "--steps", "1"])
+    stage1 = ["--stage1", str(runs / family), "--bpe-dropout", "0.1"]
+    stage2.main([*common(pictures, run), *prior_options(family, runs), *stage1, "--steps", "1"])
+    assert json.loads((run / "log.jsonl").read_text().splitlines()[-1])["val_loss"] > 1
     stages = ["--runs", str(runs), "--stage1", str(runs / family), "--stage2", str(run)]
     ship.main([str(folder), *stages, "--temperature", "0.5", "--shown", "1"])
     shipped = pipeline.load("emoji", folder)

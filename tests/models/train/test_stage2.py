@@ -12,7 +12,9 @@ from models.presets import get_preset
 from models.train.data import code_table
 from models.train.data.folder import FolderFiles, FolderSet
 from models.train.loop.run import Run
-from models.train.stage2 import Batches, batches_of, make_parser
+from models.train.recipes.prior import PromptShape
+from models.train.recipes.transformer import large_plan_of, shape_of
+from models.train.stage2 import Batches, batches_of, make_parser, num_steps
 
 _CODEC = get_preset("tiny").stage1
 
@@ -40,6 +42,29 @@ def test_a_class_is_never_left_out_and_must_be_one(folder: Path) -> None:
     assert set(ids.flatten().tolist()) == {2, 3}
     with pytest.raises(ConfigError, match="'3' is no class's number"):
         _batches(folder, "--prefix", "class", "--classes", "3").draw(run, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "number"),
+    [
+        ([], 3000),
+        (["--steps", "7", "--epochs", "2"], 7),
+        (["--epochs", "5"], 15),
+        (["--init", "1.3B", "--prefix", "none"], 24),
+        (["--init", "1.3B"], 3000),
+    ],
+)
+def test_a_transfer_takes_eight_epochs(options: list[str], number: int, folder: Path) -> None:
+    args = make_parser().parse_args([*options, "--batch", "1"])
+    assert num_steps(args, _batches(folder, "--prefix", "none").table) == number
+
+
+def test_a_large_one_has_the_released_models_shape() -> None:
+    released = get_preset("mindalle-1.3b")
+    prompt = PromptShape("text", released.stage2.prompt_vocab_size, released.prompt_len)
+    assert shape_of(released.stage1, prompt, "1.3B") == released.stage2
+    plan = large_plan_of(1000)
+    assert (plan.muon_lr, plan.adam_lr, plan.clip_norm) == (None, 1e-4, 4.0)
 
 
 @pytest.mark.parametrize(

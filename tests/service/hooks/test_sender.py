@@ -140,12 +140,19 @@ async def test_an_answer_that_never_ends_is_left_after_its_status() -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [b"", b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"HTTP/1.1 200 OK\r\nx: " + b"y" * 300_000, b"\0" * 64],
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * 300_000,
+        b"\0" * 64,
+        b"HTTP/1.1 200 OK\r\n" + b"\xff" * 60_000 + b"\r\n\r\n",
+    ],
 )
 async def test_what_is_no_answer_is_told(answer: bytes) -> None:
     async with receiving(lambda _: answer) as receiver, sending(receiver, timeout_s=1) as sender:
         error = await failure(sender, f"http://127.0.0.1:{receiver.port}/")
     assert error.reason in {"answer", "connect", "timeout"}
+    assert len(error.detail) <= 300  # Redis keeps it with the message
 
 
 async def test_nobody_there() -> None:

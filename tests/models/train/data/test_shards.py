@@ -8,9 +8,11 @@ from random import Random
 
 import pytest
 import torch
+from PIL import Image
 
 from models.errors import ConfigError
 from models.train.data import shards
+from models.train.data.data_set import Variant
 from models.train.data.folder import FolderSet
 from models.train.data.sources import open_data
 
@@ -82,6 +84,31 @@ def test_broken_pictures_are_counted_and_others_stand_for_them(
         assert data.caption(variant, Random(0)) == "good"
     assert len(data.broken) == 10
     assert "skipped, 10 so far: 0000.tar/" in capsys.readouterr().out
+
+
+def test_no_held_out_picture_stands_for_a_broken_one(tmp_path: Path) -> None:
+    for number in range(22):
+        good = Image.new("RGB", (9, 9), (number, 0, 0))
+        path = tmp_path / f"{number:02d}.png"
+        path.write_bytes(b"broken") if number in {18, 21} else good.save(path)
+    data = opened(tmp_path)
+    assert data.held_out == (19,)
+    reds = [data.render(Variant(number))[0, 0, 0] for number in (18, 19, 20, 21)]
+    assert [round(float(red) * 127.5 + 127.5) for red in reds] == [20, 19, 20, 0]
+
+
+def test_a_picture_is_shown_in_several_squares(tmp_path: Path) -> None:
+    gradient = Image.linear_gradient("L").transpose(Image.Transpose.ROTATE_90)
+    for number in range(4):
+        gradient.resize((96, 32)).save(tmp_path / f"{number}.png")
+    data = open_data(tmp_path, Path("none"), 32, crops=3)
+    assert isinstance(data, FolderSet)
+    squares = [variant for variant in data.variants() if variant.image == 3]
+    left = [float(data.render(variant)[0, 0, 0]) for variant in (*squares, Variant(3))]
+    assert len({round(value, 2) for value in left}) == 4
+    epochs = [data.ordered(range(start, start + 4), 0) for start in (0, 4, 8)]
+    assert {variant for epoch in epochs for variant in epoch} == set(data.variants())
+    assert all(len({variant.image for variant in epoch}) == 4 for epoch in epochs)
 
 
 def test_what_are_no_shards_is_said(tmp_path: Path) -> None:

@@ -6,12 +6,19 @@ from typing import Any, cast
 
 import pytest
 import torch
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 
 from models.errors import MissingFileError
+from models.train.loop import checkpoints
 from models.train.loop.checkpoints import Checkpoints, State, averaged, latest, load, run_of
+from models.train.loop.processes import is_first
 from models.train.recipes.prior import Examples
 from models.train.recipes.transformer import plan_of
 from tests.models.train.recipes.test_transformer import batch, trainer
+from tests.models.train.torchrun import as_program, run_program
+
+PROGRAM = "tests.models.train.loop.test_checkpoints"
 
 
 def state(step: int) -> State:
@@ -58,8 +65,49 @@ def test_the_last_ones_are_kept_and_halves_are_not(tmp_path: Path) -> None:
     assert latest(tmp_path) == tmp_path / "checkpoints" / "000003"
     saved.save(state(5))
     assert names(tmp_path) == ["000003", "000005"]
+    (tmp_path / "checkpoints" / "000003").rename(tmp_path / "checkpoints" / "the best")
     Checkpoints(tmp_path, 1).save(state(2))  # a run that has begun anew
-    assert names(tmp_path) == ["000002"]
+    assert names(tmp_path) == ["000002", "the best"]
+    assert latest(tmp_path) == tmp_path / "checkpoints" / "000002"
+    assert averaged(tmp_path / "checkpoints" / "the best")[0] == 3
+
+
+def test_the_last_one_is_that_of_the_last_step_however_long_the_run(tmp_path: Path) -> None:
+    saved = Checkpoints(tmp_path, 1)
+    for step in (999_998, 999_999, 1_000_000):
+        saved.save(state(step))
+    assert names(tmp_path) == ["1000000", "999999"]
+    assert latest(tmp_path) == tmp_path / "checkpoints" / "1000000"
+
+
+@pytest.mark.timeout(240)
+def test_what_several_write_is_whole_when_it_is_said_to_be(tmp_path: Path) -> None:
+    """Weights change while they are written; a disk is full in the end."""
+    found = json.loads(run_program(PROGRAM, tmp_path / "found.json", count=2).read_text())
+    assert found == {"step": 1, "values": [1.0], "after the failure": "000001"}
+
+
+def _write_together(out: Path) -> None:
+    saved, now = Checkpoints(out.parent, 1), state(1)
+    saved.save(now)
+    cast(dict[str, torch.Tensor], now["average"])["a"].zero_()
+    saved.finish()
+    if is_first():
+        step, weights = averaged(out.parent)  # which no other process is asked for
+    pytest.MonkeyPatch().setattr(checkpoints, "HuggingFaceStorageWriter", Full)
+    saved.save(state(2))
+    with pytest.raises(CheckpointException, match="no space left"):
+        saved.finish()
+    if is_first():
+        last = latest(out.parent)
+        assert last is not None
+        found = {"step": step, "values": sorted(set(weights["a"].flatten().tolist()))}
+        out.write_text(json.dumps({**found, "after the failure": last.name}))
+
+
+class Full(HuggingFaceStorageWriter):
+    def write_data(self, *_: object) -> Any:
+        raise OSError("no space left")
 
 
 def test_any_of_a_runs_checkpoints_can_be_taken(tmp_path: Path) -> None:
@@ -94,3 +142,7 @@ def test_nothing_in_a_checkpoint_is_unpickled(tmp_path: Path) -> None:
     kinds = {path.suffix for path in folder.iterdir()}
     assert kinds == {".json", ".safetensors"}
     assert json.loads((folder / "state.json").read_text())["map"][0] == ["step", 1]
+
+
+if __name__ == "__main__":
+    as_program(_write_together)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from models.stage1.hq_vae import HQVAE
 from models.stage2.transformer import Transformer
 from models.train.loop.engine import Engine
+from models.train.loop.learner import Learner
 from models.train.loop.run import Run
 from models.train.loop.schedule import Schedule
 from models.train.recipes import hq_vae, transformer
@@ -36,6 +38,25 @@ def test_a_codec_learns_much_the_same_and_keeps_float32_weights(tmp_path: Path) 
     assert 0 < abs(plain - lower) < 0.01 * plain
     assert {value.dtype for value in model.state_dict().values()} == {torch.float32}
     assert model.encoder(torch.zeros(1, 3, 32, 32)).dtype == torch.float32
+
+
+def test_a_scale_that_was_found_is_kept(tmp_path: Path) -> None:
+    plan = PriorPlan(Schedule(9, warm_up=1))
+
+    def learner(precision: torch.dtype | None) -> Learner:
+        model, engine = Transformer(shape("tiny")), Engine(precision=precision)
+        run = Run(tmp_path, 0)
+        return PriorTrainer(model, None, run, plan, transformer.loss, engine=engine).learner
+
+    state = learner(torch.float16).state()
+    state["scaler"] = {**cast(dict[str, float], state["scaler"]), "scale": 8.0}
+    again = learner(torch.float16)
+    again.restore(state)
+    assert cast(dict[str, float], again.state()["scaler"])["scale"] == 8.0
+    learner(PLAIN).restore(state)
+    again.restore(learner(PLAIN).state())  # a run may go on in other numbers
+    del state["scaler"]  # as the last release has it
+    again.restore(state)
 
 
 def test_a_prior_learns_much_the_same(tmp_path: Path) -> None:

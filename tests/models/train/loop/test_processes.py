@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import torch
 
 from models.errors import ConfigError
 from models.train.loop import processes
@@ -44,7 +45,7 @@ def losses(run: Path) -> dict[int, float]:
 def test_a_batch_that_can_not_be_shared_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(range(8))[processes.my_share(8)] == list(range(8))
     monkeypatch.setattr(processes, "place", lambda: (1, 3))
-    assert list(range(6))[processes.my_share(6)] == [1, 4]
+    assert list(range(6))[processes.my_share(6)] == [2, 3]  # so that all in turn are the batch
     with pytest.raises(ConfigError, match="--batch: 8 can't be shared equally by 3 processes"):
         processes.my_share(8)
 
@@ -53,7 +54,8 @@ def test_a_batch_that_can_not_be_shared_is_refused(monkeypatch: pytest.MonkeyPat
 def test_workers_are_started_by_torchrun(tmp_path: Path) -> None:
     done = finish(command(tmp_path / "run", tmp_path, "--workers", "2"))
     assert done.returncode == 1
-    assert done.stderr.count("stage1:") == 2
+    assert done.stderr.count("stage1:") == min(2, torch.cuda.device_count() or 2)
+    assert "Traceback" not in done.stderr
     assert "holds no pictures" in done.stderr
 
 
@@ -73,6 +75,7 @@ def test_told_to_end_two_processes_save_and_one_goes_on(pictures: Path, tmp_path
         running.send_signal(signal.SIGTERM)
         said, _ = running.communicate(timeout=_LIMIT_S)
     assert "told to end: saved in" in said
+    assert running.returncode == 0
     step, _ = averaged(parted)
     assert 0 < step < 41
     assert finish(command(parted, pattern, "--resume")).returncode == 0

@@ -36,6 +36,11 @@ def test_a_step_has_one_source_of_randomness(tmp_path: Path) -> None:
     assert first.rng(7).random() == again.rng(7).random()
     assert first.rng(7).random() != first.rng(8).random()
     assert Run(tmp_path, 4).rng(7).random() != first.rng(7).random()
+    draws = [torch.rand(3, generator=first.torch_rng(7, process=number)) for number in (0, 1, 1)]
+    assert torch.equal(draws[1], draws[2])
+    assert not torch.equal(draws[0], draws[1])
+    with first.seeded(7):
+        assert torch.equal(torch.rand(3), draws[0])
 
 
 def test_average_follows_the_weights() -> None:
@@ -102,6 +107,8 @@ def test_a_loss_that_is_no_number_changes_nothing_and_names_its_pictures() -> No
         naming(lambda: ["a.png", "b.png"]),
     ):
         learning.update(7, [lambda: weight.sum() * torch.nan])
+    with pytest.raises(NotFiniteError, match=r"the gradients' norm is (nan|inf) at step 7"):
+        learning.update(7, [weight.mul(0).sum().sqrt])  # 0, and as steep as can be
     assert torch.equal(weight, before)
     assert learning.next_step == 0
 

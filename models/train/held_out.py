@@ -1,0 +1,63 @@
+"""What a prior is judged by while it learns: the loss of pictures that training doesn't see.
+
+They are encoded once, each with one of its captions. Knows no family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+
+import torch
+from torch import nn
+
+from models.train.codes import encode
+from models.train.data.data_set import DataSet, Variant
+from models.train.recipes.prior import Examples, PriorTrainer
+
+_BATCH = 16
+
+ToIds = Callable[[str, Random], list[int]]
+
+
+def examples_of(
+    data: DataSet, number: int, codec: nn.Module, to_ids: ToIds, *, is_soft: bool
+) -> dict[str, Examples]:
+    """Up to `number` of each sort that the data has; with `is_soft` stage 1's features, too."""
+    sorts = data.judged(number).items() if number else ()
+    return {
+        name: _encoded(data, variants, codec, to_ids, is_soft=is_soft)
+        for name, variants in sorts
+        if variants
+    }
+
+
+def _encoded(
+    data: DataSet, variants: tuple[Variant, ...], codec: nn.Module, to_ids: ToIds, *, is_soft: bool
+) -> Examples:
+    rng = Random("held out")
+    starts = range(0, len(variants), _BATCH)
+    parts = [
+        encode(codec, data, variants[start : start + _BATCH], is_soft=is_soft) for start in starts
+    ]
+    codes = torch.cat([codes for codes, _ in parts])
+    features = [features for _, features in parts if features is not None]
+    return Examples(
+        torch.tensor([to_ids(data.caption(variant, rng), rng) for variant in variants]),
+        codes if codes.shape[-1] > 1 else codes[..., 0],
+        torch.cat(features) if features else None,
+    )
+
+
+@torch.no_grad()
+def losses(
+    trainer: PriorTrainer, model: nn.Module, judged: Mapping[str, Examples]
+) -> dict[str, float]:
+    """`val_loss` and the like of a model in the trainer's way, always by the same draws."""
+    found = {}
+    for name, examples in judged.items():
+        rng = torch.Generator(trainer.engine.device).manual_seed(0)
+        parts = examples.to(trainer.engine.device).parts(-(-len(examples.codes) // _BATCH))
+        total = sum(len(part.codes) * float(trainer.loss_of(model, part, rng)) for part in parts)
+        found[f"{name}_loss"] = total / len(examples.codes)
+    return found
