@@ -76,4 +76,4 @@ def test_a_few_jobs_end_once_whatever_happens(tmp_path: Path) -> None:
     mix = Mix(harmful=0.0, left=0.03)
     with started(tmp_path, Size(num_workers=2, step_delay_s=0.002)) as fleet:
         troubles = Troubles(fleet, random.Random(SEED), (0.3, 0.6), BRIEF)
-        check(fleet, troubles, min(NUM_JOBS, 200), mix, tmp_path / "report.json")
+        check(fleet, troubles, min(NUM_JOBS, 60), mix, tmp_path / "report.json")
