@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="of such pictures: learn from N squares of each, at random places, not the middle",
+        help="of such pictures: learn from N squares of each, at random places"
+        " (default: %(default)s, the middle alone)",
     )
 
 
