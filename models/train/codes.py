@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,12 +23,12 @@ from models.train.recipes.codec import Encoder
 from models.train.recipes.register import codec_recipe
 from models.train.start import codec_of, codec_shape_of
 
-_BATCH = 64
+_BATCH, _FEW = 64, 16
 
 
 @torch.inference_mode()
 def encode(
-    model: nn.Module, data: DataSet, variants: tuple[Variant, ...], *, is_soft: bool
+    model: nn.Module, data: DataSet, variants: Sequence[Variant], *, is_soft: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Codes [n, T, D] of variants, and where they are wanted the features [n, C, h, w] behind."""
     images = rendered(data, variants).to(next(model.parameters()).device)
@@ -36,6 +37,16 @@ def encode(
         return codes, None
     assert isinstance(model, Encoder)
     return codes, model.features(images).cpu()
+
+
+def encode_all(
+    model: nn.Module, data: DataSet, variants: Sequence[Variant], *, is_soft: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The same of any number of variants, a few at a time."""
+    starts = range(0, len(variants), _FEW)
+    parts = [encode(model, data, variants[at : at + _FEW], is_soft=is_soft) for at in starts]
+    features = [features for _, features in parts if features is not None]
+    return torch.cat([codes for codes, _ in parts]), torch.cat(features) if features else None
 
 
 def _extent(args: Namespace, shape: CodecConfig) -> tuple[int, int, int] | None:

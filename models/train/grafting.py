@@ -8,22 +8,19 @@ from __future__ import annotations
 from argparse import Namespace
 from random import Random
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from models.errors import ConfigError
-from models.families import as_codec
 from models.files import checkpoint as checkpoints
 from models.stage2.hq_transformer import HQTransformer
 from models.stage2.transformer import Transformer
 from models.tokenizer import Tokenizer
+from models.train.codes import encode_all
 from models.train.data.code_table import CodeTable
-from models.train.data.data_set import rendered
 from models.train.data.sources import open_data
 from models.train.recipes.graft import check_fits, graft, shares
 
 _NUM_PICTURES = 4096
-_BATCH = 64
 
 
 def put_grafted(args: Namespace, model: nn.Module, table: CodeTable, tokenizer: Tokenizer) -> None:
@@ -39,7 +36,8 @@ def put_grafted(args: Namespace, model: nn.Module, table: CodeTable, tokenizer: 
         raise ConfigError("--graft: from a text-to-image transformer to an HQ-Transformer only")
     check_fits(old.config, model.config)
     rows = _rows(table)
-    old_codes = _codes(args, codec, source.preset.stage1.size[0], table, rows)
+    data = open_data(args.data, args.art, source.preset.stage1.size[0])
+    old_codes, _ = encode_all(codec, data, [table.variants[row] for row in rows], is_soft=False)
     sizes = (model.config.sizes[0], old.config.vocab_size_img)
     shared = shares(table.codes_of(rows)[..., 0].flatten(), old_codes.flatten(), sizes)
     names = known.vocabulary()
@@ -51,18 +49,3 @@ def _rows(table: CodeTable) -> list[int]:
     """Pictures of the table, drawn at random but always the same."""
     count = len(table.variants)
     return Random("graft").sample(range(count), min(_NUM_PICTURES, count))
-
-
-@torch.inference_mode()
-def _codes(
-    args: Namespace, codec: nn.Module, size: int, table: CodeTable, rows: list[int]
-) -> Tensor:
-    """The same pictures, `size` wide, in the old codec's codes [n, T]."""
-    old = as_codec(codec)
-    data = open_data(args.data, args.art, size)
-    parts = []
-    for first in range(0, len(rows), _BATCH):
-        variants = [table.variants[row] for row in rows[first : first + _BATCH]]
-        pixels = rendered(data, variants) * 0.5 + 0.5
-        parts.append(old.encode(pixels)[..., 0])
-    return torch.cat(parts)

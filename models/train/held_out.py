@@ -11,7 +11,7 @@ from random import Random
 import torch
 from torch import nn
 
-from models.train.codes import encode
+from models.train.codes import encode_all
 from models.train.data.data_set import DataSet, Variant
 from models.train.recipes.prior import Examples, PriorTrainer
 
@@ -36,16 +36,11 @@ def _encoded(
     data: DataSet, variants: tuple[Variant, ...], codec: nn.Module, to_ids: ToIds, *, is_soft: bool
 ) -> Examples:
     rng = Random("held out")
-    starts = range(0, len(variants), _BATCH)
-    parts = [
-        encode(codec, data, variants[start : start + _BATCH], is_soft=is_soft) for start in starts
-    ]
-    codes = torch.cat([codes for codes, _ in parts])
-    features = [features for _, features in parts if features is not None]
+    codes, features = encode_all(codec, data, variants, is_soft=is_soft)
     return Examples(
         torch.tensor([to_ids(data.caption(variant, rng), rng) for variant in variants]),
         codes if codes.shape[-1] > 1 else codes[..., 0],
-        torch.cat(features) if features else None,
+        features,
     )
 
 
