@@ -82,8 +82,9 @@ def create_app(settings: Settings) -> FastAPI:
     redis = connect(settings.redis)
     app.state.redis = redis
     app.state.tracing = tracing.start("api", service.__version__)
-    app.state.api = _state(settings, redis)
-    app.state.deliveries = _deliveries(redis, app.state.api)
+    outbox = _outbox(settings, redis)
+    app.state.api = _state(settings, redis, outbox)
+    app.state.deliveries = _deliveries(outbox, app.state.api)
     problems.install(app)
     _add_middleware(app, settings)
     for routes in (generations, edits, jobs, models, health):
@@ -96,7 +97,7 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _state(settings: Settings, redis: Redis) -> ApiState:
+def _state(settings: Settings, redis: Redis, outbox: Outbox) -> ApiState:
     limits, metrics = settings.queue, _metrics()
     store = open_store(settings.results, metrics.results_faults.inc)
     queue = Queue(
@@ -112,7 +113,6 @@ def _state(settings: Settings, redis: Redis) -> ApiState:
         on_demand=on_demand_cards(settings.api.on_demand_models),
         aliases=_aliases(settings),
     )
-    outbox = _outbox(settings, redis)
     return ApiState(
         settings=settings,
         queue=queue,
@@ -131,7 +131,7 @@ def _outbox(settings: Settings, redis: Redis) -> Outbox:
     return Outbox(redis, lease_s=lease_s, letter_ttl_s=settings.queue.dead_letter_ttl_s)
 
 
-def _deliveries(redis: Redis, state: ApiState) -> Deliveries | None:
+def _deliveries(outbox: Outbox, state: ApiState) -> Deliveries | None:
     """What sends webhooks' messages, where this process is to do that."""
     webhooks = state.settings.webhooks
     if not (webhooks.deliver and webhooks.secrets.get_secret_value()):
@@ -145,7 +145,6 @@ def _deliveries(redis: Redis, state: ApiState) -> Deliveries | None:
         )
     except OSError as error:  # ssl.SSLError is one
         raise StartRefused(f"MINDALLE_WEBHOOKS__CA_FILE: {webhooks.ca_file}: {error}") from None
-    outbox = _outbox(state.settings, redis)
     return Deliveries(
         outbox, state.webhooks, sender, state.metrics.webhooks, state.faults, webhooks
     )
