@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -38,8 +37,7 @@ _log = logging.getLogger(__name__)
 
 def wait_s(attempt: int, first_s: float) -> float:
     """Seconds from a failed attempt to the next one: doubling, to an hour, with jitter."""
-    ceiling = min(_LONGEST_WAIT_S, first_s * 2 ** min(attempt - 1, 20))
-    return random.uniform(ceiling / 2, ceiling)
+    return backoff_s(attempt, cap_s=_LONGEST_WAIT_S, first_s=first_s)
 
 
 class Deliveries:

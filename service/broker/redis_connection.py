@@ -196,7 +196,7 @@ async def _info(redis: Redis, section: str, name: str) -> str | None:
     return str(values[name]) if name in values else None
 
 
-def backoff_s(failures: int, cap_s: float = 5.0) -> float:
-    """Seconds to wait after so many failures in a row: doubling, capped, with full jitter."""
-    ceiling = min(cap_s, 0.1 * 2 ** min(failures, 10))
+def backoff_s(failures: int, cap_s: float = 5.0, first_s: float = 0.2) -> float:
+    """Seconds to wait after so many failures in a row: doubling, capped, with jitter of a half."""
+    ceiling = min(cap_s, first_s * 2 ** min(failures - 1, 20))
     return random.uniform(ceiling / 2, ceiling)
