@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 
@@ -24,6 +24,8 @@ from service.store.object_store import ObjectStore, StoredFile
 
 _log = logging.getLogger(__name__)
 
+_File = TypeVar("_File")
+_Reading = Callable[[ObjectStore, str], Awaitable[_File | None]]  # None: there is no such file
 _REFERENCE = b"\0"  # no file of ours begins so
 
 
@@ -94,21 +96,11 @@ class Results:
             ImageNotFound: there are none (any more).
             ResultsUnavailable: the store that has them does not answer.
         """
-        value = await self._value(job_id, rank, query)
-        path = stored_path(job_id, value)
-        found = value if path is None else await self._opened_store().get(path)
-        if found is None:
-            raise ImageNotFound
-        return found
+        return await self._read(job_id, rank, query, ObjectStore.get)
 
     async def file(self, job_id: str, rank: int, query: str | None = None) -> bytes | StoredFile:
         """The same, without holding as a whole what a store has."""
-        value = await self._value(job_id, rank, query)
-        path = stored_path(job_id, value)
-        found = value if path is None else await self._opened_store().open(path)
-        if found is None:
-            raise ImageNotFound
-        return found
+        return await self._read(job_id, rank, query, ObjectStore.open)
 
     async def addresses(self, job_id: str, num_images: int) -> list[str]:
         """Where anybody may read the images for a while, by rank; empty where there is no such."""
@@ -123,6 +115,17 @@ class Results:
         if len(known) < num_images:  # older than the store, or gone
             return []
         return await self._store.sign(known, ttl_ms / 1000)
+
+    async def _read(
+        self, job_id: str, rank: int, query: str | None, of_store: _Reading[_File]
+    ) -> bytes | _File:
+        """What is in Redis as it is; what a store has, in the way of `of_store`."""
+        value = await self._value(job_id, rank, query)
+        path = stored_path(job_id, value)
+        found = value if path is None else await of_store(self._opened_store(), path)
+        if found is None:
+            raise ImageNotFound
+        return found
 
     async def _value(self, job_id: str, rank: int, query: str | None) -> bytes:
         async with translated_errors():
