@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -25,6 +25,7 @@ from service.cli import CommandError
 from service.client.async_client import AsyncClient
 from service.client.loadtest import percentiles, print_report
 from service.client.protocol import ApiError
+from service.commands.counts import count
 from service.local import ports
 from service.local.child import Child, Program, describe, python
 from service.local.embedded_valkey import prepare
@@ -54,17 +55,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     ):
         parser.add_argument(
             name,
-            type=_count,
+            type=count,
             default=default,
             metavar="N",
             help=f"{about} (default: {default})",
         )
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
-    return int(text)
 
 
 def run(args: Namespace) -> int:

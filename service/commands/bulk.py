@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ActionsContainer
+from argparse import ArgumentParser, Namespace, _ActionsContainer
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -21,8 +22,10 @@ from service.client.bulk import Bulk, Counts, Gate
 from service.client.manifest import MANIFEST_NAME, Entry, Manifest, read_entries
 from service.client.problems import problem
 from service.client.protocol import Parameters
+from service.commands.counts import count
 
 _BETWEEN_LINES_S = 5.0
+_MOST = 100_000  # of jobs, or of seconds
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -50,14 +53,12 @@ def add_ways(parser: _ActionsContainer) -> None:
         ("--patience", 600, "seconds without any answer that helps, after which this gives up"),
     ):
         parser.add_argument(
-            name, type=_count, default=default, metavar="N", help=f"{about} (default: {default})"
+            name,
+            type=partial(count, most=_MOST),
+            default=default,
+            metavar="N",
+            help=f"{about} (default: {default})",
         )
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
-        raise ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
-    return int(text)
 
 
 def run(args: Namespace) -> int:

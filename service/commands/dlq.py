@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -13,6 +13,7 @@ from service import settings
 from service.broker.dead_letters import DeadLetter, DeadLetters
 from service.broker.hook_letters import PREFIX, HookLetter, HookLetters
 from service.broker.redis_connection import connect, disconnect
+from service.commands.counts import count
 from service.settings import Settings
 
 
@@ -21,7 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, help="what to do with letters")
     listing = verbs.add_parser("list", help="the newest letters")
     listing.add_argument(
-        "--limit", type=_count, default=100, metavar="N", help="at most so many (default: 100)"
+        "--limit", type=count, default=100, metavar="N", help="at most so many (default: 100)"
     )
     listing.add_argument("--json", action="store_true", help="one JSON object per line, with job")
     for verb, about in (
@@ -30,12 +31,6 @@ def add_arguments(parser: ArgumentParser) -> None:
     ):
         acting = verbs.add_parser(verb, help=about)
         acting.add_argument("letter", nargs="+", help="id from `dlq list`")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
-    return int(text)
 
 
 def run(args: Namespace) -> None:
