@@ -9,10 +9,10 @@ from redis.asyncio import Redis
 from service.broker.admission import Limits
 from service.broker.hook_letters import HookLetters
 from service.broker.keys import Key
-from service.broker.outbox import Message, Outbox
+from service.broker.outbox import Outbox
 from service.broker.queue import Queue
-from service.errors import NotFound, WebhooksFull
-from service.hooks.webhook import HOOK_EVENTS, HookEvent, Webhook
+from service.errors import WebhooksFull
+from service.hooks.webhook import HOOK_EVENTS, HookEvent
 from service.jobs import Expired, Failed, Job
 from tests.conftest import Clock
 from tests.service.makers import (
@@ -26,22 +26,7 @@ from tests.service.makers import (
     put,
     success,
 )
-
-LEASE_S = 30.0
-DAY_S = 86_400.0
-
-
-def hook(*events: HookEvent, host: str = "shop.example") -> Webhook:
-    """A webhook for these events, or for all."""
-    return Webhook(f"https://{host}/h", host, events or HOOK_EVENTS, "https://pics.example")
-
-
-def make_outbox(redis: Redis, clock: Clock | None = None) -> Outbox:
-    return Outbox(redis, lease_s=LEASE_S, letter_ttl_s=1000.0, clock=clock)
-
-
-async def claim(outbox: Outbox, limit: int = 100, **running: int) -> list[Message]:
-    return await outbox.claim(limit, per_host=100, running=running)
+from tests.service.messages import DAY_S, LEASE_S, claim, hook, make_outbox, one_message
 
 
 async def told(outbox: Outbox) -> list[str]:
@@ -134,14 +119,6 @@ async def test_a_stale_claim_tells_nothing(redis: Redis, clock: Clock) -> None:
     assert await told(make_outbox(redis, clock)) == ["cancelled"]
 
 
-async def one_message(redis: Redis, clock: Clock, **changes: Any) -> Job:
-    """A job that was cancelled, which waits to be told."""
-    queue = make_queue(redis, clock)
-    job = await put(queue, webhook=changes.pop("webhook", hook("cancelled")), **changes)
-    await queue.cancel(job.id)
-    return job
-
-
 async def test_a_message_is_leased_and_comes_again(redis: Redis, clock: Clock) -> None:
     outbox = make_outbox(redis, clock)
     await one_message(redis, clock)
@@ -176,27 +153,6 @@ async def test_a_failure_waits_its_time_and_a_day_ends_it(redis: Redis, clock: C
     assert (letter.id, letter.job, letter.event) == (message.id, job, "cancelled")
     assert (letter.host, letter.error, letter.attempts) == ("shop.example", "status 502", 2)
     assert letter.died_ms == clock()
-
-
-async def test_letters_are_sent_again_or_thrown_away(redis: Redis, clock: Clock) -> None:
-    outbox, letters = make_outbox(redis, clock), HookLetters(redis)
-    for _ in range(3):
-        await one_message(redis, clock)
-    for message in await claim(outbox):
-        assert await outbox.failed(message, "gone", wait_s=1, is_final=True) == "dead"
-    first, second, third = await letters.list()
-    assert len(await letters.list(limit=2)) == 2
-    await letters.retry(first.id)
-    await letters.drop(second.id)
-    assert [letter.id for letter in await letters.list()] == [third.id]
-    for gone in (first.id, second.id, "msg_nonsense"):
-        with pytest.raises(NotFound):
-            await letters.retry(gone)
-        with pytest.raises(NotFound):
-            await letters.drop(gone)
-    (again,) = await claim(make_outbox(redis))
-    assert (again.id, again.attempt) == (first.id, 1)
-    assert await redis.exists(Key.HOOK.of(second.id)) == 0
 
 
 async def test_a_slow_host_keeps_no_other_waiting(redis: Redis, clock: Clock) -> None:
@@ -251,28 +207,6 @@ async def test_shares_count_what_waits(redis: Redis, clock: Clock) -> None:
     (message,) = await claim(outbox)
     await outbox.failed(message, "x", wait_s=0, is_final=True)
     assert await shares(redis) == {}
-
-
-async def test_no_more_letters_are_kept_than_may_be(redis: Redis, clock: Clock) -> None:
-    outbox = make_outbox(redis, clock)
-    letters = {f"msg_{n:05}_failed": clock() - 10_000 + n for n in range(10_000)}
-    await redis.zadd(Key.HOOK_LETTERS.of(), letters)
-    await redis.hset(Key.HOOK.of("msg_00000_failed"), "hook_event", "failed")
-    await one_message(redis, clock)
-    (message,) = await claim(outbox)
-    await outbox.failed(message, "x", wait_s=0, is_final=True)
-    assert await redis.zcard(Key.HOOK_LETTERS.of()) == 10_000
-    assert await redis.exists(Key.HOOK.of("msg_00000_failed")) == 0
-
-
-async def test_letters_that_are_too_old_are_not_counted(redis: Redis, clock: Clock) -> None:
-    outbox = make_outbox(redis, clock)
-    for _ in range(2):
-        await one_message(redis, clock)
-        (message,) = await claim(outbox)
-        await outbox.failed(message, "x", wait_s=0, is_final=True)
-        clock.advance(1001)
-    assert (await outbox.depth()).letters == 1
 
 
 async def test_what_nobody_sent_for_longer_than_a_day_is_not_counted_any_more(

@@ -4,102 +4,41 @@ import asyncio
 import json
 import random
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
-from standardwebhooks import Webhook, WebhookVerificationError
+from standardwebhooks import WebhookVerificationError
 
 from service.api import deliveries
 from service.api.deliveries import wait_s
 from service.broker.keys import Key
-from service.errors import StartRefused
 from service.hooks.webhook import ENDS, HOOK_EVENTS
 from tests.servers import RedisServer
-from tests.service.live_api import LiveApi, api_settings, serving
+from tests.service.hooked import (
+    KEYS,
+    WAIT_S,
+    create,
+    due_now,
+    hooked,
+    hooking,
+    until,
+    until_got,
+    verified,
+)
 from tests.service.painter import FAILING_PROMPT, Painter, painting
 from tests.service.receiver import (
     OLD_SECRET,
     OTHER_SECRET,
     SECRET,
-    Answer,
     Received,
     Receiver,
     receiving,
     status,
 )
 from tests.service.test_cli import call
-
-WAIT_S = 15.0
-KEYS = "shop:a-key-of-the-shop,other:a-key-of-another"
-
-
-@asynccontextmanager
-async def hooking(
-    server: RedisServer, receiver: Receiver, *, keys: str = "", **changes: Any
-) -> AsyncIterator[LiveApi]:
-    """An API that may send to the receiver, and tries again at once."""
-    webhooks = {"secrets": SecretStr(SECRET), "allow_http": True, "allowed": "127.0.0.1"}
-    webhooks |= {"ports": str(receiver.port), "retry_s": 0.01, "timeout_s": 5}
-    roomy = {"key_rate_per_s": 100_000, "key_burst": 100_000, "sweep_interval_s": 0.05}
-    settings = api_settings(
-        server, api_keys=SecretStr(keys), queue=roomy, webhooks=webhooks | changes
-    )
-    async with serving(settings) as api:
-        yield api
-
-
-@asynccontextmanager
-async def hooked(
-    server: RedisServer, answer: Answer = lambda _: status(200), **changes: Any
-) -> AsyncIterator[tuple[Receiver, LiveApi, httpx.AsyncClient]]:
-    """A receiver, an API that sends to it, and a client of the API."""
-    async with (
-        receiving(answer) as receiver,
-        hooking(server, receiver, **changes) as api,
-        api.client() as http,
-    ):
-        yield receiver, api, http
-
-
-async def create(http: httpx.AsyncClient, receiver: Receiver, **body: Any) -> dict[str, Any]:
-    webhook = {"url": f"http://127.0.0.1:{receiver.port}/h"} | body.pop("webhook", {})
-    body = {"prompt": "a cat", "seed": 1, "webhook": webhook} | body
-    answer = await http.post("/v1/jobs", json=body)
-    assert answer.status_code == 202, answer.text
-    job: dict[str, Any] = answer.json()
-    return job
-
-
-def verified(got: Received, secret: str = SECRET) -> dict[str, Any]:
-    """The message, if the library's own verifier takes it."""
-    message: dict[str, Any] = Webhook(secret).verify(got.body, got.headers)
-    return message
-
-
-async def until_got(receiver: Receiver, num: int) -> list[dict[str, Any]]:
-    """The first messages that came, verified."""
-    async with asyncio.timeout(WAIT_S):
-        while len(receiver.got) < num:
-            await asyncio.sleep(0.01)
-    return [verified(got) for got in receiver.got]
-
-
-async def until(api: LiveApi, sample: str, value: float) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while await api.metric(sample) < value:
-            await asyncio.sleep(0.05)
-
-
-async def due_now(redis: Redis, receiver: Receiver) -> None:
-    """End the lease of the first message that came."""
-    await redis.zadd(Key.HOOKS.of("127.0.0.1"), {receiver.got[0].headers["webhook-id"]: 0})
-    await redis.zadd(Key.HOOK_HOSTS.of(), {"127.0.0.1": 0})
 
 
 async def test_a_caller_is_told_how_its_job_goes(
@@ -258,53 +197,6 @@ async def test_what_no_receiver_takes_is_a_dead_letter_that_can_be_sent_again(
         assert await operate("drop", dropped) == f"{dropped} dropped\n"
         await until(api, "mindalle_webhooks_delivered_total", 1)
     assert await redis.keys("{mindalle}:hook*") == []
-
-
-@pytest.mark.parametrize(
-    ("webhook", "param"),
-    [
-        ({"url": "http://169.254.169.254/latest"}, "webhook.url"),
-        ({"url": "https://2130706433/"}, "webhook.url"),
-        ({"url": "https://me@shop.example/"}, "webhook.url"),
-        ({"url": "https://shop.example:22/"}, "webhook.url"),
-        ({"url": "shop.example"}, "webhook.url"),
-        ({"url": "https://shop.example/", "events": ["queued"]}, "webhook.events"),
-        ({"url": "https://shop.example/", "events": []}, "webhook.events"),
-        ({"events": ["failed"]}, "webhook.url"),
-        ({"url": "https://shop.example/", "secret": "x"}, "webhook"),
-    ],
-)
-async def test_a_webhook_that_can_not_be_is_refused_by_its_field(
-    redis: Redis, valkey_server: RedisServer, painter: Painter, webhook: Any, param: str
-) -> None:
-    async with hooked(valkey_server, ports="443") as (_, _, http):
-        answer = await http.post("/v1/jobs", json={"prompt": "a", "webhook": webhook})
-    error = answer.json()["error"]
-    assert (answer.status_code, error["param"]) == (400, param)
-    assert error["message"].startswith(param)
-
-
-async def test_without_a_secret_there_are_no_webhooks(
-    http: httpx.AsyncClient, painter: Painter
-) -> None:
-    webhook = {"url": "https://shop.example/"}
-    answer = await http.post("/v1/jobs", json={"prompt": "a", "webhook": webhook})
-    error = answer.json()["error"]
-    assert (answer.status_code, error["param"]) == (400, "webhook")
-    assert "MINDALLE_WEBHOOKS__SECRETS" in error["message"]
-    sync = await http.post("/v1/images/generations", json={"prompt": "a", "webhook": webhook})
-    assert sync.json()["error"]["code"] == "unknown_parameter"
-
-
-async def test_a_secret_for_a_key_that_there_is_not_stops_the_start(
-    valkey_server: RedisServer,
-) -> None:
-    async with receiving() as receiver:
-        with pytest.raises(StartRefused, match="no API key named 'shpo'"):
-            async with hooking(
-                valkey_server, receiver, keys=KEYS, secrets=SecretStr(f"shpo={SECRET}")
-            ):
-                pass
 
 
 async def test_a_process_that_delivers_nothing_leaves_messages_to_others(
