@@ -29,8 +29,6 @@ from service.config.groups import QueueSettings
 from service.jobs import Expired, Failed, Image, Outcome, Progress, Succeeded
 from service.store.object_store import ObjectStore
 
-__all__ = ["Claim", "Claimed", "CrashEnd", "LeaseState", "Leases"]
-
 _LONGEST_BLOCK_S = 0.4  # below any time limit for a command
 CRASH_MESSAGE = "The model crashed on this job."  # what its caller may know
 _UNSTORED_MESSAGE = "The pictures of this job could not be stored."

@@ -13,7 +13,8 @@ import sys
 from redis.asyncio import Redis
 
 from service.broker import redis_connection
-from service.broker.leases import Claim, Leases
+from service.broker.claims import Claim
+from service.broker.leases import Leases
 from service.broker.workers import ModelCard, WorkerInfo, Workers
 from service.jobs import Image, Succeeded
 from service.settings import Settings, load

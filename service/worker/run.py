@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # what it carries for stations that know more than it does
     from models.drawing.forced import Forced
     from models.known import Known
     from models.pipeline import Prefix
-    from service.broker.leases import Claim
+    from service.broker.claims import Claim
     from service.tracing.tracing import JobSpan
 
 

@@ -8,9 +8,12 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from service.broker.queue import Queue
 from service.config.results import ResultsSettings
+from service.store.object_store import open_store
 from tests.servers import RedisServer
 from tests.service.live_api import LiveApi, api_settings, serving
+from tests.service.makers import make_queue
 from tests.service.painter import Painter, painting
 
 
@@ -28,6 +31,15 @@ async def http(api: LiveApi) -> AsyncIterator[httpx.AsyncClient]:
     """A client of it."""
     async with api.client() as client:
         yield client
+
+
+@pytest.fixture
+async def queue(redis: Redis, results: ResultsSettings) -> AsyncIterator[Queue]:
+    """The queue as callers see it, who are woken by its events."""
+    queue = make_queue(redis, store=open_store(results))
+    await queue.start()
+    yield queue
+    await queue.close()
 
 
 @pytest.fixture

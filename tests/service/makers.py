@@ -7,7 +7,8 @@ from dataclasses import fields, replace
 from redis.asyncio import Redis
 
 from service.broker.admission import Limits
-from service.broker.leases import Claim, Leases
+from service.broker.claims import Claim
+from service.broker.leases import Leases
 from service.broker.queue import Queue
 from service.broker.sweep import Sweeper
 from service.config.groups import QueueSettings

@@ -17,7 +17,8 @@ from PIL import Image as Pillow
 from redis.asyncio import Redis
 
 from models.configs import SamplingDefaults
-from service.broker.leases import Claim, Leases, LeaseState
+from service.broker.claims import Claim, LeaseState
+from service.broker.leases import Leases
 from service.broker.stopping import stop
 from service.broker.workers import ModelCard, WorkerInfo, Workers
 from service.config.groups import QueueSettings

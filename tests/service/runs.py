@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from service.broker.leases import Claim
+from service.broker.claims import Claim
 from service.jobs import Job
 from service.tracing import tracing
 from service.tracing.tracing import JobSpan

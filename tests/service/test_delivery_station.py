@@ -8,8 +8,9 @@ import pytest
 import torch
 from redis.asyncio import Redis
 
+from service.broker.claims import Claim
 from service.broker.dead_letters import DeadLetters
-from service.broker.leases import Claim, Leases
+from service.broker.leases import Leases
 from service.broker.parts import Committed
 from service.broker.stopping import stop
 from service.errors import QueueUnavailable

@@ -27,11 +27,10 @@ from service.broker.workers import Workers
 from service.client.async_client import AsyncClient
 from service.config.results import ResultsSettings
 from service.jobs import JobStatus
-from service.store.object_store import open_store
 from tests.servers import RedisServer
 from tests.service.live_api import LiveApi, api_settings, serving
 from tests.service.live_worker import WAIT_S, LiveWorker, until, worker_settings, working
-from tests.service.makers import make_queue, put
+from tests.service.makers import put
 
 _MODEL = "tiny-rq"
 _DEPTH = 4
@@ -99,14 +98,6 @@ async def client(api: LiveApi) -> AsyncIterator[openai.AsyncOpenAI]:
     url = f"{api.url}/v1"
     async with openai.AsyncOpenAI(base_url=url, api_key="unused", max_retries=0) as opened:
         yield opened
-
-
-@pytest.fixture
-async def queue(redis: Redis, results: ResultsSettings) -> AsyncIterator[Queue]:
-    queue = make_queue(redis, store=open_store(results))
-    await queue.start()
-    yield queue
-    await queue.close()
 
 
 def _pixels(data: bytes) -> _PIXELS:

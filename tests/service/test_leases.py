@@ -10,8 +10,9 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from service.broker.claims import Claim, CrashEnd, LeaseState
 from service.broker.keys import GROUP, Key
-from service.broker.leases import Claim, CrashEnd, Leases, LeaseState
+from service.broker.leases import Leases
 from service.broker.sweep import Sweeper
 from service.errors import QueueUnavailable
 from service.jobs import Expired, JobStatus, Progress

@@ -17,7 +17,7 @@ from service.jobs import JobStatus
 from tests.servers import RedisServer
 from tests.service.live_api import api_settings, serving
 from tests.service.live_worker import WAIT_S, until, worker_settings, working
-from tests.service.makers import make_queue, put
+from tests.service.makers import put
 
 _MODEL, _PROMPT, _SEED = "emoji", "a red heart", 3
 _LIMIT, _FIRST, _ROWS = 12, 8, 8
@@ -76,14 +76,6 @@ async def test_drawing_ends_with_the_first_candidates_that_suffice(
     job = (await http.get(f"/v1/jobs/{answers[0]['job_id']}")).json()
     assert (job["accept"], job["num_drawn"]) == ({"min_score": least - 1e-4}, num_drawn)
     assert job["progress"]["codes_done"] == job["progress"]["codes_total"] == num_drawn * 64
-
-
-@pytest.fixture
-async def queue(redis: Redis) -> AsyncIterator[Queue]:
-    queue = make_queue(redis)
-    await queue.start()
-    yield queue
-    await queue.close()
 
 
 async def test_a_job_that_draws_on_can_be_called_off(

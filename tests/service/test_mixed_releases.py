@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import pytest
 from redis.asyncio import Redis
 
+from service.broker.claims import Claim, LeaseState
 from service.broker.keys import Key
-from service.broker.leases import Claim, Leases, LeaseState
+from service.broker.leases import Leases
 from service.broker.parts import Committed
 from service.broker.scripts import Scripts
 from service.jobs import JobStatus, JobView

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from service.jobs import JobStatus
 from tests.models.priors import OTHERS, load_any, registered
 from tests.servers import RedisServer
 from tests.service.live_worker import WAIT_S, worker_settings, working
-from tests.service.makers import make_queue, put
+from tests.service.makers import put
 
 _ROWS = 8
 _PROMPTS: dict[str, Prompt] = {"text": "a heart", "class": 3, "none": None}
@@ -29,14 +28,6 @@ _FAMILIES = (
     *("tiny-pixelcnn", "tiny-gated-pixelcnn", "tiny-pixelcnn++", "tiny-pixelcnn++-gray"),
     *("tiny-image-transformer", "tiny-image-transformer-2d"),
 )
-
-
-@pytest.fixture
-async def queue(redis: Redis) -> AsyncIterator[Queue]:
-    queue = make_queue(redis)
-    await queue.start()
-    yield queue
-    await queue.close()
 
 
 @pytest.mark.parametrize("name", _FAMILIES)

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
+from service.broker.claims import LeaseState
 from service.broker.keys import GROUP, Key
-from service.broker.leases import LeaseState
 from service.config.results import ResultsSettings
 from service.errors import (
     DeadlinePassed,

@@ -13,9 +13,10 @@ import pytest
 from redis.asyncio import Redis
 
 from service.broker.admission import Limits
+from service.broker.claims import Claim, LeaseState
 from service.broker.dead_letters import DeadLetters
 from service.broker.keys import GROUP, Key
-from service.broker.leases import Claim, Leases, LeaseState
+from service.broker.leases import Leases
 from service.broker.parts import Committed
 from service.broker.sweep import Sweeper
 from service.config.groups import QueueSettings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,18 +20,10 @@ from service.jobs import JobStatus
 from tests.models.random_checkpoint import write_random_checkpoint
 from tests.servers import RedisServer
 from tests.service.live_worker import WAIT_S, worker_settings, working
-from tests.service.makers import make_queue, put
+from tests.service.makers import put
 
 _CLASSIFIER = ClassifierConfig("classifier/small.pth", "resnet18", short_side=40, size=32)
 _CLASS = 7
-
-
-@pytest.fixture
-async def queue(redis: Redis) -> AsyncIterator[Queue]:
-    queue = make_queue(redis)
-    await queue.start()
-    yield queue
-    await queue.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +17,11 @@ from service.jobs import JobStatus
 from tests.models.random_rudalle_checkpoint import small_malevich, write_random_rudalle
 from tests.servers import RedisServer
 from tests.service.live_worker import worker_settings, working
-from tests.service.makers import make_queue, put
+from tests.service.makers import put
 
 _ROWS = 2
 _WAIT_S = 120.0  # on a busy machine
 _MODEL = "rudalle-malevich"
-
-
-@pytest.fixture
-async def queue(redis: Redis) -> AsyncIterator[Queue]:
-    queue = make_queue(redis)
-    await queue.start()
-    yield queue
-    await queue.close()
 
 
 @pytest.mark.parametrize("layers", [4, pytest.param(24, marks=pytest.mark.slow)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,18 +17,10 @@ from service.worker import residence
 from tests.models.random_checkpoint import tiny_with_words, write_random_checkpoint
 from tests.servers import RedisServer
 from tests.service.live_worker import WAIT_S, LiveWorker, until, worker_settings, working
-from tests.service.makers import make_queue, put
+from tests.service.makers import put
 
 MODELS = ("tiny", "tiny-rq", "tiny-hq")  # of about 4 MB each
 _WORKER = {"rows": 8, "id": "w1", "metrics_port": 0, "drain_grace_s": 5}
-
-
-@pytest.fixture
-async def queue(redis: Redis) -> AsyncIterator[Queue]:
-    queue = make_queue(redis)
-    await queue.start()
-    yield queue
-    await queue.close()
 
 
 @pytest.fixture

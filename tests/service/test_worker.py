@@ -5,7 +5,6 @@ import io
 import math
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,21 +17,12 @@ from service.broker.queue import Queue
 from service.broker.workers import Workers
 from service.config.results import ResultsSettings
 from service.jobs import JobStatus, JobView
-from service.store.object_store import open_store
 from service.worker.pictures import png
 from service.worker.pictures.picture_makers import PictureMakers
 from tests.servers import RedisServer
 from tests.service.live_worker import WAIT_S, until, worker_settings, working
-from tests.service.makers import make_leases, make_queue, put
+from tests.service.makers import make_leases, put
 from tests.stores import KINDS
-
-
-@pytest.fixture
-async def queue(redis: Redis, results: ResultsSettings) -> AsyncIterator[Queue]:
-    queue = make_queue(redis, store=open_store(results))
-    await queue.start()
-    yield queue
-    await queue.close()
 
 
 async def ended(queue: Queue, job_id: str) -> JobView:

@@ -10,7 +10,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from service.broker.leases import Claim, Leases
+from service.broker.claims import Claim
+from service.broker.leases import Leases
 from service.broker.redis_connection import backoff_s
 from service.errors import QueueUnavailable
 from service.worker.claims.company import Company

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from service.broker.leases import Claim
+from service.broker.claims import Claim
 from service.worker.claims.leased import Leased
 
 _QUIET_S = 2.0  # others take nothing for so long, each time that one asks for it

@@ -10,7 +10,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from service.broker.leases import Leases, LeaseState
+from service.broker.claims import LeaseState
+from service.broker.leases import Leases
 from service.errors import QueueUnavailable
 from service.jobs import STAGE_NAMES, Phase, Progress
 from service.worker.claims.leased import Leased

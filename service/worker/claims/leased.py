@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 
-from service.broker.leases import Claim
+from service.broker.claims import Claim
 from service.worker.run import Run
 from service.worker.signs.journal import Journal
 from service.worker.threads import call_on

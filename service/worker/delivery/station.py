@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service.broker.leases import CrashEnd, Leases
+from service.broker.claims import CrashEnd
+from service.broker.leases import Leases
 from service.broker.parts import Committed
 from service.broker.redis_connection import backoff_s
 from service.broker.stopping import stop

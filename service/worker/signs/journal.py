@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from service.broker.leases import Claim
+from service.broker.claims import Claim
 from service.jobs import STAGE_NAMES
 from service.tracing.tracing import JobSpan, Tracing
 from service.worker.handover import StepReport
