@@ -22,7 +22,7 @@ from service.broker.keys import Key
 from service.broker.parts import Committed, part_arguments
 from service.broker.redis_connection import translated_errors
 from service.broker.result_files import ResultFiles
-from service.broker.results import files_of, in_rank_order, metas_to_fields
+from service.broker.results import compact, files_of, in_rank_order, metas_to_fields
 from service.broker.scripts import Clock, Scripts
 from service.broker.wakeups import messages
 from service.config.groups import QueueSettings
@@ -139,7 +139,7 @@ class Leases:
         self, claim: Claim, name: str, data: Mapping[str, object], image: bytes | None = None
     ) -> bool:
         """Append an event (`progress`, `partial_image`); False when the claim is stale."""
-        text = json.dumps(data, separators=(",", ":"))  # up to twenty of them stay with each job
+        text = compact(data)
         blobs = (text,) if image is None else (text, image)
         return await self._guarded("publish", claim, {"name": name}, *blobs)
 
@@ -166,7 +166,7 @@ class Leases:
     async def _succeed(self, claim: Claim, outcome: Succeeded) -> int:
         images = in_rank_order(outcome.images)
         fields = metas_to_fields(images) + _facts(outcome)
-        fields += ["timings", json.dumps(outcome.timings_s)]
+        fields += ["timings", compact(_rounded(outcome.timings_s))]
         if claim.job.min_score is not None:
             fields += ["num_drawn", str(outcome.num_drawn)]
         arguments = {"state": "succeeded", "fields": fields}
@@ -175,7 +175,7 @@ class Leases:
 
     async def _succeed_in_part(self, claim: Claim, outcome: Succeeded) -> int:
         images = in_rank_order(outcome.images)
-        arguments = part_arguments(images, claim.job.recipe.n, outcome.timings_s)
+        arguments = part_arguments(images, claim.job.recipe.n, _rounded(outcome.timings_s))
         arguments |= {"fields": _facts(outcome)}
         return await self._run_with_files("finish_part", claim, images, arguments)
 
@@ -247,7 +247,14 @@ class Leases:
 
 def _facts(outcome: Succeeded) -> list[str]:
     """Names and values of what is the same for all parts of a job."""
-    facts = ["size", outcome.size, "prompt_truncated", str(int(outcome.prompt_truncated))]
+    facts = ["size", outcome.size]
+    if outcome.prompt_truncated:
+        facts += ["prompt_truncated", "1"]
     if outcome.native_size not in (None, outcome.size):
         facts += ["native_size", str(outcome.native_size)]
-    return facts + (["views", json.dumps(outcome.views)] if outcome.views else [])
+    return facts + (["views", compact(outcome.views)] if outcome.views else [])
+
+
+def _rounded(timings_s: Mapping[str, float]) -> dict[str, float]:
+    """To microseconds: each digit stays in Redis for as long as the result."""
+    return {phase: round(seconds, 6) for phase, seconds in timings_s.items()}

@@ -46,7 +46,7 @@ class Scripts:
                 return await self._redis.eval(source, 1, ROUTE, *values)
 
     def _source(self, name: str) -> tuple[str, str]:
-        return joined(_FOLDER, "outbox", "prelude", "parts", name)
+        return joined(_FOLDER, "outbox", "remains", "prelude", "parts", name)
 
 
 @cache

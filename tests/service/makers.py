@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
+from typing import Any
 
 from redis.asyncio import Redis
 
 from service.broker.admission import Limits
 from service.broker.claims import Claim
+from service.broker.keys import Key
 from service.broker.leases import Leases
 from service.broker.queue import Queue
 from service.broker.sweep import Sweeper
@@ -103,6 +106,12 @@ async def put(queue: Queue, **changes: object) -> Job:
     job = make_job(**changes)
     await queue.enqueue(job, ROOMY)
     return job
+
+
+async def progress_told(redis: Redis, job_id: str) -> list[int]:
+    """Codes that were done at each `progress` that its events have."""
+    entries: Any = await redis.xrange(Key.EVENTS.of(job_id))
+    return [json.loads(e[b"data"])["codes_done"] for _, e in entries if e[b"name"] == b"progress"]
 
 
 async def claim_one(leases: Leases, free_rows: int = 1) -> Claim:

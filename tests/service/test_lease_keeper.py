@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from service.broker.keys import Key
 from service.broker.stopping import stop
-from service.jobs import Failed, Phase, Succeeded
+from service.jobs import Failed, Phase
 from service.worker.run import TakenOut
 from tests.conftest import Clock
 from tests.service.live_worker import until
@@ -17,6 +17,7 @@ from tests.service.makers import (
     make_leases,
     make_queue,
     make_sweeper,
+    progress_told,
     put,
     success,
 )
@@ -136,16 +137,12 @@ async def test_callers_see_the_phases_by_their_old_names(
 
 
 async def test_progress_is_published_once_for_each_part_of_it(redis: Redis) -> None:
-    stations, queue = Stations(redis), make_queue(redis)
-    await queue.start()
-    job = await put(queue, num_candidates=2)
+    stations = Stations(redis)
+    job = await put(make_queue(redis), num_candidates=2)
     run = await stations.claim(2)
     run.enter("drawing")
     for codes_done in (0, 8, 8, 9, 32):
         run.codes_done = codes_done
         stations.moves = (stations.moves[0] + 1, 0)
         await stations.keeper.renew()
-    await stations.leases.finish(run.claim, Succeeded((), "32x32", {}))
-    told = [event.data async for event in queue.events(job.id) if event.name == "progress"]
-    await queue.close()
-    assert [data["codes_done"] for data in told] == [8, 32]
+    assert await progress_told(redis, job.id) == [8, 32]

@@ -259,27 +259,38 @@ async def test_what_redis_keeps_already_stays_readable_with_a_store(
     assert await queue.addresses(await queue.get(job.id)) == []
 
 
+async def taken(redis: Redis, job_id: str) -> int:
+    """Bytes of Redis that a job has."""
+    names: Any = await redis.keys(f"*{job_id}*")
+    return sum([int(await redis.memory_usage(name, samples=0) or 0) for name in names])
+
+
 async def test_a_finished_job_takes_less_than_four_kilobytes_of_redis(
     every_redis: Redis, kept: Kept
 ) -> None:
+    """With all progress that a job may publish, and coarser looks at its pictures."""
     queue = make_queue(every_redis, store=kept.store)
     leases = make_leases(every_redis, store=kept.store)
-    job = await put(queue, prompt="a red cube on a table " * 6, n=4, num_candidates=32)
+    ids = {"request_id": "req_" + "c" * 26, "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    prompt = "a red cube on a table " * 6
+    job = await put(queue, prompt=prompt, n=4, num_candidates=32, **ids)
     (claim,) = (await leases.claim(free_rows=32, num_running=0)).claims
-    for part in range(4):
-        told = {"codes_done": 2048 * part, "codes_total": 8192, "stage": "decode"}
+    for part in range(20):
+        told = {"codes_done": 2048 * part, "codes_total": 40960, "stage": "decode"}
         await leases.publish(claim, "progress", told)
-    await leases.renew([claim], {job.id: Progress(8192, 8192, "decode")})
-    images = tuple(Image(rank, rank, 0.123456, b"x" * 300_000) for rank in range(4))
+    await leases.renew([claim], {claim.id: Progress(40960, 40960, "decode")})
+    coarser = {f"depth={depth}": b"x" for depth in (1, 2, 3)} | {CODES_FILE: b"[[1]]"}
+    images = tuple(Image(rank, rank, 0.123456, b"x" * 300_000, coarser) for rank in range(4))
     stages = ("queue_wait", "prefill", "decode", "pixels", "rerank", "encode")
-    timings = {stage: 12.345678 for stage in stages}
-    assert await leases.finish(claim, Succeeded(images, "256x256", timings))
-    names: Any = await every_redis.keys(f"*{job.id}*")
-    assert len(names) == 3
-    sizes = [int(await every_redis.memory_usage(name, samples=0) or 0) for name in names]
-    assert sum(sizes) < 4000
-    events = [event.name async for event in queue.events(job.id)]
-    assert events == ["queued", "started", *["progress"] * 4, "succeeded"]
+    timings = {stage: 1 / 7 for stage in stages}
+    views = tuple(("depth", str(depth)) for depth in (1, 2, 3, 4))
+    assert await leases.finish(claim, Succeeded(images, "256x256", timings, views=views))
+    assert await taken(every_redis, job.id) < 4000
+    events = [event async for event in queue.events(job.id)]
+    assert [event.name for event in events] == ["queued", "started", "progress", "succeeded"]
+    assert events[2].data["codes_done"] == 2048 * 19
+    view = await queue.get(job.id)
+    assert (view.progress, view.timings_s["decode"]) == (Progress(40960, 40960, "done"), 0.142857)
 
 
 async def test_nor_does_one_in_many_parts(redis: Redis, kept: Kept) -> None:
@@ -288,6 +299,5 @@ async def test_nor_does_one_in_many_parts(redis: Redis, kept: Kept) -> None:
     claims = [await claim_one(leases, 1) for _ in range(24)]
     for claim in claims:
         assert await leases.finish(claim, drawn(claim))
-    names: Any = await redis.keys(f"*{job.id}*")
-    assert sum([int(await redis.memory_usage(name, samples=0) or 0) for name in names]) < 4000
+    assert await taken(redis, job.id) < 4000
     assert await leases.finish(claims[7], drawn(claims[7])) is Committed.PART  # as if unheard

@@ -57,11 +57,11 @@ local function tell_of(best)
   local images, scores = {}, {}
   for rank, picture in ipairs(best) do
     local score = picture.text == 'null' and '0.0' or picture.text
-    images[rank] = string.format('[%d, %d, %s, %d]', rank - 1, picture.candidate, score,
+    images[rank] = string.format('[%d,%d,%s,%d]', rank - 1, picture.candidate, score,
       picture.bytes)
     scores[rank] = picture.text
   end
-  return '[' .. table.concat(images, ', ') .. ']', '[' .. table.concat(scores, ', ') .. ']'
+  return '[' .. table.concat(images, ',') .. ']', '[' .. table.concat(scores, ',') .. ']'
 end
 
 -- Seconds of a job in parts: the longest that a part took, and the wait of the first one.

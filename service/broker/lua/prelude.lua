@@ -198,15 +198,6 @@ local function unbind(job)
   redis.call('HDEL', key.job(job.id), 'ticket', 'worker')
 end
 
--- A stream has room for 4 kB ready for what comes; here nothing comes any more. One that holds
--- pictures has little of it to spare, and a server that denies these commands keeps its streams.
-local function pack(stream, ttl_ms)
-  local bytes = redis.pcall('MEMORY', 'USAGE', stream)
-  if type(bytes) ~= 'number' or bytes > 8192 then return end
-  local packed = redis.pcall('DUMP', stream)
-  if type(packed) == 'string' then redis.pcall('RESTORE', stream, ttl_ms, packed, 'REPLACE') end
-end
-
 -- The end: counters, times to live, the last event. `fields` go into the job's hash.
 local function settle(job, state, fields, data)
   if job.state == 'queued' then
@@ -222,10 +213,7 @@ local function settle(job, state, fields, data)
   bump(key.shares(job.model), job.key_id, -job.cost)
   redis.call('HSET', key.job(job.id), 'state', state, 'finished_ms', now, unpack(fields or {}))
   emit(job, state, data)
-  pack(key.events(job.id), job.keep_ms)
-  for _, name in ipairs({key.job(job.id), key.events(job.id)}) do
-    redis.call('PEXPIRE', name, job.keep_ms)
-  end
+  strip(job.id, state, job.keep_ms)
   if state ~= 'failed' then redis.call('DEL', key.source(job.id)) end -- an operator may try again
   if job.parts and state ~= 'succeeded' then redis.call('DEL', key.images(job.id)) end
 end
