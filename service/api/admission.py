@@ -104,8 +104,7 @@ async def _new_job(state: ApiState, body: ImageRequest, origin: Origin, model: s
         raise Draining
     job = make_job(body, await state.catalog.card(model), state.settings, origin)
     if isinstance(body, JobRequest) and body.webhook is not None:
-        webhook = state.webhooks.accept(body.webhook, job.key_id, origin.base)
-        return replace(job, webhook=webhook)
+        return state.webhooks.told(job, body.webhook, origin.base)
     return job
 
 

@@ -7,6 +7,7 @@ message is sent.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Self
 
 from service.answers.job_request import WebhookRequest
@@ -16,6 +17,11 @@ from service.errors import InvalidRequest, StartRefused
 from service.hooks.signing import Secrets
 from service.hooks.target import Rules, Target, TargetRefusedError
 from service.hooks.webhook import HOOK_EVENTS, Webhook
+from service.jobs import Job
+
+_MAX_JOB_BYTES = (
+    16_384  # a message is a copy of its job, and 10,000 of a caller's may wait for a day
+)
 
 
 class WebhookDesk:
@@ -41,6 +47,22 @@ class WebhookDesk:
     def secrets_of(self, key_id: str) -> tuple[str, ...]:
         """What signs messages about the jobs of this API key."""
         return self._secrets.of(self._names.get(key_id))
+
+    def told(self, job: Job, body: WebhookRequest, base: str) -> Job:
+        """The job with the webhook that its request names.
+
+        Raises:
+            InvalidRequest: as `accept`; or each of the job's messages would be too large.
+        """
+        told = replace(job, webhook=self.accept(body, job.key_id, base))
+        num_bytes = len(told.to_json())
+        if num_bytes > _MAX_JOB_BYTES:
+            raise InvalidRequest(
+                f"With a webhook a job can have {_MAX_JOB_BYTES} bytes of JSON in ASCII, and this "
+                f"one has {num_bytes}: send a shorter prompt.",
+                param="prompt",
+            )
+        return told
 
     def accept(self, body: WebhookRequest, key_id: str, base: str) -> Webhook:
         """The webhook as the job keeps it.

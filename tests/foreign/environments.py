@@ -27,7 +27,7 @@ def programs(requirement: str, *, is_beside_us: bool = False) -> Path:
     is_whole = folder / "is-whole"
     if not is_whole.exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True, timeout=120)
-        install = [str(folder / "bin/pip"), "install", "--quiet", "--no-compile", requirement]
+        install = [str(folder / "bin/pip"), "install", "--quiet", requirement]
         subprocess.run(install, check=True, timeout=_INSTALL_S)
         if is_beside_us:
             _let_find_us(folder)

@@ -38,6 +38,19 @@ async def test_a_webhook_that_can_not_be_is_refused_by_its_field(
     assert error["message"].startswith(param)
 
 
+async def test_a_job_whose_messages_would_fill_redis_has_no_webhook(
+    redis: Redis, valkey_server: RedisServer, painter: Painter
+) -> None:
+    """Each character of these takes four bytes in the request, and twelve in the message."""
+    async with hooked(valkey_server) as (receiver, _, http):
+        asked = {"prompt": "🍎" * 1400, "webhook": {"url": f"http://127.0.0.1:{receiver.port}/h"}}
+        answer = await http.post("/v1/jobs", json=asked)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prompt")
+        assert (await http.post("/v1/jobs", json={"prompt": asked["prompt"]})).status_code == 202
+        shorter = asked | {"prompt": "🍎" * 1200}
+        assert (await http.post("/v1/jobs", json=shorter)).status_code == 202
+
+
 async def test_without_a_secret_there_are_no_webhooks(
     http: httpx.AsyncClient, painter: Painter
 ) -> None:
