@@ -1,20 +1,24 @@
 """The same engine and the same load behind our service and behind three others, as a table.
 
-`python -m tests.foreign.compare --seconds 60`, on a machine that does nothing else. Installs each
-rival into an environment of its own. Two loads: closed and uniform (callers that ask again as soon
-as they have their picture, all for the same size), where batches of whole requests lose nothing;
-open and mixed (Poisson arrivals, sizes and sampling of all kinds), as users come.
+`python -m tests.foreign.compare --seconds 60`, on a machine that does nothing else; where others
+have work there, `--rounds 3` lets all take turns, and the table has medians. Installs each rival
+into an environment of its own. Two loads: closed and uniform (callers that ask again as soon as
+they have their picture, all for the same size), where batches of whole requests lose nothing; open
+and mixed (Poisson arrivals, sizes and sampling of all kinds), as users come.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import math
+import statistics
 import sys
 import tempfile
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,10 @@ import httpx
 
 from service.client.loadtest import Answer, Shot, make_shots, summarise
 from tests.foreign.rivals import RIVALS, Address, Engine, body, ourselves
+
+# Images/s under the closed load; jobs/s, p50 s and p95 s under the open one; how many failed.
+_Figures = tuple[float, float, float, float, int]
+_Server = Callable[[Path, Engine], AbstractContextManager[Address]]
 
 _TIMEOUT_S = 600.0
 _OURS = "minDALL-E Serve"
@@ -34,17 +42,27 @@ _HEAD = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
     args = _parsed(arguments)
-    engine = Engine(args.model, args.rows, args.threads)
     servers = {_OURS: ourselves} | {rival.name: rival.at_work for rival in RIVALS}
-    lines = [_HEAD]
-    for name in args.only or servers:
-        with tempfile.TemporaryDirectory() as folder, servers[name](Path(folder), engine) as there:
-            closed = asyncio.run(_closed(there, args))
-            opened = asyncio.run(_opened(there, args))
-        lines.append(_line(name, closed, opened))
-        print(lines[-1], file=sys.stderr, flush=True)
-    print("\n".join(lines))
+    names = args.only or list(servers)
+    rounds: dict[str, list[_Figures]] = {name: [] for name in names}
+    for number in range(args.rounds):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            rounds[name].append(_measured(servers[name], args))
+            print(f"round {number + 1}: {_line(name, rounds[name][-1:])}", file=sys.stderr)
+    print("\n".join([_HEAD, *(_line(name, figures) for name, figures in rounds.items())]))
     return 0
+
+
+def _measured(server: _Server, args: Namespace) -> _Figures:
+    """Both loads on a server that is started for them."""
+    engine = Engine(args.model, args.rows, args.threads)
+    with tempfile.TemporaryDirectory() as folder, server(Path(folder), engine) as there:
+        closed = asyncio.run(_closed(there, args))
+        opened = asyncio.run(_opened(there, args))
+    took = opened["end_to_end_s"] or {"p50": math.nan, "p95": math.nan}
+    failed = sum(load["num_sent"] - load["num_ok"] for load in (closed, opened))
+    figures = closed["images_per_s"], opened["goodput_jobs_per_s"], took["p50"], took["p95"]
+    return *figures, failed
 
 
 def _parsed(arguments: Sequence[str] | None) -> Namespace:
@@ -53,6 +71,7 @@ def _parsed(arguments: Sequence[str] | None) -> Namespace:
     parser.add_argument("--rows", type=int, default=32, help="of the batch (default: 32)")
     parser.add_argument("--threads", type=int, default=2, help="of torch (default: 2)")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each load (default: 60)")
+    parser.add_argument("--rounds", type=int, default=1, help="of all in turn (default: 1)")
     parser.add_argument("--callers", type=int, default=8, help="of the closed load (default: 8)")
     parser.add_argument("--size", type=int, default=4, help="candidates of theirs (default: 4)")
     parser.add_argument("--rate", type=float, default=2.2, help="jobs/s if open (default: 2.2)")
@@ -114,11 +133,11 @@ async def _fire(http: httpx.AsyncClient, there: Address, shot: Shot, began: floa
     return Answer(shot, code, now - sent, now - began, sent - began - shot.at_s)
 
 
-def _line(name: str, closed: dict[str, Any], opened: dict[str, Any]) -> str:
-    took = opened["end_to_end_s"] or {"p50": float("nan"), "p95": float("nan")}
-    failed = sum(load["num_sent"] - load["num_ok"] for load in (closed, opened))
-    figures = f"{closed['images_per_s']:.1f} | {opened['goodput_jobs_per_s']:.1f}"
-    return f"| {name} | {figures} | {took['p50']:.1f} | {took['p95']:.1f} | {failed} |"
+def _line(name: str, rounds: Sequence[_Figures]) -> str:
+    """Medians of the rounds; all that failed in any."""
+    *figures, failed = zip(*rounds, strict=True)
+    medians = " | ".join(f"{statistics.median(values):.1f}" for values in figures)
+    return f"| {name} | {medians} | {sum(failed)} |"
 
 
 if __name__ == "__main__":
