@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.api.http.asgi import header
 from service.api.http.forwarded import Forwarded
 from service.config.base_url import BaseUrl, split_host
 
@@ -52,11 +53,11 @@ class Addressing:
     def _base_url(self, scope: Scope) -> BaseUrl:
         if self.public_url is not None:
             return self.public_url
-        headers = Headers(scope=scope)
         server = scope.get("server") or ("localhost", None)
-        direct = scope["scheme"], headers.get("host", ""), server[0], server[1]
+        direct = scope["scheme"], header(scope, b"host"), server[0], server[1]
         if not self.trust_proxy:
             return _direct_address(*direct)
+        headers = Headers(scope=scope)
         said = Forwarded.of(lambda name: ",".join(headers.getlist(name)))
         return _seen_address(said, *direct)
 
@@ -82,7 +83,8 @@ def _bracketed(host: str) -> str:
 
 def _inner(path: str, prefix: str) -> str:
     """The path as routes know it, whether or not the proxy has taken its prefix off."""
-    path = re.sub("/{2,}", "/", path)
+    if "//" in path:
+        path = re.sub("/{2,}", "/", path)
     if path == prefix or path.startswith(f"{prefix}/"):
         path = path.removeprefix(prefix)
     return path.rstrip("/") or "/"

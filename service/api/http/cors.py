@@ -14,6 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.http.asgi import header
 from service.api.http.envelope import error_response
 from service.api.http.forms import is_form
 from service.config.origins import ANY
@@ -50,6 +51,9 @@ class Cors:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a preflight, or add the headers to what is answered."""
         if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if not self.origins and not header(scope, b"origin"):
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
