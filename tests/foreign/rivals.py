@@ -47,13 +47,15 @@ class Address:
 
 @dataclass(frozen=True)
 class Rival:
-    """A framework: its name, what pip installs, our file that it serves, its port and its path."""
+    """A framework: its name, what pip installs, our file that it serves, its path, and the options
+    that its port is the last of.
+    """
 
     name: str
     requirement: str
     module: str
     path: str
-    port_option: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     @contextmanager
     def at_work(self, folder: Path, engine: Engine) -> Iterator[Address]:
@@ -62,7 +64,7 @@ class Rival:
         port = free_port()
         with (folder / f"{self.name}.log").open("wb") as log:
             process = subprocess.Popen(
-                [python, "-m", self.module, *self.port_option, str(port)],
+                [python, "-m", self.module, *self.options, str(port)],
                 cwd=ROOT,
                 env=_environment(engine),
                 stdout=log,
@@ -140,6 +142,12 @@ def _our_picture(answer: httpx.Response) -> bytes:
 
 RIVALS = (
     Rival("LitServe", "litserve==0.2.19", "tests.foreign.litserve_app", "/predict"),
-    Rival("mosec", "mosec==0.9.8", "tests.foreign.mosec_app", "/inference", ("--port",)),
+    Rival(
+        "mosec",
+        "mosec==0.9.8",
+        "tests.foreign.mosec_app",
+        "/inference",
+        ("--timeout", "600000", "--port"),  # else it gives up after 3 s
+    ),
     Rival("Ray Serve", "ray[serve]==2.60.0", "tests.foreign.ray_app", "/"),
 )
