@@ -9,10 +9,13 @@ from models.train.data.data_set import batch_at
 from models.train.data.emoji.emoji_set import Selection
 from models.train.data.sources import open_data
 from models.train.data.tokens import load_or_learn, vocab_size
+from models.train.loop.engine import Engine
 from models.train.loop.learner import Weights
+from models.train.loop.precision import PRECISIONS
 from models.train.loop.run import Run
 from models.train.loop.schedule import Schedule
 from models.train.recipes import clip
+from models.train.shapes import with_values
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -23,13 +26,22 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
     parser.add_argument("--part", choices=("all", "even", "odd"), default="all")
     parser.add_argument("--size", type=int, default=64, help="pixels a side that it looks at")
+    parser.add_argument(
+        "--shape",
+        nargs="*",
+        default=(),
+        help="other sizes, such as vision_cfg.width=192 text_cfg.width=192",
+    )
+    parser.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
     args = parser.parse_args(argv)
     options.prepare(args)
     data = open_data(args.data, args.art, args.size, Selection(part=args.part))
     tokenizer = load_or_learn(data, args.tokenizer)
     document = clip.description(vocab_size(args.tokenizer), args.size)
+    with_values(document["model_cfg"], args.shape)
     run = Run(args.run, args.seed)
-    trainer = clip.ClipTrainer(clip.build(document), Schedule(args.steps))
+    engine = Engine(precision=PRECISIONS[args.precision])
+    trainer = clip.ClipTrainer(clip.build(document), Schedule(args.steps), engine)
 
     def step_once(step: int) -> dict[str, float]:
         rng = run.rng(step)

@@ -61,7 +61,15 @@ def changed(shape: _Shape, pairs: Sequence[str]) -> _Shape:
     Raises:
         ConfigError: naming the key that it doesn't have, or whose value can't be.
     """
-    values = asdict(shape)
+    return checked(type(shape), with_values(asdict(shape), pairs), "--shape")
+
+
+def with_values(values: dict[str, Any], pairs: Sequence[str]) -> dict[str, Any]:
+    """Nested values, some of them replaced in place as `changed` says it.
+
+    Raises:
+        ConfigError: naming the key whose outer ones aren't there, or what is no value.
+    """
     for pair in pairs:
         path, _, text = pair.partition("=")
         *outer, key = path.split(".")
@@ -74,7 +82,7 @@ def changed(shape: _Shape, pairs: Sequence[str]) -> _Shape:
             place[key] = yaml.safe_load(text)
         except yaml.YAMLError:
             raise ConfigError(f"--shape: {path}: {text!r} is no value") from None
-    return checked(type(shape), values, "--shape")
+    return values
 
 
 def _load(folder: Path, recipes: Mapping[str, CodecRecipe] | Mapping[str, PriorRecipe]) -> Any:

@@ -16,27 +16,35 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
+from models.errors import ConfigError
 from models.tokenizer import Tokenizer
 from models.train.data.data_set import DataSet, Variant, rendered
 from models.train.data.tokens import CONTEXT_LENGTH
+from models.train.loop.engine import Engine
 from models.train.loop.learner import Learner
 from models.train.loop.muon import optimisers
+from models.train.loop.precision import autocast
 from models.train.loop.schedule import Schedule
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
+_PATCHES = 8  # a side
 _MAX_SCALE = 100.0
 _AVERAGE = 0.995
 _LOOKED_UP = ("embedding", "text_projection", "visual.proj", "logit_scale")
 
 
 def description(vocab_size: int, image_size: int = 64) -> dict[str, Any]:
-    """The model as open_clip's folder form has it; "tokenizer" says whose text ids it reads."""
+    """The model as open_clip's folder form has it; "tokenizer" says whose text ids it reads.
+
+    Any size of picture is looked at in 8×8 patches, unless changed: what tells one thing from
+    another is its shape, and attention's time grows with the patches.
+    """
     model_cfg = {
         "embed_dim": 128,
         "vision_cfg": {
             "image_size": image_size,
-            "patch_size": 8,
+            "patch_size": image_size // _PATCHES,
             "width": 128,
             "layers": 4,
             "head_width": 32,
@@ -55,10 +63,17 @@ def description(vocab_size: int, image_size: int = 64) -> dict[str, Any]:
 
 
 def build(document: dict[str, Any]) -> Any:
-    """open_clip's model of a description, with fresh weights."""
+    """open_clip's model of a description, with fresh weights.
+
+    Raises:
+        ConfigError: with open_clip's own words, where it can't be built.
+    """
     import open_clip  # noqa: PLC0415  takes seconds, and only this command needs it
 
-    return open_clip.CLIP(**document["model_cfg"])
+    try:
+        return open_clip.CLIP(**document["model_cfg"])
+    except (TypeError, ValueError, AssertionError) as error:
+        raise ConfigError(f"--shape: {error}") from error
 
 
 def prepare(images: Tensor) -> Tensor:
@@ -98,26 +113,29 @@ def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor, targets: Tensor
 class ClipTrainer:
     """The update of a run."""
 
-    def __init__(self, model: Any, schedule: Schedule) -> None:
-        self.model = model
+    def __init__(self, model: Any, schedule: Schedule, engine: Engine) -> None:
+        self.model, self.engine = model, engine
         self.learner = Learner(
             model,
             self._loss,
             lambda own: optimisers(own, 0.01, 1e-3, _LOOKED_UP),
             schedule,
             decay=_AVERAGE,
+            engine=engine,
         )
 
     def step(self, step: int, images: Tensor, ids: Tensor, targets: Tensor) -> dict[str, float]:
         """One update on prepared images [B, 3, H, W], text ids [B, N] and `matches`."""
         scale = float(self._scale().detach())
-        loss = self.learner.update(step, [lambda: self.learner.compute(images, ids, targets)])
+        given = [value.to(self.engine.device) for value in (images, ids, targets)]
+        loss = self.learner.update(step, [lambda: self.learner.compute(*given)])
         return {"loss": loss, "scale": scale}
 
     def _loss(self, images: Tensor, ids: Tensor, targets: Tensor) -> Tensor:
-        image = self.model.encode_image(images, normalize=True)
-        text = self.model.encode_text(ids, normalize=True)
-        return contrastive_loss(image, text, self._scale(), targets)
+        with autocast(self.engine.precision, self.engine.device.type):
+            image = self.model.encode_image(images, normalize=True)
+            text = self.model.encode_text(ids, normalize=True)
+        return contrastive_loss(image.float(), text.float(), self._scale(), targets)
 
     def _scale(self) -> Tensor:
         scale: Tensor = self.model.logit_scale.exp().clamp(max=_MAX_SCALE)

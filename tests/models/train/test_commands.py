@@ -113,6 +113,17 @@ def test_a_resumed_ranker_is_the_uninterrupted_one(
     assert_resumes(clip.main, pictures, tmp_path, options)
 
 
+def test_a_ranker_has_the_shape_it_was_asked_for(
+    runs: Path, pictures: Path, tmp_path: Path
+) -> None:
+    options = [*common(pictures, tmp_path), "--tokenizer", str(runs / "tokenizer"), "--batch", "4"]
+    clip.main([*options, "--steps", "1", "--size", "32", "--shape", "vision_cfg.layers=2"])
+    told = json.loads((tmp_path / "clip" / "open_clip_config.json").read_text())["model_cfg"]
+    assert (told["vision_cfg"]["patch_size"], told["vision_cfg"]["layers"]) == (4, 2)
+    with pytest.raises(ConfigError, match="wide"):
+        clip.main([*options, "--steps", "1", "--shape", "vision_cfg.wide=2"])
+
+
 def prior_options(family: str, runs: Path) -> list[str]:
     more = ["--tokenizer", str(runs / "tokenizer"), "--batch", "4", "--shape", *PRIORS[family]]
     more += ["--codes", str(runs / f"{family}-codes"), "--shown", "1"]
