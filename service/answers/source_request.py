@@ -14,7 +14,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from service.answers.schemas import ImageRequest
+from service.answers.schemas import ImageRequest, Text
 from service.sources.source import Fit
 
 # Fields whose text in a form stays text; every other one is JSON there: 4, true, 0.5.
@@ -85,7 +85,7 @@ class SourceRequest(ImageRequest):
         description="Put the picture's own pixels back outside of what is drawn anew, with a seam "
         "of 3 pixels inside its edge. false: all of it as the model makes it.",
     )
-    input_fidelity: str | None = Field(
+    input_fidelity: Text | None = Field(
         None, description="Accepted so that OpenAI clients work unchanged; it has no effect here."
     )
 

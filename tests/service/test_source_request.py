@@ -21,7 +21,7 @@ _BAD: dict[str, list[object]] = {
     "keep": [-0.1, 1.1, "half", True, float("nan")],
     "strength": [2, "0.5"],
     "blend": ["true", 1],
-    "input_fidelity": [3],
+    "input_fidelity": [3, "\ud800"],
 }
 _CASES = [(field, value) for field, values in _BAD.items() for value in values]
 
