@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 from service.answers.schemas import ImageRequest, Text
 from service.sources.source import Fit
 
+FILE_FIELDS = frozenset({"image", "mask"})
 # Fields whose text in a form stays text; every other one is JSON there: 4, true, 0.5.
 TEXT_FIELDS = frozenset(
     {

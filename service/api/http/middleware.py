@@ -167,14 +167,15 @@ def _route(scope: Scope) -> str:
 class Uploads:
     """Where bodies may hold pictures, and so be larger than others may at least, and forms.
 
-    `texts`: fields of theirs that are text. `room`: for what of them is beyond the length of other
-    bodies.
+    `texts`: fields of theirs that are text; `files`: those that may be files. `room`: for what of
+    them is beyond the length of other bodies.
     """
 
     paths: Set[str]
     max_bytes: int
     room: Room
     texts: Set[str] = frozenset()
+    files: Set[str] = frozenset()
 
 
 class BodyLimit:
@@ -213,7 +214,7 @@ class BodyLimit:
             timeout_s = max(self.timeout_s, _UPLOAD_TIMEOUT_S)
             body = await self._read(headers, receive, uploads.max_bytes, timeout_s, take)
             if body and is_form(headers.get("content-type", "")):
-                body = await self._as_json(headers, body, uploads.texts)
+                body = await self._as_json(headers, body, uploads)
                 MutableHeaders(scope=scope)["content-type"] = "application/json"
             await self._pass_on(body, scope, receive, send)
 
@@ -232,10 +233,10 @@ class BodyLimit:
 
         await self.app(scope, replay, send)
 
-    async def _as_json(self, headers: Headers, body: bytes, texts: Set[str]) -> bytes:
-        kind = headers["content-type"]
+    async def _as_json(self, headers: Headers, body: bytes, uploads: Uploads) -> bytes:
+        kind, texts, files = headers["content-type"], uploads.texts, uploads.files
         # On a thread: the pictures in it may be megabytes.
-        return await asyncio.to_thread(as_json, kind, body, texts, self.max_bytes)
+        return await asyncio.to_thread(as_json, kind, body, texts, files, self.max_bytes)
 
     async def _read(
         self,
