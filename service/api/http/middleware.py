@@ -206,7 +206,7 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         uploads = self.uploads
-        if uploads is None or scope["path"] not in uploads.paths:
+        if uploads is None or not self._takes_pictures(scope):
             body = await self._read(headers, receive, self.max_bytes, self.timeout_s)
             await self._pass_on(body, scope, receive, send)
             return
@@ -218,10 +218,12 @@ class BodyLimit:
                 MutableHeaders(scope=scope)["content-type"] = "application/json"
             await self._pass_on(body, scope, receive, send)
 
+    def _takes_pictures(self, scope: Scope) -> bool:
+        return self.uploads is not None and scope["path"] in self.uploads.paths
+
     async def _pass_on(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        if body and scope["method"] == "POST" and not _is_json(headers):
-            raise UnsupportedMediaType
+        if body and scope["method"] == "POST":
+            _check_json(Headers(scope=scope), takes_forms=self._takes_pictures(scope))
         is_read = False
 
         async def replay() -> Message:
@@ -276,6 +278,11 @@ def _has_body(headers: Headers) -> bool:
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
-def _is_json(headers: Headers) -> bool:
+def _check_json(headers: Headers, *, takes_forms: bool) -> None:
+    """UnsupportedMediaType with what is to be sent, where a body is not plain JSON."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return kind == "application/json" and headers.get("content-encoding", "identity") == "identity"
+    if kind != "application/json":
+        other = " or multipart/form-data" if takes_forms else ""
+        raise UnsupportedMediaType(f"Send the body as application/json{other}.")
+    if headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedMediaType("Send the body without Content-Encoding, as it is.")
