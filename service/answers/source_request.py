@@ -25,7 +25,9 @@ TEXT_FIELDS = frozenset(
         "style", "background", "moderation", "user", "fit", "input_fidelity", "image", "mask",
     }
 )  # fmt: skip
-_DATA_URL = re.compile(r"data:[\w.+-]*/?[\w.+-]*;base64,", re.ASCII)
+_DATA_URL = re.compile(  # RFC 2397: of any case, perhaps with a charset, a file's name
+    r"data:[\w.+-]*/?[\w.+-]*(;[^;,]*)*;base64,", re.ASCII | re.IGNORECASE
+)
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.ASCII)
 
 
