@@ -70,7 +70,7 @@ _Warmth = Annotated[
     _Number,
 ]
 _PER_LEVEL = "A list has one for each level of the codes that the model draws at a position."
-_Text = Annotated[StrictStr, AfterValidator(_encodable)]
+Text = Annotated[StrictStr, AfterValidator(_encodable)]
 _IGNORED = "Accepted so that OpenAI clients work unchanged; it has no effect here."
 
 
@@ -97,17 +97,17 @@ class ImageRequest(BaseModel):
         },
     )
 
-    prompt: _Text | StrictInt | None = Field(
+    prompt: Text | StrictInt | None = Field(
         None,
         description="A text for a text model; a class id (a number or its digits) for a "
         "class-conditional one; empty or left out for an unconditional one. A text longer than "
         "the model reads is cut, and the answer says so.",
     )
-    model: _Text | None = Field(None, description="One of `/v1/models`.", max_length=200)
+    model: Text | None = Field(None, description="One of `/v1/models`.", max_length=200)
     n: Annotated[int | None, _Number] = Field(
         1, ge=1, le=MAX_IMAGES, description="How many images to return."
     )
-    size: _Text | None = Field(
+    size: Text | None = Field(
         "auto",
         pattern=r"^(auto|\d{1,5}x\d{1,5})$",
         description="`auto`, what the model makes, or another where the server resamples.",
@@ -165,12 +165,12 @@ class ImageRequest(BaseModel):
     deadline_s: Annotated[float | None, _Number] = Field(
         None, gt=0, description="Give up when the images are not ready after so many seconds."
     )
-    quality: _Text | None = Field(None, description=_IGNORED)
-    style: _Text | None = Field(None, description=_IGNORED)
-    background: _Text | None = Field(None, description=_IGNORED)
-    moderation: _Text | None = Field(None, description=_IGNORED)
+    quality: Text | None = Field(None, description=_IGNORED)
+    style: Text | None = Field(None, description=_IGNORED)
+    background: Text | None = Field(None, description=_IGNORED)
+    moderation: Text | None = Field(None, description=_IGNORED)
     output_compression: Annotated[int | None, _Number] = Field(None, description=_IGNORED)
-    user: _Text | None = Field(None, description=_IGNORED)
+    user: Text | None = Field(None, description=_IGNORED)
 
     @property
     def has_picture(self) -> bool:

@@ -14,9 +14,10 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from service.answers.schemas import ImageRequest
+from service.answers.schemas import ImageRequest, Text
 from service.sources.source import Fit
 
+FILE_FIELDS = frozenset({"image", "mask"})
 # Fields whose text in a form stays text; every other one is JSON there: 4, true, 0.5.
 TEXT_FIELDS = frozenset(
     {
@@ -24,7 +25,9 @@ TEXT_FIELDS = frozenset(
         "style", "background", "moderation", "user", "fit", "input_fidelity", "image", "mask",
     }
 )  # fmt: skip
-_DATA_URL = re.compile(r"data:[\w.+-]*/?[\w.+-]*;base64,", re.ASCII)
+_DATA_URL = re.compile(  # RFC 2397: of any case, perhaps with a charset, a file's name
+    r"data:[\w.+-]*/?[\w.+-]*(;[^;,]*)*;base64,", re.ASCII | re.IGNORECASE
+)
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.ASCII)
 
 
@@ -85,7 +88,7 @@ class SourceRequest(ImageRequest):
         description="Put the picture's own pixels back outside of what is drawn anew, with a seam "
         "of 3 pixels inside its edge. false: all of it as the model makes it.",
     )
-    input_fidelity: str | None = Field(
+    input_fidelity: Text | None = Field(
         None, description="Accepted so that OpenAI clients work unchanged; it has no effect here."
     )
 

@@ -18,6 +18,7 @@ from service.answers.schemas import (
     MAX_TEMPERATURE,
     MIN_TEMPERATURE,
 )
+from service.hooks.target import MAX_URL
 from service.hooks.webhook import HOOK_EVENTS
 from service.jobs import MAX_CANDIDATES, MAX_SEED
 
@@ -54,7 +55,11 @@ _WANTED: Mapping[str, tuple[str, str]] = MappingProxyType(
             '["succeeded", "failed"]}',
             "",
         ),
-        "webhook.url": ('an https address, such as "https://shop.example/hook"', ""),
+        "webhook.url": (
+            f"an https address of at most {MAX_URL} characters, such as "
+            '"https://shop.example/hook"',
+            "",
+        ),
         "webhook.events": (
             f'a list with some of {_EVENTS}, such as ["succeeded"]',
             "leave it out for every end",
@@ -95,7 +100,7 @@ def in_words(field: str, problem: Mapping[str, Any]) -> str:
     tail = f" {hint[0].upper()}{hint[1:]}." if hint else ""
     if problem["type"] == "value_error":  # a check of our own, which has its own words
         return f"{field}: {problem['ctx']['error']}. It must be {what}.{tail}"
-    return f"{field} must be {what}{_instead(problem.get('input'))}.{tail}"
+    return f"{field} must be {what}{_instead(problem)}.{tail}"
 
 
 def named(path: Sequence[str]) -> str:
@@ -104,12 +109,14 @@ def named(path: Sequence[str]) -> str:
     return inner if inner in _WANTED else path[0]
 
 
-def _instead(sent: object) -> str:
-    """What was sent, where it is short enough to be of help."""
-    if not isinstance(sent, bool | int | float | str):
+def _instead(problem: Mapping[str, Any]) -> str:
+    """What was sent, where it is short enough to be of help; of a field too many its name."""
+    is_too_many = problem["type"] == "extra_forbidden"
+    sent = problem["loc"][-1] if is_too_many else problem.get("input")
+    shown = json.dumps(sent) if isinstance(sent, bool | int | float | str) else ""
+    if not 0 < len(shown) <= _MAX_SHOWN:
         return ""
-    shown = json.dumps(sent)
-    return f"; {shown} is not" if len(shown) <= _MAX_SHOWN else ""
+    return f"; there is no {shown} in it" if is_too_many else f"; {shown} is not"
 
 
 def list_of(field: str, model: str, num_levels: int) -> str:

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 import service
 from models.presets import PRESETS
 from service.answers.preset_cards import on_demand_cards
-from service.answers.source_request import TEXT_FIELDS
+from service.answers.source_request import FILE_FIELDS, TEXT_FIELDS
 from service.api import openapi
 from service.api.api_state import ApiState
 from service.api.catalog import Catalog
@@ -171,7 +171,8 @@ def _metrics() -> ApiMetrics:
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """From the inside out: the last one added sees a request first."""
     most = max(settings.api.max_upload_bytes, settings.api.max_body_bytes)
-    uploads = Uploads(_UPLOAD_PATHS, most, Room(_UPLOADS_AT_ONCE * most), TEXT_FIELDS)
+    room = Room(_UPLOADS_AT_ONCE * most)
+    uploads = Uploads(_UPLOAD_PATHS, most, room, TEXT_FIELDS, FILE_FIELDS)
     app.add_middleware(BodyLimit, max_bytes=settings.api.max_body_bytes, uploads=uploads)
     app.add_middleware(Methods, routes=lambda: app.routes)
     app.add_middleware(ErrorEnvelope, on_fault=app.state.api.faults.note)

@@ -13,8 +13,13 @@ from service import settings
 from service.broker.dead_letters import DeadLetter, DeadLetters
 from service.broker.hook_letters import PREFIX, HookLetter, HookLetters
 from service.broker.redis_connection import connect, disconnect
+from service.broker.redis_faults import AWAY, FAULT_OF_CODE
+from service.cli import CommandError
 from service.commands.counts import count
+from service.errors import QueueUnavailable
 from service.settings import Settings
+
+_OWN = "; a Valkey that `mindalle serve` brings is its own: give it another by --redis"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -34,8 +39,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Do it."""
-    asyncio.run(_run(args, settings.load()))
+    """Do it. CommandError says what is wrong with Redis."""
+    try:
+        asyncio.run(_run(args, settings.load()))
+    except QueueUnavailable as error:
+        fault = FAULT_OF_CODE[error.code]
+        hint = _OWN if fault is AWAY else ""
+        raise CommandError(f"Redis: {fault.found}; {fault.advice}{hint}") from None
 
 
 async def _run(args: Namespace, loaded: Settings) -> None:

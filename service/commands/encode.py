@@ -9,6 +9,7 @@ from pathlib import Path
 
 from models.pipeline import to_bytes
 from service import settings
+from service.cli import CommandError
 from service.commands import source_files
 from service.commands.generate import CHECKPOINT_HELP
 from service.commands.source_files import SourceFiles
@@ -35,7 +36,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Print the codes; write the picture that they make."""
+    """Print the codes; write the picture that they make. CommandError where it can't be written."""
+    if args.output is not None and args.output.suffix.lower() != ".png":
+        raise CommandError(f"{args.output}: the name must end in .png", 2)
     files = SourceFiles.of(args, default_keep=1.0)
     given = {} if args.checkpoint is None else {"worker": {"checkpoint": args.checkpoint}}
     loaded = settings.load(**given)

@@ -56,7 +56,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="FILE",
         help=".png, .jpg or .webp (default: picture.png)",
     )
-    parser.add_argument("-n", type=int, help="keep the best N (default: all, at most 16)")
+    parser.add_argument(
+        "-n", type=int, help="keep the best N (default: all, at most 16; with --url 1)"
+    )
     for name, accepts, metavar, about in (
         ("--num-candidates", int, "N", "draw so many"),
         ("--top-k", _integers, "K", f"draw among the K likeliest codes, at least 1{_OR_LIST}"),

@@ -162,8 +162,21 @@ function notesOn({ has_prompt, source }) {
 async function takeFile(file) {
   const settings = await settingsOfPng(file).catch(() => null);
   if (settings) return reuse(settings, notesOn(settings));
-  if (await form.source.take(file)) return announce("The next picture begins with this one.");
-  tell(new Problem({ code: "no_settings" }));
+  beginWith(file, "no_settings");
+}
+
+/** The next picture begins with this one; `otherwise` is the problem of a file that is none. */
+async function beginWith(file, otherwise) {
+  if (!await form.source.take(file)) return tell(new Problem({ code: otherwise }));
+  tellOfModels();
+  announce("The next picture begins with this one.");
+}
+
+function onFile(field, use) {
+  $(field).addEventListener("change", ({ target }) => {
+    if (target.files[0]) use(target.files[0]);
+    target.value = "";
+  });
 }
 
 function wireFiles() {
@@ -178,10 +191,8 @@ function wireFiles() {
     over(false);
     if (event.dataTransfer.files[0]) takeFile(event.dataTransfer.files[0]);
   });
-  $("#file").addEventListener("change", ({ target }) => {
-    if (target.files[0]) takeFile(target.files[0]);
-    target.value = "";
-  });
+  onFile("#file", takeFile);
+  onFile("#source-file", (file) => beginWith(file, "no_picture"));
 }
 
 function wireTheme() {

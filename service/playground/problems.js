@@ -59,6 +59,10 @@ const WORDS = {
     title: `This was made by ${model}, which nobody serves here now.`,
     way: "The form has its settings; drawn by another model they make another picture.",
   }),
+  no_picture: () => ({
+    title: "This file is no picture that can be read here.",
+    way: "Choose a PNG, JPEG or WebP.",
+  }),
   no_settings: () => ({
     title: "This file holds no settings.",
     way: "Only PNG pictures made by this service carry them, and only if no program has rewritten the file. " +

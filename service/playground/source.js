@@ -12,10 +12,6 @@ export class SourceField {
     this.paint = $("#source-paint");
     this.bitmap = null;
     this.last = null; // where the brush was
-    $("#source-file").addEventListener("change", ({ target }) => {
-      if (target.files[0]) this.take(target.files[0]);
-      target.value = "";
-    });
     $("#source-remove").addEventListener("click", () => this.remove());
     $("#paint-clear").addEventListener("click", () => this.#clearPaint());
     $("#keep").addEventListener("input", () => this.#tellKeep());

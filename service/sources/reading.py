@@ -23,6 +23,7 @@ _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _TO_EIGHT = 1 / 257
 _REDUCIBLE = ("RGB", "RGBA", "L", "CMYK")
 _NEEDED = ("exif", "icc_profile")
+_DEPTH_AT = 24  # the byte of a PNG that says how many bits a level has
 _SRGB = ImageCms.createProfile("sRGB")
 
 _log = logging.getLogger(__name__)
@@ -74,7 +75,22 @@ def _open(data: bytes, field: str) -> Pillow.Image:
         raise InvalidRequest(f"{field} is animated: send a single picture.", param=field)
     if picture.format == "JPEG" and data.count(_SCAN) > _MAX_SCANS:
         raise InvalidRequest(f"{field} has more scans than any camera makes.", param=field)
+    if picture.format == "PNG" and "transparency" in picture.info:
+        picture.info["transparency"] = _as_levels(picture, data[_DEPTH_AT])
     return picture
+
+
+def _as_levels(picture: Pillow.Image, depth: int) -> object:
+    """The one colour of a PNG that is clear, as the picture's levels will be in eight bits.
+
+    Pillow leaves it in the file's own bits. Of a palette it is an index, or alpha for each colour.
+    """
+    key = picture.info["transparency"]
+    if picture.mode == "RGB":  # of sixteen bits Pillow keeps the upper eight
+        return tuple(level >> (depth - 8) for level in key)
+    if picture.mode == "L":
+        return key * 255 // (2**depth - 1)
+    return int(key * _TO_EIGHT + 0.5) if picture.mode in _SIXTEEN_BITS else key
 
 
 def _reduced(picture: Pillow.Image, enough: int) -> Pillow.Image:
@@ -86,6 +102,8 @@ def _reduced(picture: Pillow.Image, enough: int) -> Pillow.Image:
     factor = min(side // enough for side in picture.size)
     if factor < 2 or picture.mode not in _REDUCIBLE:
         return picture
+    if "transparency" in picture.info:  # of one colour, and the mean of several is another
+        picture = picture.convert("RGBA")
     told = {name: picture.info[name] for name in _NEEDED if name in picture.info}
     if picture.mode == "RGBA":  # by weight: what can't be seen has a colour, too
         small = picture.convert("RGBa").reduce(factor).convert("RGBA")

@@ -165,6 +165,17 @@ async def test_a_file_without_settings_is_told_apart(page: Page, tmp_path: Path)
     await expect(page.locator("#notices")).to_contain_text("This file holds no settings.")
 
 
+async def test_a_file_that_is_no_picture_is_told_until_one_is(page: Page, tmp_path: Path) -> None:
+    broken, whole = tmp_path / "broken.png", tmp_path / "whole.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n")
+    whole.write_bytes(file_of(noise()))
+    await page.set_input_files("#source-file", broken)
+    await expect(page.locator("#notices")).to_contain_text("This file is no picture")
+    await page.set_input_files("#source-file", whole)
+    await expect(page.locator("#source-edit")).to_be_visible()
+    await expect(page.locator("#notices")).to_be_empty()
+
+
 async def test_a_picture_is_painted_over_and_drawn_anew(page: Page, tmp_path: Path) -> None:
     path = tmp_path / "mine.png"
     path.write_bytes(file_of(noise((64, 32))))

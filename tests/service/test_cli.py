@@ -183,6 +183,17 @@ def test_what_is_not_there_is_one_clear_line(
     assert complaint(capsys).startswith(f"mindalle {arguments[0]}: ")
 
 
+def test_a_queue_that_is_away_is_told_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MINDALLE_REDIS__URL", "redis://:secret@127.0.0.1:9/0")
+    assert call("dlq", "list") == 1
+    told = complaint(capsys)
+    assert "it does not answer; start it, check MINDALLE_REDIS__URL" in told
+    assert "`mindalle serve`" in told
+    assert "secret" not in told
+
+
 def test_a_terminal_without_our_letters_gets_them_escaped() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "service", "config", "show", "--describe"],

@@ -21,7 +21,7 @@ def _form(*parts: tuple[str, str], end: str = "--b--\r\n") -> bytes:
 
 
 def _read(body: bytes, content_type: str = _TYPE, most: int = 1000) -> Any:
-    return json.loads(as_json(content_type, body, {"prompt"}, most))
+    return json.loads(as_json(content_type, body, {"prompt"}, {"image"}, most))
 
 
 def test_what_a_client_library_sends_is_understood() -> None:
@@ -52,6 +52,18 @@ def test_text_that_is_no_json_stays_text() -> None:
     assert (found["n"], found["prompt"]) == ("many", "207")
 
 
+def test_only_fields_of_files_are_read_as_files() -> None:
+    """`curl -F prompt=@prompt.txt` and `requests`' `files={"prompt": …}` send a text as a file."""
+    found = _read(
+        _form(
+            ('name="prompt"; filename="prompt.txt"', "a red hat"),
+            ('name="n"; filename="n"', "2"),
+            ('name="image"; filename="a.png"', "png"),
+        )
+    )
+    assert found == {"prompt": "a red hat", "n": 2, "image": base64.b64encode(b"png").decode()}
+
+
 @pytest.mark.parametrize(
     ("body", "content_type", "words"),
     [
@@ -66,6 +78,7 @@ def test_text_that_is_no_json_stays_text() -> None:
         (_form(*[(f'name="f{n}"', "1") for n in range(65)]), _TYPE, "more than 64 parts"),
         (_form(('name="n"', "1"), ('name="n"', "2")), _TYPE, "n can be sent only once"),
         (_form(('name="prompt"', "x" * 1001)), _TYPE, "at most 1000 bytes"),
+        (_form(('name="prompt"; filename="p"', "x" * 1001)), _TYPE, "at most 1000 bytes"),
     ],
 )
 def test_what_is_no_form_is_told(body: bytes, content_type: str, words: str) -> None:

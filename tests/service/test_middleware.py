@@ -175,6 +175,28 @@ async def test_a_body_that_is_not_json_is_refused(headers: dict[str, str]) -> No
         await BodyLimit(_echo, max_bytes=100)(scope, _arriving(_chunk(b"{}")), _nowhere)
 
 
+@pytest.mark.parametrize(
+    ("has_pictures", "headers", "message"),
+    [
+        (False, {"content_type": "text/plain"}, "Send the body as application/json."),
+        (True, {}, "Send the body as application/json or multipart/form-data."),
+        (
+            True,
+            {"content_type": "application/json", "content_encoding": "gzip"},
+            "Send the body without Content-Encoding, as it is.",
+        ),
+    ],
+)
+async def test_a_refusal_says_what_to_send(
+    has_pictures: bool, headers: dict[str, str], message: str
+) -> None:
+    limit = BodyLimit(_echo, 100, uploads=_uploads(room=100) if has_pictures else None)
+    scope = _scope(transfer_encoding="chunked", **headers)
+    with pytest.raises(UnsupportedMediaType) as caught:
+        await limit(scope, _arriving(_chunk(b"{}")), _nowhere)
+    assert caught.value.message == message
+
+
 async def test_a_request_without_a_body_needs_no_type() -> None:
     sent = Sent()
     scope = _scope(content_length="0")

@@ -21,7 +21,7 @@ _BAD: dict[str, list[object]] = {
     "keep": [-0.1, 1.1, "half", True, float("nan")],
     "strength": [2, "0.5"],
     "blend": ["true", 1],
-    "input_fidelity": [3],
+    "input_fidelity": [3, "\ud800"],
 }
 _CASES = [(field, value) for field, values in _BAD.items() for value in values]
 
@@ -38,7 +38,9 @@ def test_every_message_says_what_is_wanted(field: str, value: object) -> None:
 
 def test_pictures_come_as_base64_or_in_a_data_url() -> None:
     text = base64.b64encode(b"picture").decode()
-    for given in (text, f"data:image/png;base64,{text}", f"{text[:4]}\n{text[4:]}", b"picture"):
+    named = f"DATA:image/png;charset=utf-8;name=a.png;base64,{text}"  # as forms in pages write it
+    plain = f"data:image/png;base64,{text}"
+    for given in (text, plain, named, f"{text[:4]}\n{text[4:]}", b"picture"):
         assert SourceRequest.model_validate({"image": given}).image == b"picture"
 
 

@@ -104,6 +104,10 @@ def test_messages_in_full() -> None:
         "user: the text holds half a character (a lone surrogate). "
         'It must be a text, such as "user-17". It has no effect here.'
     )
+    assert _message(accept={"min_score": 1, "max_score": 2}) == (
+        'accept must be a least score, such as {"min_score": 0.3}; there is no "max_score" in it. '
+        "Leave it out to draw all."
+    )
     assert _message(response_format="x" * 31) == 'response_format must be "url" or "b64_json".'
     assert _message(sed=7) == "There is no field 'sed'. Did you mean 'seed'?"
     assert _message(image="x") == "'image' has no meaning here; /docs lists what has."

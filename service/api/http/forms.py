@@ -1,7 +1,7 @@
 """A form (multipart/form-data, RFC 7578) → the JSON that says the same: files as base64.
 
 So that routes know one kind of body. Everything is in memory, and no file name is believed. Knows
-no routes; which fields are text it is told.
+no routes; which fields are text, and which are files, it is told.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Part:
 
     name: str
     content: bytes
-    is_file: bool
+    has_file_name: bool
 
     @classmethod
     def of(cls, raw: bytes) -> Self:
@@ -49,28 +49,36 @@ class _Part:
         name = headers.get_param("name", header="content-disposition")
         if not gap or not isinstance(name, str) or not name:
             raise _broken("a part has no name")
-        is_file = headers.get_param("filename", header="content-disposition") is not None
-        return cls(name.removesuffix("[]"), content, is_file)
+        file_name = headers.get_param("filename", header="content-disposition")
+        return cls(name.removesuffix("[]"), content, file_name is not None)
 
 
-def as_json(content_type: str, body: bytes, texts: Collection[str], max_text_bytes: int) -> bytes:
+def as_json(
+    content_type: str,
+    body: bytes,
+    texts: Collection[str],
+    files: Collection[str],
+    max_text_bytes: int,
+) -> bytes:
     """The form's fields as a JSON object.
 
-    A field of `texts` stays text; any other one that is no file is JSON itself where it can be read
-    as such. InvalidRequest for what is no form; all that is no file may have `max_text_bytes`.
+    A file is base64 where `files` has its field: many a client gives every field a file's name. Of
+    the others those of `texts` stay text, the rest is JSON itself where it can be read as such.
+    InvalidRequest for what is no form; all that is no file may have `max_text_bytes`.
     """
     fields: dict[str, object] = {}
     num_bytes = 0
     for part in _parts(_boundary(content_type), body):
         if part.name in fields:
             raise InvalidRequest(f"{part.name} can be sent only once.", param=part.name)
-        num_bytes += 0 if part.is_file else len(part.content)
+        is_file = part.has_file_name and part.name in files
+        num_bytes += 0 if is_file else len(part.content)
         if num_bytes > max_text_bytes:
             raise InvalidRequest(
                 f"The fields of a form that are no files can have at most {max_text_bytes} bytes.",
                 param=part.name,
             )
-        fields[part.name] = _value(part, texts)
+        fields[part.name] = _base64(part) if is_file else _value(part, texts)
     return json.dumps(fields).encode()
 
 
@@ -94,9 +102,11 @@ def _parts(boundary: bytes, body: bytes) -> Iterator[_Part]:
     raise _broken("its end is missing")
 
 
+def _base64(part: _Part) -> str:
+    return base64.b64encode(part.content).decode("ascii")
+
+
 def _value(part: _Part, texts: Collection[str]) -> object:
-    if part.is_file:
-        return base64.b64encode(part.content).decode("ascii")
     text = part.content.decode("utf-8", "replace")
     if part.name in texts:
         return text

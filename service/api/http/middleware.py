@@ -169,14 +169,15 @@ def _route(scope: Scope) -> str:
 class Uploads:
     """Where bodies may hold pictures, and so be larger than others may at least, and forms.
 
-    `texts`: fields of theirs that are text. `room`: for what of them is beyond the length of other
-    bodies.
+    `texts`: fields of theirs that are text; `files`: those that may be files. `room`: for what of
+    them is beyond the length of other bodies.
     """
 
     paths: Set[str]
     max_bytes: int
     room: Room
     texts: Set[str] = frozenset()
+    files: Set[str] = frozenset()
 
 
 class BodyLimit:
@@ -207,7 +208,7 @@ class BodyLimit:
             return
         headers = Headers(scope=scope)
         uploads = self.uploads
-        if uploads is None or scope["path"] not in uploads.paths:
+        if uploads is None or not self._takes_pictures(scope):
             body = await self._read(headers, receive, self.max_bytes, self.timeout_s)
             await self._pass_on(body, scope, receive, send)
             return
@@ -215,14 +216,16 @@ class BodyLimit:
             timeout_s = max(self.timeout_s, _UPLOAD_TIMEOUT_S)
             body = await self._read(headers, receive, uploads.max_bytes, timeout_s, take)
             if body and is_form(headers.get("content-type", "")):
-                body = await self._as_json(headers, body, uploads.texts)
+                body = await self._as_json(headers, body, uploads)
                 MutableHeaders(scope=scope)["content-type"] = "application/json"
             await self._pass_on(body, scope, receive, send)
 
+    def _takes_pictures(self, scope: Scope) -> bool:
+        return self.uploads is not None and scope["path"] in self.uploads.paths
+
     async def _pass_on(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        if body and scope["method"] == "POST" and not _is_json(headers):
-            raise UnsupportedMediaType
+        if body and scope["method"] == "POST":
+            _check_json(Headers(scope=scope), takes_forms=self._takes_pictures(scope))
         is_read = False
 
         async def replay() -> Message:
@@ -234,10 +237,10 @@ class BodyLimit:
 
         await self.app(scope, replay, send)
 
-    async def _as_json(self, headers: Headers, body: bytes, texts: Set[str]) -> bytes:
-        kind = headers["content-type"]
+    async def _as_json(self, headers: Headers, body: bytes, uploads: Uploads) -> bytes:
+        kind, texts, files = headers["content-type"], uploads.texts, uploads.files
         # On a thread: the pictures in it may be megabytes.
-        return await asyncio.to_thread(as_json, kind, body, texts, self.max_bytes)
+        return await asyncio.to_thread(as_json, kind, body, texts, files, self.max_bytes)
 
     async def _read(
         self,
@@ -280,6 +283,11 @@ def _has_body(scope: Scope) -> bool:
     )
 
 
-def _is_json(headers: Headers) -> bool:
+def _check_json(headers: Headers, *, takes_forms: bool) -> None:
+    """UnsupportedMediaType with what is to be sent, where a body is not plain JSON."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return kind == "application/json" and headers.get("content-encoding", "identity") == "identity"
+    if kind != "application/json":
+        other = " or multipart/form-data" if takes_forms else ""
+        raise UnsupportedMediaType(f"Send the body as application/json{other}.")
+    if headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedMediaType("Send the body without Content-Encoding, as it is.")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from PIL import ImageCms
 from service.errors import InvalidRequest
 from service.sources.reading import read
 from tests.service.files import file_of, noise
-from tests.service.sources.hostile import png_that_says
+from tests.service.sources.hostile import chunk, png_that_says
 
 
 def _read(data: bytes) -> Any:
@@ -46,9 +48,11 @@ def test_what_is_much_larger_than_needed_is_made_smaller_at_once(kind: str) -> N
 def test_what_can_not_be_seen_has_no_part_in_a_smaller_picture() -> None:
     picture = np.full((400, 400, 4), 255, np.uint8)
     picture[::2] = (0, 0, 0, 0)
-    found = np.asarray(read(file_of(picture), "image", 100).picture)
-    assert found.shape == (100, 100, 4)
-    assert (found[..., :3] == 255).all()
+    by_colour = file_of(picture[..., :3], transparency=(0, 0, 0))
+    for sent in (file_of(picture), by_colour):
+        found = np.asarray(read(sent, "image", 100).picture)
+        assert found.shape == (100, 100, 4)
+        assert (found[..., :3] == 255).all()
 
 
 def test_an_orientation_that_is_none_turns_nothing() -> None:
@@ -74,6 +78,40 @@ def test_grey_palettes_and_transparency() -> None:
     found = _read(file_of(clear, transparency=0))
     assert found[0, 0, 3] == 0
     assert found[1, 1].tolist() == [0, 255, 0, 255]
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour", "pixels", "key"),
+    [
+        (1, 0, b"\x55", b"\0\0"),
+        (2, 0, b"\x88", b"\0\2"),
+        (4, 0, b"\xa5\xa5", b"\0\x0a"),
+        (8, 0, b"\xa0\x50" * 2, b"\0\xa0"),
+        (16, 0, b"\xa0\xb0\x50\x60" * 2, b"\xa0\xb0"),
+        (8, 2, b"\xa0\xb0\xc0\x50\x60\x70" * 2, b"\0\xa0\0\xb0\0\xc0"),
+        (16, 2, b"\xa0\x01\xb0\x01\xc0\x01\x50\x01\x60\x01\x70\x01" * 2,
+         b"\xa0\x01\xb0\x01\xc0\x01"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("enlarged", [1, 8])
+def test_one_colour_of_a_png_may_be_clear(
+    depth: int, colour: int, pixels: bytes, key: bytes, enlarged: int
+) -> None:
+    """In four columns every other one is; whatever bits a level has, and made smaller, too."""
+    side = 4 * enlarged
+    header = struct.pack(">IIBBBBB", side, side, depth, colour, 0, 0, 0)
+    rows = zlib.compress((b"\0" + _wide(pixels, depth, colour, enlarged)) * side)
+    made = chunk(b"IHDR", header) + chunk(b"tRNS", key) + chunk(b"IDAT", rows)
+    found = read(b"\x89PNG\r\n\x1a\n" + made + chunk(b"IEND", b""), "image", 4)
+    alpha = np.asarray(found.picture.resize((4, 4), Pillow.Resampling.NEAREST))[..., 3]
+    assert alpha.tolist() == [[0, 255, 0, 255]] * 4
+
+
+def _wide(pixels: bytes, depth: int, colour: int, times: int) -> bytes:
+    """A row with each of its pixels so many times."""
+    bits = depth * (3 if colour == 2 else 1)
+    row = np.unpackbits(np.frombuffer(pixels, np.uint8)).reshape(-1, bits)[:4]
+    return np.packbits(np.repeat(row, times, axis=0)).tobytes()
 
 
 def test_cmyk_is_shown_in_rgb() -> None:
