@@ -7,7 +7,7 @@ from pathlib import Path
 from models.train import options
 from models.train.data.data_set import batch_at
 from models.train.data.emoji.emoji_set import Selection
-from models.train.data.sources import open_data
+from models.train.data.sources import opened
 from models.train.data.tokens import load_or_learn, vocab_size
 from models.train.loop.engine import Engine
 from models.train.loop.learner import Weights
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
     args = parser.parse_args(argv)
     options.prepare(args)
-    data = open_data(args.data, args.art, args.size, Selection(part=args.part))
+    data = opened(args, args.size, Selection(part=args.part))
     tokenizer = load_or_learn(data, args.tokenizer)
     document = clip.description(vocab_size(args.tokenizer), args.size)
     with_values(document["model_cfg"], args.shape)

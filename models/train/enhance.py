@@ -27,7 +27,7 @@ from models.presets import WEIGHTS_FOLDER
 from models.stage1.codec import Codec
 from models.train import options
 from models.train.data.data_set import drawn, rendered
-from models.train.data.sources import open_data
+from models.train.data.sources import opened
 from models.train.loop import processes
 from models.train.loop.checkpoints import averaged
 from models.train.loop.engine import Engine
@@ -156,7 +156,7 @@ def _work(args: Namespace) -> None:
     shape, stage1 = checkpoint.preset.stage1, load_stage1(checkpoint)
     known_as, codec = fingerprint.of(stage1.state_dict().items()), as_codec(stage1.to(device))
     enhancement = _as_shipped(args, enhancement_of(args, shape, known_as))
-    data = open_data(args.data, args.art, shape.size[0], crops=args.crops)
+    data = opened(args, shape.size[0])
     run = Run(args.run, args.seed)
     model, coarse = _model(args, enhancement).to(device), enhance.Coarse(codec)
 

@@ -27,7 +27,7 @@ from models.stage1.raw_pixels import RawPixels
 from models.train import options
 from models.train.data.data_set import DataSet, Variant, batch_at, rendered
 from models.train.data.folder import FolderSet
-from models.train.data.sources import open_data
+from models.train.data.sources import opened
 from models.train.loop.learner import Weights
 from models.train.loop.pictures import save_grid
 from models.train.loop.run import Run
@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     options.prepare(args)
     size = codec_for(cast(PixelPriorConfig, changed(SHAPES[args.family], args.shape))).width
-    data = open_data(args.data, args.art, size, crops=args.crops)
+    data = opened(args, size)
     classes, num_classes = classes_in(data)
     shape = _shape(args, num_classes)
     codec = cast(RawPixels, build_codec(codec_for(shape)))

@@ -15,7 +15,7 @@ from models.configs import CodecConfig
 from models.families import as_codec
 from models.train import options
 from models.train.data.data_set import DataSet, drawn, rendered
-from models.train.data.sources import open_data
+from models.train.data.sources import opened
 from models.train.loop import processes
 from models.train.loop.engine import Engine
 from models.train.loop.learner import Weights
@@ -65,7 +65,7 @@ def _critics(args: Namespace, model: nn.Module, schedule: Schedule, engine: Engi
 def _work(args: Namespace) -> None:
     options.prepare(args)
     shape, trainer = trainer_of(args)
-    run, data = trainer.run, open_data(args.data, args.art, shape.size[0], crops=args.crops)
+    run, data = trainer.run, opened(args, shape.size[0])
 
     def step_on(step: int, images: Tensor) -> dict[str, float]:
         if step == trainer.plan.unquantised:

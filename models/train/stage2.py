@@ -26,7 +26,7 @@ from models.train.data.bpe_dropout import BpeDropout
 from models.train.data.code_table import CodeTable
 from models.train.data.data_set import DataSet, Ordered
 from models.train.data.emoji.prompts import sheet_prompts
-from models.train.data.sources import open_data
+from models.train.data.sources import opened
 from models.train.grafting import put_grafted
 from models.train.held_out import ToIds, examples_of, losses
 from models.train.loop import processes
@@ -154,7 +154,7 @@ def _work(args: Namespace) -> None:
     options.prepare(args)
     codec = codec_of(args.checkpoint, args.stage1)
     codec_shape = codec_shape_of(args.checkpoint, args.stage1 or args.codes)
-    data = open_data(args.data, args.art, codec_shape.size[0])
+    data = opened(args, codec_shape.size[0])
     batches, run = batches_of(args, data, codec_shape), Run(args.run, args.seed)
     shape, model = prior_to_train(args, codec_shape, codec)
     if args.graft and not (args.resume and run.is_begun):
