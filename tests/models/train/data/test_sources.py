@@ -13,7 +13,7 @@ from models.train.data.sources import SCENES, open_data
 def test_scenes_are_opened_by_their_name(art_cache: Path) -> None:
     data = open_data(SCENES, art_cache, 128, Selection(styles=("flat",)))
     assert isinstance(data, SceneSet)
-    assert {data.style(image) for image in data.images} == {"flat"}
+    assert {data.art.style_of(image) for image in data.images} == {"flat"}
     assert {"cat", "above", "bei nacht"} <= {word.strip() for word in data.vocabulary()}
 
 
