@@ -36,8 +36,9 @@ class Enhancement:
     """A preset's upsampler; `folder` is where its weights lie below the checkpoint's own.
 
     With `is_default` a request that doesn't say has its pictures enhanced. Temperature and cuts are
-    those of the finer codes alone. `codec_sha256` is the fingerprint of the codec that it was
-    trained over, empty where nobody noted it.
+    those of the finer codes alone. With `is_mean` none is drawn: each place gets the mean of all
+    finer codes' vectors by their chances. `codec_sha256` is the fingerprint of the codec that it
+    was trained over, empty where nobody noted it.
     """
 
     shape: UpsamplerConfig
@@ -46,4 +47,5 @@ class Enhancement:
     temperature: float = 1.0
     top_k: Annotated[int, Gt(0)] | None = None
     top_p: float | None = None
+    is_mean: bool = False
     codec_sha256: str = ""

@@ -7,7 +7,7 @@ whatever is enhanced beside it. Knows no prompts and no files.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import repeat
 from typing import Self
 
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.configs import Preset
-from models.drawing.sampling import Filters, RowParams, draw
+from models.drawing.sampling import Filters, RowParams, draw, probabilities
 from models.drawing.streams import FINER_CODES, uniforms
 from models.enhance.upsampler import Upsampler
 from models.enhancement import Enhancement
@@ -47,7 +47,8 @@ class Enhancer:
     def draw(self, codes: Tensor, rows: Sequence[RowParams]) -> Tensor:
         """Coarse codes [n, T, D] and how they were drawn → finer codes [n, T, K].
 
-        Of `rows` seed and candidate count; temperature and cuts are the enhancement's own.
+        Of `rows` seed and candidate count; temperature and cuts are the enhancement's own. Pictures
+        of one that `is_mean` are not made of these.
         """
         parts = self._chunks(codes, rows)
         drawn = [self._draw(padded, own)[:count] for padded, own, count in parts]
@@ -62,7 +63,7 @@ class Enhancer:
         made = []
         for padded, own, count in self._chunks(codes, rows):
             coarse = self.codec.pixels(padded)
-            made.append(self.upsampler.pixels(self._draw(padded, own), coarse)[:count])
+            made.append(self._finer(padded, own, coarse)[:count])
         width, height = self.enhancement.shape.size
         pixels = torch.cat(made) if made else torch.zeros(0, 3, height, width)
         if not pixels.isfinite().all():
@@ -81,15 +82,23 @@ class Enhancer:
             parts.append((padded, [*own, *repeat(own[0], lacking)], len(part)))
         return parts
 
+    def _finer(self, codes: Tensor, rows: Sequence[RowParams], coarse: Tensor) -> Tensor:
+        if not self.enhancement.is_mean:
+            return self.upsampler.pixels(self._draw(codes, rows), coarse)
+        logits = self.upsampler.logits(codes)  # [n, T, K, V]
+        flat = logits.flatten(0, 2)
+        chances = probabilities(flat, self._filters(len(flat), codes.device))
+        return self.upsampler.mean_pixels(chances.view(logits.shape).to(logits.dtype), coarse)
+
+    def _filters(self, count: int, device: torch.device) -> Filters:
+        """Of so many finer codes, whichever rows they are of."""
+        own = self.enhancement
+        params = RowParams(0, 0, own.temperature, own.top_k, own.top_p)
+        return Filters.of([params] * count, self.upsampler.vocab_size, device)
+
     def _draw(self, codes: Tensor, rows: Sequence[RowParams]) -> Tensor:
         (steps, count), device = self.upsampler.code_shape, codes.device
-        own = self.enhancement
-        params = [
-            replace(row, temperature=own.temperature, top_k=own.top_k, top_p=own.top_p)
-            for row in rows
-            for _ in range(steps)
-        ]
-        filters = Filters.of(params, self.upsampler.vocab_size, device)
+        filters = self._filters(len(rows) * steps, device)
         seeds, candidates = (
             torch.tensor([getattr(row, name) for row in rows], device=device)
             for name in ("seed", "candidate")

@@ -52,6 +52,25 @@ _TINY_UPSAMPLER = CellUpsamplerConfig(
     head=StackConfig(24, 1, 4, mlp_bias=False, resid_pdrop=0.0),
 )
 
+_EMOJI_UPSAMPLER = CellUpsamplerConfig(
+    num_steps=64,
+    coarse_sizes=(1024,),
+    n_embed=1024,
+    embed_dim=16,
+    codec=BackboneConfig(
+        z_channels=128,
+        resolution=64,
+        ch=32,
+        ch_mult=(1, 2),
+        num_res_blocks=1,
+        attn_resolutions=(),
+        patch_size=2,
+        norm_groups=16,
+    ),
+    body=StackConfig(256, 4, 4),
+    head=StackConfig(256, 1, 4),
+)
+
 _ALL = (
     Preset(
         name="mindalle-1.3b",
@@ -106,6 +125,14 @@ _ALL = (
         ),
         sampling=SamplingDefaults(temperature=0.6, top_k=None, num_candidates=16),
         weights="emoji",
+        enhancement=Enhancement(
+            _EMOJI_UPSAMPLER,
+            folder="enhance",
+            is_default=False,
+            temperature=0.4,
+            is_mean=True,
+            codec_sha256="24385dbbe78119f0704ce2a262168a65d5445d60c1ec5e72ec2d0bab1b000ad8",
+        ),
     ),
     random_preset("tiny", "text prefix", TINY_VQGAN, _TINY_STAGE2),
     random_preset(

@@ -35,9 +35,20 @@ class CellUpsampler(nn.Module):
 
     def pixels(self, finer: Tensor, coarse: Tensor) -> Tensor:
         """See Upsampler."""
-        raw = self.codec.decode(on_grid(finer, self.config.side), coarse * 2 - 1)
-        return (raw.float() * 0.5 + 0.5).clamp(0, 1)
+        return _pixels(self.codec.decode(on_grid(finer, self.config.side), coarse * 2 - 1))
+
+    def mean_pixels(self, chances: Tensor, coarse: Tensor) -> Tensor:
+        """See Upsampler."""
+        means = chances @ self.codec.quantize.embedding.weight  # [B, T, K, C]
+        grids = on_grid(means.permute(0, 3, 1, 2).flatten(0, 1), self.config.side)
+        vectors = grids.view(len(means), means.shape[-1], *grids.shape[1:])  # [B, C, h, w]
+        return _pixels(self.codec.decode_vectors(vectors, coarse * 2 - 1))
 
     def prepare(self) -> None:
         """See Upsampler. The encoder isn't served."""
         self.codec.decoder.to(memory_format=torch.channels_last)
+
+
+def _pixels(raw: Tensor) -> Tensor:
+    """Around [-1, 1] → in 0..1."""
+    return (raw.float() * 0.5 + 0.5).clamp(0, 1)

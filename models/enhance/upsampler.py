@@ -32,5 +32,8 @@ class Upsampler(Protocol):
     def pixels(self, finer: Tensor, coarse: Tensor) -> Tensor:
         """Finer codes [B, T, K] and coarse pictures [B, 3, H, W] → finer ones, float32."""
 
+    def mean_pixels(self, chances: Tensor, coarse: Tensor) -> Tensor:
+        """As `pixels`, of no codes but the mean of their vectors by chances [B, T, K, V]."""
+
     def prepare(self) -> None:
         """Lay the weights out for making pixels; once, when they are loaded."""

@@ -41,6 +41,7 @@ class _Sampling:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    mean: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ def _parsed(document: Any) -> Enhancement:
         temperature=how.temperature,
         top_k=how.top_k,
         top_p=how.top_p,
+        is_mean=how.mean,
         codec_sha256=given.codec_sha256,
     )
 
@@ -166,7 +168,8 @@ def check_codec(enhancement: Enhancement, found: str) -> None:
 
 def document(enhancement: Enhancement) -> dict[str, Any]:
     """The config.yaml that reads as this, but for the folder's name."""
-    sampling = _Sampling(enhancement.temperature, enhancement.top_k, enhancement.top_p)
+    own = enhancement
+    sampling = _Sampling(own.temperature, own.top_k, own.top_p, own.is_mean)
     return {
         "type": upsampler_type(enhancement.shape),
         "default": enhancement.is_default,

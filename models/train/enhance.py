@@ -83,6 +83,7 @@ def _as_shipped(args: Namespace, enhancement: Enhancement) -> Enhancement:
         temperature=args.temperature,
         top_k=args.top_k,
         top_p=args.top_p,
+        is_mean=args.mean,
     )
 
 
@@ -202,6 +203,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--top-k", type=int)
     parser.add_argument("--top-p", type=float)
+    parser.add_argument(
+        "--mean", action="store_true", help="draw no finer codes: take the mean of them all"
+    )
     processes.run(_work, parser, "enhance", argv)
 
 

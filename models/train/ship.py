@@ -20,8 +20,8 @@ from models.configs import CodecConfig, Preset, Prompt, SamplingDefaults
 from models.enhancement import Enhancement
 from models.errors import MissingFileError
 from models.files import checkpoint as checkpoints
-from models.files import convert, enhance_folder, fingerprint
-from models.files.checkpoint import TOKENIZER_FOLDER
+from models.files import convert, enhance_folder, fingerprint, shards
+from models.files.checkpoint import TOKENIZER_FOLDER, Checkpoint
 from models.files.convert import Tensors
 from models.files.places import Stage
 from models.presets import get_preset
@@ -102,7 +102,7 @@ def _extras(args: Namespace, preset: Preset) -> dict[str, Path]:
 
 
 def _weights(args: Namespace, stage: Stage, run: Path) -> tuple[int, Tensors]:
-    """A run's step and averaged weights; where there is no such run, 0 and the checkpoint's."""
+    """A run's step and averaged weights; where there is no such run, the checkpoint's."""
     if latest(run) is not None:
         step, weights = averaged(run)
         return step, weights.items()
@@ -110,7 +110,15 @@ def _weights(args: Namespace, stage: Stage, run: Path) -> tuple[int, Tensors]:
         raise MissingFileError(f"{run} holds no run")
     source = checkpoints.open_checkpoint(args.checkpoint)
     load = checkpoints.load_stage1 if stage == "stage1" else checkpoints.load_stage2
-    return 0, load(source).state_dict().items()
+    return _noted_steps(source, stage), load(source).state_dict().items()
+
+
+def _noted_steps(checkpoint: Checkpoint, stage: Stage) -> int:
+    """After which step a checkpoint's stage was shipped; 0 where it doesn't tell."""
+    if checkpoint.layout != "converted":
+        return 0
+    steps = shards.read_manifest(checkpoint.folder)["source"].get("steps", {})
+    return int(steps.get(stage, 0))
 
 
 def ship(args: Namespace) -> None:

@@ -65,7 +65,9 @@ class JobAnswer(BaseModel):
     parameters: JobParameters
     source: SourceParameters | None = Field(None, description="The picture that it begins with.")
     enhance: bool | None = Field(
-        None, description="Whether its images are enhanced; null of a model that can't."
+        None,
+        description="Whether its images are enhanced; null where that was not asked for and the "
+        "model doesn't by itself.",
     )
     images: list[JobImage]
     size: str | None

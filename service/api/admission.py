@@ -179,7 +179,8 @@ def _enhance(asked: bool | None, card: ModelCard) -> bool | None:
         raise InvalidRequest(
             f"{card.model} has no enhancement: leave enhance out.", param="enhance"
         )
-    return card.enhances if asked is None or card.enhances is None else asked
+    # None where it is off anyway: such a picture's file is that of a model without one.
+    return card.enhances or None if asked is None or card.enhances is None else asked
 
 
 def _min_score(body: ImageRequest, card: ModelCard) -> float | None:

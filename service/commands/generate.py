@@ -175,7 +175,7 @@ def _given(args: Namespace) -> dict[str, Any]:
 def _recipe(args: Namespace, name: str, preset: Preset, *, has_source: bool) -> Recipe:
     usual = asdict(preset.sampling)
     if preset.enhancement:
-        usual["enhance"] = preset.enhancement.is_default
+        usual["enhance"] = preset.enhancement.is_default or None  # as the API says it
     chosen = {"seed": new_seed()} | usual | _given(args)
     most = min(chosen["num_candidates"], _MOST_SHOWN)
     needs_none = has_source and preset.prompt_kind == "text"  # a picture says much itself

@@ -91,8 +91,7 @@ export class Form {
     this.root.elements.kind.value = grid ? "grid" : "pictures";
     if (grid) {
       $("#temperatures").value = grid.temperatures;
-      $("#enhance").checked = enhances === true;
-    $("#top-ks").value = grid.top_ks;
+      $("#top-ks").value = grid.top_ks;
     }
     this.#useKind();
   }
@@ -200,7 +199,8 @@ export class Form {
       // "No cut" is said by leaving the field out where that is the model's default.
       if (text && !(defaults[name] === null && Number(text) === noCut[name])) request[name] = oneOrMore(text);
     }
-    if (canEnhance(model)) request.enhance = $("#enhance").checked;
+    const enhance = $("#enhance").checked;
+    if (canEnhance(model) && enhance !== model.enhances) request.enhance = enhance; // else as it does by itself
     Object.assign(request, this.source.request);
     request.n = Math.min(request.num_candidates ?? defaults.num_candidates ?? 1, MAX_SHOWN);
     return request;

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
+from torch.nn.functional import avg_pool2d
 
 from models.drawing.sampling import RowParams
 from models.files import checkpoint as checkpoints
@@ -49,3 +51,17 @@ def test_a_heart_is_red_on_white_and_the_ranker_knows_it(emoji: Pipeline) -> Non
 def test_words_it_never_saw_still_make_a_picture(emoji: Pipeline) -> None:
     picture = emoji.generate("zyxwv ∆ 42", [RowParams(1)])[0]
     assert picture.pixels.shape == (3, 64, 64)
+
+
+def test_its_enhancement_stays_near_and_is_off_unless_asked_for(emoji: Pipeline) -> None:
+    own = emoji.preset.enhancement
+    assert own is not None
+    assert not own.is_default
+    picture = emoji.generate("red heart", [RowParams(1)])[0]
+    coarse = emoji.pixels(picture.codes[None])
+    assert torch.equal(picture.pixels, coarse[0])
+    finer = emoji.enhanced(picture.codes[None], [RowParams(1)])
+    assert finer.shape == coarse.shape
+    assert float((finer - coarse).abs().max()) > 1 / 255
+    apart = avg_pool2d(finer, 4) - avg_pool2d(coarse, 4)
+    assert -10 * float(apart.square().mean().log10()) > 30  # dB

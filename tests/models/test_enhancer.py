@@ -70,6 +70,21 @@ def test_the_enhancements_own_filters_count(enhanced: Pipeline, change: dict[str
     assert not torch.equal(free.draw(codes, _ROWS[:2]), likeliest)
 
 
+def test_a_mean_is_of_all_codes_by_their_chances(enhanced: Pipeline) -> None:
+    """Where one code has every chance it is that code; no seed counts."""
+    enhancer, codes = _enhancer(enhanced), _codes(2)
+    own = replace(enhancer.enhancement, is_mean=True, top_k=None, top_p=None)
+    mean, certain = (
+        replace(enhancer, enhancement=replace(own, temperature=t)).pixels for t in (1.0, 1e-6)
+    )
+    finer = enhancer.upsampler.logits(codes).argmax(-1)
+    coarse = enhanced.pixels(codes)
+    expected = enhancer.upsampler.pixels(finer, coarse)
+    torch.testing.assert_close(certain(codes, _ROWS[:2]), expected, atol=1e-5, rtol=0)
+    assert not torch.allclose(mean(codes, _ROWS[:2]), expected, atol=1e-3)
+    assert torch.equal(mean(codes, _ROWS[:2]), mean(codes, _ROWS[2:4]))
+
+
 def test_nothing_to_enhance(enhanced: Pipeline) -> None:
     enhancer = _enhancer(enhanced)
     assert enhancer.draw(_codes(0), []).shape == (0, 16, 4)

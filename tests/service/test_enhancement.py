@@ -148,6 +148,31 @@ async def test_what_is_kept_of_a_callers_picture_is_not_enhanced(
     assert not np.array_equal(finer[:, 16:], coarse[:, 16:])
 
 
+async def test_a_shipped_one_that_is_off_leaves_no_trace_unless_asked_for(
+    valkey_server: RedisServer, redis: Redis
+) -> None:
+    """Nor in the file: that is what a model without one makes."""
+    body = {"num_candidates": 1, "n": 1}
+    async with (
+        working(worker_settings(valkey_server, model="emoji"), redis),
+        serving(api_settings(valkey_server, model="emoji")) as api,
+        api.client() as http,
+    ):
+        card = (await http.get("/v1/models/emoji")).json()
+        (plain, urls), (off, off_urls), (job, finer_urls) = [
+            await _job(http, **body, **own) for own in ({}, {"enhance": False}, {"enhance": True})
+        ]
+        files = [(await _files(http, found))[0] for found in (urls, off_urls, finer_urls)]
+        coarse = (await _files(http, finer_urls, "?level=top"))[0]
+    assert card["enhances"] is False
+    assert (plain["enhance"], off["enhance"], job["enhance"]) == (None, False, True)
+    assert [b"enhance" in data for data in files] == [False, True, True]
+    assert plain["views"] == {}
+    shown = [_pixels(data) for data in (*files, coarse)]
+    assert all(np.array_equal(shown[0], other) for other in (shown[1], shown[3]))
+    assert not np.array_equal(shown[0], shown[2])
+
+
 async def test_a_model_without_an_enhancement_refuses_one(
     valkey_server: RedisServer, redis: Redis
 ) -> None:

@@ -48,10 +48,11 @@ def test_a_workers_card_says_whether_something_ranks(name: str, has_scores: bool
     assert model.card.has_scores == has_scores == (model.pipeline.ranker is not None)
 
 
-def test_shipped_weights_are_known_by_the_hash_of_their_manifest() -> None:
-    manifest = (WEIGHTS_FOLDER / "emoji/manifest.json").read_bytes()
+def test_shipped_weights_are_known_by_the_hash_of_their_manifests() -> None:
+    names = ("emoji/manifest.json", "emoji/enhance/manifest.json")
+    manifests = b"".join((WEIGHTS_FOLDER / name).read_bytes() for name in names)
     card = load_model("emoji", WorkerSettings(device="cpu")).card
-    assert card.weights_digest == hashlib.sha256(manifest).hexdigest()
+    assert card.weights_digest == hashlib.sha256(manifests).hexdigest()
 
 
 def test_an_enhancement_put_there_later_changes_the_hash(tmp_path: Path) -> None:

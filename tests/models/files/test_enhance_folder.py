@@ -83,7 +83,7 @@ def test_it_is_over_the_codec_that_it_was_trained_over(folder: Path, tmp_path: P
     own = fingerprint.of(codec.state_dict().items())
     assert own == fingerprint.of((name, t.half()) for name, t in codec.state_dict().items())
     shutil.rmtree(folder / "finer")
-    told = replace(_enhancement(), codec_sha256=own)
+    told = replace(_enhancement(), codec_sha256=own, is_mean=True)
     enhance_folder.save(folder / "finer", told, random_upsampler(told, 3).state_dict().items())
     assert open_checkpoint(folder).preset.enhancement == replace(told, folder="finer")
     convert(folder, tmp_path / "converted")
@@ -148,6 +148,7 @@ def test_it_lies_inside_the_checkpoint(folder: Path, name: str) -> None:
         ({"colour": 1}, "unknown key: colour"),
         ({"sampling": {"top_k": 49}}, r"sampling.top_k: must be in 1\.\.48"),
         ({"sampling": {"warmth": 1}}, "unknown key: sampling.warmth"),
+        ({"sampling": {"mean": 1}}, "sampling.mean: "),
         ({"sampling": {"temperature": 0.0}}, "sampling.temperature"),
     ],
 )

@@ -201,6 +201,12 @@ def test_both_stages_go_on_from_an_official_rq_folder(pictures: Path, tmp_path: 
     before = torch.load(official / "stage2" / "model.pt", weights_only=True)["state_dict"]
     moved = last_state(tmp_path / "stage2")["cond_emb.weight"] - before["cond_emb.weight"]
     assert 0 < float(moved.abs().max()) < 0.01
+    (tmp_path / "no-runs").mkdir()
+    again = [str(tmp_path / "again"), "--runs", str(tmp_path / "no-runs"), "--init", str(target)]
+    ship.main([*again, "--shown", "1"])
+    told = [json.loads((tmp_path / at / "manifest.json").read_text()) for at in ("tuned", "again")]
+    assert told[0]["source"]["steps"]["stage2"] == 2
+    assert told[1] == told[0]
 
 
 def test_options_that_contradict_the_run_are_one_error(

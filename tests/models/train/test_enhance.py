@@ -77,7 +77,8 @@ def test_the_prior_learns_over_it_and_what_is_shipped_draws(
 ) -> None:
     run, finer, target = (tmp_path / name for name in ("prior", "finer", "model"))
     more = ["--part=prior", f"--start={codec_run}", "--steps=20", f"--ship={finer}"]
-    command.main(_options(base, pictures, run, *more, "--off", "--temperature=0.5", "--top-k=9"))
+    how = ["--temperature=0.5", "--top-k=9", "--mean"]
+    command.main(_options(base, pictures, run, *more, "--off", *how))
     history = Run(run, 0).history()
     losses = [row["loss"] for row in history if "loss" in row]
     assert losses[-1] < losses[0]
@@ -92,7 +93,7 @@ def test_the_prior_learns_over_it_and_what_is_shipped_draws(
     pipeline = load("tiny", target)
     own = pipeline.preset.enhancement
     assert own is not None
-    assert (own.is_default, own.temperature, own.top_k) == (False, 0.5, 9)
+    assert (own.is_default, own.temperature, own.top_k, own.is_mean) == (False, 0.5, 9, True)
     codes = torch.zeros(1, 16, 1, dtype=torch.int64)
     assert not torch.equal(pipeline.enhanced(codes, [RowParams(1)]), pipeline.pixels(codes))
     weights = load_stage1(open_checkpoint(base)).state_dict()
