@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/tokenizer"))
     parser.add_argument("--size", type=int, default=VOCAB_SIZE, help="tokens (%(default)s)")
     args = parser.parse_args(argv)
-    data = sources.open_data(args.data, args.art)
+    data = sources.opened(args)
     tokenizer = load_or_learn(data, args.out, args.size)
     rng = Random(1)
     drawn = [data.caption(data.draw(rng), rng) for _ in range(_NUM_TRIED)]

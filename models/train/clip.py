@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 from models.train import options
-from models.train.data.data_set import batch_at
+from models.train.data.data_set import Variant
 from models.train.data.emoji.emoji_set import Selection
-from models.train.data.sources import open_data
+from models.train.data.sources import opened
 from models.train.data.tokens import load_or_learn, vocab_size
 from models.train.loop.engine import Engine
-from models.train.loop.learner import Weights
+from models.train.loop.learner import Weights, with_weights
 from models.train.loop.precision import PRECISIONS
 from models.train.loop.run import Run
 from models.train.loop.schedule import Schedule
@@ -26,16 +27,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
     parser.add_argument("--part", choices=("all", "even", "odd"), default="all")
     parser.add_argument("--size", type=int, default=64, help="pixels a side that it looks at")
-    parser.add_argument(
-        "--shape",
-        nargs="*",
-        default=(),
-        help="other sizes, such as vision_cfg.width=192 text_cfg.width=192",
-    )
+    options.add_shape(parser, "vision_cfg.width=192 text_cfg.width=192")
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
     args = parser.parse_args(argv)
     options.prepare(args)
-    data = open_data(args.data, args.art, args.size, Selection(part=args.part))
+    data = opened(args, args.size, Selection(part=args.part))
     tokenizer = load_or_learn(data, args.tokenizer)
     document = clip.description(vocab_size(args.tokenizer), args.size)
     with_values(document["model_cfg"], args.shape)
@@ -43,20 +39,18 @@ def main(argv: list[str] | None = None) -> None:
     engine = Engine(precision=PRECISIONS[args.precision])
     trainer = clip.ClipTrainer(clip.build(document), Schedule(args.steps), engine)
 
-    def step_once(step: int) -> dict[str, float]:
-        rng = run.rng(step)
-        variants = batch_at(data, step, args.batch, rng, args.seed)
+    def learn(step: int, variants: list[Variant], rng: Random) -> dict[str, float]:
         images, ids, targets = clip.batch(data, tokenizer, variants, rng)
         disturbed = clip.disturb(images, run.torch_rng(step))
         return trainer.step(step, clip.prepare(disturbed), ids, targets)
 
     def look(step: int, weights: Weights) -> None:
-        judged = clip.build(document)
-        judged.load_state_dict(weights)
-        run.log(step, **clip.retrieval(judged.eval(), data, tokenizer))
+        judged = with_weights(clip.build(document), weights)
+        run.log(step, **clip.retrieval(judged, data, tokenizer))
         run.plot("loss", "val_top1", "val_top5")
         clip.save(run.folder / "clip", weights, document)
 
+    step_once = options.on_variants(args, run, data, learn)
     options.train(args, run, trainer.learner, step_once, [(50, look)])
 
 

@@ -63,7 +63,7 @@ def _work(args: Namespace) -> None:
         raise ConfigError("whose codes? give --stage1 or --init")
     shape = codec_shape_of(args.checkpoint, args.stage1)
     selection = Selection(styles=tuple(args.styles), varied=tuple(args.varied))
-    data = sources.open_data(args.data, args.art, shape.size[0], selection, args.crops)
+    data = sources.opened(args, shape.size[0], selection)
     variants = data.variants()
     if processes.is_first():
         code_table.reserve(args.out, variants, shape.code_shape, _extent(args, shape))

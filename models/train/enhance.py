@@ -7,7 +7,6 @@ checkpoint's config.yaml is then to name. The checkpoint's own codec is frozen. 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,15 +25,16 @@ from models.lookalikes import CONFIG_NAME
 from models.presets import WEIGHTS_FOLDER
 from models.stage1.codec import Codec
 from models.train import options
-from models.train.data.data_set import drawn, rendered
-from models.train.data.sources import open_data
+from models.train.data.data_set import DataSet, rendered
+from models.train.data.sources import opened
 from models.train.loop import processes
 from models.train.loop.checkpoints import averaged
 from models.train.loop.engine import Engine
-from models.train.loop.learner import Learner, Weights
+from models.train.loop.learner import Learner, Weights, with_weights
 from models.train.loop.pictures import save_grid
 from models.train.loop.processes import is_first
 from models.train.loop.run import Run
+from models.train.options import StepOnce
 from models.train.recipes import enhance
 from models.train.recipes.codec import CodecTrainer
 from models.train.recipes.enhance_judge import judge
@@ -45,8 +45,6 @@ from models.train.start import initialise, put_averaged
 _NUM_SHOWN = 8
 _NUM_TO_START_CODES = 96  # pictures for k-means
 _EMOJI = WEIGHTS_FOLDER / "emoji"
-
-StepOn = Callable[[int, Tensor], dict[str, float]]  # of images [B, 3, H, W] in [-1, 1]
 
 
 def enhancement_of(args: Namespace, codec: CodecConfig, codec_sha256: str) -> Enhancement:
@@ -103,10 +101,9 @@ def _model(args: Namespace, enhancement: Enhancement) -> CellUpsampler:
 
 
 def _codec_part(
-    args: Namespace, model: CellUpsampler, coarse: enhance.Coarse, draw: Callable[[int], Tensor]
-) -> tuple[Learner, StepOn]:
-    """The codec's training; `draw` gives so many images to start codes from."""
-    run = Run(args.run, args.seed)
+    args: Namespace, model: CellUpsampler, coarse: enhance.Coarse, run: Run, data: DataSet
+) -> tuple[Learner, StepOnce]:
+    """The codec's training."""
     plan = enhance.codec_plan(args.steps)
     if args.start:
         plan = replace(plan, unquantised=-1)
@@ -114,22 +111,16 @@ def _codec_part(
     trainer = CodecTrainer(
         model, run, plan, codes, enhance.Consistency(coarse), engine=options.engine_of(args)
     )
-
-    def step_on(step: int, images: Tensor) -> dict[str, float]:
-        if step == plan.unquantised:
-            trainer.start_codes(draw(_NUM_TO_START_CODES))
-        return trainer.step(step, images)
-
-    return trainer.learner, step_on
+    return trainer.learner, options.on_codec(args, trainer, data, _NUM_TO_START_CODES)
 
 
 def _prior_part(
-    args: Namespace, model: CellUpsampler, coarse: enhance.Coarse
-) -> tuple[Learner, StepOn]:
+    args: Namespace, model: CellUpsampler, coarse: enhance.Coarse, run: Run, data: DataSet
+) -> tuple[Learner, StepOnce]:
     """The light prior's training, over a codec that was trained before."""
     if not args.start:
         raise ConfigError("--part prior: give the codec's run as --start")
-    run, plan = Run(args.run, args.seed), enhance.prior_plan(args.steps)
+    plan = enhance.prior_plan(args.steps)
     trainer = PriorTrainer(
         model,
         None,
@@ -147,7 +138,7 @@ def _prior_part(
             finer = model.encode(images * 0.5 + 0.5, coarse.images(codes) * 0.5 + 0.5)
         return trainer.step(step, Examples(codes, finer))
 
-    return trainer.learner, step_on
+    return trainer.learner, options.on_pictures(args, run, data, step_on)
 
 
 def _work(args: Namespace) -> None:
@@ -157,19 +148,12 @@ def _work(args: Namespace) -> None:
     shape, stage1 = checkpoint.preset.stage1, load_stage1(checkpoint)
     known_as, codec = fingerprint.of(stage1.state_dict().items()), as_codec(stage1.to(device))
     enhancement = _as_shipped(args, enhancement_of(args, shape, known_as))
-    data = open_data(args.data, args.art, shape.size[0], crops=args.crops)
+    data = opened(args, shape.size[0])
     run = Run(args.run, args.seed)
-    model, coarse = _model(args, enhancement).to(device), enhance.Coarse(codec)
-
-    def many(number: int) -> Tensor:
-        return rendered(data, drawn(data, run.rng(-1), number))
-
-    if args.part == "codec":
-        learner, step_on = _codec_part(args, model, coarse, many)
-    else:
-        learner, step_on = _prior_part(args, model, coarse)
-
-    step_once = options.on_pictures(args, run, data, step_on)
+    part = _codec_part if args.part == "codec" else _prior_part
+    learner, step_once = part(
+        args, _model(args, enhancement).to(device), enhance.Coarse(codec), run, data
+    )
     judged = [variant for sort in data.judged(args.judged).values() for variant in sort]
     images = rendered(data, judged).to(device)
     look = partial(_look, run, codec, images, enhancement)
@@ -187,10 +171,8 @@ def _look(
     weights: Weights,
 ) -> None:
     """Log what the averaged weights reach, and show original, coarse, true and drawn pictures."""
-    model = build_upsampler(enhancement.shape).eval()
+    model = with_weights(build_upsampler(enhancement.shape), weights, Engine.usual_device())
     assert isinstance(model, CellUpsampler)
-    model.load_state_dict(weights)
-    model.to(Engine.usual_device())
     values, made = judge(model, codec, images, enhancement)
     run.log(step, **{f"val_{name}": value for name, value in values.items()})
     shown = torch.cat((images[None], made))[:, :_NUM_SHOWN]
@@ -211,11 +193,9 @@ def main(argv: list[str] | None = None) -> None:
     options.add_init(parser, "whose pictures are to be enhanced (default: the emoji model)")
     parser.set_defaults(checkpoint=_EMOJI)
     parser.add_argument("--part", choices=("codec", "prior"), default="codec")
-    parser.add_argument("--shape", nargs="*", default=(), help="other sizes, such as n_embed=512")
-    parser.add_argument("--start", type=Path, help="begin with another run's averaged weights")
+    options.add_shape(parser, "n_embed=512")
+    options.add_start(parser)
     options.add_engine(parser)
-    parser.add_argument("--look-every", type=int, default=200, help="steps between judgements")
-    parser.add_argument("--judged", type=int, default=96, help="pictures of each sort to judge by")
     parser.add_argument("--ship", type=Path, metavar="DIR", help="write the folder to serve then")
     parser.add_argument("--off", action="store_true", help="ship it so that requests must ask")
     parser.add_argument(

@@ -17,7 +17,7 @@ from models.stage2.transformer import Transformer
 from models.tokenizer import Tokenizer
 from models.train.codes import encode_all
 from models.train.data.code_table import CodeTable
-from models.train.data.sources import open_data
+from models.train.data.sources import opened
 from models.train.recipes.graft import check_fits, graft, shares
 
 _NUM_PICTURES = 4096
@@ -36,7 +36,7 @@ def put_grafted(args: Namespace, model: nn.Module, table: CodeTable, tokenizer: 
         raise ConfigError("--graft: from a text-to-image transformer to an HQ-Transformer only")
     check_fits(old.config, model.config)
     rows = _rows(table)
-    data = open_data(args.data, args.art, source.preset.stage1.size[0])
+    data = opened(args, source.preset.stage1.size[0])
     old_codes, _ = encode_all(codec, data, [table.variants[row] for row in rows], is_soft=False)
     sizes = (model.config.sizes[0], old.config.vocab_size_img)
     shared = shares(table.codes_of(rows)[..., 0].flatten(), old_codes.flatten(), sizes)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from random import Random
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from models.train.data import sources
-from models.train.data.data_set import DataSet, batch_at, rendered
+from models.train.data.data_set import DataSet, Variant, batch_at, drawn, rendered
 from models.train.loop import checkpoints
 from models.train.loop import run as loop
 from models.train.loop.checkpoints import Checkpoints
@@ -21,6 +24,11 @@ from models.train.loop.pictures import tensorboard
 from models.train.loop.precision import PRECISIONS
 from models.train.loop.processes import is_first, my_share
 from models.train.loop.run import Chore, Run
+from models.train.recipes.codec import CodecPlan, CodecTrainer
+from models.train.recipes.prior import PriorPlan
+
+StepOnce = Callable[[int], dict[str, float]]
+_Plan = TypeVar("_Plan", CodecPlan, PriorPlan)
 
 
 def arguments(description: str, folder: str, steps: int) -> argparse.ArgumentParser:
@@ -56,11 +64,26 @@ def _count(text: str) -> int:
 def add_stage(parser: argparse.ArgumentParser, families: Iterable[str]) -> None:
     """The options that both stages have besides: what is trained, from where, how fast."""
     parser.add_argument("--family", choices=tuple(families), help="what to train")
-    parser.add_argument(
-        "--shape", nargs="*", default=(), help="other sizes, such as ch=32 n_embed=[512,512]"
-    )
+    add_shape(parser, "ch=32 n_embed=[512,512]")
     add_init(parser, "fine-tune this model: a converted or an official folder")
+    add_start(parser)
+    add_rate(parser)
+
+
+def add_shape(parser: argparse.ArgumentParser, such_as: str) -> None:
+    """The option that gives a model other sizes than its family's."""
+    parser.add_argument("--shape", nargs="*", default=(), help=f"other sizes, such as {such_as}")
+
+
+def add_start(parser: argparse.ArgumentParser) -> None:
+    """The options of what may begin with another run's weights, and is judged as it learns."""
     parser.add_argument("--start", type=Path, help="begin with another run's averaged weights")
+    parser.add_argument("--look-every", type=int, default=200, help="steps between judgements")
+    parser.add_argument("--judged", type=int, default=96, help="pictures of each sort to judge by")
+
+
+def add_rate(parser: argparse.ArgumentParser) -> None:
+    """The option that makes all learn faster or slower."""
     parser.add_argument("--rate", type=float, default=1.0, help="times the recipe's learning rate")
 
 
@@ -114,27 +137,58 @@ def engine_of(args: argparse.Namespace) -> Engine:
     )
 
 
+def on_variants(
+    args: argparse.Namespace,
+    run: Run,
+    data: DataSet,
+    learn: Callable[[int, list[Variant], Random], dict[str, float]],
+) -> StepOnce:
+    """The step that learns from this process's share of a batch, by the step's generator."""
+
+    def step_once(step: int) -> dict[str, float]:
+        rng = run.rng(step)
+        batch = batch_at(data, step, args.batch, rng, args.seed)
+        with naming(lambda: map(data.title, batch)):
+            return learn(step, batch[my_share(args.batch)], rng)
+
+    return step_once
+
+
 def on_pictures(
     args: argparse.Namespace,
     run: Run,
     data: DataSet,
     learn: Callable[[int, Tensor], dict[str, float]],
-) -> Callable[[int], dict[str, float]]:
-    """The step that learns from this process's images [B, 3, H, W] in [-1, 1] of a batch."""
+) -> StepOnce:
+    """The same, from images [B, 3, H, W] in [-1, 1]."""
+    return on_variants(args, run, data, lambda step, mine, _: learn(step, rendered(data, mine)))
 
-    def step_once(step: int) -> dict[str, float]:
-        batch = batch_at(data, step, args.batch, run.rng(step), args.seed)
-        with naming(lambda: map(data.title, batch)):
-            return learn(step, rendered(data, batch[my_share(args.batch)]))
 
-    return step_once
+def on_codec(
+    args: argparse.Namespace, trainer: CodecTrainer, data: DataSet, num_to_start: int
+) -> StepOnce:
+    """The step of a codec, which first finds its codes in so many pictures."""
+    run = trainer.run
+
+    def learn(step: int, images: Tensor) -> dict[str, float]:
+        if step == trainer.plan.unquantised:
+            trainer.start_codes(rendered(data, drawn(data, run.rng(-1), num_to_start)))
+        return trainer.step(step, images)
+
+    return on_pictures(args, run, data, learn)
+
+
+def at_rate(plan: _Plan, rate: float) -> _Plan:
+    """A recipe's plan with its learning rates times this."""
+    muon_lr = None if plan.muon_lr is None else plan.muon_lr * rate
+    return replace(plan, muon_lr=muon_lr, adam_lr=plan.adam_lr * rate)
 
 
 def train(
     args: argparse.Namespace,
     run: Run,
     learner: Learner,
-    step_once: Callable[[int], dict[str, float]],
+    step_once: StepOnce,
     chores: Sequence[Chore],
 ) -> None:
     """Take the steps of this call, after the last checkpoint if it is a run resumed."""

@@ -7,9 +7,11 @@ bits per dimension, over sub-pixels, as the papers report. `--ship` writes a che
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from random import Random
 from typing import cast
 
 import torch
@@ -25,19 +27,17 @@ from models.pipeline import LoadOptions, Pipeline
 from models.pixel_configs import GatedPixelCNNConfig, PixelCNNConfig, PixelPriorConfig, codec_for
 from models.stage1.raw_pixels import RawPixels
 from models.train import options
-from models.train.data.data_set import DataSet, Variant, batch_at, rendered
+from models.train.data.data_set import DataSet, Variant, rendered
 from models.train.data.folder import FolderSet
-from models.train.data.sources import open_data
-from models.train.loop.learner import Weights
+from models.train.data.sources import opened
+from models.train.held_out import losses
+from models.train.loop import processes
+from models.train.loop.learner import Weights, with_weights
 from models.train.loop.pictures import save_grid
+from models.train.loop.processes import is_first
 from models.train.loop.run import Run
-from models.train.recipes.pixels import (
-    SHAPES,
-    PixelTrainer,
-    held_out_bits,
-    initialise,
-    plan_of,
-)
+from models.train.recipes.pixels import SHAPES, initialise, loss, plan_of
+from models.train.recipes.prior import Examples, PriorTrainer
 from models.train.shapes import changed
 
 _MAX_HELD_OUT = 256
@@ -51,13 +51,12 @@ class Pictures:
     codec: RawPixels
     classes: dict[int, int] | None
 
-    def batch(self, variants: Sequence[Variant]) -> tuple[Tensor, Tensor | None]:
-        """Levels [B, C, H, W] and classes [B]."""
+    def examples(self, variants: Sequence[Variant]) -> Examples:
+        """Levels [B, C, H, W] as codes, and as prefix classes [B, 1], or [B, 0]."""
         pixels = rendered(self.data, variants) * 0.5 + 0.5
-        values = self.codec.values(self.codec.encode(pixels))
-        if self.classes is None:
-            return values, None
-        return values, torch.tensor([self.classes[variant.image] for variant in variants])
+        classes = [] if self.classes is None else [self.classes[v.image] for v in variants]
+        prefix = torch.tensor(classes, dtype=torch.int64).view(len(variants), -1)
+        return Examples(prefix, self.codec.values(self.codec.encode(pixels)))
 
 
 def classes_in(data: DataSet) -> tuple[dict[int, int], int]:
@@ -92,12 +91,6 @@ def _preset(args: Namespace, shape: PixelPriorConfig) -> Preset:
     return Preset(name, about, args.licence, codec_for(shape), shape, sampling=sampling)
 
 
-def _averaged(weights: Weights, shape: PixelPriorConfig) -> nn.Module:
-    model = build_prior(shape, nn.Identity())
-    model.load_state_dict(weights)
-    return model.eval().requires_grad_(False)
-
-
 def _draw(preset: Preset, model: nn.Module, args: Namespace) -> Tensor:
     """A few pictures [n, 3, H, W], of the first classes where there are some."""
     codec = as_codec(build_codec(preset.stage1))
@@ -111,60 +104,76 @@ def _draw(preset: Preset, model: nn.Module, args: Namespace) -> Tensor:
     return torch.stack(drawn)
 
 
+def _work(args: Namespace) -> None:
+    options.prepare(args)
+    size = codec_for(cast(PixelPriorConfig, changed(SHAPES[args.family], args.shape))).width
+    data = opened(args, size)
+    classes, num_classes = classes_in(data)
+    shape = _shape(args, num_classes)
+    codec = cast(RawPixels, build_codec(codec_for(shape)))
+    pictures = Pictures(data, codec, classes if shape.num_classes else None)
+    trainer = _trainer(args, shape)
+    held_out = [Variant(image) for image in data.held_out[:_MAX_HELD_OUT]]
+    judged = {"val": pictures.examples(held_out)} if held_out and is_first() else {}
+
+    def learn(step: int, variants: Sequence[Variant], _rng: Random) -> dict[str, float]:
+        return {"bits": trainer.step(step, pictures.examples(variants))["loss"]}
+
+    step_once = options.on_variants(args, trainer.run, data, learn)
+    look = partial(_judge, trainer, shape, judged)
+    options.train(args, trainer.run, trainer.learner, step_once, [(200, look)])
+    weights = trainer.learner.average.gathered()
+    if is_first():
+        _finish(args, trainer.run, shape, weights)
+
+
+def _trainer(args: Namespace, shape: PixelPriorConfig) -> PriorTrainer:
+    model = build_prior(shape, nn.Identity())
+    initialise(model, args.seed)
+    plan = options.at_rate(plan_of(shape, args.steps), args.rate)
+    run, engine = Run(args.run, args.seed), options.engine_of(args)
+    return PriorTrainer(model.train(), None, run, plan, loss, engine=engine)
+
+
+def _judge(
+    trainer: PriorTrainer,
+    shape: PixelPriorConfig,
+    judged: Mapping[str, Examples],
+    step: int,
+    weights: Weights,
+) -> None:
+    """Log what the averaged weights need for held-out pictures, and draw the curves."""
+    model = with_weights(build_prior(shape, nn.Identity()), weights, trainer.engine.device)
+    for value in losses(trainer, model, judged).values():
+        trainer.run.log(step, val_bits=value)
+    trainer.run.plot("bits", "val_bits")
+
+
+def _finish(args: Namespace, run: Run, shape: PixelPriorConfig, weights: Weights) -> None:
+    """Say how good it has become, draw a few pictures and ship it, if that is asked for."""
+    last = [row["val_bits"] for row in run.history() if "val_bits" in row][-1:]
+    for value in last:
+        print(f"{value:.3f} bits per dimension on held-out pictures (averaged weights)")
+    preset, model = _preset(args, shape), with_weights(build_prior(shape, nn.Identity()), weights)
+    if args.samples:
+        save_grid(_draw(preset, model, args), 4, run.folder / "samples.png")
+    if args.ship:
+        source = {"trained by": "models.train", "shape": written(shape)}
+        convert.save(args.ship, preset, {"stage2": weights.items()}, source=source)
+
+
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     parser = options.arguments("Train a prior over pixels.", "runs/pixels", 2000)
     parser.add_argument("--family", choices=tuple(SHAPES), default="pixel-cnn-pp")
-    parser.add_argument("--shape", nargs="*", default=(), help="such as height=16 width=16")
+    options.add_shape(parser, "height=16 width=16")
+    options.add_rate(parser)
+    options.add_engine(parser)
     parser.add_argument("--classes", action="store_true", help="condition it on pictures' classes")
-    parser.add_argument("--rate", type=float, default=1.0, help="times the recipe's learning rate")
     parser.add_argument("--samples", type=int, default=8, help="pictures to draw in the end")
     parser.add_argument("--ship", type=Path, metavar="DIR", help="write a checkpoint folder then")
     parser.add_argument("--licence", default="unknown", help="of the shipped weights")
-    args = parser.parse_args(argv)
-    options.prepare(args)
-    size = codec_for(cast(PixelPriorConfig, changed(SHAPES[args.family], args.shape))).width
-    data = open_data(args.data, args.art, size, crops=args.crops)
-    classes, num_classes = classes_in(data)
-    shape = _shape(args, num_classes)
-    codec = cast(RawPixels, build_codec(codec_for(shape)))
-    _train(args, shape, Pictures(data, codec, classes if shape.num_classes else None))
-
-
-def _train(args: Namespace, shape: PixelPriorConfig, pictures: Pictures) -> None:
-    model, run = build_prior(shape, nn.Identity()), Run(args.run, args.seed)
-    initialise(model, args.seed)
-    trainer = PixelTrainer(model.train(), run, plan_of(shape, args.steps, args.rate))
-    data = pictures.data
-    held_out = [Variant(image) for image in data.held_out[:_MAX_HELD_OUT]]
-
-    def step_once(step: int) -> dict[str, float]:
-        rng = run.rng(step)
-        batch = batch_at(data, step, args.batch, rng, args.seed)
-        return trainer.step(step, *pictures.batch(batch))
-
-    def judge(step: int, weights: Weights) -> None:
-        if held_out:
-            values, classes = pictures.batch(held_out)
-            averaged = _averaged(weights, shape)
-            run.log(step, val_bits=held_out_bits(averaged, values, classes, args.batch))
-        run.plot("bits", "val_bits")
-
-    options.train(args, run, trainer.learner, step_once, [(200, judge)])
-    _finish(args, trainer, shape)
-
-
-def _finish(args: Namespace, trainer: PixelTrainer, shape: PixelPriorConfig) -> None:
-    """Say how good it has become, draw a few pictures and ship it, if that is asked for."""
-    last = [row["val_bits"] for row in trainer.run.history() if "val_bits" in row][-1:]
-    for value in last:
-        print(f"{value:.3f} bits per dimension on held-out pictures (averaged weights)")
-    preset, model = _preset(args, shape), _averaged(trainer.learner.average.weights, shape)
-    if args.samples:
-        save_grid(_draw(preset, model, args), 4, trainer.run.folder / "samples.png")
-    if args.ship:
-        source = {"trained by": "models.train", "shape": written(shape)}
-        convert.save(args.ship, preset, {"stage2": model.state_dict().items()}, source=source)
+    processes.run(_work, parser, "pixels", argv)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from models.configs import CodecConfig
-from models.families import as_codec
+from models.families import as_codec, build_codec
 from models.train import options
-from models.train.data.data_set import DataSet, drawn, rendered
-from models.train.data.sources import open_data
+from models.train.data.data_set import DataSet, rendered
+from models.train.data.sources import opened
 from models.train.loop import processes
 from models.train.loop.engine import Engine
-from models.train.loop.learner import Weights
+from models.train.loop.learner import Weights, with_weights
 from models.train.loop.pictures import save_grid
 from models.train.loop.processes import is_first
 from models.train.loop.run import Run
@@ -40,9 +40,7 @@ def trainer_of(args: Namespace) -> tuple[CodecConfig, CodecTrainer]:
     engine = options.engine_of(args)
     model.to(engine.device)
     recipe = codec_recipe(shape)
-    plan = recipe.plan(model, args.steps, args.checkpoint is not None)
-    muon_lr = plan.muon_lr and plan.muon_lr * args.rate
-    plan = replace(plan, muon_lr=muon_lr, adam_lr=plan.adam_lr * args.rate)
+    plan = options.at_rate(recipe.plan(model, args.steps, args.checkpoint is not None), args.rate)
     if args.start:
         plan = replace(plan, unquantised=-1, patience=PATIENCE)
     codes = recipe.codes(model, run, plan)
@@ -65,17 +63,11 @@ def _critics(args: Namespace, model: nn.Module, schedule: Schedule, engine: Engi
 def _work(args: Namespace) -> None:
     options.prepare(args)
     shape, trainer = trainer_of(args)
-    run, data = trainer.run, open_data(args.data, args.art, shape.size[0], crops=args.crops)
-
-    def step_on(step: int, images: Tensor) -> dict[str, float]:
-        if step == trainer.plan.unquantised:
-            trainer.start_codes(rendered(data, drawn(data, run.rng(-1), _NUM_TO_START_CODES)))
-        return trainer.step(step, images)
-
-    step_once = options.on_pictures(args, run, data, step_on)
+    data = opened(args, shape.size[0])
+    step_once = options.on_codec(args, trainer, data, _NUM_TO_START_CODES)
     judged = _judged(data, args.judged) if is_first() else {}
     look = (args.look_every, partial(_look, shape, trainer, judged))
-    options.train(args, run, trainer.learner, step_once, [look])
+    options.train(args, trainer.run, trainer.learner, step_once, [look])
 
 
 def _judged(data: DataSet, number: int) -> dict[str, Tensor]:
@@ -91,12 +83,11 @@ def _look(
     weights: Weights,
 ) -> None:
     """Log what the averaged weights reach, and lay originals and reconstructions side by side."""
-    run, model = trainer.run, codec_recipe(shape).build(shape).eval()
-    model.load_state_dict(weights)
-    model.to(trainer.engine.device)
+    run, device = trainer.run, trainer.engine.device
+    model = with_weights(build_codec(shape), weights, device)
     pairs = []
     for name, images in judged.items():
-        values, made = evaluate(as_codec(model), images.to(trainer.engine.device))
+        values, made = evaluate(as_codec(model), images.to(device))
         run.log(step, **{f"{name}_{key}": value for key, value in values.items()})
         pairs.append(
             torch.stack([images[:_NUM_SHOWN], made[:_NUM_SHOWN].cpu()], dim=1).flatten(0, 1)
@@ -111,8 +102,6 @@ def main(argv: list[str] | None = None) -> None:
     parser = options.arguments("Train stage 1, a codec of any family.", "runs/stage1", 4000)
     options.add_stage(parser, CODEC_RECIPES)
     options.add_engine(parser)
-    parser.add_argument("--look-every", type=int, default=200, help="steps between judgements")
-    parser.add_argument("--judged", type=int, default=96, help="pictures of each sort to judge by")
     parser.add_argument(
         "--gan", nargs="?", type=float, const=0.75, metavar="WEIGHT", help="with an adversary"
     )

@@ -26,12 +26,12 @@ from models.train.data.bpe_dropout import BpeDropout
 from models.train.data.code_table import CodeTable
 from models.train.data.data_set import DataSet, Ordered
 from models.train.data.emoji.prompts import sheet_prompts
-from models.train.data.sources import open_data
+from models.train.data.sources import opened
 from models.train.grafting import put_grafted
 from models.train.held_out import ToIds, examples_of, losses
 from models.train.loop import processes
 from models.train.loop.engine import Engine
-from models.train.loop.learner import Weights, naming
+from models.train.loop.learner import Weights, naming, with_weights
 from models.train.loop.processes import is_first, my_share
 from models.train.loop.run import Chore, Run
 from models.train.recipes.prior import Examples, PriorPlan, PriorTrainer
@@ -143,18 +143,21 @@ def num_steps(args: Namespace, table: CodeTable) -> int:
 
 def _plan(args: Namespace, plan: PriorPlan) -> PriorPlan:
     """The recipe's numbers, with those that the options name."""
-    muon_lr = plan.muon_lr and plan.muon_lr * args.rate
-    plan = replace(plan, muon_lr=muon_lr, adam_lr=plan.adam_lr * args.rate)
     weight = plan.text_weight if args.text_weight is None else args.text_weight
-    plan = replace(plan, tau=args.tau, draws_codes=not args.nearest)
-    return replace(plan, text_weight=weight, accumulate=args.accumulate)
+    return replace(
+        options.at_rate(plan, args.rate),
+        tau=args.tau,
+        draws_codes=not args.nearest,
+        text_weight=weight,
+        accumulate=args.accumulate,
+    )
 
 
 def _work(args: Namespace) -> None:
     options.prepare(args)
     codec = codec_of(args.checkpoint, args.stage1)
     codec_shape = codec_shape_of(args.checkpoint, args.stage1 or args.codes)
-    data = open_data(args.data, args.art, codec_shape.size[0])
+    data = opened(args, codec_shape.size[0])
     batches, run = batches_of(args, data, codec_shape), Run(args.run, args.seed)
     shape, model = prior_to_train(args, codec_shape, codec)
     if args.graft and not (args.resume and run.is_begun):
@@ -191,9 +194,8 @@ def _judge(
     """Log what the averaged weights lose on held-out pictures, and draw the curves."""
     run = trainer.run
     if judged:
-        model = build_prior(shape, trainer.codec or nn.Identity())
-        model.load_state_dict(weights)
-        model.to(trainer.engine.device).eval()
+        fresh = build_prior(shape, trainer.codec or nn.Identity())
+        model = with_weights(fresh, weights, trainer.engine.device)
         run.log(step, **losses(trainer, model, judged))
     run.plot("loss", *(f"{name}_loss" for name in judged))
 
@@ -207,15 +209,13 @@ def _look(
     weights: Weights,
 ) -> None:
     """Draw a few prompts with the averaged weights into the run's samples.png."""
-    model = build_prior(preset.stage2, codec)
-    model.load_state_dict(weights)
     loading = LoadOptions(Engine.usual_device(), graphs=False)
-    model.to(loading.device)
+    model = with_weights(build_prior(preset.stage2, codec), weights, loading.device)
     pipeline = Pipeline(
         preset=preset,
         options=loading,
         stage1=as_codec(codec),
-        stage2=as_prior(model.eval().requires_grad_(False)),
+        stage2=as_prior(model),
         tokenizer=tokenizer_of(args, data),
         ranker=None,
     )
@@ -248,8 +248,6 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--graft", type=Path, metavar="DIR", help="begin with what this flat model knows of words"
     )
-    parser.add_argument("--look-every", type=int, default=200, help="steps between judgements")
-    parser.add_argument("--judged", type=int, default=96, help="pictures of each sort to judge by")
     parser.add_argument(
         "--bpe-dropout", type=float, default=0.0, metavar="P", help="share of merges left out"
     )

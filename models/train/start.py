@@ -63,7 +63,7 @@ def codec_of(checkpoint: Path | None, run: Path | None) -> nn.Module | None:
     """A codec to be used: with a run's averaged weights, else the checkpoint's, if one is given."""
     if run is not None:
         shape = codec_shape_of(checkpoint, run)
-        model = codec_recipe(shape).build(shape)
+        model = build_codec(shape)
         put_averaged(model, run)
     elif checkpoint is not None:
         model = checkpoints.load_stage1(checkpoints.open_checkpoint(checkpoint))
@@ -90,7 +90,7 @@ def codec_to_train(args: Namespace) -> tuple[CodecConfig, nn.Module]:
     if args.checkpoint and not args.start:
         loaded = checkpoints.load_stage1(checkpoints.open_checkpoint(args.checkpoint))
         return shape, loaded.train().requires_grad_(True)
-    model = codec_recipe(shape).build(shape)
+    model = build_codec(shape)
     if args.start:
         put_averaged(model, args.start)
     return shape, model

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
+from dataclasses import dataclass
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -63,16 +64,38 @@ class FolderFiles:
         return path.read_text("utf-8") if path.is_file() else ""
 
 
-class FolderSet:
-    """Pictures of files, cropped to squares of `size`; every twentieth is held out.
+@dataclass(frozen=True, slots=True)
+class Crops:
+    """Of each picture training sees `number` random squares, or none but the middle.
 
-    A square is a picture's middle; with `crops`, training sees so many of each, at random places,
-    another one each epoch. In place of one that can't be read stands the next that can; `broken`
-    has their numbers.
+    Each is as large as can be, or at least this share `least` of that in area; with `mirrors` half
+    of them are mirrored.
     """
 
-    def __init__(self, files: Files, size: int, crops: int = 0) -> None:
-        self.files, self.size, self.crops = files, size, crops
+    number: int = 0
+    least: float = 1.0
+    mirrors: bool = False
+
+    def cut(self, picture: Image.Image, size: int, rng: Random) -> Image.Image:
+        """One of them, of `size` pixels."""
+        along, across = rng.random(), rng.random()  # the longer side, and the other
+        x, y = (along, across) if picture.width > picture.height else (across, along)
+        side = min(picture.size) * rng.uniform(self.least, 1) ** 0.5
+        left, top = (picture.width - side) * x, (picture.height - side) * y
+        box = (left, top, left + side, top + side)
+        square = picture.resize((size, size), Image.Resampling.BICUBIC, box)
+        return ImageOps.mirror(square) if self.mirrors and rng.random() < 0.5 else square
+
+
+class FolderSet:
+    """Pictures of files as squares of `size`, by default their middle; every twentieth is held out.
+
+    With `crops` another square stands in each epoch, as many as there are. In place of a picture
+    that can't be read stands the next that can; `broken` has their numbers.
+    """
+
+    def __init__(self, files: Files, size: int, crops: Crops | None = None) -> None:
+        self.files, self.size, self.crops = files, size, crops or Crops()
         self.broken: set[int] = set()
         indices = range(len(files))
         self.held_out = tuple(i for i in indices if i % HELD_OUT_EVERY == HELD_OUT_EVERY - 1)
@@ -93,12 +116,12 @@ class FolderSet:
 
     def variants(self) -> tuple[Variant, ...]:
         """Every training picture, in each of its squares."""
-        squares = range(self.crops or 1)
+        squares = range(self.crops.number or 1)
         return tuple(self._square(image, number) for image in self.images for number in squares)
 
     def draw(self, rng: Random) -> Variant:
         """A random training picture."""
-        return self._square(rng.choice(self.images), rng.randrange(self.crops or 1))
+        return self._square(rng.choice(self.images), rng.randrange(self.crops.number or 1))
 
     def ordered(self, positions: range, seed: int) -> list[Variant]:
         """See DataSet: each training picture once an epoch."""
@@ -138,23 +161,25 @@ class FolderSet:
         return ()
 
     def _square(self, image: int, number: int) -> Variant:
-        return Variant(image, (str(number % self.crops),) if self.crops else ())
+        crops = self.crops.number
+        return Variant(image, (str(number % crops),) if crops else ())
 
     def _pixels(self, image: int, look: tuple[str | None, ...]) -> Tensor | None:
         """None, and it is counted, where the picture is broken."""
         try:
             with Image.open(BytesIO(self.files.picture(image))) as opened:
-                middle = (
-                    Random(f"{image}/{look[0]}").random() if look else 0.5
-                )  # of its longer side
-                size = (self.size, self.size)
-                square = ImageOps.fit(opened.convert("RGB"), size, centering=(middle, middle))
+                square = self._cut(opened.convert("RGB"), image, look)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             if image not in self.broken:
                 self.broken.add(image)
                 print(f"skipped, {len(self.broken)} so far: {self.files.name(image)}: {error}")
             return None
         return torch.from_numpy(np.asarray(square, np.float32)).permute(2, 0, 1) / 127.5 - 1
+
+    def _cut(self, picture: Image.Image, image: int, look: tuple[str | None, ...]) -> Image.Image:
+        if not look:
+            return ImageOps.fit(picture, (self.size, self.size))
+        return self.crops.cut(picture, self.size, Random(f"{image}/{look[0]}"))
 
     def _instead_of(self, image: int) -> int:
         """The picture that stands at this number, never a held-out one for another.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from models.errors import ConfigError
 from models.train.data import shards
 from models.train.data.data_set import DataSet
 from models.train.data.emoji.art import load_art
 from models.train.data.emoji.emoji_set import EmojiSet, Selection
-from models.train.data.folder import FolderFiles, FolderSet
+from models.train.data.folder import Crops, FolderFiles, FolderSet
 from models.train.data.scenes.scene_set import open_scenes
 
 SCENES = Path("scenes")
@@ -39,6 +40,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of such pictures: learn from N squares of each, at random places"
         " (default: %(default)s, the middle alone)",
     )
+    parser.add_argument(
+        "--crop-area",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="of the largest square, which theirs is at least (default: %(default)s)",
+    )
+    parser.add_argument("--mirrors", action="store_true", help="half of these squares mirrored")
+
+
+def opened(args: argparse.Namespace, size: int = 64, selection: Selection | None = None) -> DataSet:
+    """The data set that the options name; see `open_data`.
+
+    Raises:
+        ConfigError: they name squares that can't be.
+    """
+    if not 0 < args.crop_area <= 1:
+        raise ConfigError(f"--crop-area: {args.crop_area} is no share")
+    if not args.crops and (args.mirrors or args.crop_area < 1):
+        raise ConfigError("--crop-area, --mirrors: of how many squares? give --crops")
+    crops = Crops(args.crops, args.crop_area, args.mirrors)
+    return open_data(args.data, args.art, size, selection, crops)
 
 
 def open_data(
@@ -46,12 +69,12 @@ def open_data(
     art: Path,
     size: int = 64,
     selection: Selection | None = None,
-    crops: int = 0,
+    crops: Crops | None = None,
 ) -> DataSet:
     """One's own pictures in `folder`, or in shards, or scenes, or without these the emoji set.
 
     The art is cached in `art`. Pictures are `size` pixels wide; `selection` narrows the art down,
-    `crops` are FolderSet's.
+    `crops` are those of one's own.
     """
     if folder == SCENES and not folder.is_dir():
         return open_scenes(art, size, selection)

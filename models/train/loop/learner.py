@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from models.train.loop.processes import is_first, mean
 from models.train.loop.schedule import Schedule
 
 Weights = dict[str, Tensor]
+_Model = TypeVar("_Model", bound=nn.Module)
 _SCALER = "scaler"
 
 
@@ -35,6 +36,12 @@ def naming(titles: Callable[[], Iterable[str]]) -> Iterator[None]:
         yield
     except NotFiniteError as error:
         raise NotFiniteError(f"{error}; its pictures: {', '.join(titles())}") from None
+
+
+def with_weights(model: _Model, weights: Weights, device: torch.device | str = "cpu") -> _Model:
+    """A model to look at with these weights, on a device."""
+    model.load_state_dict(weights)
+    return model.to(device).eval().requires_grad_(False)
 
 
 class Stateful(Protocol):

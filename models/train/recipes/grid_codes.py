@@ -17,44 +17,11 @@ from torch import Tensor, nn
 from models.stage1.hq_vae import Quantised
 from models.train.loop.processes import joined_rows
 from models.train.loop.run import Run
-from models.train.recipes.codebook_averages import k_means
+from models.train.recipes.codebook_averages import CodebookAverages, k_means
 from models.train.recipes.codec import BATCH, Attempt, CodecPlan, perplexity
 
-
-class Codebook(nn.Module):
-    """What training keeps about the codes: moving counts and sums of what chose them."""
-
-    counts: Tensor
-    sums: Tensor
-
-    def __init__(self, book: Tensor, decay: float = 0.98) -> None:
-        super().__init__()
-        self.decay = decay
-        self.register_buffer("counts", torch.ones(len(book), device=book.device))
-        self.register_buffer("sums", book.detach().clone())
-
-    def start(self, book: Tensor, vectors: Tensor, rng: torch.Generator) -> None:
-        """Set the codebook [V, C] to k-means centres of vectors [N, C]."""
-        book.copy_(k_means(vectors, len(book), rng))
-        self.counts.fill_(1.0)
-        self.sums.copy_(book)
-
-    def update(self, book: Tensor, vectors: Tensor, codes: Tensor) -> None:
-        """Move each code towards the mean of the vectors [N, C] that chose it (codes [N])."""
-        counts = torch.bincount(codes, minlength=len(book)).float()
-        sums = torch.zeros_like(book).index_add_(0, codes, vectors)
-        self.counts.lerp_(counts, 1 - self.decay)
-        self.sums.lerp_(sums, 1 - self.decay)
-        book.copy_(self.sums / self.counts.clamp(min=1e-5)[:, None])
-
-    def restart(self, book: Tensor, vectors: Tensor, rng: torch.Generator) -> int:
-        """Give codes that nothing chooses any more a random vector of the batch; how many."""
-        dead = (self.counts < 0.03).nonzero().flatten()
-        picks = vectors[torch.randint(len(vectors), (len(dead),), generator=rng)]
-        book[dead] = picks
-        self.counts[dead] = 0.3
-        self.sums[dead] = 0.3 * picks
-        return len(dead)
+_DECAY = 0.98
+_FEWEST, _AT_FIRST = 0.03, 0.3  # how often a code must be chosen, and a fresh one counts as chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +45,9 @@ class GridCodes:
 
     def __init__(self, grids: Grids, run: Run, plan: CodecPlan, name: str) -> None:
         self.grids, self.run, self.plan = grids, run, plan
-        self.codebooks = [Codebook(book) for book in grids.books]
+        self.codebooks = [
+            CodebookAverages(book, _DECAY, restarts=False, patience=1.0) for book in grids.books
+        ]
         is_one = len(self.codebooks) == 1
         state = self.codebooks[0] if is_one else nn.ModuleList(self.codebooks)
         self.state: Mapping[str, nn.Module] = {name: state}
@@ -105,17 +74,20 @@ class GridCodes:
         parts = torch.split(images, BATCH)
         features = torch.cat([self.grids.features(part) for part in parts])
         for level, (codebook, book) in enumerate(self._pairs()):
-            codebook.start(book, _flat(self.grids.quantise(features)[level].wanted), rng)
+            wanted = _flat(self.grids.quantise(features)[level].wanted)
+            book.copy_(k_means(wanted, len(book), rng))
+            codebook.start(book)
 
     @torch.no_grad()
     def _move_codes(self, step: int, levels: Sequence[Quantised]) -> None:
         for (codebook, book), level in zip(self._pairs(), levels, strict=True):
-            vectors = joined_rows(_flat(level.wanted))
-            codebook.update(book, vectors, joined_rows(level.codes.flatten()))
+            vectors, rng = joined_rows(_flat(level.wanted)), self.run.torch_rng(step)
+            codebook.update(vectors, joined_rows(level.codes.flatten()), rng)
+            book.copy_(codebook.sums / codebook.counts.clamp(min=1e-5)[:, None])
             if step % self.plan.restart_every == 0:
-                codebook.restart(book, vectors, self.run.torch_rng(step))
+                _restart(codebook, book, vectors, rng)
 
-    def _pairs(self) -> list[tuple[Codebook, Tensor]]:
+    def _pairs(self) -> list[tuple[CodebookAverages, Tensor]]:
         return list(zip(self.codebooks, self.grids.books, strict=True))
 
     def _use(self, levels: Sequence[Quantised]) -> dict[str, float]:
@@ -123,6 +95,16 @@ class GridCodes:
         names = names if len(names) > 1 else ["perplexity"]
         found = zip(names, levels, self.grids.books, strict=True)
         return {name: perplexity(level.codes, len(book)) for name, level, book in found}
+
+
+def _restart(
+    codebook: CodebookAverages, book: Tensor, vectors: Tensor, rng: torch.Generator
+) -> None:
+    """Give codes that nothing chooses any more a random vector of the batch [N, C]."""
+    dead = (codebook.counts < _FEWEST).nonzero().flatten()
+    book[dead] = vectors[torch.randint(len(vectors), (len(dead),), generator=rng)]
+    codebook.counts[dead] = _AT_FIRST
+    codebook.sums[dead] = _AT_FIRST * book[dead]
 
 
 def _flat(features: Tensor) -> Tensor:

@@ -6,8 +6,7 @@ of the same kind. Knows pictures as levels and classes as ids, and none of the d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -21,9 +20,8 @@ from models.pixel_configs import (
     PixelPriorConfig,
 )
 from models.stage2.dmol import bits_per_dimension
-from models.train.loop.learner import Learner
-from models.train.loop.run import Run
 from models.train.loop.schedule import Schedule
+from models.train.recipes.prior import Examples, PriorPlan
 
 # What is trained where nothing else says so: sizes for a few hours of a CPU, not the papers'.
 SHAPES: dict[str, PixelPriorConfig] = {
@@ -36,23 +34,19 @@ SHAPES: dict[str, PixelPriorConfig] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PixelPlan:
-    """The recipe's numbers."""
-
-    schedule: Schedule
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.95, 0.9995)
-    clip_norm: float = 1.0
-    average: float = 0.9995
-
-
-def plan_of(config: PixelPriorConfig, steps: int, rate: float = 1.0) -> PixelPlan:
+def plan_of(config: PixelPriorConfig, steps: int) -> PriorPlan:
     """A transformer learns more slowly and with the usual second moment."""
-    schedule = Schedule(steps, warm_up=min(100, 1 + steps // 15))
+    plan = PriorPlan(
+        Schedule(steps, warm_up=min(100, 1 + steps // 15)),
+        muon_lr=None,
+        adam_lr=1e-3,
+        betas=(0.95, 0.9995),
+        clip_norm=1.0,
+        average=0.9995,
+    )
     if isinstance(config, ImageTransformerConfig):
-        return PixelPlan(schedule, 5e-4 * rate, betas=(0.9, 0.98))
-    return PixelPlan(schedule, 1e-3 * rate)
+        return replace(plan, adam_lr=5e-4, betas=(0.9, 0.98))
+    return plan
 
 
 def initialise(model: nn.Module, seed: int) -> None:
@@ -72,34 +66,8 @@ def bits(model: nn.Module, values: Tensor, classes: Tensor | None) -> Tensor:
     return nats * bits_per_dimension(1.0, values.numel())
 
 
-class PixelTrainer:
-    """The update of a run."""
-
-    def __init__(self, model: nn.Module, run: Run, plan: PixelPlan) -> None:
-        self.model, self.run = model, run
-        self.learner = Learner(
-            model,
-            partial(bits, model),
-            lambda own: [torch.optim.Adam(own.parameters(), plan.lr, betas=plan.betas)],
-            plan.schedule,
-            decay=plan.average,
-            clip_norm=plan.clip_norm,
-        )
-
-    def step(self, step: int, values: Tensor, classes: Tensor | None) -> dict[str, float]:
-        """One update on levels [B, C, H, W] and their classes [B]."""
-        with self.run.seeded(step):  # dropout's own randomness
-            return {
-                "bits": self.learner.update(step, [partial(self.learner.compute, values, classes)])
-            }
-
-
-@torch.no_grad()
-def held_out_bits(model: nn.Module, values: Tensor, classes: Tensor | None, batch: int) -> float:
-    """Mean bits per dimension of pictures that training doesn't see, a batch at a time."""
-    total = 0.0
-    for begin in range(0, len(values), batch):
-        part = slice(begin, begin + batch)
-        of = None if classes is None else classes[part]
-        total += float(bits(model, values[part], of)) * len(values[part])
-    return total / len(values)
+def loss(
+    model: nn.Module, _codec: object, batch: Examples, _plan: PriorPlan, _rng: torch.Generator
+) -> Tensor:
+    """See PriorLoss: codes are levels [B, C, H, W], the prefix is classes [B, 1] or empty."""
+    return bits(model, batch.codes, batch.prefix[:, 0] if batch.prefix.shape[1] else None)

@@ -59,14 +59,16 @@ class Examples:
 class PriorPlan:
     """A recipe's numbers. Without `muon_lr` AdamW has all, without `text_weight` the model's own.
 
-    `tau` is the temperature of soft targets, in squared distances; `draws_codes` says whether the
-    codes are drawn by them. Families without soft targets read neither. `accumulate` is how many
-    parts of a batch are learnt from one after the other, to save memory.
+    `betas` are AdamW's. `tau` is the temperature of soft targets, in squared distances, and
+    `draws_codes` says whether the codes are drawn by them; families without soft targets read
+    neither. `accumulate` is how many parts of a batch are learnt from one after the other, to save
+    memory.
     """
 
     schedule: Schedule
     muon_lr: float | None = 0.02
     adam_lr: float = 2e-3
+    betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.0
     text_weight: float | None = 0.0
     clip_norm: float | None = None
@@ -77,8 +79,8 @@ class PriorPlan:
 
     def optimisers(self, model: nn.Module, looked_up: tuple[str, ...]) -> list[Optimizer]:
         """Of all weights; `looked_up` are never Muon's."""
-        decay = self.weight_decay
-        return optimisers(model, self.muon_lr, self.adam_lr, looked_up, weight_decay=decay)
+        adam = {"betas": self.betas, "weight_decay": self.weight_decay}
+        return optimisers(model, self.muon_lr, self.adam_lr, looked_up, **adam)
 
 
 # Of (prior, codec, examples, plan), with the random numbers of this step and process. Any: a family

@@ -10,16 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from torch import nn
-
 from models.configs import CodecConfig, PriorConfig, TransformerConfig
 from models.errors import ConfigError
 from models.hq_configs import HQTransformerConfig
 from models.presets import get_preset
 from models.rq_configs import RQTransformerConfig
-from models.stage1.hq_vae import HQVAE
-from models.stage1.rq_vae import RQVAE
-from models.stage1.vqgan import VQGAN
 from models.train.loop.run import Run
 from models.train.recipes import hq_transformer, hq_vae, rq_transformer, rq_vae, transformer, vqgan
 from models.train.recipes.codec import CodecPlan, Codes
@@ -38,7 +33,6 @@ class CodecRecipe:
     """
 
     shape: CodecConfig
-    build: Callable[[Any], nn.Module]
     plan: Callable[[Any, int, bool], CodecPlan]  # of the model, steps, whether it goes on
     codes: Callable[[Any, Run, CodecPlan], Codes]
     prior: str
@@ -67,12 +61,9 @@ class PriorRecipe:
 
 
 CODEC_RECIPES: dict[str, CodecRecipe] = {
-    "vqgan": CodecRecipe(
-        get_preset("emoji").stage1, VQGAN, vqgan.plan_of, vqgan.codes_of, "transformer"
-    ),
+    "vqgan": CodecRecipe(get_preset("emoji").stage1, vqgan.plan_of, vqgan.codes_of, "transformer"),
     "rq-vae": CodecRecipe(
         rq_vae.SHAPE,
-        RQVAE,
         rq_vae.plan_of,
         rq_vae.RQCodes,
         "rq-transformer",
@@ -81,7 +72,6 @@ CODEC_RECIPES: dict[str, CodecRecipe] = {
     ),
     "hq-vae": CodecRecipe(
         hq_vae.SHAPE,
-        HQVAE,
         hq_vae.plan_of,
         hq_vae.codes_of,
         "hq-transformer",

@@ -14,6 +14,7 @@ from models.errors import ConfigError
 from models.pipeline import load
 from models.train import pixels
 from models.train.loop.checkpoints import averaged
+from models.train.loop.learner import NotFiniteError
 from models.train.loop.run import Run
 from models.train.recipes.pixels import SHAPES
 
@@ -81,6 +82,11 @@ def test_weights_of_another_shape_are_not_gone_on_with(pictures: Path, tmp_path:
     pixels.main(command)
     with pytest.raises(ConfigError, match="of another shape"):
         pixels.main(["--resume", *command, "nr_filters=6"])
+
+
+def test_a_loss_that_is_no_number_names_its_pictures(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotFiniteError, match=r"at step 1; its pictures: \d\d\.png, "):
+        pixels.main(_command("pixel-cnn", pictures, tmp_path, "--steps", "9", "--rate", "inf"))
 
 
 def test_what_can_not_be_trained_is_said(pictures: Path, tmp_path: Path) -> None:

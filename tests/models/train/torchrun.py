@@ -11,7 +11,7 @@ from pathlib import Path
 
 from models.train.loop import processes
 
-_LIMIT_S = 240
+_LIMIT_S = 1800  # of the widest shape on a busy machine
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
 
 

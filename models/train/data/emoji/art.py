@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from models.train.data.emoji.concepts import Concept, load_concepts
+from models.train.data.emoji.concepts import Concept, is_held_out, load_concepts
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -64,6 +64,8 @@ ART_SETS = (
 )
 NAMES = ("emojibase-data", "17.0.0")  # CLDR names and keywords, MIT, from Unicode data
 STYLES = tuple(art.style for art in ART_SETS)
+# These two are drawn for every concept, so that none is left without a picture.
+KEPT_STYLES = ("noto", "fluent")
 MODULES = "node_modules"
 
 
@@ -79,6 +81,23 @@ class Art:
     concept: npt.NDArray[np.int64]
     style: npt.NDArray[np.int64]
     concepts: tuple[Concept, ...]
+
+    def concept_of(self, image: int) -> Concept:
+        """Whose picture this is."""
+        return self.concepts[int(self.concept[image])]
+
+    def style_of(self, image: int) -> str:
+        """Which art set it comes from."""
+        return STYLES[int(self.style[image])]
+
+    def is_held_out(self, image: int) -> bool:
+        """Whether this (concept, style) is kept from training altogether."""
+        label, style = self.concept_of(image).label, self.style_of(image)
+        return style not in KEPT_STYLES and is_held_out(label, "style", style)
+
+    def names(self) -> tuple[str, ...]:
+        """Every concept's label, lower case."""
+        return tuple(concept.names[0] for concept in self.concepts)
 
 
 def fetch(cache: Path, packages: Sequence[tuple[str, str]]) -> None:

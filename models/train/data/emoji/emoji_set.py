@@ -17,12 +17,10 @@ from torch import Tensor
 
 from models.train.data.data_set import Variant
 from models.train.data.emoji import looks
-from models.train.data.emoji.art import STYLES, Art
+from models.train.data.emoji.art import Art
 from models.train.data.emoji.captions import Look, caption, plain_names, vocabulary
-from models.train.data.emoji.concepts import Concept, is_held_out
+from models.train.data.emoji.concepts import is_held_out
 
-# These two are drawn for every concept, so that none is left without a picture.
-KEPT_STYLES = ("noto", "fluent")
 _NUM_SEVERAL = 2000
 
 
@@ -48,6 +46,13 @@ class Selection:
     styles: tuple[str, ...] = ()
     varied: tuple[str, ...] = ()
 
+    def split(self, art: Art) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The pictures that training may see, and those that it may not, of any part."""
+        images = range(len(art.rgba))
+        start, stride = {"all": (0, 1), "even": (0, 2), "odd": (1, 2)}[self.part]
+        seen = (image for image in images[start::stride] if not art.is_held_out(image))
+        return tuple(seen), tuple(filter(art.is_held_out, images))
+
 
 class EmojiSet:
     """Draws, renders and captions variants of the art; see `DataSet`."""
@@ -58,10 +63,7 @@ class EmojiSet:
         self.art = art
         self.mix = mix or Mix()
         self.selection = selection or Selection()
-        start, stride = {"all": (0, 1), "even": (0, 2), "odd": (1, 2)}[self.selection.part]
-        indices = range(start, len(art.rgba), stride)
-        self.images = tuple(i for i in indices if not self.is_style_held_out(i))
-        self.held_out = tuple(i for i in range(len(art.rgba)) if self.is_style_held_out(i))
+        self.images, self.held_out = self.selection.split(art)
         self._paintable = frozenset(i for i, c in enumerate(art.concepts) if plain_names(c))
         self._natural = tuple(looks.main_colour(rgba.astype(np.float32) / 255) for rgba in art.rgba)
 
@@ -74,23 +76,9 @@ class EmojiSet:
         """Plain pictures most, and colours more than their number of variants says."""
         return {"plain": 0.56, "colour": 0.2, "background": 0.14, "finish": 0.04, "several": 0.06}
 
-    def concept(self, image: int) -> Concept:
-        """Whose picture this is."""
-        return self.art.concepts[int(self.art.concept[image])]
-
-    def style(self, image: int) -> str:
-        """Which art set it comes from."""
-        return STYLES[int(self.art.style[image])]
-
-    def is_style_held_out(self, image: int) -> bool:
-        """Whether this (concept, style) is kept from training altogether."""
-        style = self.style(image)
-        label = self.concept(image).label
-        return style not in KEPT_STYLES and is_held_out(label, "style", style)
-
     def is_allowed(self, variant: Variant) -> bool:
         """Whether training may see this variant."""
-        label, look = self.concept(variant.image).label, Look(*variant.look)
+        label, look = self.art.concept_of(variant.image).label, Look(*variant.look)
         said = (("colour", look.colour), ("background", look.background), ("style", look.finish))
         return not any(word and is_held_out(label, kind, word) for kind, word in said)
 
@@ -115,7 +103,7 @@ class EmojiSet:
     def _is_selected(self, variant: Variant) -> bool:
         is_plain = self.kind(variant) == "plain"
         styles = self.selection.styles if is_plain else self.selection.varied
-        return not styles or self.style(variant.image) in styles
+        return not styles or self.art.style_of(variant.image) in styles
 
     def variants_of(self, image: int) -> Iterator[Variant]:
         """Every allowed single variation of a picture, the plain one first."""
@@ -149,28 +137,26 @@ class EmojiSet:
 
     def caption(self, variant: Variant, rng: Random) -> str:
         """A random true caption; says the art style at times, the natural colour at times."""
-        concept, look = self.concept(variant.image), Look(*variant.look)
+        concept, look = self.art.concept_of(variant.image), Look(*variant.look)
         is_plain = look.colour is None and look.finish is None
-        style = self.style(variant.image) if is_plain and rng.random() < 0.25 else None
+        style = self.art.style_of(variant.image) if is_plain and rng.random() < 0.25 else None
         if is_plain and style is None and rng.random() < 0.06:
             look = self._with_natural_colour(variant.image, look)
         return caption(concept, look, style, rng)
 
     def title(self, variant: Variant) -> str:
         """The concept, the art set, and how it is varied."""
-        return " ".join(
-            filter(
-                None, (self.concept(variant.image).label, self.style(variant.image), *variant.look)
-            )
-        )
+        image = variant.image
+        said = (self.art.concept_of(image).label, self.art.style_of(image), *variant.look)
+        return " ".join(filter(None, said))
 
     def meaning(self, variant: Variant) -> tuple[object, ...]:
         """What a caption of this variant says, the style left aside."""
-        return (self.concept(variant.image).label, *Look(*variant.look))
+        return (self.art.concept_of(variant.image).label, *Look(*variant.look))
 
     def names(self) -> tuple[str, ...]:
         """Every concept's label."""
-        return tuple(concept.names[0] for concept in self.art.concepts)
+        return self.art.names()
 
     def name_of(self, image: int) -> int:
         """Which of `names` an image has."""
@@ -182,7 +168,7 @@ class EmojiSet:
 
     def _with_natural_colour(self, image: int, look: Look) -> Look:
         """A banana as drawn may be called a yellow banana, unless that pair is held out."""
-        colour, concept = self._natural[image], self.concept(image)
+        colour, concept = self._natural[image], self.art.concept_of(image)
         if not plain_names(concept) or is_held_out(concept.label, "colour", colour):
             return look
         return Look(colour=colour, background=look.background)

@@ -15,7 +15,7 @@ from random import Random
 from models.train.data.emoji import looks
 from models.train.data.emoji.art import STYLES, Art
 from models.train.data.emoji.captions import plain_names
-from models.train.data.emoji.concepts import Concept, is_held_out
+from models.train.data.emoji.concepts import is_held_out
 from models.train.data.scenes import layouts
 from models.train.data.scenes.backdrops import BACKDROPS
 from models.train.data.scenes.composition import Part, Scene
@@ -43,8 +43,8 @@ class Composer:
     ) -> None:
         self.art = art
         self.images = images
-        wanted = [i for i in images if not arranged or STYLES[int(art.style[i])] in arranged]
-        curated = [image for image in wanted if self._concept(image).label in things]
+        wanted = [i for i in images if not arranged or art.style_of(i) in arranged]
+        curated = [image for image in wanted if art.concept_of(image).label in things]
         pools = [tuple(i for i in curated if art.style[i] == style) for style in range(len(STYLES))]
         self._pools = [pool for pool in pools if len(pool) > 3]
 
@@ -68,10 +68,10 @@ class Composer:
 
     def is_allowed(self, scene: Scene) -> bool:
         """Whether training may see this scene."""
-        labels = sorted({self._concept(part.image).label for part in scene.parts})
+        labels = sorted({self.art.concept_of(part.image).label for part in scene.parts})
         said = [(label, "background", scene.background) for label in labels]
         said += [(label, "style", scene.finish) for label in labels]
-        said += [(self._concept(p.image).label, "colour", p.colour) for p in scene.parts]
+        said += [(self.art.concept_of(p.image).label, "colour", p.colour) for p in scene.parts]
         said += [(first, "thing", second) for first, second in combinations(labels, 2)]
         if scene.kind == "count":
             said.append((labels[0], "count", COUNT_WORDS[len(scene.parts)]))
@@ -87,11 +87,8 @@ class Composer:
         }
         return make[kind](rng)
 
-    def _concept(self, image: int) -> Concept:
-        return self.art.concepts[int(self.art.concept[image])]
-
     def _is_paintable(self, image: int) -> bool:
-        return bool(plain_names(self._concept(image)))
+        return bool(plain_names(self.art.concept_of(image)))
 
     def _colour(self, image: int, rng: Random) -> str | None:
         is_wanted = rng.random() < _COLOUR and self._is_paintable(image)

@@ -12,7 +12,7 @@ from random import Random
 import numpy as np
 
 from models.train.data.emoji import looks
-from models.train.data.emoji.art import STYLES, Art
+from models.train.data.emoji.art import Art
 from models.train.data.emoji.captions import COLOUR_WORD
 from models.train.data.emoji.concepts import Concept, is_held_out
 from models.train.data.scenes import captions, languages
@@ -73,7 +73,7 @@ class Narrator:
                 return captions.together(things, scene.place, rng)
 
     def _said(self, part: Part, rng: Random, size: str = "", *, is_plain: bool = False) -> Said:
-        concept = self.art.concepts[int(self.art.concept[part.image])]
+        concept = self.art.concept_of(part.image)
         colour = part.colour
         if colour is None and is_plain and rng.random() < _NATURAL:
             colour = self._sayable_colour(part.image, concept)
@@ -102,13 +102,13 @@ class Narrator:
         is_as_drawn = scene.finish is None and all(part.colour is None for part in scene.parts)
         if not is_as_drawn or rng.random() >= _STYLE:
             return None
-        return STYLES[int(self.art.style[scene.parts[0].image])]
+        return self.art.style_of(scene.parts[0].image)
 
     def _in_another_language(self, scene: Scene, rng: Random) -> str | None:
         is_simple = scene.layout in {"single/", "pair/beside"}
         if not is_simple or scene.finish is not None:
             return None
-        concepts = (self.art.concepts[int(self.art.concept[p.image])] for p in scene.parts)
+        concepts = (self.art.concept_of(p.image) for p in scene.parts)
         things = [(c.label, p.colour) for c, p in zip(concepts, scene.parts, strict=True)]
         return languages.caption(rng.choice(self.foreign), things, scene.background, rng)
 

@@ -18,9 +18,8 @@ from torch import Tensor
 
 from models.train.data.data_set import Variant
 from models.train.data.emoji import looks
-from models.train.data.emoji.art import MODULES, STYLES, Art, Pixels, fetch, load_art
-from models.train.data.emoji.concepts import is_held_out
-from models.train.data.emoji.emoji_set import KEPT_STYLES, Selection
+from models.train.data.emoji.art import MODULES, Art, Pixels, fetch, load_art
+from models.train.data.emoji.emoji_set import Selection
 from models.train.data.scenes import layouts
 from models.train.data.scenes.backdrops import backdrop
 from models.train.data.scenes.composer import Composer
@@ -48,14 +47,11 @@ class SceneSet:
         self.art = art
         self.size = int(art.rgba.shape[1])
         self.selection = selection or Selection()
-        start, stride = {"all": (0, 1), "even": (0, 2), "odd": (1, 2)}[self.selection.part]
-        held_out = [i for i in range(len(art.rgba)) if self._is_held_out(i)]
-        seen = sorted(set(range(start, len(art.rgba), stride)) - set(held_out))
-        self.held_out = tuple(held_out)
+        seen, self.held_out = self.selection.split(art)
         self.images = tuple(filter(self._is_selected, seen))
         things = load_things()
         self.composer = Composer(art, self.images, things, self.selection.varied)
-        self._judges = tuple(filter(self._is_selected, held_out))
+        self._judges = tuple(filter(self._is_selected, self.held_out))
         self._judging = Composer(art, self._judges, things)
         self.narrator = Narrator(art, things, lexicons)
         self._part = lru_cache(maxsize=_PARTS_KEPT)(self._make_part)
@@ -114,19 +110,19 @@ class SceneSet:
 
     def title(self, variant: Variant) -> str:
         """The first thing, its art set, and the whole scene's look."""
-        return " ".join(
-            filter(None, (self.label(variant.image), self.style(variant.image), *variant.look))
-        )
+        image = variant.image
+        said = (self.art.concept_of(image).label, self.art.style_of(image), *variant.look)
+        return " ".join(filter(None, said))
 
     def meaning(self, variant: Variant) -> tuple[object, ...]:
         """What a caption of this scene says, the style left aside."""
         scene = scene_of(variant)
-        things = tuple((self.label(part.image), part.colour) for part in scene.parts)
+        things = tuple((self.art.concept_of(part.image).label, part.colour) for part in scene.parts)
         return scene.layout, things, scene.background, scene.finish
 
     def names(self) -> tuple[str, ...]:
         """Every concept's label."""
-        return tuple(concept.names[0] for concept in self.art.concepts)
+        return self.art.names()
 
     def name_of(self, image: int) -> int:
         """Which of `names` an image has."""
@@ -136,25 +132,17 @@ class SceneSet:
         """Every word of the templates and every name in every language."""
         return self.narrator.vocabulary()
 
-    def label(self, image: int) -> str:
-        """Whose picture this is."""
-        return self.art.concepts[self.name_of(image)].label
-
-    def style(self, image: int) -> str:
-        """Which art set it comes from."""
-        return STYLES[int(self.art.style[image])]
-
-    def _is_held_out(self, image: int) -> bool:
-        style = self.style(image)
-        return style not in KEPT_STYLES and is_held_out(self.label(image), "style", style)
-
     def _is_selected(self, image: int) -> bool:
-        return not self.selection.styles or self.style(image) in self.selection.styles
+        return not self.selection.styles or self.art.style_of(image) in self.selection.styles
 
     def _is_wanted(self, variant: Variant) -> bool:
         """Whether it is plain, or its style one of those that are more than plain."""
         varied = self.selection.varied
-        return not varied or self.style(variant.image) in varied or self.kind(variant) == "plain"
+        return (
+            not varied
+            or self.art.style_of(variant.image) in varied
+            or self.kind(variant) == "plain"
+        )
 
     def _make_part(self, image: int, side: int, colour: str | None, finish: str | None) -> Pixels:
         """One thing at its size [side, side, 4], painted; resized premultiplied for clean edges."""

@@ -5,6 +5,7 @@ import tarfile
 from collections import Counter
 from pathlib import Path
 from random import Random
+from typing import cast
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from PIL import Image
 from models.errors import ConfigError
 from models.train.data import shards
 from models.train.data.data_set import Variant
-from models.train.data.folder import FolderSet
+from models.train.data.folder import Crops, FolderSet
 from models.train.data.sources import open_data
 
 
@@ -101,7 +102,7 @@ def test_a_picture_is_shown_in_several_squares(tmp_path: Path) -> None:
     gradient = Image.linear_gradient("L").transpose(Image.Transpose.ROTATE_90)
     for number in range(4):
         gradient.resize((96, 32)).save(tmp_path / f"{number}.png")
-    data = open_data(tmp_path, Path("none"), 32, crops=3)
+    data = open_data(tmp_path, Path("none"), 32, crops=Crops(3))
     assert isinstance(data, FolderSet)
     squares = [variant for variant in data.variants() if variant.image == 3]
     left = [float(data.render(variant)[0, 0, 0]) for variant in (*squares, Variant(3))]
@@ -109,6 +110,19 @@ def test_a_picture_is_shown_in_several_squares(tmp_path: Path) -> None:
     epochs = [data.ordered(range(start, start + 4), 0) for start in (0, 4, 8)]
     assert {variant for epoch in epochs for variant in epoch} == set(data.variants())
     assert all(len({variant.image for variant in epoch}) == 4 for epoch in epochs)
+
+
+def test_a_square_may_be_smaller_and_mirrored() -> None:
+    columns = Image.linear_gradient("L").transpose(Image.Transpose.ROTATE_90)
+    assert columns.getpixel((0, 0)) == 0
+    crops, seen = Crops(1, least=0.75, mirrors=True), set()
+    for number in range(40):
+        first, last = (
+            cast(int, crops.cut(columns, 64, Random(number)).getpixel((x, 9))) for x in (0, 63)
+        )
+        seen.add(first < last)
+        assert 0.75**0.5 - 0.03 < abs(last - first) / 255 <= 1
+    assert seen == {True, False}
 
 
 def test_what_are_no_shards_is_said(tmp_path: Path) -> None:

@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
 
+from models.errors import ConfigError
+from models.train.data.data_set import DataSet
 from models.train.data.emoji.emoji_set import EmojiSet, Selection
-from models.train.data.folder import FolderSet
+from models.train.data.folder import Crops, FolderSet
 from models.train.data.scenes.scene_set import SceneSet
-from models.train.data.sources import SCENES, open_data
+from models.train.data.sources import SCENES, add_arguments, open_data, opened
 
 
 def test_scenes_are_opened_by_their_name(art_cache: Path) -> None:
     data = open_data(SCENES, art_cache, 128, Selection(styles=("flat",)))
     assert isinstance(data, SceneSet)
-    assert {data.style(image) for image in data.images} == {"flat"}
+    assert {data.art.style_of(image) for image in data.images} == {"flat"}
     assert {"cat", "above", "bei nacht"} <= {word.strip() for word in data.vocabulary()}
 
 
@@ -27,3 +30,19 @@ def test_a_folder_of_that_name_is_a_folder(
 
 def test_without_a_folder_it_is_the_emoji_set(art_cache: Path) -> None:
     assert isinstance(open_data(None, art_cache, 128), EmojiSet)
+
+
+def test_squares_are_named_by_options(pictures: Path) -> None:
+    parser = ArgumentParser()
+    add_arguments(parser)
+
+    def of(*options: str) -> DataSet:
+        return opened(parser.parse_args(["--data", str(pictures), *options]), 32)
+
+    data = of("--crops", "2", "--crop-area", "0.75", "--mirrors")
+    assert isinstance(data, FolderSet)
+    assert data.crops == Crops(2, 0.75, mirrors=True)
+    with pytest.raises(ConfigError, match=r"--crop-area: 2\.0 is no share"):
+        of("--crops", "2", "--crop-area", "2")
+    with pytest.raises(ConfigError, match="of how many squares"):
+        of("--mirrors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +46,21 @@ def test_shards_learn_the_same_and_one_process_goes_on_with_them(tmp_path: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize(
     ("name", "optimiser"), [("tiny", "adamw"), ("tiny", "muon"), ("wide", "adamw")]
 )
 def test_the_curve_is_that_of_one_process(name: str, optimiser: str, tmp_path: Path) -> None:
-    steps = "50"
-    whole = run(tmp_path / "one", name, "ddp", optimiser, "1", steps)
+    """Over 50 steps; `-s` shows how far each way of sharing is off."""
+    whole = run(tmp_path / "one", name, "ddp", optimiser, "1", "50")
     shared = [(2, "ddp", "1"), (4, "ddp", "1"), (2, "fsdp", "1"), (4, "fsdp", "1"), (1, "ddp", "4")]
     for count, mode, parts in shared:
-        folder = tmp_path / f"{mode}-{count}-{parts}"
-        other = run(folder, name, mode, optimiser, parts, steps, count=count)
-        assert other["losses"] == pytest.approx(whole["losses"], rel=1e-5), folder.name
+        how = f"{mode}-{count}-{parts}"
+        other = run(tmp_path / how, name, mode, optimiser, parts, "50", count=count)
+        pairs = [(whole["losses"][step], loss) for step, loss in other["losses"].items()]
+        furthest = max(abs(loss / expected - 1) for expected, loss in pairs)
+        sys.stdout.write(f"\n{name} {optimiser} {how}: {len(pairs)} steps, {furthest:.1e}")
+        assert other["losses"] == pytest.approx(whole["losses"], rel=1e-5), how
         assert other["sum"] == pytest.approx(whole["sum"], rel=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""A step of the 1.3B transfer on a CPU: 13 GB with bfloat16 weights, and activations besides."""
+"""A step of the 1.3B transfer on a CPU, of one picture: 13 GiB with bfloat16 weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def step(n_layers: int, batch: int, how: str) -> dict[str, float]:
 @pytest.mark.weights
 @pytest.mark.timeout(3600)
 def test_activations_that_are_computed_again_take_less_memory() -> None:
-    kept, again = (step(42, 4, how) for how in ("kept", "again"))
+    kept, again = (step(42, 1, how) for how in ("kept", "again"))
     sys.stdout.write(f"\nkept: {kept}\ncomputed again: {again}\n")
     assert again["loss"] == pytest.approx(kept["loss"], rel=1e-3)
     assert again["peak_gib"] < kept["peak_gib"]

@@ -5,16 +5,20 @@ from random import Random
 import torch
 
 from models.train.data.data_set import Variant
+from models.train.data.emoji.art import KEPT_STYLES
 from models.train.data.emoji.captions import Look
 from models.train.data.emoji.concepts import is_held_out
-from models.train.data.emoji.emoji_set import KEPT_STYLES, EmojiSet, Selection
+from models.train.data.emoji.emoji_set import EmojiSet, Selection
 
 
 def test_no_drawn_variant_is_held_out(emoji_set: EmojiSet) -> None:
     rng = Random(0)
     for _ in range(3000):
         variant = emoji_set.draw(rng)
-        label, style = emoji_set.concept(variant.image).label, emoji_set.style(variant.image)
+        label, style = (
+            emoji_set.art.concept_of(variant.image).label,
+            emoji_set.art.style_of(variant.image),
+        )
         assert style in KEPT_STYLES or not is_held_out(label, "style", style)
         colour, background, finish = variant.look
         assert not colour or not is_held_out(label, "colour", colour)
@@ -36,7 +40,7 @@ def test_no_caption_says_a_held_out_colour(emoji_set: EmojiSet) -> None:
     """A picture whose own colour is held out for its concept is never called by that colour."""
     rng = Random(1)
     for image in emoji_set.images:
-        concept = emoji_set.concept(image)
+        concept = emoji_set.art.concept_of(image)
         for _ in range(20):
             words = emoji_set.caption(Variant(image), rng).split()
             assert not any(is_held_out(concept.label, "colour", w) for w in words if w in COLOURS)
@@ -65,7 +69,7 @@ def test_a_picture_is_rendered_as_its_variant_says(emoji_set: EmojiSet) -> None:
 def test_a_selection_narrows_what_stage_2_sees(emoji_set: EmojiSet) -> None:
     chosen = EmojiSet(emoji_set.art, Selection("even", styles=("noto",), varied=("flat",)))
     assert {image % 2 for image in chosen.images} == {0}
-    seen = {(chosen.kind(v) == "plain", chosen.style(v.image)) for v in chosen.variants()}
+    seen = {(chosen.kind(v) == "plain", chosen.art.style_of(v.image)) for v in chosen.variants()}
     assert seen == {(True, "noto"), (False, "flat")}
     kinds = {emoji_set.kind(variant) for variant in emoji_set.variants()}
     assert kinds == set(emoji_set.shares)
@@ -73,7 +77,7 @@ def test_a_selection_narrows_what_stage_2_sees(emoji_set: EmojiSet) -> None:
 
 def test_a_title_says_which_picture_it_is_and_how_it_is_varied(emoji_set: EmojiSet) -> None:
     image = emoji_set.images[0]
-    name = f"{emoji_set.concept(image).label} {emoji_set.style(image)}"
+    name = f"{emoji_set.art.concept_of(image).label} {emoji_set.art.style_of(image)}"
     assert emoji_set.title(Variant(image)) == name
     assert (
         emoji_set.title(Variant(image, Look(colour="red", background="sea"))) == f"{name} red sea"

@@ -64,12 +64,12 @@ def test_single_things_are_at_least_half_and_every_layout_comes(scenes: SceneSet
 
 def test_no_drawn_scene_is_held_out(scenes: SceneSet) -> None:
     for scene in drawn(scenes):
-        labels = sorted({scenes.label(part.image) for part in scene.parts})
+        labels = sorted({scenes.art.concept_of(part.image).label for part in scene.parts})
         for label in labels:
             assert not scene.background or not is_held_out(label, "background", scene.background)
             assert not scene.finish or not is_held_out(label, "style", scene.finish)
         for part in scene.parts:
-            label = scenes.label(part.image)
+            label = scenes.art.concept_of(part.image).label
             assert not part.colour or not is_held_out(label, "colour", part.colour)
             assert part.image not in scenes.held_out
         assert not any(is_held_out(a, "thing", b) for a, b in combinations(labels, 2))
@@ -95,9 +95,9 @@ def test_only_curated_things_of_one_style_stand_together(scenes: SceneSet) -> No
     for scene in drawn(scenes):
         if scene.kind == "single":
             continue
-        concepts = [scenes.label(part.image) for part in scene.parts]
+        concepts = [scenes.art.concept_of(part.image).label for part in scene.parts]
         assert set(concepts) <= set(load_things())
-        assert len({scenes.style(part.image) for part in scene.parts}) == 1
+        assert len({scenes.art.style_of(part.image) for part in scene.parts}) == 1
         assert len(set(concepts)) == (1 if scene.kind == "count" else len(scene.parts))
 
 
@@ -113,13 +113,17 @@ def test_held_out_art_is_shown_only_to_judge(scenes: SceneSet) -> None:
 def test_a_title_says_the_first_thing_and_the_whole_look(scenes: SceneSet) -> None:
     variant = scenes.judged(1)["scene"][0]
     title = scenes.title(variant)
-    assert title.startswith(f"{scenes.label(variant.image)} {scenes.style(variant.image)} ")
+    assert title.startswith(
+        f"{scenes.art.concept_of(variant.image).label} {scenes.art.style_of(variant.image)} "
+    )
     assert scene_of(variant).layout in title
 
 
 def test_styles_can_be_chosen() -> None:
     chosen = SceneSet(art_of(), {}, Selection(styles=("fluent", "flat")))
-    styles = {chosen.style(part.image) for scene in drawn(chosen, 500) for part in scene.parts}
+    styles = {
+        chosen.art.style_of(part.image) for scene in drawn(chosen, 500) for part in scene.parts
+    }
     assert styles == {"fluent", "flat"}
 
 
@@ -166,7 +170,7 @@ def test_singles_are_the_allowed_ways_the_plain_one_first(scenes: SceneSet) -> N
     assert found[0] == scene_of(Variant(image))
     assert {"single/small", "single/big"} <= {scene.layout for scene in found}
     assert all(scenes.composer.is_allowed(scene) for scene in found)
-    heart = next(i for i in scenes.images if scenes.label(i) == "blue heart")
+    heart = next(i for i in scenes.images if scenes.art.concept_of(i).label == "blue heart")
     assert not any(scene.parts[0].colour for scene in scenes.composer.singles(heart))
 
 
@@ -179,7 +183,7 @@ def test_what_stage_2_sees_has_every_kind_and_only_the_selected(scenes: SceneSet
     assert sum(chosen.shares.values()) == pytest.approx(1)
     assert sum(chosen.shares[kind] for kind in ("plain", "varied")) >= 0.5
     styles = {
-        kind: {chosen.style(v.image) for v in variants if chosen.kind(v) == kind}
+        kind: {chosen.art.style_of(v.image) for v in variants if chosen.kind(v) == kind}
         for kind in ("plain", "varied")
     }
     assert styles == {"plain": {"fluent", "flat"}, "varied": {"flat"}}
@@ -200,8 +204,8 @@ def test_a_variant_is_its_scene_again(scenes: SceneSet) -> None:
 
 
 def test_meaning_leaves_the_style_aside(scenes: SceneSet) -> None:
-    label = scenes.label(0)
-    twin = next(i for i in range(1, 9999) if scenes.label(i) == label)
+    label = scenes.art.concept_of(0).label
+    twin = next(i for i in range(1, 9999) if scenes.art.concept_of(i).label == label)
     night = Scene("single/", (Part(0, layouts.SINGLE[""]),), "night")
     assert scenes.meaning(Variant(0)) == scenes.meaning(Variant(twin))
     assert scenes.meaning(Variant(0)) != scenes.meaning(night.as_variant())
