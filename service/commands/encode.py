@@ -9,9 +9,8 @@ from pathlib import Path
 
 from models.pipeline import to_bytes
 from service import settings
-from service.cli import CommandError
 from service.commands import source_files
-from service.commands.generate import CHECKPOINT_HELP
+from service.commands.generate import CHECKPOINT_HELP, format_of
 from service.commands.source_files import SourceFiles
 from service.jobs import Recipe
 from service.worker.model_host import load_model
@@ -27,7 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="the reconstruction, a .png (default: none)",
+        help="the reconstruction: .png, .jpg or .webp (default: none)",
     )
     parser.add_argument(
         "--preset", "--model", metavar="PRESET", help="whose codes (default: MINDALLE_MODEL)"
@@ -37,8 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Print the codes; write the picture that they make. CommandError where it can't be written."""
-    if args.output is not None and args.output.suffix.lower() != ".png":
-        raise CommandError(f"{args.output}: the name must end in .png", 2)
+    output_format = None if args.output is None else format_of(args.output)
     files = SourceFiles.of(args, default_keep=1.0)
     given = {} if args.checkpoint is None else {"worker": {"checkpoint": args.checkpoint}}
     loaded = settings.load(**given)
@@ -53,5 +51,5 @@ def run(args: Namespace) -> None:
         "codes": known.forced.codes.tolist(),
     }
     sys.stdout.write(json.dumps(told) + "\n")
-    if args.output is not None:
-        args.output.write_bytes(png.encode(levels, "png"))
+    if output_format is not None:
+        args.output.write_bytes(png.encode(levels, output_format))

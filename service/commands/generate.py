@@ -114,17 +114,24 @@ def run(args: Namespace) -> None:
 
 def draw(args: Namespace, files: SourceFiles | None = None) -> None:
     """The same, perhaps from a picture."""
-    if args.output.suffix.lower() not in _FORMATS:
-        raise CommandError(f"{args.output}: the name must end in {', '.join(_FORMATS)}", 2)
-    if not args.output.absolute().parent.is_dir():
-        raise CommandError(f"{args.output.parent} is no folder", 2)
+    output_format = format_of(args.output)
     if args.url is not None:
-        _draw_there(args, files)
+        _draw_there(args, files, output_format)
     else:
-        _draw_here(args, files)
+        _draw_here(args, files, output_format)
 
 
-def _draw_here(args: Namespace, files: SourceFiles | None) -> None:
+def format_of(path: Path) -> OutputFormat:
+    """Of a picture that is to be written there, by its name. CommandError where it can't be."""
+    found = _FORMATS.get(path.suffix.lower())
+    if found is None:
+        raise CommandError(f"{path}: the name must end in {', '.join(_FORMATS)}", 2)
+    if not path.absolute().parent.is_dir():
+        raise CommandError(f"{path.parent} is no folder", 2)
+    return found
+
+
+def _draw_here(args: Namespace, files: SourceFiles | None, output_format: OutputFormat) -> None:
     given = {} if args.checkpoint is None else {"worker": {"checkpoint": args.checkpoint}}
     loaded = settings.load(**given)
     name = args.preset or loaded.model
@@ -147,7 +154,6 @@ def _draw_here(args: Namespace, files: SourceFiles | None) -> None:
             source=source,
         )
     _print_scores(recipe.seed, [(p.candidate, p.score) for p in pictures])
-    output_format = _FORMATS[args.output.suffix.lower()]
     best = pictures[: recipe.n]
     _write(
         args.output,
@@ -201,11 +207,10 @@ def _prompt(text: str | None, kind: PrefixKind) -> str | int | None:
     raise CommandError(f"this model takes {wanted}", 2)
 
 
-def _draw_there(args: Namespace, files: SourceFiles | None) -> None:
+def _draw_there(args: Namespace, files: SourceFiles | None, output_format: OutputFormat) -> None:
     given = _given(args) | (dict(files.parameters()) if files else {})
     if args.preset:
         given["model"] = args.preset
-    output_format = _FORMATS[args.output.suffix.lower()]
     try:
         with Client(args.url, args.api_key) as client:
             made = client.generate(args.prompt, output_format=output_format, **given)

@@ -285,7 +285,7 @@ CALLS = {
     "no verb": (("dlq",), "see mindalle dlq --help"),
     "a verb that is none": (("dlq", "read"), "choose from"),
     "a number that is none": (("generate", "a", "--top-k", "many"), "neither a number nor a list"),
-    "a PNG of another name": (("encode", "a.png", "-o", "again.jpg"), "must end in .png"),
+    "a picture of no format": (("encode", "a.png", "-o", "again.gif"), "must end in .png, .jpg"),
     "two prompts": (("generate", "a", "b"), "unrecognized arguments: b"),
     "a file for a folder": (("convert", str(PROMPTS)), "prompts.json"),
     "a folder for a file": (("verify", ".", "--expected", "."), "expected.npz"),

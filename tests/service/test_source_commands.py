@@ -47,12 +47,15 @@ def test_variations_need_no_prompt(capsys: pytest.CaptureFixture[str]) -> None:
         assert "the same bytes" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("name", "begin"), [("again.png", b"\x89PNG"), ("again.jpg", b"\xff\xd8")])
 def test_codes_are_printed_and_their_picture_is_written(
-    capsys: pytest.CaptureFixture[str],
+    name: str, begin: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["encode", "a.png", "-o", "again.png"]) == 0
+    assert cli.main(["encode", "a.png", "-o", name]) == 0
     told = json.loads(capsys.readouterr().out)
-    again = pixels_of(Path("again.png").read_bytes())
+    data = Path(name).read_bytes()
+    again = pixels_of(data)
+    assert data.startswith(begin)
     assert np.array(told["codes"]).shape == (16, 1)
     assert 0 < told["psnr_db"] < 60
     assert again.shape == noise().shape
