@@ -178,8 +178,7 @@ def _enhance(asked: bool | None, card: ModelCard) -> bool | None:
         raise InvalidRequest(
             f"{card.model} has no enhancement: leave enhance out.", param="enhance"
         )
-    # None where it is off anyway: such a picture's file is that of a model without one.
-    return card.enhances or None if asked is None or card.enhances is None else asked
+    return card.enhance(asked)
 
 
 def _min_score(body: ImageRequest, card: ModelCard) -> float | None:

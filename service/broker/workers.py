@@ -68,6 +68,15 @@ class ModelCard:
     filters: tuple[tuple[str, str], ...] = ()
     enhances: bool | None = None
 
+    def enhance(self, asked: bool | None) -> bool | None:
+        """What a recipe says of it: nothing where it is off anyway.
+
+        So a plain picture's file is that of a model without one, to the byte.
+        """
+        if not asked and not self.enhances:
+            return None
+        return True if asked is None else asked
+
     def to_values(self) -> dict[str, Any]:
         """Flat and JSON-ready, in the words of the first release: to it, each step drew one code,
         and each default was one number, here the widest.

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from models.configs import PrefixKind, Preset
 from models.presets import get_preset
 from service import settings
+from service.answers.preset_cards import preset_card
 from service.answers.schemas import is_blank
 from service.cli import CommandError
 from service.client import ApiError, Client
@@ -181,10 +182,8 @@ def _given(args: Namespace) -> dict[str, Any]:
 
 
 def _recipe(args: Namespace, name: str, preset: Preset, *, has_source: bool) -> Recipe:
-    usual = asdict(preset.sampling)
-    if preset.enhancement:
-        usual["enhance"] = preset.enhancement.is_default or None  # as the API says it
-    chosen = {"seed": new_seed()} | usual | _given(args)
+    chosen = {"seed": new_seed()} | asdict(preset.sampling) | _given(args)
+    chosen["enhance"] = preset_card(preset).enhance(args.enhance)
     most = min(chosen["num_candidates"], _MOST_SHOWN)
     needs_none = has_source and preset.prompt_kind == "text"  # a picture says much itself
     given = "" if needs_none and args.prompt is None else args.prompt

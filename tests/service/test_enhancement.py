@@ -165,11 +165,12 @@ async def test_a_shipped_one_that_is_off_leaves_no_trace_unless_asked_for(
         files = [(await _files(http, found))[0] for found in (urls, off_urls, finer_urls)]
         coarse = (await _files(http, finer_urls, "?level=top"))[0]
     assert card["enhances"] is False
-    assert (plain["enhance"], off["enhance"], job["enhance"]) == (None, False, True)
-    assert [b"enhance" in data for data in files] == [False, True, True]
+    assert (plain["enhance"], off["enhance"], job["enhance"]) == (None, None, True)
+    assert files[0] == files[1]
+    assert [b"enhance" in data for data in files] == [False, False, True]
     assert plain["views"] == {}
-    shown = [_pixels(data) for data in (*files, coarse)]
-    assert all(np.array_equal(shown[0], other) for other in (shown[1], shown[3]))
+    shown = [_pixels(data) for data in (files[0], coarse, files[2])]
+    assert np.array_equal(shown[0], shown[1])
     assert not np.array_equal(shown[0], shown[2])
 
 
@@ -208,6 +209,17 @@ def test_what_says_nothing_is_not_written_down() -> None:
     assert Job.from_json(job.to_json()) == job
     assert png.Record.from_json(png.Record(job.recipe).to_json()).recipe == job.recipe
     assert Recipe.of({"model": "tiny"}).enhance is None
+
+
+@pytest.mark.parametrize(
+    ("by_itself", "says"),
+    [(None, [None, None, True]), (False, [None, None, True]), (True, [True, False, True])],
+)
+def test_a_recipe_says_what_differs_from_a_plain_picture(
+    by_itself: bool | None, says: list[bool | None]
+) -> None:
+    card = ModelCard(_MODEL, enhances=by_itself)
+    assert [card.enhance(asked) for asked in (None, False, True)] == says
 
 
 def test_a_card_of_an_older_release_tells_of_no_enhancement() -> None:
