@@ -19,9 +19,8 @@ from service.hooks.target import Rules, Target, TargetRefusedError
 from service.hooks.webhook import HOOK_EVENTS, Webhook
 from service.jobs import Job
 
-_MAX_JOB_BYTES = (
-    16_384  # a message is a copy of its job, and 10,000 of a caller's may wait for a day
-)
+# A message is a copy of its job, and 10,000 of a caller's may wait for a day.
+_MAX_JOB_BYTES = 16_384
 
 
 class WebhookDesk:

@@ -156,7 +156,8 @@ async def follow_job(
 ) -> Response:
     """Follow the job: queued, started, progress, partial_image, then how it ended.
 
-    A client that comes back with Last-Event-ID gets what it missed.
+    A client that comes back with Last-Event-ID gets what it missed; of the progress of a job that
+    has ended perhaps the last alone.
     """
     stream = job_events(state, view.job.id, last_event_id, image_urls(request, state))
     first = await anext(stream, None) if view.is_terminal else None
