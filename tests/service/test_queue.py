@@ -181,33 +181,6 @@ async def test_events_replay_and_follow(every_redis: Redis) -> None:
         await queue.close()
 
 
-async def test_who_follows_a_job_over_its_end_misses_no_picture(every_redis: Redis) -> None:
-    """Progress but for the last goes with the end: also the event at which the client stands."""
-    queue, leases = make_queue(every_redis), make_leases(every_redis)
-    job = await put(queue)
-    claim = await claim_one(leases)
-    await leases.publish(claim, "progress", {"codes_done": 1})
-    seen = queue.events(job.id)
-    stands_at = [await anext(seen) for _ in range(3)][-1]
-    assert stands_at.name == "progress"
-    for index in range(2):
-        await leases.publish(claim, "progress", {"codes_done": index + 2})
-        await leases.publish(claim, "partial_image", {"index": index}, b"png%d" % index)
-    await leases.finish(claim, success())
-    later = [event async for event in queue.events(job.id, stands_at.id)]
-    assert [event async for event in seen] == later
-    told = [(event.name, event.image, event.data.get("codes_done")) for event in later]
-    assert told[:-1] == [
-        ("partial_image", b"png0", None),
-        ("progress", None, 3),
-        ("partial_image", b"png1", None),
-    ]
-    assert later[-1].name == "succeeded"
-    whole = [event async for event in queue.events(job.id)]
-    assert [event.name for event in whole[:2]] == ["queued", "started"]
-    assert whole[2:] == later
-
-
 async def test_events_end_although_the_last_one_was_seen(redis: Redis) -> None:
     queue = make_queue(redis)
     job = await put(queue)
