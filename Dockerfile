@@ -66,7 +66,7 @@ FROM runtime AS worker
 COPY --from=needs-worker /opt/mindalle /opt/mindalle
 COPY --from=code /opt/code /opt/code
 # Weights to bake in: a folder of this checkout. Without it, mount one at /weights when needed;
-# the emoji model is part of the package.
+# the emoji models are part of the package.
 ARG WEIGHTS=deploy/no-weights
 COPY ${WEIGHTS}/ /weights/
 ENV MINDALLE_WORKER__METRICS_HOST=0.0.0.0 \

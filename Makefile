@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 		--editable '.[worker,embedded,train,eval,otel,stores]' --group dev
 	touch $@
 
-# The API, one worker and a Valkey of its own, on this machine, with the shipped model.
+# The API, one worker and a Valkey of its own, on this machine, with the shipped models.
 serve: $(STAMP)
 	$(BIN)/mindalle serve
 

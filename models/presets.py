@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.backbone_config import BackboneConfig
-from models.configs import Preset, SamplingDefaults, StackConfig, TransformerConfig, VQGANConfig
+from models.configs import Preset, StackConfig, TransformerConfig, VQGANConfig
 from models.dalle_presets import DALLE_PRESETS
+from models.emoji_presets import EMOJI_PRESETS
 from models.enhancement import Enhancement
 from models.errors import MissingFileError
 from models.hq_presets import HQ_PRESETS
@@ -52,25 +53,6 @@ _TINY_UPSAMPLER = CellUpsamplerConfig(
     head=StackConfig(24, 1, 4, mlp_bias=False, resid_pdrop=0.0),
 )
 
-_EMOJI_UPSAMPLER = CellUpsamplerConfig(
-    num_steps=64,
-    coarse_sizes=(1024,),
-    n_embed=1024,
-    embed_dim=16,
-    codec=BackboneConfig(
-        z_channels=128,
-        resolution=64,
-        ch=32,
-        ch_mult=(1, 2),
-        num_res_blocks=1,
-        attn_resolutions=(),
-        patch_size=2,
-        norm_groups=16,
-    ),
-    body=StackConfig(256, 4, 4),
-    head=StackConfig(256, 1, 4),
-)
-
 _ALL = (
     Preset(
         name="mindalle-1.3b",
@@ -95,45 +77,7 @@ _ALL = (
         stage1=VQGANConfig(),
         stage2=TransformerConfig(prefix="none", vocab_size_txt=0, ctx_len_txt=0),
     ),
-    Preset(
-        name="emoji",
-        description="A small minDALL-E trained from scratch on free emoji art: 64×64 pixels",
-        licence="Apache-2.0",
-        stage1=VQGANConfig(
-            embed_dim=16,
-            n_embed=1024,
-            z_channels=128,
-            resolution=64,
-            ch=32,
-            ch_mult=(1, 2, 4),
-            num_res_blocks=1,
-            attn_resolutions=(8,),
-            patch_size=2,
-            norm_groups=16,
-        ),
-        stage2=TransformerConfig(
-            embed_dim=256,
-            n_layers=6,
-            n_heads=4,
-            vocab_size_img=1024,
-            ctx_len_img=64,
-            vocab_size_txt=2325,
-            ctx_len_txt=16,
-        ),
-        clip=ClipConfig(
-            model_name="emoji", weights="clip/clip.safetensors", config="clip/open_clip_config.json"
-        ),
-        sampling=SamplingDefaults(temperature=0.6, top_k=None, num_candidates=16),
-        weights="emoji",
-        enhancement=Enhancement(
-            _EMOJI_UPSAMPLER,
-            folder="enhance",
-            is_default=False,
-            temperature=0.4,
-            is_mean=True,
-            codec_sha256="24385dbbe78119f0704ce2a262168a65d5445d60c1ec5e72ec2d0bab1b000ad8",
-        ),
-    ),
+    *EMOJI_PRESETS,
     random_preset("tiny", "text prefix", TINY_VQGAN, _TINY_STAGE2),
     random_preset(
         "tiny-class",

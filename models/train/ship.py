@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from models import pipeline
-from models.configs import CodecConfig, Preset, Prompt, SamplingDefaults
+from models.configs import CodecConfig, Preset, PriorConfig, Prompt, SamplingDefaults
 from models.enhancement import Enhancement
 from models.errors import MissingFileError
 from models.files import checkpoint as checkpoints
@@ -24,7 +24,7 @@ from models.files import convert, enhance_folder, fingerprint, shards
 from models.files.checkpoint import TOKENIZER_FOLDER, Checkpoint
 from models.files.convert import Tensors
 from models.files.places import Stage
-from models.presets import get_preset
+from models.presets import PRESETS, get_preset
 from models.ranker_configs import ClipConfig
 from models.train import shapes
 from models.train.data.emoji.prompts import sheet_prompts
@@ -42,6 +42,7 @@ def preset_to_ship(args: Namespace) -> Preset:
     base = preset_of(args.checkpoint)
     stage1 = codec_shape_of(args.checkpoint, args.stage1)
     stage2 = shapes.load_prior(args.stage2) or base.stage2
+    base = _namesake(args, stage1, stage2) or base
     name, description, licence = args.name or base.name, base.description, base.licence
     if (stage1, stage2) != (base.stage1, base.stage2):
         width, height = stage1.size
@@ -58,6 +59,13 @@ def preset_to_ship(args: Namespace) -> Preset:
         sampling=_sampling(args, base.sampling),
         enhancement=_enhancement(args, stage1),
     )
+
+
+def _namesake(args: Namespace, stage1: CodecConfig, stage2: PriorConfig) -> Preset | None:
+    """The preset that runs from scratch were for, if --name and their shapes are those of one."""
+    known = None if args.checkpoint else PRESETS.get(args.name or "")
+    is_it = known is not None and (known.stage1, known.stage2) == (stage1, stage2)
+    return known if is_it else None
 
 
 def _enhancement(args: Namespace, codec: CodecConfig) -> Enhancement | None:
@@ -77,8 +85,12 @@ def _sampling(args: Namespace, usual: SamplingDefaults) -> SamplingDefaults:
 def _clip(args: Namespace) -> tuple[Path, ClipConfig | None]:
     """The CLIP of the runs, else of the checkpoint, if there is one; and whose folder it is in."""
     own = get_preset("emoji").clip
-    if own and (args.runs / own.weights).is_file():
-        return args.runs, own
+    runs = (args.clip,) if args.clip else (args.runs / "clip", args.runs)
+    for run in runs:
+        if own and (run / own.weights).is_file():
+            return run, own
+    if args.clip:
+        raise MissingFileError(f"{args.clip} holds no ranker")
     return args.checkpoint or args.runs, preset_of(
         args.checkpoint
     ).clip if args.checkpoint else None
@@ -163,6 +175,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--enhance", type=Path, metavar="DIR", help="with the enhancement that is shipped there"
     )
+    parser.add_argument("--clip", type=Path, help="the ranker's run, where not in --runs")
     parser.add_argument("--tokenizer", type=Path, help="where neither in --runs nor in --init")
     parser.add_argument("--name", help="the model's name (default: the folder's)")
     parser.add_argument("--licence", help="of the weights (default: that of --init)")

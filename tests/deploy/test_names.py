@@ -13,6 +13,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from models.presets import get_preset
 from service.cli import COMMANDS
 from service.metrics import WorkerMetrics
 from service.settings import Settings, describe
@@ -198,6 +199,13 @@ def test_the_sizes_in_the_runbook_are_those_of_the_presets() -> None:
             f"| `{name}` | {shape.n_layers} | {shape.embed_dim} | {shape.num_positions} "
             f"| {numbers * 2 / 1e6:.1f} MB | {numbers * 4 / 1e6:.1f} MB |" in runbook
         )
+
+
+@pytest.mark.parametrize("name", ["mindalle-1.3b", "emoji", "emoji-hq"])
+def test_a_row_takes_what_the_runbook_says(name: str) -> None:
+    half, full = (get_preset(name).row_bytes(number_bytes) / 1e6 for number_bytes in (2, 4))
+    (row,) = re.findall(rf"^\| `{re.escape(name)}` .*$", TEXTS["deploy/README.md"], re.MULTILINE)
+    assert row.endswith(f"| {half:.1f} MB | {full:.1f} MB |")
 
 
 def test_links_of_the_runbook_lead_somewhere() -> None:

@@ -13,7 +13,7 @@ ASKED = {
     ("ser",): {"serve"},
     ("--v",): {"--version"},
     ("generate", "--pre"): {"--preset"},
-    ("generate", "--preset", "em"): {"emoji"},
+    ("generate", "--preset", "emoji-"): {"emoji-hq"},
     ("worker", "--dev"): {"--device"},
     ("bench", "--dtype", "b"): {"bfloat16"},
     ("dlq", "re"): {"retry"},

@@ -210,6 +210,12 @@ def test_all_shipped_models_are_served_unless_some_are_chosen(
     assert ", ".join(models) in welcome.ready(loaded, made.url, made.models)
 
 
+def test_the_small_model_stays_the_default_beside_the_larger_one() -> None:
+    loaded = Settings.model_validate({"redis": ELSEWHERE, "api": {"port": 0}})
+    assert plan(loaded).models == ("emoji", "emoji-hq")
+    assert loaded.worker.preload == "default"  # the larger one is loaded by its first job
+
+
 def test_a_default_model_that_the_worker_does_not_serve_is_refused() -> None:
     values = {"model": "tiny", "worker": {"models": "tiny-rq,tiny-hq"}, "redis": ELSEWHERE}
     with pytest.raises(StartRefused, match="tiny is not among MINDALLE_WORKER__MODELS"):

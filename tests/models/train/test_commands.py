@@ -12,7 +12,7 @@ import torch
 
 from models import pipeline
 from models.drawing.sampling import RowParams
-from models.errors import ConfigError
+from models.errors import ConfigError, MissingFileError
 from models.presets import get_preset
 from models.train import __main__ as commands
 from models.train import bpe, clip, codes, ship, stage1, stage2
@@ -159,6 +159,22 @@ def test_what_is_shipped_draws(family: str, runs: Path, pictures: Path, tmp_path
     picture = shipped.generate("a circle", [RowParams(0)])[0]
     assert picture.pixels.shape[1:] == shipped.preset.size
     assert (runs / "sheet.png").is_file()
+
+
+def test_a_rankers_run_is_shipped_with_the_others(
+    runs: Path, pictures: Path, tmp_path: Path
+) -> None:
+    folder, run, ranker = tmp_path / "model", tmp_path / "stage2", tmp_path / "ranker"
+    stage2.main([*common(pictures, run), *prior_options("vqgan", runs), "--steps", "1"])
+    words = ["--tokenizer", str(runs / "tokenizer"), "--batch", "4", "--steps", "1"]
+    clip.main([*common(pictures, ranker), *words])
+    stages = ["--runs", str(runs), "--stage1", str(runs / "vqgan"), "--stage2", str(run)]
+    with pytest.raises(MissingFileError, match="no ranker"):
+        ship.main([str(folder), *stages, "--clip", str(run)])
+    ship.main([str(folder), *stages, "--clip", str(ranker), "--shown", "1"])
+    shipped = pipeline.load("emoji", folder)
+    assert shipped.ranker is not None
+    assert shipped.generate("a circle", [RowParams(0)])[0].score is not None
 
 
 @pytest.mark.parametrize("prefix", ["class", "none"])
