@@ -52,7 +52,7 @@ class Findings:
         ended = self.ended
         named = Counter(end.job_id for end in ended)
         return {
-            "not ended once": [e.job_id for e in ended if e.ends != [e.status]],
+            "not ended once": [f"{e.job_id} {e.ends}" for e in ended if e.ends != [e.status]],
             "left and not ended once": [str(e) for e in self.left_ends if e[1] != [e[0]]],
             "another end": [e.job_id for e in ended if e.status not in e.order.may_end],
             "other bytes": [e.job_id for e in ended if self._has_other_bytes(e)],

@@ -3,14 +3,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
 from redis.asyncio import Redis
 
+from service.api.routes.event_streams import job_events
 from service.broker.leases import Leases
-from service.jobs import Image, Succeeded
+from service.jobs import Image, JobView, Succeeded
 from tests.servers import RedisServer
 from tests.service.live_api import LiveApi, api_settings, serving
 from tests.service.painter import POLICY, TEXT_CARD, Painter
@@ -102,6 +103,26 @@ async def test_what_a_follower_saw_is_not_told_again_after_a_restart(
                     await asyncio.to_thread(durable.start)
                     await _draw(durable)
     assert names == ["queued", "started", "partial_image", "succeeded"]
+
+
+async def test_a_follower_is_told_the_end_though_redis_dies_just_then(
+    lasting_api: LiveApi, durable: RedisServer
+) -> None:
+    async with lasting_api.client() as http:
+        job = (await http.post("/v1/jobs", json={"prompt": "a"})).json()
+    await _draw(durable)
+    told = job_events(lasting_api.state, job["id"], "0", _no_urls)
+    names = [(await anext(told)).event for _ in range(3)]
+    await asyncio.to_thread(durable.kill)  # the end is read, and not yet told
+    end = asyncio.ensure_future(anext(told))
+    await asyncio.sleep(0.3)  # long enough to ask for the job in vain
+    await asyncio.to_thread(durable.start)
+    assert [*names, (await end).event] == ["queued", "started", "partial_image", "succeeded"]
+    await told.aclose()
+
+
+async def _no_urls(_: JobView) -> Callable[[int], str]:
+    return str
 
 
 async def test_a_silent_stream_is_kept_alive(durable: RedisServer) -> None:

@@ -49,6 +49,23 @@ async def lasting_events(
         await asyncio.sleep(backoff_s(failures))
 
 
+async def lasting_view(queue: Queue, job_id: str) -> JobView:
+    """The job, also when Redis goes away and comes back meanwhile.
+
+    Raises:
+        QueueUnavailable: it stayed away too long.
+    """
+    failures = 0
+    while True:
+        try:
+            return await queue.get(job_id)
+        except QueueUnavailable:
+            failures += 1
+            if failures > _MAX_FAILURES:
+                raise
+        await asyncio.sleep(backoff_s(failures))
+
+
 async def image_events(state: ApiState, admitted: Admitted) -> AsyncGenerator[ServerEvent, None]:
     """Partial pictures, then one `completed` event per image, the best first; or an `error`."""
     job = admitted.job
@@ -148,7 +165,7 @@ async def job_events(
 
 async def _job_event(state: ApiState, job_id: str, event: Event, urls: ImageUrls) -> ServerEvent:
     if event.name in TERMINAL:
-        view = await state.queue.get(job_id)
+        view = await lasting_view(state.queue, job_id)
         return ServerEvent(event.name, JobAnswer.of(view, await urls(view)).model_dump(), event.id)
     content = {} if event.image is None else {"b64_json": as_base64(event.image)}
     return ServerEvent(event.name, event.data | content, event.id)
