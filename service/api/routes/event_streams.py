@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
+from typing import Protocol, TypeVar
 
 from service.answers.image_answers import CompletedEvent, PartialImageEvent, Usage
 from service.answers.job_answer import JobAnswer
@@ -19,7 +21,7 @@ from service.api.http.envelope import error_body
 from service.api.http.sse import ServerEvent
 from service.api.outcomes import as_base64, check_succeeded, images_as_base64
 from service.api.waiting import DEADLINE_SLACK_S, unless_closing
-from service.broker.queue import Event, Queue
+from service.broker.queue import Event
 from service.broker.redis_connection import backoff_s
 from service.errors import DeadlinePassed, DomainError, QueueUnavailable
 from service.jobs import TERMINAL, Job, JobView
@@ -27,10 +29,20 @@ from service.jobs import TERMINAL, Job, JobView
 _MAX_FAILURES = 30  # with the pauses between them, about two minutes without Redis
 
 
-async def lasting_events(
-    queue: Queue, job_id: str, after: str = "0"
-) -> AsyncGenerator[Event, None]:
-    """The job's events, each once, also when Redis goes away and comes back on the way.
+class _Numbered(Protocol):
+    """What a stream can be taken up again behind."""
+
+    @property
+    def id(self) -> str | None: ...
+
+
+_Told = TypeVar("_Told", bound=_Numbered)
+
+
+async def lasting(
+    follow: Callable[[str], AsyncGenerator[_Told, None]], after: str = "0"
+) -> AsyncGenerator[_Told, None]:
+    """What `follow` tells behind an event, each once, also when Redis goes away on the way.
 
     Raises:
         QueueUnavailable: it stayed away too long.
@@ -38,27 +50,10 @@ async def lasting_events(
     failures = 0
     while True:
         try:
-            async for event in queue.events(job_id, after):
-                after, failures = event.id, 0
-                yield event
+            async for told in follow(after):
+                after, failures = told.id or after, 0
+                yield told
             return
-        except QueueUnavailable:
-            failures += 1
-            if failures > _MAX_FAILURES:
-                raise
-        await asyncio.sleep(backoff_s(failures))
-
-
-async def lasting_view(queue: Queue, job_id: str) -> JobView:
-    """The job, also when Redis goes away and comes back meanwhile.
-
-    Raises:
-        QueueUnavailable: it stayed away too long.
-    """
-    failures = 0
-    while True:
-        try:
-            return await queue.get(job_id)
         except QueueUnavailable:
             failures += 1
             if failures > _MAX_FAILURES:
@@ -85,7 +80,7 @@ async def image_events(state: ApiState, admitted: Admitted) -> AsyncGenerator[Se
 async def _waited_for(state: ApiState, job: Job) -> AsyncGenerator[Event, None]:
     """The job's events, for one who waits for it: the deadline holds without Redis, too."""
     give_up = time.monotonic() + job.deadline_s + DEADLINE_SLACK_S
-    async with aclosing(lasting_events(state.queue, job.id)) as events:
+    async with aclosing(lasting(partial(state.queue.events, job.id))) as events:
         while True:
             try:
                 async with asyncio.timeout(give_up - time.monotonic()):
@@ -157,15 +152,22 @@ async def job_events(
 ) -> AsyncGenerator[ServerEvent, None]:
     """Everything behind the event `after`; the last event holds the whole job as it ended."""
     try:
-        async for event in lasting_events(state.queue, job_id, after):
-            yield await _job_event(state, job_id, event, urls)
+        async for event in lasting(partial(_job_events, state, job_id, urls), after):
+            yield event
     except DomainError as error:
         yield error_event(error)
 
 
+async def _job_events(
+    state: ApiState, job_id: str, urls: ImageUrls, after: str
+) -> AsyncGenerator[ServerEvent, None]:
+    async for event in state.queue.events(job_id, after):
+        yield await _job_event(state, job_id, event, urls)
+
+
 async def _job_event(state: ApiState, job_id: str, event: Event, urls: ImageUrls) -> ServerEvent:
     if event.name in TERMINAL:
-        view = await lasting_view(state.queue, job_id)
+        view = await state.queue.get(job_id)
         return ServerEvent(event.name, JobAnswer.of(view, await urls(view)).model_dump(), event.id)
     content = {} if event.image is None else {"b64_json": as_base64(event.image)}
     return ServerEvent(event.name, event.data | content, event.id)
