@@ -102,8 +102,8 @@ class Recipe:
     `prompt` is a text, a class id, or None for an unconditional model; a cut of None is no cut.
     Temperature and cuts are one value, or one for each level of codes that the model draws.
     The record inside a picture's file has the fields in this order; the file's own format and size
-    are no part of it. `source` tells of a picture that it begins with, `enhance` (None
-    where nobody and nothing asked for it) whether the pictures that are kept get finer codes.
+    are no part of it. `source` tells of a picture that it begins with, `enhance` (None where
+    nobody and nothing asked for it) whether the pictures that are kept get finer codes.
     """
 
     model: str

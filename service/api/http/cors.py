@@ -50,10 +50,8 @@ class Cors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a preflight, or add the headers to what is answered."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        if not self.origins and not header(scope, b"origin"):
+        is_http = scope["type"] == "http"
+        if not is_http or not (self.origins or header(scope, b"origin")):
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)

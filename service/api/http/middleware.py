@@ -206,9 +206,8 @@ class BodyLimit:
         if not _has_body(scope):
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        uploads = self.uploads
-        if uploads is None or not self._takes_pictures(scope):
+        headers, uploads = Headers(scope=scope), self._uploads_at(scope)
+        if uploads is None:
             body = await self._read(headers, receive, self.max_bytes, self.timeout_s)
             await self._pass_on(body, scope, receive, send)
             return
@@ -220,12 +219,13 @@ class BodyLimit:
                 MutableHeaders(scope=scope)["content-type"] = "application/json"
             await self._pass_on(body, scope, receive, send)
 
-    def _takes_pictures(self, scope: Scope) -> bool:
-        return self.uploads is not None and scope["path"] in self.uploads.paths
+    def _uploads_at(self, scope: Scope) -> Uploads | None:
+        """What is taken there besides JSON of the usual length."""
+        return self.uploads if self.uploads and scope["path"] in self.uploads.paths else None
 
     async def _pass_on(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         if body and scope["method"] == "POST":
-            _check_json(Headers(scope=scope), takes_forms=self._takes_pictures(scope))
+            _check_json(Headers(scope=scope), takes_forms=self._uploads_at(scope) is not None)
         is_read = False
 
         async def replay() -> Message:
