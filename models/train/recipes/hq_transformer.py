@@ -7,13 +7,15 @@ official files. Stage 1 is frozen.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from models.configs import CodecConfig, StackConfig
+from models.configs import CodecConfig
 from models.errors import ConfigError
 from models.hq_configs import HQTransformerConfig, HQVAEConfig
+from models.presets import get_preset
 from models.stage1.hq_vae import HQVAE, soft_cells
 from models.stage2.hq_transformer import HQTransformer
 from models.train.loop.precision import exact
@@ -21,15 +23,15 @@ from models.train.recipes import transformer
 from models.train.recipes.prior import Examples, PriorPlan, PromptShape
 
 LOOKED_UP = ("tok_emb", "pos_emb", "sos", "head_")
-_WIDTH = 256
 
 
 def shape_of(codec: CodecConfig, prompt: PromptShape) -> HQTransformerConfig:
-    """As wide and deep as the emoji model, with a head of two layers, for the codes of `codec`."""
+    """As wide and deep as `emoji-hq`, for the codes of `codec`."""
     if not isinstance(codec, HQVAEConfig):
         raise ConfigError("an HQ-Transformer draws the codes of an HQ-VAE")
     is_text, num_steps = prompt.kind == "text", codec.code_shape[0]
-    return HQTransformerConfig(
+    return replace(
+        cast(HQTransformerConfig, get_preset("emoji-hq").stage2),
         prefix=prompt.kind,
         num_steps=num_steps,
         sizes=codec.n_embed,
@@ -39,8 +41,6 @@ def shape_of(codec: CodecConfig, prompt: PromptShape) -> HQTransformerConfig:
         vocab_size_txt=prompt.vocab_size if is_text else 0,
         ctx_len_txt=prompt.length if is_text else 0,
         n_classes=prompt.vocab_size if prompt.kind == "class" else 0,
-        body=StackConfig(_WIDTH, 6, 4, resid_pdrop=0.0),
-        head=StackConfig(_WIDTH, 2, 4, resid_pdrop=0.0),
     )
 
 

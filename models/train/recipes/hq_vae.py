@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from models.hq_configs import HQVAEConfig
+from models.presets import get_preset
 from models.stage1.hq_vae import HQVAE
 from models.train.loop.run import Run
 from models.train.recipes import vqgan
@@ -22,19 +24,7 @@ from models.train.recipes.grid_codes import GridCodes, Grids
 # changes the codes of another, which is noise to stage 2; and it learns faster: after 600 steps of
 # 8 pictures at ch 32, 26.4 dB on single things (GroupNorm 25.5, with attention as well 25.4) and
 # 86 % of the finer codes beside a changed thing kept (63 and 64 %).
-SHAPE = HQVAEConfig(
-    embed_dim=16,
-    n_embed=(1024, 1024),
-    z_channels=96,
-    resolution=128,
-    ch=48,
-    ch_mult=(1, 2),
-    num_res_blocks=1,
-    attn_resolutions=(),
-    patch_size=4,
-    norm="none",
-    use_attn=False,
-)
+SHAPE = cast(HQVAEConfig, get_preset("emoji-hq").stage1)
 
 
 def features_of(shape: HQVAEConfig) -> tuple[int, int, int]:
