@@ -119,3 +119,10 @@ async def claim_one(leases: Leases, free_rows: int = 1) -> Claim:
     claimed = await leases.claim(free_rows=free_rows, num_running=0)
     (claim,) = claimed.claims
     return claim
+
+
+async def lag(redis: Redis) -> int | None:
+    """How many tickets no worker has taken yet."""
+    (group,) = await redis.xinfo_groups(Key.TICKETS.of(MODEL))
+    value: int | None = group["lag"]
+    return value

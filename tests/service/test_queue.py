@@ -23,6 +23,7 @@ from tests.service.makers import (
     MODEL,
     ROOMY,
     claim_one,
+    lag,
     make_job,
     make_leases,
     make_queue,
@@ -31,12 +32,6 @@ from tests.service.makers import (
     success,
 )
 from tests.stores import KINDS
-
-
-async def lag(redis: Redis) -> int | None:
-    (group,) = await redis.xinfo_groups(Key.TICKETS.of(MODEL))
-    value: int | None = group["lag"]
-    return value
 
 
 @pytest.mark.parametrize("results", KINDS, indirect=True)
@@ -192,45 +187,6 @@ async def test_events_end_although_the_last_one_was_seen(redis: Redis) -> None:
         await anext(queue.events(job.id, "yesterday"))
     with pytest.raises(JobNotFound):
         await anext(queue.events("job_0"))
-
-
-async def test_cancelling_a_waiting_job_takes_it_out(redis: Redis) -> None:
-    queue, leases = make_queue(redis), make_leases(redis)
-    job = await put(queue, num_candidates=9)
-    kept = await put(queue)
-    cancelled = await queue.cancel(job.id)
-    assert (cancelled.view.status, cancelled.was_waiting) == (JobStatus.CANCELLED, True)
-    assert (await queue.depth(MODEL)).candidates == 1
-    assert await lag(redis) == 1
-    assert (await claim_one(leases)).job == kept
-    assert (await leases.claim(free_rows=8, num_running=1)).claims == ()
-
-
-async def test_cancelling_a_running_job_tells_its_worker(redis: Redis) -> None:
-    queue, leases = make_queue(redis), make_leases(redis)
-    job = await put(queue)
-    claim = await claim_one(leases)
-    heard = leases.cancellations()
-    first = asyncio.create_task(anext(heard))
-    while not (await redis.pubsub_numsub(Key.CONTROL.value))[0][1]:
-        await asyncio.sleep(0.01)
-    await queue.cancel(job.id)
-    assert await asyncio.wait_for(first, 10) == job.id
-    await heard.aclose()
-    assert await leases.renew([claim], {}) == {claim.id: LeaseState.CANCELLED}
-    assert not await leases.finish(claim, success())
-    again = await queue.cancel(job.id)
-    assert (again.view.status, again.was_waiting) == (JobStatus.CANCELLED, False)
-    with pytest.raises(ImageNotFound):
-        await queue.image(job.id, 0)
-
-
-async def test_cancelling_an_ended_job_changes_nothing(redis: Redis) -> None:
-    queue, leases = make_queue(redis), make_leases(redis)
-    job = await put(queue)
-    await leases.finish(await claim_one(leases), success())
-    cancelled = await queue.cancel(job.id)
-    assert (cancelled.view.status, cancelled.was_waiting) == (JobStatus.SUCCEEDED, False)
 
 
 async def test_jobs_past_their_deadline_expire_in_any_state(redis: Redis, clock: Clock) -> None:

@@ -11,11 +11,10 @@ from redis.asyncio import Redis
 
 from service.broker.keys import Key
 from service.broker.leases import Leases
-from service.broker.parts import Committed
 from service.broker.result_files import ResultFiles
 from service.config.results import ResultsSettings
 from service.errors import ImageNotFound, QueueUnavailable, ResultsUnavailable
-from service.jobs import CODES_FILE, Failed, Image, Progress, Succeeded
+from service.jobs import CODES_FILE, Failed, Image, Succeeded
 from service.store.object_store import ObjectStore, open_store
 from tests.conftest import Clock
 from tests.servers import free_port
@@ -257,47 +256,3 @@ async def test_what_redis_keeps_already_stays_readable_with_a_store(
     assert await leases.finish(await claim_one(leases), success())
     assert await queue.image(job.id, 0) == b"png0"
     assert await queue.addresses(await queue.get(job.id)) == []
-
-
-async def taken(redis: Redis, job_id: str) -> int:
-    """Bytes of Redis that a job has."""
-    names: Any = await redis.keys(f"*{job_id}*")
-    return sum([int(await redis.memory_usage(name, samples=0) or 0) for name in names])
-
-
-async def test_a_finished_job_takes_less_than_four_kilobytes_of_redis(
-    every_redis: Redis, kept: Kept
-) -> None:
-    """With all progress that a job may publish, and coarser looks at its pictures."""
-    queue = make_queue(every_redis, store=kept.store)
-    leases = make_leases(every_redis, store=kept.store)
-    ids = {"request_id": "req_" + "c" * 26, "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
-    prompt = "a red cube on a table " * 6
-    job = await put(queue, prompt=prompt, n=4, num_candidates=32, **ids)
-    (claim,) = (await leases.claim(free_rows=32, num_running=0)).claims
-    for part in range(20):
-        told = {"codes_done": 2048 * part, "codes_total": 40960, "stage": "decode"}
-        await leases.publish(claim, "progress", told)
-    await leases.renew([claim], {claim.id: Progress(40960, 40960, "decode")})
-    coarser = {f"depth={depth}": b"x" for depth in (1, 2, 3)} | {CODES_FILE: b"[[1]]"}
-    images = tuple(Image(rank, rank, 0.123456, b"x" * 300_000, coarser) for rank in range(4))
-    stages = ("queue_wait", "prefill", "decode", "pixels", "rerank", "encode")
-    timings = {stage: 1 / 7 for stage in stages}
-    views = tuple(("depth", str(depth)) for depth in (1, 2, 3, 4))
-    assert await leases.finish(claim, Succeeded(images, "256x256", timings, views=views))
-    assert await taken(every_redis, job.id) < 4000
-    events = [event async for event in queue.events(job.id)]
-    assert [event.name for event in events] == ["queued", "started", "progress", "succeeded"]
-    assert events[2].data["codes_done"] == 2048 * 19
-    view = await queue.get(job.id)
-    assert (view.progress, view.timings_s["decode"]) == (Progress(40960, 40960, "done"), 0.142857)
-
-
-async def test_nor_does_one_in_many_parts(redis: Redis, kept: Kept) -> None:
-    leases = make_leases(redis, store=kept.store)
-    job = await put(make_queue(redis), prompt="a red cube on a table " * 6, num_candidates=24)
-    claims = [await claim_one(leases, 1) for _ in range(24)]
-    for claim in claims:
-        assert await leases.finish(claim, drawn(claim))
-    assert await taken(redis, job.id) < 4000
-    assert await leases.finish(claims[7], drawn(claims[7])) is Committed.PART  # as if unheard
