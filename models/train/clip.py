@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from pathlib import Path
 from random import Random
 
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
     parser.add_argument("--part", choices=("all", "even", "odd"), default="all")
-    parser.add_argument("--size", type=int, default=64, help="pixels a side that it looks at")
+    parser.add_argument("--size", type=_size, default=64, help="pixels a side that it looks at")
     options.add_shape(parser, "vision_cfg.width=192 text_cfg.width=192")
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
     args = parser.parse_args(argv)
@@ -52,6 +53,12 @@ def main(argv: list[str] | None = None) -> None:
 
     step_once = options.on_variants(args, run, data, learn)
     options.train(args, run, trainer.learner, step_once, [(50, look)])
+
+
+def _size(text: str) -> int:
+    if (size := int(text)) < clip.PATCHES:
+        raise ArgumentTypeError(f"must be {clip.PATCHES} or more")
+    return size
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def _noted_steps(checkpoint: Checkpoint, stage: Stage) -> int:
     """After which step a checkpoint's stage was shipped; 0 where it doesn't tell."""
     if checkpoint.layout != "converted":
         return 0
-    steps = shards.read_manifest(checkpoint.folder)["source"].get("steps", {})
+    steps = shards.read_manifest(checkpoint.folder).get("source", {}).get("steps", {})
     return int(steps.get(stage, 0))
 
 

@@ -109,7 +109,7 @@ class ImageRequest(BaseModel):
     )
     size: Text | None = Field(
         "auto",
-        pattern=r"^(auto|\d{1,5}x\d{1,5})$",
+        pattern=r"^(auto|[0-9]{1,5}x[0-9]{1,5})$",
         description="`auto`, what the model makes, or another where the server resamples.",
     )
     response_format: ResponseFormat | None = Field(

@@ -20,7 +20,7 @@ from service.broker.scripts import Scripts
 from service.errors import NotFound
 from service.jobs import Job, new_job_id
 
-_LETTER_ID = re.compile(r"\d{1,15}-\d{1,9}")
+_LETTER_ID = re.compile(r"[0-9]{1,15}-[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from service.jobs import TERMINAL, Job, JobStatus, JobView
 from service.store.object_store import ObjectStore, StoredFile
 
 _POLL_S = 1.0  # how often a waiter looks without being woken
-_EVENT_ID = re.compile(r"\d{1,15}(-\d{1,9})?")
+_EVENT_ID = re.compile(r"[0-9]{1,15}(-[0-9]{1,9})?")
 
 
 @dataclass(frozen=True, slots=True)

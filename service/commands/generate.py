@@ -207,6 +207,8 @@ def _prompt(text: str | None, kind: PrefixKind) -> str | int | None:
 
 
 def _draw_there(args: Namespace, files: SourceFiles | None, output_format: OutputFormat) -> None:
+    if args.checkpoint is not None:
+        raise CommandError("--checkpoint is for drawing here; a service draws with its own", 2)
     given = _given(args) | (dict(files.parameters()) if files else {})
     if args.preset:
         given["model"] = args.preset

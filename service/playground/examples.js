@@ -2,6 +2,7 @@
 
 const BY_MODEL = {
   emoji: ["red heart", "cool face", "green apple", "pizza", "sunflower", "penguin", "tulip", "birthday cake"],
+  "emoji-hq": ["a robot", "an elephant", "a pizza", "a penguin", "a sunflower", "a guitar", "a dog next to a tree", "three stars"],
   "mindalle-1.3b": ["a painting of a cat with sunglasses in the frame", "a snowy owl in a birch forest",
     "an armchair in the shape of an avocado", "sunset over a lake with mountains"],
   "mindalle-imagenet-class": [

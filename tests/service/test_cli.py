@@ -99,6 +99,7 @@ WRONG = {
     "missing folder": (["-o", "no/x.png"], "no"),
     "text for a class model": (["--preset", "tiny-class"], "class"),
     "prompt for a model without": (["--preset", "tiny-uncond"], "no prompt"),
+    "weights for a server": (["--url", "http://127.0.0.1:9", "--checkpoint", "."], "--checkpoint"),
     "server that is not there": (["--url", "http://127.0.0.1:9"], "127.0.0.1:9"),
 }
 
@@ -123,6 +124,21 @@ def test_a_picture_can_be_made_again_from_its_file(
     assert "the same bytes" in capsys.readouterr().out
     again = (tmp_path / "one-replay.png").read_bytes()
     assert again == (tmp_path / "one.png").read_bytes()
+
+
+def test_a_picture_made_again_is_written_where_it_can_be_as_what_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("generate", "a", "--num-candidates", "1", "-o", "one.jpg") == 0
+    for name, told in {
+        "two.png": "jpeg",
+        "two.bmp": ".png",
+        "nowhere/two.jpg": "nowhere is no folder",
+    }.items():
+        assert call("replay", "one.jpg", "-o", name) == 2
+        assert told in complaint(capsys)
+    assert call("replay", "one.jpg", "-o", "two.jpeg") == 0
+    assert (tmp_path / "two.jpeg").read_bytes() == (tmp_path / "one.jpg").read_bytes()
 
 
 def test_each_depth_has_its_own_filters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,6 +59,13 @@ async def test_any_size_travels_to_the_worker(
         assert (await _asked(http, painter, size)).size == travels
 
 
+@pytest.mark.parametrize("size", ["٦٤x٦٤", "64", "64×64", "64x64 ", "big"])
+async def test_what_is_no_size(http: httpx.AsyncClient, size: str) -> None:
+    answer = await http.post(PATH, json={"prompt": "a", "size": size})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "size"
+
+
 @pytest.mark.parametrize("size", ["0x64", "64x0", "2049x64", "99999x99999"])
 async def test_there_is_a_largest_and_a_smallest(
     painter: Painter, valkey_server: RedisServer, size: str

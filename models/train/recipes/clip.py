@@ -28,7 +28,7 @@ from models.train.loop.schedule import Schedule
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
-_PATCHES = 8  # a side
+PATCHES = 8  # a side
 _MAX_SCALE = 100.0
 _AVERAGE = 0.995
 _LOOKED_UP = ("embedding", "text_projection", "visual.proj", "logit_scale")
@@ -44,7 +44,7 @@ def description(vocab_size: int, image_size: int = 64) -> dict[str, Any]:
         "embed_dim": 128,
         "vision_cfg": {
             "image_size": image_size,
-            "patch_size": image_size // _PATCHES,
+            "patch_size": image_size // PATCHES,
             "width": 128,
             "layers": 4,
             "head_width": 32,

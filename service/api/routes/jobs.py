@@ -152,7 +152,7 @@ async def follow_job(
     view: OwnJob,
     request: Request,
     state: State,
-    last_event_id: Annotated[str, Header(pattern=r"^\d{1,15}(-\d{1,9})?$")] = "0",
+    last_event_id: Annotated[str, Header(pattern=r"^[0-9]{1,15}(-[0-9]{1,9})?$")] = "0",
 ) -> Response:
     """Follow the job: queued, started, progress, partial_image, then how it ended.
 

@@ -25,7 +25,7 @@ KEYWORD = "mindalle"  # of the PNG's text chunk; JPEG and WebP carry the same JS
 _IMAGE_DESCRIPTION = 0x010E  # EXIF tag, ASCII
 _EXIF_LIMIT = 60_000  # a JPEG segment ends at 65,533 bytes
 _QUALITY = 95
-_SIZE = re.compile(r"[1-9]\d{0,3}x[1-9]\d{0,3}")
+_SIZE = re.compile(r"[1-9][0-9]{0,3}x[1-9][0-9]{0,3}")
 
 
 class NoRecordError(ValueError):

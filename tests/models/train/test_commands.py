@@ -122,6 +122,8 @@ def test_a_ranker_has_the_shape_it_was_asked_for(
     assert (told["vision_cfg"]["patch_size"], told["vision_cfg"]["layers"]) == (4, 2)
     with pytest.raises(ConfigError, match="wide"):
         clip.main([*options, "--steps", "1", "--shape", "vision_cfg.wide=2"])
+    with pytest.raises(SystemExit):
+        clip.main([*options, "--size", "7"])
 
 
 def prior_options(family: str, runs: Path) -> list[str]:
