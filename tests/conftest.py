@@ -11,11 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
 from service.config.results import ResultsSettings
 from tests.servers import RedisServer
 from tests.stores import CREDENTIALS, S3Server, file_settings, s3_settings
+
+# Else a property fails where its machine pauses for a fifth of a second, or writes examples slowly.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 class Clock:
