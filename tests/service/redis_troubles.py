@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from pathlib import Path
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from tests.servers import RedisServer, free_port
 
@@ -87,12 +87,14 @@ async def loading(folder: Path) -> AsyncIterator[str]:
     options = ("--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024")
     async with _server(folder / "server", *options) as (server, operator):
         await operator.mset({f"filler{number}": "x" * 50 for number in range(20_000)})
-        await operator.config_set("key-load-delay", 1000)
+        await operator.config_set("key-load-delay", 3000)  # a minute in all
         other = Redis.from_url(server.url, socket_timeout=None)
         reloading = asyncio.ensure_future(
             other.execute_command("DEBUG", "RELOAD")  # type: ignore[no-untyped-call]  # untyped upstream
         )
-        await asyncio.sleep(0.5)
+        async with asyncio.timeout(20):
+            while not (await operator.info("persistence"))["loading"]:
+                await asyncio.sleep(0.02)
         yield server.url
         await operator.config_set("key-load-delay", 0)
         await asyncio.wait({reloading})
@@ -106,11 +108,21 @@ async def busy(folder: Path) -> AsyncIterator[str]:
         other = Redis.from_url(server.url, socket_timeout=None)
         running: asyncio.Future[object]
         running = asyncio.ensure_future(other.eval("while true do end", 0))
-        await asyncio.sleep(0.3)
+        async with asyncio.timeout(20):
+            while not await _is_refused(operator):
+                await asyncio.sleep(0.02)
         yield server.url
         await operator.script_kill()
         await asyncio.wait({running})
         await other.aclose()
+
+
+async def _is_refused(operator: Redis) -> bool:
+    try:
+        await operator.ping()
+    except ResponseError:
+        return True
+    return False
 
 
 @asynccontextmanager
