@@ -242,7 +242,7 @@ async def test_jobs_that_join_on_the_way_get_the_same_bytes(
 async def test_a_cancelled_job_leaves_within_eight_steps(
     valkey_server: RedisServer, redis: Redis, queue: Queue
 ) -> None:
-    settings = worker_settings(valkey_server, model=_MODEL, testing={"step_delay_s": 0.1})
+    settings = worker_settings(valkey_server, model=_MODEL, testing={"step_delay_s": 0.3})
     async with working(settings, redis) as live:
         job = await put(queue, model=_MODEL, num_candidates=4)
         await until(lambda: live.metric("mindalle_rows_busy", model=_MODEL) == 4)

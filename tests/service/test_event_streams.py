@@ -39,7 +39,7 @@ async def lasting_api(durable: RedisServer) -> AsyncIterator[LiveApi]:
 
 
 async def _job_waits(api: LiveApi) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await api.state.queue.depth("tiny")).waiting == 0:
             await asyncio.sleep(0.02)
 
@@ -77,7 +77,7 @@ async def test_a_caller_keeps_waiting_while_redis_is_restarted(
 async def test_a_stream_keeps_its_deadline_while_redis_is_away(
     lasting_api: LiveApi, durable: RedisServer
 ) -> None:
-    body = {"prompt": "a", "stream": True, "deadline_s": 0.5}
+    body = {"prompt": "a", "stream": True, "deadline_s": 2}
     async with lasting_api.client() as http:
         waiting = asyncio.create_task(http.post(PATH, json=body))
         await _job_waits(lasting_api)

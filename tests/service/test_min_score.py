@@ -81,7 +81,7 @@ async def test_drawing_ends_with_the_first_candidates_that_suffice(
 async def test_a_job_that_draws_on_can_be_called_off(
     valkey_server: RedisServer, redis: Redis, queue: Queue
 ) -> None:
-    settings = worker_settings(valkey_server, testing={"step_delay_s": 0.01})
+    settings = worker_settings(valkey_server, testing={"step_delay_s": 0.05})
     async with working(settings, redis) as live:
         job = await put(queue, num_candidates=96, min_score=2.0)  # `tiny` gives no scores at all
         while (await queue.get(job.id)).progress.codes_done <= _FIRST * 16:

@@ -82,9 +82,9 @@ async def test_what_the_model_can_not_draw_fails_with_its_reason(
 async def test_a_deadline_in_the_middle_frees_the_rows(
     valkey_server: RedisServer, redis: Redis, queue: Queue
 ) -> None:
-    settings = worker_settings(valkey_server, testing={"step_delay_s": 0.1})
+    settings = worker_settings(valkey_server, testing={"step_delay_s": 0.3})
     async with working(settings, redis) as live:
-        job = await put(queue, num_candidates=4, deadline_s=0.5)
+        job = await put(queue, num_candidates=4, deadline_s=1.5)
         assert (await ended(queue, job.id)).status == JobStatus.EXPIRED
         await until(lambda: live.metric("mindalle_rows_busy") == 0)
         # Told when the step has ended in which they left.
@@ -94,7 +94,7 @@ async def test_a_deadline_in_the_middle_frees_the_rows(
 async def test_a_cancelled_job_leaves_within_a_few_steps(
     valkey_server: RedisServer, redis: Redis, queue: Queue
 ) -> None:
-    settings = worker_settings(valkey_server, testing={"step_delay_s": 0.1})
+    settings = worker_settings(valkey_server, testing={"step_delay_s": 0.3})
     async with working(settings, redis) as live:
         job = await put(queue, num_candidates=4)
         await until(lambda: live.metric("mindalle_rows_busy") == 4)
