@@ -167,9 +167,9 @@ def relay(s3_server: S3Server) -> Iterator[Relay]:
         yield between
 
 
-def storing(redis: Redis, relay: Relay, patience_s: float = 10.0) -> Stations:
+def storing(redis: Redis, relay: Relay, patience_s: float, timeout_s: float = 0.5) -> Stations:
     """With a bucket behind a relay, which is not waited for long."""
-    store = open_store(s3_settings(relay.url, timeout_s=0.5))
+    store = open_store(s3_settings(relay.url, timeout_s=timeout_s))
     assert store is not None
     return Stations(redis, store=store, patience_s=patience_s)
 
@@ -216,7 +216,7 @@ async def test_what_no_store_takes_is_handed_back_and_counts(redis: Redis, relay
 
 
 async def test_a_slow_store_takes_many_at_once(redis: Redis, relay: Relay) -> None:
-    stations, queue = storing(redis, relay), make_queue(redis)
+    stations, queue = storing(redis, relay, patience_s=60, timeout_s=20), make_queue(redis)
     jobs = [await put(queue) for _ in range(8)]
     relay.delay_s = 0.2
     async with delivering(stations):

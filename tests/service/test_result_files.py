@@ -213,7 +213,7 @@ async def test_a_sweep_is_bounded_and_many_do_not_meet(
 async def test_a_store_that_is_away_keeps_what_is_to_be_removed(
     redis: Redis, clock: Clock, relay: Relay
 ) -> None:
-    store = open_store(s3_settings(relay.url, timeout_s=0.5))
+    store = open_store(s3_settings(relay.url, timeout_s=2))
     assert store is not None
     files = ResultFiles(redis, store, clock)
     job = replace((await put(make_queue(redis, clock))), id="job_1")
