@@ -5,6 +5,7 @@ Knows no browser. What is fetched is kept in pytest's cache folder.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -26,10 +27,18 @@ def bundled(source: Path, cache: pytest.Cache) -> bytes:
 def fetched(source: Path, cache: pytest.Cache) -> Path:
     """A copy of the folder `source` beside the packages that it names."""
     folder: Path = cache.mkdir(source.name)
-    for path in source.iterdir():
-        shutil.copyfile(path, folder / path.name)
-    _fetch(folder)
+    with (folder / "lock").open("w") as lock:  # other files' tests run in other processes
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for path in source.iterdir():
+            _copy(path, folder / path.name)
+        _fetch(folder)
     return folder
+
+
+def _copy(path: Path, to: Path) -> None:
+    """Unless it is there: a file that is written anew is empty for a moment."""
+    if not to.exists() or to.read_bytes() != path.read_bytes():
+        shutil.copyfile(path, to)
 
 
 def _fetch(folder: Path) -> None:
