@@ -45,7 +45,7 @@ def _unsigned(job: JobAnswer) -> JobAnswer:
 
 
 async def _until(is_so: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not is_so():
             await asyncio.sleep(0.01)
 
@@ -217,11 +217,10 @@ async def test_an_api_key_is_sent(painter: Painter, valkey_server: RedisServer) 
 async def test_a_busy_server_is_asked_again_when_it_says(
     painter: Painter, valkey_server: RedisServer
 ) -> None:
-    settings = api_settings(valkey_server, queue={"key_rate_per_s": 1.0, "key_burst": 1})
+    settings = api_settings(valkey_server, queue={"key_rate_per_s": 0.5, "key_burst": 1})
     async with serving(settings) as api, AsyncClient(api.url) as client:
-        await client.submit("first")
-        job = await client.submit("second")
-        assert job.status in {"queued", "running", "succeeded"}
+        both = await asyncio.gather(client.submit("first"), client.submit("second"))
+        assert {job.status for job in both} <= {"queued", "running", "succeeded"}
         sample = 'mindalle_jobs_rejected_total{model="tiny",reason="rate_limit_exceeded"}'
         assert await api.metric(sample) >= 1.0
 
