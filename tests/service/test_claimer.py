@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from redis.asyncio import Redis
 
 from tests.conftest import Clock
@@ -22,9 +23,12 @@ async def test_jobs_that_are_late_at_the_claim_are_counted(redis: Redis, clock: 
     assert stations.metric("mindalle_jobs_swept_expired_total") == 2
 
 
-async def test_what_is_claimed_goes_on_as_a_run_of_all_candidates(redis: Redis) -> None:
-    stations = Stations(redis)
-    job = await put(make_queue(redis), num_candidates=3)
+async def test_what_is_claimed_goes_on_as_a_run_of_all_candidates(
+    redis: Redis, clock: Clock
+) -> None:
+    stations = Stations(redis, clock)
+    job = await put(make_queue(redis, clock), num_candidates=3)
+    clock.advance(2)
     claiming = asyncio.create_task(stations.claimer.run())
     await until(lambda: bool(stations.drawing))
     stations.claimer.is_draining = True
@@ -34,7 +38,7 @@ async def test_what_is_claimed_goes_on_as_a_run_of_all_candidates(redis: Redis) 
     assert (run.job, run.candidates, run.phase) == (job, range(3), "waiting")
     assert run.codes_total == 3 * 16
     assert run.is_leased
-    assert 299 < run.deadline - run.claimed_at <= 300
+    assert run.deadline - run.claimed_at == pytest.approx(298)
 
 
 async def test_of_a_job_that_is_too_large_each_claim_is_a_run(redis: Redis) -> None:
