@@ -134,7 +134,7 @@ async def test_a_model_on_demand_takes_jobs_before_its_first_worker(
     assert await catalog.card("tiny") == TEXT_CARD  # what its last worker said is remembered
 
 
-TIMEOUT_S = 1.0
+TIMEOUT_S = 3.0  # seconds, so that a busy machine does not take as long by itself
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def by_name(findings: list[Finding]) -> dict[str, Finding]:
 
 
 def on(url: str) -> Settings:
-    return settings(redis={"url": SecretStr(url), "connect_timeout_s": 1, "timeout_s": 1})
+    return settings(redis={"url": SecretStr(url), "connect_timeout_s": 10, "timeout_s": 10})
 
 
 @pytest.mark.parametrize(
@@ -116,10 +116,11 @@ async def test_a_store_of_results_that_takes_files(results: ResultsSettings) -> 
 
 async def test_a_store_of_results_that_takes_none(s3_server: S3Server, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    no_bucket = {"url": "s3://no-such-bucket", "endpoint": s3_server.url}
-    nowhere = {"url": "s3://results", "endpoint": f"http://127.0.0.1:{free_port()}"}
+    no_bucket = {"url": "s3://no-such-bucket", "endpoint": s3_server.url, "timeout_s": 10}
+    away = f"http://127.0.0.1:{free_port()}"
+    nowhere = {"url": "s3://results", "endpoint": away, "timeout_s": 1}
     for values, cause in ((no_bucket, "NoSuchBucket"), (nowhere, "error sending request")):
-        finding = await result_store(settings(results=values | {"timeout_s": 1}))
+        finding = await result_store(settings(results=values))
         assert finding.verdict == "problem"
         assert cause in finding.found
         assert "MINDALLE_RESULTS__URL" in finding.advice

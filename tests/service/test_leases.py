@@ -84,7 +84,7 @@ async def unheard_claim(redis: Redis, clock: Clock | None) -> AsyncIterator[Leas
     """Verbs of a worker that has claimed two jobs without hearing of it."""
     port = redis.connection_pool.connection_kwargs["port"]
     async with deaf_proxy(port) as (deaf_port, hear):
-        client = Redis(port=deaf_port, socket_timeout=0.3, retry=Retry(NoBackoff(), 0))
+        client = Redis(port=deaf_port, socket_timeout=1.5, retry=Retry(NoBackoff(), 0))
         leases = make_leases(client, clock)
         with pytest.raises(QueueUnavailable):
             await leases.claim(free_rows=2, num_running=0)

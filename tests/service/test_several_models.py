@@ -94,7 +94,7 @@ async def test_one_that_is_busy_all_the_time_makes_room_for_another(
 async def test_what_nobody_uses_goes_and_comes_back(
     valkey_server: RedisServer, redis: Redis, queue: Queue
 ) -> None:
-    settings = several(valkey_server, models="tiny", unload_idle_s=0.2, preload="none")
+    settings = several(valkey_server, models="tiny", unload_idle_s=0.8, preload="none")
     async with working(settings, redis) as live:
         assert live.metric("mindalle_model_state", state="cold") == 1
         for num_times in (1, 2):

@@ -243,7 +243,7 @@ async def test_a_slow_resolver_keeps_nobody_waiting(
         return resolver(host, port, *options, **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
-    async with receiving() as receiver, sending(receiver, timeout_s=0.3) as sender:
+    async with receiving() as receiver, sending(receiver, timeout_s=2) as sender:
         waiting = asyncio.create_task(failure(sender, f"http://slow.example:{receiver.port}/"))
         await asked.wait()
         await sender.send(f"http://127.0.0.1:{receiver.port}/", {}, b"{}")
