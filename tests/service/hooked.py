@@ -17,7 +17,7 @@ from tests.servers import RedisServer
 from tests.service.live_api import LiveApi, api_settings, serving
 from tests.service.receiver import SECRET, Answer, Received, Receiver, receiving, status
 
-WAIT_S = 15.0
+WAIT_S = 30.0
 KEYS = "shop:a-key-of-the-shop,other:a-key-of-another"
 
 

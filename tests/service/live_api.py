@@ -18,7 +18,7 @@ from service.api.app import create_app
 from service.settings import Settings
 from tests.servers import RedisServer
 
-_START_S = 10.0
+_START_S = 30.0
 
 
 class LiveApi:

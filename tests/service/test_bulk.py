@@ -47,7 +47,7 @@ async def test_every_prompt_gets_its_file_once_a_few_at_a_time(
 ) -> None:
     painter.gate.clear()
     running = asyncio.create_task(run(client, tmp_path, entries(9), concurrency=3))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(painter.running) < 3:
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.2)
@@ -80,7 +80,7 @@ async def test_a_call_that_was_killed_is_taken_up_without_a_job_drawn_twice(
 ) -> None:
     painter.gate.clear()
     running = asyncio.create_task(run(client, tmp_path, entries(8)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(painter.running) < 4:
             await asyncio.sleep(0.01)
     running.cancel()

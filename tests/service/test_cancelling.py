@@ -45,7 +45,7 @@ async def test_cancelling_a_running_job_tells_its_worker(redis: Redis) -> None:
     while not (await redis.pubsub_numsub(Key.CONTROL.value))[0][1]:
         await asyncio.sleep(0.01)
     await queue.cancel(job.id)
-    assert await asyncio.wait_for(first, 10) == job.id
+    assert await asyncio.wait_for(first, 30) == job.id
     await heard.aclose()
     assert await leases.renew([claim], {}) == {claim.id: LeaseState.CANCELLED}
     assert not await leases.finish(claim, success())

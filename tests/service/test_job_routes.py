@@ -26,7 +26,7 @@ async def _create(http: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
 
 
 async def _ended(http: httpx.AsyncClient, job_id: str) -> dict[str, Any]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             job: dict[str, Any] = (await http.get(f"/v1/jobs/{job_id}")).json()
             if job["finished_at"] is not None:
@@ -81,7 +81,7 @@ async def test_positions_count_from_the_next_job(http: httpx.AsyncClient, redis:
 async def test_a_running_job_shows_progress(http: httpx.AsyncClient, painter: Painter) -> None:
     painter.gate.clear()
     job = await _create(http)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (seen := (await http.get(f"/v1/jobs/{job['id']}")).json())["progress"][
             "codes_done"
         ] == 0:
@@ -114,12 +114,12 @@ async def test_deleting_a_running_job_frees_the_worker(
 ) -> None:
     painter.gate.clear()
     job = await _create(http)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not painter.running:
             await asyncio.sleep(0.01)
     cancelled = await http.delete(f"/v1/jobs/{job['id']}")
     assert cancelled.json()["status"] == "cancelled"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while job["id"] not in painter.evicted:
             await asyncio.sleep(0.01)
     for view in ("", "?depth=1"):

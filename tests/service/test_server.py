@@ -22,6 +22,7 @@ logs.configure("api", level="info", style="text")
 server.serve(settings.load())
 """
 PATH = "/v1/images/generations"
+WAIT_S = 50.0  # a process starts within it on a busy machine
 
 
 @asynccontextmanager
@@ -50,7 +51,7 @@ async def _api_process(
 
 
 async def _answers(client: httpx.AsyncClient, path: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_S):
         while True:
             try:
                 if (await client.get(path)).status_code == 200:
@@ -65,7 +66,7 @@ async def _caller_waits(
 ) -> asyncio.Task[httpx.Response]:
     painter.gate.clear()
     waiting = asyncio.create_task(client.post(PATH, json={"prompt": "a cat"} | body))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_S):
         while not painter.running:
             await asyncio.sleep(0.01)
     return waiting
@@ -78,14 +79,14 @@ async def test_a_stopped_server_answers_those_who_wait(
         await _answers(client, "/readyz")
         waiting = await _caller_waits(client, painter)
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_S):
             while (await client.get("/readyz")).json().get("reason") != "draining":
                 await asyncio.sleep(0.01)
         refused = await client.post(PATH, json={"prompt": "too late"})
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
         painter.gate.set()
         assert (await waiting).status_code == 200
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(WAIT_S):
             assert await process.wait() == 0
 
 
@@ -112,7 +113,7 @@ async def test_a_stopped_server_does_not_wait_for_ever(
                 "1",
                 "true",
             )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_S):
             assert await process.wait() == 0
             while not painter.evicted:  # nobody waits for the job any more
                 await asyncio.sleep(0.01)
@@ -123,11 +124,11 @@ async def test_a_second_signal_ends_it_at_once(redis: Redis, valkey_server: Redi
         await _answers(client, "/readyz")
         waiting = await _caller_waits(client, painter)
         process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_S):
             while (await client.get("/readyz")).status_code == 200:
                 await asyncio.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_S):
             await process.wait()
         painter.gate.set()
         waiting.cancel()
@@ -141,7 +142,7 @@ async def test_a_redis_that_may_drop_jobs_is_refused_at_the_start(
     server = RedisServer("valkey", tmp_path_factory.mktemp("lru"), options=options)
     server.start()
     async with _api_process(server.url) as (process, _):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_S):
             _, errors = await process.communicate()
         assert process.returncode == 1
         assert b"noeviction" in errors
