@@ -19,10 +19,10 @@ READY = 'mindalle_worker_state{state="ready"}'
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A worker of four rows that draws four candidates in some 1.6 s and drains for 4 s."""
+    """A worker of four rows that draws four candidates in some 1.6 s and drains for 15 s."""
     settings = {
         "MINDALLE_WORKER__ROWS": "4",
-        "MINDALLE_WORKER__DRAIN_GRACE_S": "4",
+        "MINDALLE_WORKER__DRAIN_GRACE_S": "15",
         "MINDALLE_TESTING__STEP_DELAY_S": "0.1",
     }
     folder = tmp_path_factory.mktemp("drain")
