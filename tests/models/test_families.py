@@ -15,7 +15,10 @@ from models.drawing.sampling import RowParams
 from models.drawing.streams import uniforms
 from models.pipeline import LoadOptions
 from models.presets import get_preset
-from tests.models.priors import OTHERS, Mosaic, Ripple, Trio, TrioConfig, load_any, registered
+from tests.models.mosaic import Mosaic
+from tests.models.priors import OTHERS, load_any, registered
+from tests.models.ripple import Ripple
+from tests.models.trio import Trio, TrioConfig
 
 
 def test_both_official_types_are_one_class() -> None:

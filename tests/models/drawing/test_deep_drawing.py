@@ -19,8 +19,8 @@ from models.drawing.generate import Batch, run_to_end
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.pipeline import LoadOptions, Pipeline, Prompt, load
 from models.stage2.prior import Prior
+from tests.models.drawing.chi_square import chi_square_limit
 from tests.models.drawing.test_cuda_graphs import run_thrice
-from tests.models.drawing.test_sampling import _chi_square_limit
 from tests.models.drawing.test_schedules import _OPS, CAPACITIES, Alone, Op, check
 
 _NAMES = (
@@ -166,7 +166,7 @@ def test_every_depth_draws_from_its_own_filtered_probabilities(exact: Pipeline) 
             cells.append((int(counts[~common].sum()), float(wanted[~common].sum())))
         assert len(cells) > 1
         statistic = sum((count - expected) ** 2 / expected for count, expected in cells)
-        assert statistic < _chi_square_limit(len(cells) - 1), depth
+        assert statistic < chi_square_limit(len(cells) - 1), depth
 
 
 @pytest.mark.parametrize("field", ["temperature", "top_k", "top_p"])

@@ -25,8 +25,8 @@ from models.files.weights import on_meta, shapes
 from models.presets import PRESETS, get_preset
 from models.ranker_configs import IMAGENET_CLASSIFIER
 from tests.models.mindalle import codec_shape, shape
+from tests.models.refusals import refusal
 from tests.models.taming_folders import STAMP, WEIGHTS, edit, write_codec, write_project
-from tests.models.test_lookalikes import refusal
 
 _NAMES = ("tiny-taming-class", "tiny-taming-uncond")
 

@@ -1,3 +1,5 @@
+"""Memory that runs out, at the start or later: fewer rows, the same codes."""
+
 from __future__ import annotations
 
 import weakref
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 from models.drawing.generate import Batch
-from models.pipeline import Pipeline, load
+from models.pipeline import Pipeline
 from service.worker.device_memory import is_out_of_memory
 from service.worker.drawing.engine import Engine
 from service.worker.handover import Left
@@ -24,11 +26,6 @@ from tests.service.engine_runs import (
     shrunk,
 )
 from tests.service.runs import make_run
-
-
-@pytest.fixture(scope="module")
-def pipeline() -> Pipeline:
-    return load("tiny")
 
 
 def test_out_of_memory_halves_the_rows_and_repeats(pipeline: Pipeline) -> None:

@@ -1,0 +1,73 @@
+"""What the page keeps in the browser: runs, files of pictures, the theme."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from playwright.async_api import Page, expect
+from redis.asyncio import Redis
+
+from tests.e2e.playground.conftest import draw
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
+
+
+async def test_history_stays_until_it_is_forgotten(page: Page, emptied: Redis) -> None:
+    await draw(page)
+    await expect(page.locator("button.tile img").first).to_be_visible()
+    await page.reload()
+    await expect(page.locator("button.tile")).to_have_count(4)
+    await page.get_by_role("button", name="Forget", exact=True).click()
+    await expect(page.locator("#empty")).to_be_visible()
+    await page.reload()
+    await expect(page.locator("#empty")).to_be_visible()
+
+
+_NUM_KEPT = """async () => {
+  // Opening a database that is not there would make one, without the page's store in it.
+  const all = await indexedDB.databases();
+  if (!all.some(({name, version}) => name === "mindalle" && version === 1)) return 0;
+  const promised = (request) => new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+  const database = await promised(indexedDB.open("mindalle"));
+  const count = await promised(database.transaction("files").objectStore("files").count());
+  database.close();
+  return count;
+}"""
+
+
+async def _until_kept(page: Page, count: int) -> None:
+    """Until so many picture files are in the page's own store."""
+    async with asyncio.timeout(20):
+        while await page.evaluate(_NUM_KEPT) != count:
+            await asyncio.sleep(0.05)
+
+
+async def test_pictures_outlive_the_servers_copy(page: Page, emptied: Redis) -> None:
+    await draw(page)
+    await expect(page.locator("button.tile")).to_have_count(4)
+    await _until_kept(page, 4)
+    await emptied.flushall()
+    await page.evaluate(
+        """() => {
+          const runs = JSON.parse(localStorage.getItem("mindalle.runs"));
+          runs[0].cells[0].job.expires_at = 1;
+          localStorage.setItem("mindalle.runs", JSON.stringify(runs));
+        }"""
+    )
+    await page.reload()
+    await expect(page.locator("button.tile img[src^=blob]")).to_have_count(4)
+
+
+async def test_the_theme_is_kept(page: Page) -> None:
+    paper = "getComputedStyle(document.body).backgroundColor"
+    light = await page.evaluate(paper)
+    await page.get_by_role("button", name="Dark").click()
+    dark = await page.evaluate(paper)
+    assert dark != light
+    await page.reload()
+    assert await page.evaluate(paper) == dark
+    await expect(page.get_by_role("button", name="Dark")).to_have_attribute("aria-pressed", "true")
