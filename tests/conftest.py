@@ -46,6 +46,12 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _same_numbers() -> None:
+    """What a test draws from torch does not depend on the tests that happen to run before it."""
+    torch.default_generator.manual_seed(11)
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
