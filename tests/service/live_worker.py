@@ -76,7 +76,7 @@ async def working(
     assert ended_with == status
 
 
-async def until(is_so: Callable[[], bool]) -> None:
+async def until(is_so: Callable[[], object]) -> None:
     """Wait until something is so."""
     give_up = time.monotonic() + WAIT_S
     while not is_so():

@@ -16,6 +16,7 @@ from service.jobs import Image
 from tests.servers import RedisServer
 from tests.service.files import file_of, mask_of, noise, square_hole
 from tests.service.live_api import LiveApi, api_settings, serving
+from tests.service.live_worker import until
 from tests.service.painter import FAILING_PROMPT, Painter, paint
 from tests.stores import KINDS
 
@@ -42,12 +43,6 @@ def _unsigned(job: JobAnswer) -> JobAnswer:
     """The answer without what signs its addresses: a store signs anew each second."""
     images = [image.model_copy(update={"url": image.url.partition("?")[0]}) for image in job.images]
     return job.model_copy(update={"images": images})
-
-
-async def _until(is_so: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not is_so():
-            await asyncio.sleep(0.01)
 
 
 async def test_generate(client: AsyncClient, api: LiveApi, painter: Painter) -> None:
@@ -86,7 +81,7 @@ async def test_a_stream_that_is_left_cancels_its_job(client: AsyncClient, painte
     painter.gate.clear()
     async with aclosing(client.stream("a cat", partial_images=1)) as pictures:
         assert isinstance(await anext(pictures), Partial)
-    await _until(lambda: painter.evicted)
+    await until(lambda: painter.evicted)
 
 
 async def test_a_blocking_stream_that_is_left_cancels_its_job(
@@ -100,7 +95,7 @@ async def test_a_blocking_stream_that_is_left_cancels_its_job(
         pictures.close()  # as leaving a loop does
 
     await _blocking(api.url, look)
-    await _until(lambda: painter.evicted)
+    await until(lambda: painter.evicted)
 
 
 async def test_the_blocking_client_works_where_a_loop_runs() -> None:

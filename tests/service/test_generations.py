@@ -4,7 +4,6 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -16,6 +15,7 @@ from service.broker.queue import Queue
 from service.client import AsyncClient
 from tests.servers import RedisServer
 from tests.service.live_api import LiveApi, api_settings, serving
+from tests.service.live_worker import until
 from tests.service.painter import (
     CLASS_CARD,
     FAILING_PROMPT,
@@ -28,12 +28,6 @@ from tests.service.painter import (
 from tests.stores import KINDS, Relay, S3Server, s3_settings
 
 PATH = "/v1/images/generations"
-
-
-async def _until(is_so: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not is_so():
-            await asyncio.sleep(0.01)
 
 
 def _events(text: str) -> list[tuple[str, dict[str, Any]]]:
@@ -199,13 +193,13 @@ async def test_a_passed_deadline_is_a_504(http: httpx.AsyncClient, painter: Pain
     assert answer.status_code == 504
     assert answer.json()["error"]["code"] == "deadline_passed"
     assert answer.headers["x-should-retry"] == "false"
-    await _until(lambda: painter.evicted)
+    await until(lambda: painter.evicted)
 
 
 async def test_a_cancelled_job_is_a_409(http: httpx.AsyncClient, painter: Painter) -> None:
     painter.gate.clear()
     waiting = asyncio.create_task(http.post(PATH, json={"prompt": "a"}))
-    await _until(lambda: painter.running)
+    await until(lambda: painter.running)
     await http.delete(f"/v1/jobs/{painter.started[0].id}")
     answer = await waiting
     assert answer.status_code == 409
@@ -230,19 +224,19 @@ async def test_a_client_that_hangs_up_cancels_its_job(
 ) -> None:
     painter.gate.clear()
     writer = await _asked(api, {"prompt": "a", "stream": stream})
-    await _until(lambda: painter.running)
+    await until(lambda: painter.running)
     writer.close()
-    await _until(lambda: painter.evicted)
-    await _until(lambda: api.state.num_waiting == 0)
+    await until(lambda: painter.evicted)
+    await until(lambda: api.state.num_waiting == 0)
     assert await api.metric("mindalle_http_hang_ups_total") == 1.0
 
 
 async def test_a_hang_up_before_a_worker_had_the_job_is_counted(api: LiveApi, redis: Redis) -> None:
     await Painter(redis, TEXT_CARD).announce()  # it lives, but takes no jobs
     writer = await _asked(api, {"prompt": "a"})
-    await _until(lambda: api.state.num_waiting == 1)
+    await until(lambda: api.state.num_waiting == 1)
     writer.close()
-    await _until(lambda: api.state.num_waiting == 0)
+    await until(lambda: api.state.num_waiting == 0)
     assert await api.metric('mindalle_jobs_cancelled_waiting_total{model="tiny"}') == 1.0
 
 
@@ -251,7 +245,7 @@ async def test_a_caller_waits_through_a_slow_job(
 ) -> None:
     painter.gate.clear()
     waiting = asyncio.create_task(http.post(PATH, json={"prompt": "a"}))
-    await _until(lambda: painter.running)
+    await until(lambda: painter.running)
     assert api.state.num_waiting == 1
     painter.gate.set()
     assert (await waiting).status_code == 200
