@@ -57,7 +57,7 @@ def alone(request: pytest.FixtureRequest) -> Alone:
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     capacity=st.sampled_from(CAPACITIES),
     ops=_OPS,
@@ -80,7 +80,7 @@ def alone_in_bfloat16(request: pytest.FixtureRequest) -> Alone:
 
 
 @pytest.mark.timeout(120)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(capacity=st.sampled_from(CAPACITIES), ops=_OPS)
 def test_so_it_does_in_bfloat16(alone_in_bfloat16: Alone, capacity: int, ops: list[Op]) -> None:
     check(alone_in_bfloat16, capacity, ops, with_pixels=False)

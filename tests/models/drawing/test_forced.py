@@ -27,7 +27,7 @@ PIXELS = (
 _FAMILIES = ("tiny", "tiny-class", *OTHERS, "tiny-rq", "tiny-hq", *PIXELS)
 _PROMPTS: dict[str, Prompt] = {"text": "a heart", "class": 3, "none": None}
 _PARAMS = [RowParams(seed=5, candidate=i, temperature=1.5) for i in range(3)]
-_SCHEDULES = settings(max_examples=4, deadline=None)
+_SCHEDULES = settings(max_examples=4)
 # How much is known, and from which random numbers the rest of a case is made.
 _CASES = {"share": st.sampled_from([0.1, 0.5, 0.9]), "seed": st.integers(0, 10**6)}
 

@@ -132,7 +132,7 @@ def _row_params(draw_: st.DrawFn, vocab_size: int) -> RowParams:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     params=st.lists(_row_params(5000), min_size=2, max_size=5),
     spread=st.sampled_from([0.0, 0.01, 1.0, 5.0]),

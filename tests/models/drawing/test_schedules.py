@@ -198,7 +198,7 @@ def alone(every_tiny: Pipeline) -> Alone:
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=340, deadline=None)
+@settings(max_examples=340)
 @given(
     capacity=st.sampled_from(CAPACITIES),
     ops=_OPS,
@@ -217,7 +217,7 @@ def alone_in_other_families(every_other: Pipeline) -> Alone:
 
 
 @pytest.mark.timeout(120)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(capacity=st.sampled_from(CAPACITIES), ops=_OPS)
 def test_in_other_families(alone_in_other_families: Alone, capacity: int, ops: list[Op]) -> None:
     """A table for prompt and codes, many tokens before the codes; three codes a step; no cache."""
@@ -230,7 +230,7 @@ def alone_behind_masks(request: pytest.FixtureRequest) -> Alone:
 
 
 @pytest.mark.timeout(120)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(capacity=st.sampled_from(CAPACITIES), ops=_OPS)
 def test_behind_masks(alone_behind_masks: Alone, capacity: int, ops: list[Op]) -> None:
     """A cache that keeps only the latest cells."""
@@ -252,7 +252,7 @@ def alone_in_other_types(request: pytest.FixtureRequest) -> Alone:
 
 
 @pytest.mark.timeout(120)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(capacity=st.sampled_from(CAPACITIES), ops=_OPS)
 def test_in_other_types(alone_in_other_types: Alone, capacity: int, ops: list[Op]) -> None:
     check(alone_in_other_types, capacity, ops, with_pixels=True)

@@ -84,7 +84,7 @@ def test_one_candidate_keeps_its_axis() -> None:
 
 
 @given(count=st.integers(1, 2 * CHUNK + 1), seed=st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_score_does_not_depend_on_what_follows(count: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.rand((2 * CHUNK + 1, 3, 32, 32), generator=generator)

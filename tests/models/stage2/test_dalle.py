@@ -61,7 +61,7 @@ def _inputs(config: DalleConfig, num_rows: int) -> tuple[Tensor, Tensor]:
 
 
 @given(config=_SHAPES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_one_code_at_a_time_equals_the_whole_sequence(config: DalleConfig) -> None:
     model = _random(config)
     ids, codes = _inputs(config, 1)
@@ -74,7 +74,7 @@ def test_one_code_at_a_time_equals_the_whole_sequence(config: DalleConfig) -> No
 
 
 @given(config=_SHAPES, data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_codes_that_are_known_may_go_in_with_the_prompt(
     config: DalleConfig, data: st.DataObject
 ) -> None:
@@ -94,7 +94,7 @@ def test_codes_that_are_known_may_go_in_with_the_prompt(
 
 
 @given(config=_SHAPES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_greedy_codes_are_the_best_of_the_whole_sequence(config: DalleConfig) -> None:
     model = _random(config)
     ids, _ = _inputs(config, 1)
@@ -119,7 +119,7 @@ def test_a_shorter_reach_gives_the_same_states() -> None:
 
 
 @given(config=_SHAPES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_logits_depend_on_what_their_layers_see_and_on_nothing_else(config: DalleConfig) -> None:
     model = _random(config)
     ids, codes = _inputs(config, 1)

@@ -26,7 +26,7 @@ def _params(seed: int, size: float, channels: int, dtype: torch.dtype = torch.fl
     return (torch.randn(2, width, generator=generator) * size).to(dtype)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), size=_SIZES, values=st.tuples(*[st.integers(0, 255)] * 2))
 def test_probabilities_sum_to_one_for_any_parameters(
     seed: int, size: float, values: tuple[int, int]
@@ -40,7 +40,7 @@ def test_probabilities_sum_to_one_for_any_parameters(
         conditionals.observe(torch.tensor([value, value]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), size=_SIZES, channels=st.sampled_from([1, 3]))
 def test_likelihoods_and_their_gradients_are_finite(seed: int, size: float, channels: int) -> None:
     params = _params(seed, size, channels, torch.float32).requires_grad_(True)
@@ -51,7 +51,7 @@ def test_likelihoods_and_their_gradients_are_finite(seed: int, size: float, chan
     assert gradient.isfinite().all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10**6), values=st.tuples(*[st.integers(0, 255)] * 3))
 def test_the_channels_one_after_the_other_are_the_pixel(
     seed: int, values: tuple[int, int, int]

@@ -46,7 +46,7 @@ def test_a_full_line_has_later_cells_too() -> None:
 
 
 @given(grid=_GRIDS, kernel=_KERNELS, kind=st.sampled_from(KINDS))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_window_is_as_long_as_it_must_be(
     grid: tuple[int, int], kernel: int, kind: MaskKind
 ) -> None:
@@ -66,7 +66,7 @@ def test_a_window_is_as_long_as_it_must_be(
     num_text=st.integers(1, 4),
     data=st.data(),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_a_step_sees_in_its_slots_what_the_whole_mask_sees(
     grid: tuple[int, int], kernel: int, kind: MaskKind, num_text: int, data: st.DataObject
 ) -> None:
@@ -95,7 +95,7 @@ def test_a_step_sees_in_its_slots_what_the_whole_mask_sees(
     num_text=st.integers(1, 3),
     sandwich=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_derivatives_are_zero_outside_of_what_is_seen_and_nowhere_inside(
     grid: tuple[int, int], kernel: int, kind: MaskKind, num_text: int, sandwich: bool
 ) -> None:

@@ -87,7 +87,7 @@ _SHAPES = st.one_of(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(config=_SHAPES, place=st.integers(0, 10**6))
 def test_a_pixel_moves_with_its_whole_context_and_nothing_else(
     config: PixelPriorConfig, place: int
@@ -101,7 +101,7 @@ def test_a_pixel_moves_with_its_whole_context_and_nothing_else(
         assert torch.equal(moved, _context(config, step, channel).expand_as(moved))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(attn=st.sampled_from(["global", "local_1d", "local_2d"]), size=_SIZES)
 def test_a_channel_of_a_transformer_sees_what_its_plan_says(
     attn: str, size: tuple[int, int]
@@ -175,7 +175,7 @@ def _cone(config: PixelPriorConfig, step: int) -> Tensor:
     return cone
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     kind=st.sampled_from(["A", "B"]),
     sizes=st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3, 5])),
