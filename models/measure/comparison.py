@@ -10,20 +10,20 @@ plot.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from models.configs import Preset, StackConfig
-from models.drawing.generate import run_to_end
+from models.drawing.generate import Batch, run_to_end
 from models.drawing.sampling import RowParams
 from models.enhancement import Enhancement
 from models.hq_configs import HQTransformerConfig, HQVAEConfig
 from models.measure import machine
 from models.measure.stopwatch import some_prompt
-from models.pipeline import Pipeline
+from models.pipeline import Pipeline, Prefix
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.upsampler_configs import CellUpsamplerConfig
 
@@ -134,19 +134,17 @@ def passes(preset: Preset) -> Passes:
 
 
 def compare(pipeline: Pipeline, setting: str, batches: list[int]) -> Iterator[Timing]:
-    """Time one batch of pictures of each size, after a first step that warms up."""
+    """Time one batch of pictures of each size."""
     for rows in batches:
         yield timed(pipeline, setting, [RowParams(seed=1, candidate=i) for i in range(rows)])
 
 
 def timed(pipeline: Pipeline, setting: str, params: list[RowParams]) -> Timing:
-    """One batch of pictures of this model, a row each, after a first step that warms up."""
+    """One batch of pictures of this model, a row each, after what warms up."""
     device, rows = pipeline.options.device, len(params)
     prefix = pipeline.prefix(pipeline.encode(some_prompt(pipeline.preset)))
     batch = pipeline.batch(rows)
-    batch.admit(prefix, params)
-    batch.step()
-    batch.evict(range(rows))
+    _warm_up(batch, prefix, params)
     done: list[Tensor] = []
     codes_s = machine.seconds(device, lambda: done.append(run_to_end(batch, prefix, params)))
     chunk = done[0][:1].expand(pipeline.options.chunk, -1, -1)
@@ -156,6 +154,16 @@ def timed(pipeline: Pipeline, setting: str, params: list[RowParams]) -> Timing:
         own = params[:1] * len(chunk)
         enhance_s = machine.best_of(2, device, lambda: pipeline.enhanced(chunk, own)) / len(chunk)
     return Timing(pipeline.preset.name, setting, rows, codes_s / rows, pixels_s, enhance_s)
+
+
+def _warm_up(batch: Batch, prefix: Prefix, params: Sequence[RowParams]) -> None:
+    """A step; on a GPU whole pictures, for the first step at each shape is recorded there."""
+    if batch.prior.device.type == "cuda":
+        run_to_end(batch, prefix, params)
+        return
+    batch.admit(prefix, params)
+    batch.step()
+    batch.evict(range(len(params)))
 
 
 def table(timings: list[Timing], models: tuple[Preset, ...]) -> str:

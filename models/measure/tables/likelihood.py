@@ -31,11 +31,13 @@ def bits_per_dimension(
 ) -> Mapping[str, float | None]:
     """Of a model of pixels over pictures of a data set."""
     codec, model = cast(Levels, pipeline.stage1), cast(nn.Module, pipeline.stage2)
+    device = pipeline.options.device
     classes, _ = classes_in(data) if pipeline.preset.num_classes else ({}, 0)
     total, num = 0.0, 0
     for pixels in batches(data, variants):
         part = variants[num : num + len(pixels)]
-        of = torch.tensor([classes[v.image] for v in part]) if classes else None
-        total += float(bits(model, codec.values(codec.encode(pixels)), of)) * len(part)
+        values = codec.values(codec.encode(pixels)).to(device)
+        of = torch.tensor([classes[v.image] for v in part], device=device) if classes else None
+        total += float(bits(model, values, of)) * len(part)
         num += len(part)
     return {"pictures": float(num), "bits per dimension": total / num}

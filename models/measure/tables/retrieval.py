@@ -19,6 +19,6 @@ def retrieval(
     """Share of pictures [n, 3, H, W] whose true name is first, and among the first five."""
     texts = torch.stack([scorer.text_features(name) for name in names])
     found = torch.cat([scorer.image_features(pixels) for pixels in batches])
-    best = (found @ texts.T).topk(min(5, len(names)), dim=1).indices
+    best = (found @ texts.T).topk(min(5, len(names)), dim=1).indices.cpu()
     hits = best == torch.tensor(truth)[:, None]
     return float(hits[:, 0].float().mean()), float(hits.any(1).float().mean())

@@ -68,6 +68,17 @@ def test_bits_of_a_model_of_pixels(data: Path, tmp_path: Path) -> None:
     assert 2.9 < float(str(row["bits per dimension"])) < 5
 
 
+@pytest.mark.gpu
+def test_a_gpu_measures_whatever_a_model_has(data: Path, tmp_path: Path) -> None:
+    asked = ["emoji", "tiny-pixelcnn", "--device", "cuda", "--batch", "1", "--out", str(tmp_path)]
+    evaluation.main([*asked, "--tables", *evaluation.OF_MODELS, "--data", str(data)])
+    found = tables(tmp_path)
+    (bits,) = found["Bits per dimension"]
+    assert 2.9 < float(str(bits["bits per dimension"])) < 5
+    assert [row["model"] for row in found["Seconds a picture"]] == ["emoji", "tiny-pixelcnn"]
+    assert "The ranker on pictures that training did not see" in found
+
+
 def test_what_can_not_be_made_is_said(tmp_path: Path) -> None:
     for given, said in (
         (["--tables", "best-of"], "needs --prompts"),
