@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar, cast
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from models.errors import ConfigError
 from models.train.loop.checkpoints import State
@@ -62,11 +63,14 @@ class Average:
     def update(self, model: nn.Module, step: int) -> None:
         """Take in the weights after this step."""
         decay = min(self.decay, (1 + step) / (10 + step))
+        moving: list[tuple[Tensor, Tensor]] = []
         for name, value in model.state_dict().items():
             if value.is_floating_point():
-                self.weights[name].lerp_(value, 1 - decay)
+                moving.append((self.weights[name], value))
             else:
                 self.weights[name].copy_(value)
+        means, values = map(list, zip(*moving, strict=True))
+        get_ema_multi_avg_fn(decay)(means, values, None)  # type: ignore[no-untyped-call]  # torch's
 
     def gathered(self) -> Weights:
         """All of it, for the first process; the others, which must ask too, get nothing."""

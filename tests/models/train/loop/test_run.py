@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import signal
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,6 @@ from torch import nn
 
 from models.train.loop.checkpoints import Checkpoints, averaged
 from models.train.loop.learner import Average, Learner, NotFiniteError, Weights, naming
-from models.train.loop.muon import Muon, optimisers, orthogonalise
 from models.train.loop.pace import Pace
 from models.train.loop.run import Run, train
 from models.train.loop.schedule import Schedule
@@ -111,37 +109,3 @@ def test_a_loss_that_is_no_number_changes_nothing_and_names_its_pictures() -> No
         learning.update(7, [weight.mul(0).sum().sqrt])  # 0, and as steep as can be
     assert torch.equal(weight, before)
     assert learning.next_step == 0
-
-
-@pytest.mark.parametrize("shape", [(8, 8), (6, 20), (20, 6)])
-def test_orthogonalise_brings_singular_values_near_one(shape: tuple[int, int]) -> None:
-    torch.manual_seed(0)
-    values = torch.linalg.svdvals(orthogonalise(torch.randn(shape), steps=8))
-    assert values.max() < 1.3
-    assert values.min() > 0.5
-
-
-def test_muon_solves_a_least_squares_problem() -> None:
-    torch.manual_seed(0)
-    target = torch.randn(4, 6)
-    weight = nn.Parameter(torch.zeros(4, 6))
-    muon = Muon([weight], lr=0.05)
-    losses = []
-    for step in range(200):
-        for group in muon.param_groups:
-            group["lr"] = 0.05 * math.cos(step / 200 * math.pi / 2)
-        loss = (weight - target).square().mean()
-        muon.zero_grad()
-        torch.autograd.backward(loss)
-        muon.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < 0.01 * losses[0]
-
-
-def test_optimisers_split_by_shape_and_name() -> None:
-    model = nn.ModuleDict({"emb": nn.Embedding(3, 2), "fc": nn.Linear(2, 2)})
-    muon, adam = optimisers(model, 0.1, 0.1, ("emb",))
-    assert isinstance(muon, Muon)
-    assert [p.shape for p in muon.param_groups[0]["params"]] == [(2, 2)]
-    assert len(adam.param_groups[0]["params"]) == 2
-    assert len(optimisers(model, None, 0.1)) == 1
