@@ -6,6 +6,8 @@ from argparse import ArgumentTypeError
 from pathlib import Path
 from random import Random
 
+from torch import Tensor
+
 from models.train import options
 from models.train.data.data_set import Variant
 from models.train.data.emoji.emoji_set import Selection
@@ -19,6 +21,8 @@ from models.train.loop.schedule import Schedule
 from models.train.recipes import clip
 from models.train.shapes import with_values
 
+Batch = tuple[Tensor, Tensor, Tensor]  # prepared images, text ids, and which say the same
+
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
@@ -30,6 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--size", type=_size, default=64, help="pixels a side that it looks at")
     options.add_shape(parser, "vision_cfg.width=192 text_cfg.width=192")
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
+    parser.add_argument("--look-every", type=int, default=50, help="steps between judgements")
     args = parser.parse_args(argv)
     options.prepare(args)
     data = opened(args, args.size, Selection(part=args.part))
@@ -37,22 +42,25 @@ def main(argv: list[str] | None = None) -> None:
     document = clip.description(vocab_size(args.tokenizer), args.size)
     with_values(document["model_cfg"], args.shape)
     run = Run(args.run, args.seed)
-    engine = Engine(precision=PRECISIONS[args.precision])
+    engine = Engine(Engine.usual_device(), PRECISIONS[args.precision])
     trainer = clip.ClipTrainer(clip.build(document), Schedule(args.steps), engine)
 
-    def learn(step: int, variants: list[Variant], rng: Random) -> dict[str, float]:
+    def make(step: int, variants: list[Variant], rng: Random) -> Batch:
         images, ids, targets = clip.batch(data, tokenizer, variants, rng)
         disturbed = clip.disturb(images, run.torch_rng(step))
-        return trainer.step(step, clip.prepare(disturbed), ids, targets)
+        return clip.prepare(disturbed), ids, targets
+
+    def learn(step: int, batch: Batch) -> dict[str, float]:
+        return trainer.step(step, *batch)
 
     def look(step: int, weights: Weights) -> None:
-        judged = with_weights(clip.build(document), weights)
+        judged = with_weights(clip.build(document), weights, engine.device)
         run.log(step, **clip.retrieval(judged, data, tokenizer))
         run.plot("loss", "val_top1", "val_top5")
         clip.save(run.folder / "clip", weights, document)
 
-    step_once = options.on_variants(args, run, data, learn)
-    options.train(args, run, trainer.learner, step_once, [(50, look)])
+    step_once = options.on_variants(args, run, data, make, learn)
+    options.train(args, run, trainer.learner, step_once, [(args.look_every, look)])
 
 
 def _size(text: str) -> int:

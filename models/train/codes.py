@@ -62,7 +62,9 @@ def _work(args: Namespace) -> None:
     if not (args.stage1 or args.checkpoint):
         raise ConfigError("whose codes? give --stage1 or --init")
     shape = codec_shape_of(args.checkpoint, args.stage1)
-    selection = Selection(styles=tuple(args.styles), varied=tuple(args.varied))
+    selection = Selection(
+        styles=tuple(args.styles), varied=tuple(args.varied), num_scenes=args.scenes
+    )
     data = sources.opened(args, shape.size[0], selection)
     variants = data.variants()
     if processes.is_first():
@@ -102,6 +104,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/codes"))
     parser.add_argument("--styles", nargs="*", default=(), help="only these art styles")
     parser.add_argument("--varied", nargs="*", default=(), help="vary only these art styles")
+    parser.add_argument(
+        "--scenes",
+        type=int,
+        default=Selection().num_scenes,
+        metavar="N",
+        help="with --data scenes: as many drawn, besides plain things (default: %(default)s)",
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes here (or use torchrun)")
     parser.add_argument(
         "--soft",

@@ -19,6 +19,7 @@ from models.train.loop import run as loop
 from models.train.loop.checkpoints import Checkpoints
 from models.train.loop.engine import Engine
 from models.train.loop.learner import Learner, naming
+from models.train.loop.loaders import Loaders
 from models.train.loop.pace import Pace
 from models.train.loop.pictures import tensorboard
 from models.train.loop.precision import PRECISIONS
@@ -29,6 +30,7 @@ from models.train.recipes.prior import PriorPlan
 
 StepOnce = Callable[[int], dict[str, float]]
 _Plan = TypeVar("_Plan", CodecPlan, PriorPlan)
+_Batch = TypeVar("_Batch")
 
 
 def arguments(description: str, folder: str, steps: int) -> argparse.ArgumentParser:
@@ -42,6 +44,13 @@ def arguments(description: str, folder: str, steps: int) -> argparse.ArgumentPar
         "--keep", type=_count, default=2, metavar="N", help="the last N checkpoints"
     )
     parser.add_argument("--batch", type=int, default=32, help="pictures of all processes together")
+    parser.add_argument(
+        "--loaders",
+        type=_natural,
+        default=0,
+        metavar="N",
+        help="make batches ahead in N processes, so that a GPU needn't wait (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument(
@@ -58,6 +67,12 @@ def arguments(description: str, folder: str, steps: int) -> argparse.ArgumentPar
 def _count(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _natural(text: str) -> int:
+    if (number := int(text)) < 0:
+        raise argparse.ArgumentTypeError("must be 0 or more")
     return number
 
 
@@ -141,15 +156,28 @@ def on_variants(
     args: argparse.Namespace,
     run: Run,
     data: DataSet,
-    learn: Callable[[int, list[Variant], Random], dict[str, float]],
+    make: Callable[[int, list[Variant], Random], _Batch],
+    learn: Callable[[int, _Batch], dict[str, float]],
 ) -> StepOnce:
-    """The step that learns from this process's share of a batch, by the step's generator."""
+    """The step that learns from what `make` makes of this process's share of a batch.
+
+    `make` may draw from the step's generator, and is what --loaders do ahead.
+    """
+
+    def drawn_at(step: int) -> tuple[list[Variant], Random]:
+        rng = run.rng(step)
+        return batch_at(data, step, args.batch, rng, args.seed), rng
+
+    def made(step: int) -> _Batch:
+        variants, rng = drawn_at(step)
+        return make(step, variants[my_share(args.batch)], rng)
+
+    loaders = Loaders(made, args.loaders)
 
     def step_once(step: int) -> dict[str, float]:
-        rng = run.rng(step)
-        batch = batch_at(data, step, args.batch, rng, args.seed)
-        with naming(lambda: map(data.title, batch)):
-            return learn(step, batch[my_share(args.batch)], rng)
+        batch = loaders.batch(step)
+        with naming(lambda: map(data.title, drawn_at(step)[0])):
+            return learn(step, batch)
 
     return step_once
 
@@ -161,7 +189,7 @@ def on_pictures(
     learn: Callable[[int, Tensor], dict[str, float]],
 ) -> StepOnce:
     """The same, from images [B, 3, H, W] in [-1, 1]."""
-    return on_variants(args, run, data, lambda step, mine, _: learn(step, rendered(data, mine)))
+    return on_variants(args, run, data, lambda _, mine, __: rendered(data, mine), learn)
 
 
 def on_codec(

@@ -116,10 +116,13 @@ def _work(args: Namespace) -> None:
     held_out = [Variant(image) for image in data.held_out[:_MAX_HELD_OUT]]
     judged = {"val": pictures.examples(held_out)} if held_out and is_first() else {}
 
-    def learn(step: int, variants: Sequence[Variant], _rng: Random) -> dict[str, float]:
-        return {"bits": trainer.step(step, pictures.examples(variants))["loss"]}
+    def make(_step: int, variants: Sequence[Variant], _rng: Random) -> Examples:
+        return pictures.examples(variants)
 
-    step_once = options.on_variants(args, trainer.run, data, learn)
+    def learn(step: int, examples: Examples) -> dict[str, float]:
+        return {"bits": trainer.step(step, examples)["loss"]}
+
+    step_once = options.on_variants(args, trainer.run, data, make, learn)
     look = partial(_judge, trainer, shape, judged)
     options.train(args, trainer.run, trainer.learner, step_once, [(200, look)])
     weights = trainer.learner.average.gathered()

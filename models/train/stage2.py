@@ -32,6 +32,7 @@ from models.train.held_out import ToIds, examples_of, losses
 from models.train.loop import processes
 from models.train.loop.engine import Engine
 from models.train.loop.learner import Weights, naming, with_weights
+from models.train.loop.loaders import Loaders
 from models.train.loop.processes import is_first, my_share
 from models.train.loop.run import Chore, Run
 from models.train.recipes.prior import Examples, PriorPlan, PriorTrainer
@@ -169,9 +170,12 @@ def _work(args: Namespace) -> None:
         model, codec, run, plan, recipe.loss, recipe.looked_up, engine=options.engine_of(args)
     )
 
+    loaders = Loaders(partial(batches.draw, run), args.loaders)
+
     def step_once(step: int) -> dict[str, float]:
+        batch = loaders.batch(step)
         with naming(lambda: batches.titles(run, step)):
-            return trainer.step(step, batches.draw(run, step))
+            return trainer.step(step, batch)
 
     judged = {}
     if codec is not None and is_first():

@@ -144,12 +144,13 @@ class ClipTrainer:
 
 @torch.no_grad()
 def retrieval(model: Any, data: DataSet, tokenizer: Tokenizer) -> dict[str, float]:
-    """Top-1 and top-5 of held-out pictures among all names."""
+    """Top-1 and top-5 of held-out pictures among all names, on the model's device."""
+    device = model.logit_scale.device
     labels = torch.tensor([tokenizer.encode(name)[0] for name in data.names()])
-    text = model.encode_text(labels, normalize=True)
-    images = rendered(data, map(Variant, data.held_out))
-    scores = model.encode_image(prepare(images), normalize=True) @ text.T
-    truth = torch.tensor([data.name_of(image) for image in data.held_out])
+    text = model.encode_text(labels.to(device), normalize=True)
+    images = prepare(rendered(data, map(Variant, data.held_out)))
+    scores = model.encode_image(images.to(device), normalize=True) @ text.T
+    truth = torch.tensor([data.name_of(image) for image in data.held_out]).to(device)
     hits = scores.topk(5, dim=1).indices == truth[:, None]
     return {
         "val_top1": float(hits[:, 0].float().mean()),

@@ -39,12 +39,13 @@ class Selection:
 
     `part` "even" or "odd" leaves training half of it: a judge should not see what a ranker saw. Of
     what stage 2 is to see, plain pictures are those in `styles`, varied ones those in `varied`; ()
-    is all.
+    is all. Of scenes, without an end, it is to see what is in the first `num_scenes`.
     """
 
     part: Literal["all", "even", "odd"] = "all"
     styles: tuple[str, ...] = ()
     varied: tuple[str, ...] = ()
+    num_scenes: int = 100_000
 
     def split(self, art: Art) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The pictures that training may see, and those that it may not, of any part."""

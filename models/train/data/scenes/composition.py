@@ -32,7 +32,7 @@ class Scene:
     @property
     def kind(self) -> str:
         """single, placed, count, pair or trio."""
-        return self.layout.partition("/")[0]
+        return kind_of(self.layout)
 
     @property
     def place(self) -> str:
@@ -47,6 +47,11 @@ class Scene:
         )
         look = (self.layout, self.background, self.finish, *parts)
         return Variant(self.parts[0].image, look)
+
+
+def kind_of(layout: str) -> str:
+    """Of the layout "pair/above" it is "pair"."""
+    return layout.partition("/")[0]
 
 
 def scene_of(variant: Variant) -> Scene:

@@ -23,13 +23,12 @@ from models.train.data.emoji.emoji_set import Selection
 from models.train.data.scenes import layouts
 from models.train.data.scenes.backdrops import backdrop
 from models.train.data.scenes.composer import Composer
-from models.train.data.scenes.composition import scene_of
+from models.train.data.scenes.composition import kind_of, scene_of
 from models.train.data.scenes.languages import CLDR, Lexicon, load_lexicons
 from models.train.data.scenes.narrator import Narrator
 from models.train.data.scenes.things import load_things
 
 _PARTS_KEPT = 4096  # resized pictures in memory, 25 to 64 KiB each
-_NUM_DRAWN = 100_000  # for stage 2; about half are of several things or of places
 
 
 class SceneSet:
@@ -72,18 +71,17 @@ class SceneSet:
 
     def kind(self, variant: Variant) -> str:
         """The layout's kind; a single thing is plain, or varied in its look or size."""
-        scene = scene_of(variant)
-        if scene.kind != "single":
-            return scene.kind
-        return "plain" if scene == scene_of(Variant(variant.image)) else "varied"
+        layout = variant.look[0] if variant.look else None
+        if layout and (kind := kind_of(layout)) != "single":
+            return kind
+        return "plain" if scene_of(variant) == scene_of(Variant(variant.image)) else "varied"
 
     def variants(self) -> tuple[Variant, ...]:
-        """Every single thing with one change at most, and many scenes of the other kinds."""
+        """Every single thing with one change at most, and what is drawn of every kind."""
         singles = (scene for image in self.images for scene in self.composer.singles(image))
-        alone = filter(self._is_wanted, (scene.as_variant() for scene in singles))
-        drawn = filter(self._is_wanted, map(partial(self.scene, 0), range(_NUM_DRAWN)))
-        several = (scene for scene in drawn if scene_of(scene).kind != "single")
-        return tuple(dict.fromkeys(chain(alone, several)))
+        alone = (scene.as_variant() for scene in singles)
+        drawn = map(partial(self.scene, 0), range(self.selection.num_scenes))
+        return tuple(dict.fromkeys(filter(self._is_wanted, chain(alone, drawn))))
 
     def scene(self, seed: int, index: int) -> Variant:
         """One of an endless list, the same in every process."""
