@@ -122,9 +122,9 @@ def _files(job: Job, fence: int, images: Sequence[Image]) -> list[_File]:
         start = f"{fence}/{image.candidate}"
         whole = _File(file_name(image.rank), f"{start}.{kind}", image.data, f"image/{kind}")
         found.append(whole)
-        for query, data in image.coarser.items():
-            path, media_type = f"{start}_{query.replace('=', '_')}.{kind}", f"image/{kind}"
+        for number, (query, data) in enumerate(image.coarser.items(), 1):
+            path, media_type = f"{start}_{number}.{kind}", f"image/{kind}"  # short: Redis keeps it
             if query == CODES_FILE:
-                path, media_type = f"{start}_{query}.json", "application/json"
+                path, media_type = f"{start}.json", "application/json"
             found.append(_File(file_name(image.rank, query), path, data, media_type))
     return found

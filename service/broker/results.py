@@ -65,12 +65,12 @@ def stored_path(job_id: str, value: bytes) -> str | None:
 def metas_to_fields(images: Sequence[Image]) -> list[str]:
     """Names and values that the job's hash keeps about the images beside their bytes.
 
-    Scores are a field of their own: the first release can't answer with one that is null, so that
-    it gets a 0.0 for it in `images`.
+    Scores are told again where one is missing: the first release can't answer with one that is
+    null, so that it gets a 0.0 for it in `images`.
     """
     metas = [[i.rank, i.candidate, i.score or 0.0, len(i.data)] for i in images]
     scores = [image.score for image in images]
-    return ["images", compact(metas), "scores", compact(scores)]
+    return ["images", compact(metas)] + (["scores", compact(scores)] if None in scores else [])
 
 
 def compact(value: object) -> str:

@@ -108,7 +108,7 @@ class Run:
 
     # Pictures.
     text: Tensor | None = None  # CLIP's features of the prompt
-    pictures: dict[int, Made] = field(default_factory=dict)  # by candidate
+    pictures: dict[int, Made] = field(default_factory=dict)  # of candidates that may be kept
 
     # Whichever station something happens in; of a large job, two at a time add to it.
     spans: list[Span] = field(default_factory=list)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from redis.asyncio import Redis
 
@@ -15,7 +17,9 @@ from service.jobs import (
 from tests.conftest import Clock
 from tests.service.makers import (
     LEASE_S,
+    MODEL,
     drawn,
+    lag,
     make_queue,
     make_sweeper,
     put,
@@ -97,6 +101,23 @@ async def test_parts_that_are_handed_back_are_a_whole_job_again(redis: Redis, cl
     assert (again.part, again.attempt) == (None, 1)
     assert again.fence > max(claim.fence for claim in claims)
     assert await sharing[0].finish(again, drawn(again)) is Committed.ENDED
+
+
+async def test_an_idle_worker_is_woken_by_a_part_that_comes_back(every_redis: Redis) -> None:
+    queue, (one, two, idle) = make_queue(every_redis), workers(every_redis)
+    await put(queue, num_candidates=12, n=2)
+    claims = [await part_of(one, 6), await part_of(two, 6)]
+    for _ in range(2):
+        blocked = asyncio.create_task(idle.claim(free_rows=6, num_running=0, block_s=30))
+        await asyncio.sleep(0)
+        assert await two.release(claims[1])
+        (again,) = (await blocked).claims
+        assert again.part == range(6, 12)
+        claims[1], two, idle = again, idle, two
+        assert await lag(every_redis) == 0  # no job waits, and nothing says so
+    assert await two.finish(claims[1], drawn(claims[1])) is Committed.PART
+    assert await one.finish(claims[0], drawn(claims[0])) is Committed.ENDED
+    assert await every_redis.xlen(Key.TICKETS.of(MODEL)) == 0
 
 
 async def test_a_job_that_came_back_remembers_the_fate_of_its_parts(

@@ -11,7 +11,7 @@ import torch
 from PIL import Image as Pillow
 from prometheus_client import CollectorRegistry
 
-from models.pipeline import Pipeline, load, to_bytes
+from models.pipeline import Pipeline, Prompt, load, to_bytes
 from service.broker.stopping import stop
 from service.jobs import Succeeded
 from service.metrics import WorkerMetrics
@@ -113,12 +113,49 @@ async def test_a_score_that_is_not_there_stays_away(bench: Bench) -> None:
     assert [image.score for image in (await bench.finished()).images] == [None, None]
 
 
+class _Given:
+    """A ranker of pictures in order, whose scores are known before."""
+
+    def __init__(self, *scores: float) -> None:
+        self.left = list(scores)
+
+    def features(self, prompt: Prompt) -> torch.Tensor:
+        return torch.zeros(1)
+
+    def scores(
+        self, features: torch.Tensor, pixels: torch.Tensor, codes: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return torch.tensor([self.left.pop(0) for _ in pixels])
+
+
 async def test_a_score_of_nothing_is_a_score(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The best of three whose scores are below, at and above zero."""
-    monkeypatch.setattr(Pipeline, "scores", lambda *_arguments: [-0.5, 0.0, 0.25])
+    monkeypatch.setattr(bench.pipeline, "ranker", _Given(-0.5, 0.0, 0.25))
     bench.put(drawn(make_run(num_candidates=3, n=2), 0, 1, 2))
     images = (await bench.finished()).images
     assert [(image.candidate, image.score) for image in images] == [(2, 0.25), (1, 0.0)]
+
+
+async def test_where_nothing_ranks_only_pictures_that_are_kept_are_made(bench: Bench) -> None:
+    first, second = make_run(num_candidates=9, n=3), make_run(num_candidates=9, n=2)
+    bench.put(drawn(first, 4, 5, 6, 7, 8), drawn(first, 2, 1, 3, 0))
+    second.candidates = range(5, 9)  # a part
+    bench.put(drawn(second, 5, 7), drawn(second, 6, 8))
+    for run, kept in ((first, [0, 1, 2]), (second, [5, 6])):
+        outcome = await bench.finished()
+        assert [image.candidate for image in outcome.images] == kept
+        assert outcome.num_drawn == len(run.candidates)
+        assert sorted(run.pictures) == kept
+
+
+async def test_where_something_ranks_all_pictures_are_made(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.pipeline, "ranker", _Given(*range(9)))
+    run = make_run(num_candidates=9, n=1)
+    bench.put(drawn(run, 0, 1, 2, 3, 4), drawn(run, 5, 6, 7, 8))
+    assert [image.candidate for image in (await bench.finished()).images] == [8]
+    assert sorted(run.pictures) == [*range(9)]
 
 
 async def test_drawing_lasted_as_long_as_its_stamp_says_however_late_this_is_read(
@@ -126,7 +163,9 @@ async def test_drawing_lasted_as_long_as_its_stamp_says_however_late_this_is_rea
 ) -> None:
     run = make_run()
     run.stamp("drawing", 10.0, 10.83)
-    bench.put(drawn(make_run(num_candidates=40, seed=5), *range(40)))  # keeps the station busy
+    bench.put(
+        drawn(make_run(num_candidates=40, n=40, seed=5), *range(40))
+    )  # keeps the station busy
     bench.put(drawn(run, 0))
     await bench.finished()
     assert (await bench.finished()).timings_s["decode"] == 0.83
@@ -166,7 +205,7 @@ async def test_runs_that_are_gone_make_no_pictures(bench: Bench, end: TakenOut) 
 async def test_a_run_that_is_gone_meanwhile_is_dropped_before_the_next_pictures(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone, other = make_run(num_candidates=40), make_run()
+    gone, other = make_run(num_candidates=40, n=40), make_run()
     make = Pipeline.pixels
 
     def cancelling(pipeline: Pipeline, codes: torch.Tensor) -> torch.Tensor:

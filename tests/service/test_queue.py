@@ -41,7 +41,7 @@ async def test_a_job_goes_through_all_states(
     store = open_store(results)
     queue = make_queue(every_redis, clock, store=store)
     leases = make_leases(every_redis, clock, store=store)
-    job = make_job(num_candidates=4, n=2, priority=Priority.HIGH)
+    job = make_job(num_candidates=4, n=2, priority=Priority.HIGH, codes_per_candidate=16)
     enqueued = await queue.enqueue(job, ROOMY)
     assert (enqueued.job, enqueued.position, enqueued.existed) == (job, 0, False)
     view = await queue.get(job.id)

@@ -39,8 +39,9 @@ KEYS: dict[str, Any] = json.loads((DATA / "redis.json").read_text())
 ANSWERS: dict[str, Any] = json.loads((DATA / "answers.json").read_text())
 JOBS = [name for name in ANSWERS if name.startswith("job_")]
 NEW_FIELDS = {"scores"}  # of a job's hash: the last release passes over those that it doesn't know
-# Nothing in the last release asks for these of a job that has ended; for the last, if it failed.
-OLD_FIELDS = {"cost", "deadline_ms", "isolated", "keep_ms", "priority", "score", "codes_done"}
+# The last release asks for none of these of a job that has ended; for the last two, if it failed.
+OLD_FIELDS = {"cost", "deadline_ms", "isolated", "keep_ms", "priority", "score"}
+OLD_FIELDS |= {"codes_done", "codes_total"}
 NEW_KEYS = {"{mindalle}:holder:w1", "{mindalle}:traits:w1"}  # it never looks at
 NEW_ANSWERS = {
     "native_size",

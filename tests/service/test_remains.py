@@ -86,22 +86,24 @@ async def taken(redis: Redis, job_id: str) -> int:
     return sum([int(await redis.memory_usage(name, samples=0) or 0) for name in names])
 
 
+@pytest.mark.parametrize(("n", "has_codes"), [(4, True), (10, False)])
 async def test_a_finished_job_takes_less_than_four_kilobytes_of_redis(
-    every_redis: Redis, files: ObjectStore
+    every_redis: Redis, files: ObjectStore, n: int, has_codes: bool
 ) -> None:
     """With all progress that a job may publish, and coarser looks at its pictures."""
     queue = make_queue(every_redis, store=files)
     leases = make_leases(every_redis, store=files)
     ids = {"request_id": "req_" + "c" * 26, "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
     prompt = "a red cube on a table " * 6
-    job = await put(queue, prompt=prompt, n=4, num_candidates=32, **ids)
+    job = await put(queue, prompt=prompt, n=n, num_candidates=32, codes_per_candidate=1280, **ids)
     (claim,) = (await leases.claim(free_rows=32, num_running=0)).claims
     for part in range(20):
         told = {"codes_done": 2048 * part, "codes_total": 40960, "stage": "decode"}
         await leases.publish(claim, "progress", told)
     await leases.renew([claim], {claim.id: Progress(40960, 40960, "decode")})
-    coarser = {f"depth={depth}": b"x" for depth in (1, 2, 3)} | {CODES_FILE: b"[[1]]"}
-    images = tuple(Image(rank, rank, 0.123456, b"x" * 300_000, coarser) for rank in range(4))
+    coarser = {f"depth={depth}": b"x" for depth in (1, 2, 3)}
+    coarser |= {CODES_FILE: b"[[1]]"} if has_codes else {}
+    images = tuple(Image(rank, rank, 0.123456, b"x" * 300_000, coarser) for rank in range(n))
     stages = ("queue_wait", "prefill", "decode", "pixels", "rerank", "encode")
     timings = {stage: 1 / 7 for stage in stages}
     views = tuple(("depth", str(depth)) for depth in (1, 2, 3, 4))

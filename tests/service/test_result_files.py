@@ -77,7 +77,7 @@ async def test_files_are_named_by_job_fence_and_candidate(
     coarser = {"depth=1": b"coarse", CODES_FILE: b"[[1]]"}
     images = (Image(0, 5, 0.5, b"best", coarser), Image(1, 2, 0.1, b"second"))
     assert await leases.finish(await claim_one(leases), Succeeded(images, "32x32", {}))
-    files = ["5.webp", "5_codes.json", "5_depth_1.webp", "2.webp"]
+    files = ["5.webp", "5.json", "5_1.webp", "2.webp"]
     assert kept.names == sorted(f"{job.id}/1/{name}" for name in files)
     assert await queue.image(job.id, 0) == b"best"
     assert await queue.image(job.id, 1) == b"second"
@@ -148,7 +148,7 @@ async def test_a_job_in_parts_keeps_the_files_of_its_best_pictures_only(
         assert await leases.finish(claim, drawn(claim))
     assert await files.sweep() == 0
     best = [image.candidate for image in (await queue.get(job.id)).images]
-    stored = [f"{job.id}/{fences[c]}/{c}{end}.png" for c in best for end in ("", "_v_1")]
+    stored = [f"{job.id}/{fences[c]}/{c}{end}.png" for c in best for end in ("", "_1")]
     assert kept.names == sorted(stored)
     assert [await queue.image(job.id, rank) for rank in range(3)] == [b"%d" % c for c in best]
 

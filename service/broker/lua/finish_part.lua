@@ -52,16 +52,18 @@ local function keep_files(best)
   redis.call('PEXPIRE', key.images(job.id), job.ttl_ms)
 end
 
--- As results.py writes them for a whole job.
+-- The fields `images` and `scores`, as results.py writes them for a whole job.
 local function tell_of(best)
-  local images, scores = {}, {}
+  local images, scores, lacks_one = {}, {}, false
   for rank, picture in ipairs(best) do
     local score = picture.text == 'null' and '0.0' or picture.text
     images[rank] = string.format('[%d,%d,%s,%d]', rank - 1, picture.candidate, score,
       picture.bytes)
-    scores[rank] = picture.text
+    scores[rank], lacks_one = picture.text, lacks_one or picture.text == 'null'
   end
-  return '[' .. table.concat(images, ',') .. ']', '[' .. table.concat(scores, ',') .. ']'
+  local fields = {'images', '[' .. table.concat(images, ',') .. ']'}
+  if lacks_one then fields[3], fields[4] = 'scores', '[' .. table.concat(scores, ',') .. ']' end
+  return fields
 end
 
 -- Seconds of a job in parts: the longest that a part took, and the wait of the first one.
@@ -80,10 +82,10 @@ local function end_job()
   local best = in_order()
   for rank = #best, arg.n + 1, -1 do best[rank] = nil end
   keep_files(best)
-  local images, scores = tell_of(best)
-  local fields = {'committed', tostring(arg.fence), 'images', images, 'scores', scores,
-    'timings', longest()}
-  for _, value in ipairs(arg.fields) do fields[#fields + 1] = value end
+  local fields = {'committed', tostring(arg.fence), 'timings', longest()}
+  for _, some in ipairs({tell_of(best), arg.fields}) do
+    for _, value in ipairs(some) do fields[#fields + 1] = value end
+  end
   for i, one in ipairs(job.parts.list) do
     job.parts.list[i] = {fence = one.fence} -- a worker whose answer was lost may ask by it again
   end

@@ -127,6 +127,14 @@ local function put_parts(job)
   if job.parts then sum_up(job) end
 end
 
+-- Workers without work wait for a ticket. This one says that there is something to look for, and is
+-- taken at once, as one that nobody is to count.
+local function wake(model)
+  add_ticket(model)
+  redis.call('XREADGROUP', 'GROUP', GROUP, 'queue', 'COUNT', 1, 'NOACK', 'STREAMS',
+    key.tickets(model), '>')
+end
+
 -- A part comes back, for whoever has room; with it the job, when nobody has another part of it.
 local function put_part(job, part)
   redis.call('ZREM', key.parts(job.model), job.id .. ' ' .. part.fence)
@@ -136,4 +144,5 @@ local function put_part(job, part)
   save_parts(job)
   sum_up(job)
   offer_parts(job)
+  wake(job.model)
 end

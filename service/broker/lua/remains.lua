@@ -2,10 +2,10 @@
 -- their time to live. Stands before the prelude, whose settle ends jobs.
 
 -- Fields of its hash that nobody asks for any more, neither this release nor the last one; and those
--- of one that succeeded, which has made all its progress.
+-- of one that succeeded, which has made all its progress: its body tells how much that is.
 local OF_THE_LIVING = {'cost', 'deadline_ms', 'isolated', 'keep_ms', 'lost', 'priority', 'score',
   'webhook', 'whole'}
-local OF_PROGRESS = {'codes_done', 'stage'}
+local OF_PROGRESS = {'codes_done', 'codes_total', 'stage'}
 
 -- Of the progress that led to the end only the last event stays.
 local function thin(stream)
@@ -31,10 +31,24 @@ local function pack(stream, ttl_ms)
   if type(packed) == 'string' then redis.pcall('RESTORE', stream, ttl_ms, packed, 'REPLACE') end
 end
 
+-- A hash keeps room for all fields that it ever had: written anew it has room for those of now. Short
+-- values come first: the table that a long one makes it is then made for all of them at once.
+local function fit(hash)
+  local fields = redis.call('HGETALL', hash)
+  redis.call('DEL', hash)
+  for _, is_long in ipairs({false, true}) do
+    for i = 1, #fields, 2 do
+      local name, value = fields[i], fields[i + 1]
+      if (#value > 64) == is_long then redis.call('HSET', hash, name, value) end
+    end
+  end
+end
+
 -- The job has ended in that state, and its last event is written.
 local function strip(id, state, ttl_ms)
   redis.call('HDEL', key.job(id), unpack(OF_THE_LIVING))
   if state == 'succeeded' then redis.call('HDEL', key.job(id), unpack(OF_PROGRESS)) end
+  fit(key.job(id))
   pack(key.events(id), ttl_ms)
   redis.call('PEXPIRE', key.job(id), ttl_ms)
   redis.call('PEXPIRE', key.events(id), ttl_ms)

@@ -111,12 +111,12 @@ class Pictures:
 
     def _finish(self, drawn: Drawn) -> None:
         run, at_once = drawn.run, self._makers.at_once
-        for start in range(0, len(drawn.candidates), at_once):
+        candidates, codes = self._worth_making(drawn)
+        for start in range(0, len(candidates), at_once):
             if run.is_gone:
                 return
             part = slice(start, start + at_once)
-            candidates, codes = drawn.candidates[part], drawn.codes[part]
-            self._retried(partial(self._picture, run, candidates, codes))
+            self._retried(partial(self._picture, run, candidates[part], codes[part]))
         if not drawn.is_last or run.is_gone:
             return
         if not run.is_enough:
@@ -129,6 +129,14 @@ class Pictures:
             self._retried(partial(self._enhance, run, best))
         if run.close(self._outcome(run, best)):
             self._delivery(run)
+
+    def _worth_making(self, drawn: Drawn) -> tuple[Sequence[int], torch.Tensor]:
+        """All, to be ranked; the first n where nothing ranks pictures: those are kept."""
+        if self._pipeline.ranker is not None:
+            return drawn.candidates, drawn.codes
+        kept = drawn.run.candidates[: drawn.run.job.recipe.n]
+        places = [place for place, each in enumerate(drawn.candidates) if each in kept]
+        return [drawn.candidates[place] for place in places], drawn.codes[places]
 
     def _picture(self, run: Run, candidates: Sequence[int], codes: torch.Tensor) -> None:
         with self._timed(run, "pixels"):
@@ -183,7 +191,7 @@ class Pictures:
         size = png.resampled_size(run.job.size, pixels) or native
         views = tuple((view.parameter, view.value) for view in self._views_of(run))
         return Succeeded(
-            images, size, run.timings_s(), run.is_truncated, native, views, len(run.pictures)
+            images, size, run.timings_s(), run.is_truncated, native, views, run.num_drawn
         )
 
     def _image(self, run: Run, rank: int, candidate: int) -> Image:
