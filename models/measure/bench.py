@@ -20,7 +20,7 @@ import torch
 
 from models.measure import comparison, machine, naive
 from models.measure.arguments import count, count_or_none, device, several
-from models.measure.baselines import BlockStack
+from models.measure.baselines import is_block_stack
 from models.measure.stopwatch import BaselineTimes, Result, measure
 from models.measure.subject import Subject, chosen, compared
 from models.pipeline import DTYPES, LoadOptions
@@ -189,7 +189,7 @@ def _results(
     plain = subject.load(plain_options).stage2 if args.baselines else None
     for batch in args.batch:
         times = None
-        if isinstance(plain, BlockStack):
+        if is_block_stack(plain):
             times = BaselineTimes(plain, subject.preset, batch)
         for dtype in args.dtype:
             for quantization in args.quantization:
