@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--size", type=_size, default=64, help="pixels a side that it looks at")
     options.add_shape(parser, "vision_cfg.width=192 text_cfg.width=192")
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
-    parser.add_argument("--look-every", type=int, default=50, help="steps between judgements")
+    options.add_looks(parser, 50)
     args = parser.parse_args(argv)
     options.prepare(args)
     data = opened(args, args.size, Selection(part=args.part))

@@ -93,8 +93,13 @@ def add_shape(parser: argparse.ArgumentParser, such_as: str) -> None:
 def add_start(parser: argparse.ArgumentParser) -> None:
     """The options of what may begin with another run's weights, and is judged as it learns."""
     parser.add_argument("--start", type=Path, help="begin with another run's averaged weights")
-    parser.add_argument("--look-every", type=int, default=200, help="steps between judgements")
+    add_looks(parser, 200)
     parser.add_argument("--judged", type=int, default=96, help="pictures of each sort to judge by")
+
+
+def add_looks(parser: argparse.ArgumentParser, every: int) -> None:
+    """The option that says how often a run is judged as it learns."""
+    parser.add_argument("--look-every", type=int, default=every, help="steps between judgements")
 
 
 def add_rate(parser: argparse.ArgumentParser) -> None:
