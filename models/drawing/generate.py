@@ -208,9 +208,15 @@ class Batch:
         is_sound = hidden.flatten(1).isfinite().all(-1)
 
         def draw_at(logits: Tensor, depth: int) -> Tensor:
-            is_sound.logical_and_(logits.amax(-1).isfinite())  # the largest is NaN if any is
-            drawn = draw(logits, filters[depth], uniform[:, depth])
-            return known[:, depth].where(known[:, depth] != FREE, drawn)
+            largest = logits.amax(-1)  # NaN if any is
+            is_sound.logical_and_(largest.isfinite().view(len(largest), -1).all(-1))
+            at: int | slice = depth
+            own = filters[depth]
+            if logits.dim() == 3:
+                at = slice(depth, depth + logits.shape[1])
+                own = Filters.side_by_side(filters[at])
+            drawn, given = draw(logits, own, uniform[:, at]), known[:, at]
+            return given.where(given != FREE, drawn)
 
         return self.prior.sample(hidden, self._state, draw_at), is_sound
 

@@ -101,7 +101,8 @@ def _at(value: _T | tuple[_T, ...], depth: int) -> _T:
 class Filters:
     """The parameters of B rows at one depth on the device, and what the host knows of them.
 
-    The host's knowledge only saves work: it never changes what a row draws.
+    Or at n depths of one vocabulary that are drawn at once, [B, n]. The host's knowledge only saves
+    work: it never changes what a row draws.
     """
 
     temperature: Tensor  # [B] float32
@@ -157,6 +158,17 @@ class Filters:
             top_p=self.top_p.copy_(other.top_p),
         )
 
+    @classmethod
+    def side_by_side(cls, depths: Sequence[Filters]) -> Filters:
+        """Those of some depths of one vocabulary, [B, n]."""
+        return cls(
+            temperature=torch.stack([depth.temperature for depth in depths], -1),
+            top_k=torch.stack([depth.top_k for depth in depths], -1),
+            top_p=torch.stack([depth.top_p for depth in depths], -1),
+            max_top_k=max((depth.max_top_k or 0 for depth in depths), default=0) or None,
+            has_top_p=any(depth.has_top_p for depth in depths),
+        )
+
     @property
     def work(self) -> tuple[int | None, bool]:
         """What a draw has to do; equal for equal kernels."""
@@ -185,22 +197,23 @@ def weights(logits: Tensor, filters: Filters) -> Tensor:
     """Logits [B, V] of any float type → filtered probabilities as integers [B, V] int64.
 
     Weight / sum of the row's weights is the probability, 0 where filtered out; computed in float32.
+    Several depths at once are [B, n, V] in and out.
     """
-    scaled = logits.float() / filters.temperature[:, None]
+    scaled = logits.float() / filters.temperature[..., None]
     if filters.max_top_k is not None:
         scaled = _keep_top_k(scaled, filters)
-    fixed = (scaled.softmax(-1).double() * _ONE).long()
+    fixed = (scaled.softmax(-1) * _ONE).long()  # exact, _ONE being a power of two
     return _keep_nucleus(fixed, filters.top_p) if filters.has_top_p else fixed
 
 
 def draw(logits: Tensor, filters: Filters, uniform: Tensor) -> Tensor:
-    """Logits [B, V] → one code per row, [B] int64.
+    """Logits [B, V] → one code per row, [B] int64; several depths at once are [B, n, V] → [B, n].
 
-    `uniform` are the rows' random numbers for this position, [B] float64 in [0, 1).
+    `uniform` are the rows' random numbers for this position, float64 in [0, 1), one for each code.
     """
-    cumulative = weights(logits, filters).cumsum(-1)  # [B, V]
-    total = cumulative[:, -1:]
-    target = torch.minimum((uniform[:, None] * total.double()).long(), total - 1)
+    cumulative = weights(logits, filters).cumsum(-1)  # [..., V]
+    total = cumulative[..., -1:]
+    target = torch.minimum((uniform[..., None] * total.double()).long(), total - 1)
     codes = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
     return codes.clamp(max=logits.shape[-1] - 1)  # NaN logits must not index out of the vocabulary
 
@@ -215,8 +228,8 @@ def _keep_top_k(scaled: Tensor, filters: Filters) -> Tensor:
     assert filters.max_top_k is not None
     leaders = scaled.topk(filters.max_top_k, dim=-1).values  # [B, K] descending
     place = (filters.top_k - 1).clamp(max=filters.max_top_k - 1)
-    smallest = leaders.gather(-1, place[:, None])
-    is_off = filters.top_k[:, None] >= scaled.shape[-1]
+    smallest = leaders.gather(-1, place[..., None])
+    is_off = filters.top_k[..., None] >= scaled.shape[-1]
     return scaled.masked_fill((scaled < smallest) & ~is_off, -torch.inf)
 
 
@@ -226,14 +239,14 @@ def _keep_nucleus(fixed: Tensor, top_p: Tensor) -> Tensor:
     Equal entries count in the order of their codes, as a stable sort has them.
     """
     ordered, sums = _descending(fixed, top_p)
-    num_kept = (sums < top_p[:, None]).sum(-1, keepdim=True) + 1  # [B, 1]
+    num_kept = (sums < top_p[..., None]).sum(-1, keepdim=True) + 1  # [..., 1]
     last = (num_kept - 1).clamp(max=ordered.shape[-1] - 1)
     smallest = ordered.gather(-1, last)
     above = fixed > smallest
     level = fixed == smallest
     room = num_kept - above.sum(-1, keepdim=True)
     kept = fixed.masked_fill(~(above | (level & (level.cumsum(-1) <= room))), 0)
-    return fixed.where(top_p[:, None] >= _NO_NUCLEUS, kept)
+    return fixed.where(top_p[..., None] >= _NO_NUCLEUS, kept)
 
 
 def _descending(fixed: Tensor, top_p: Tensor) -> tuple[Tensor, Tensor]:
@@ -241,7 +254,7 @@ def _descending(fixed: Tensor, top_p: Tensor) -> tuple[Tensor, Tensor]:
     if fixed.device.type == "cpu" and fixed.shape[-1] > 4 * _NUCLEUS_HEAD:
         ordered = fixed.topk(_NUCLEUS_HEAD, dim=-1).values
         sums = _running_sum(ordered)
-        if bool(((sums[:, -1] >= top_p) | (top_p >= _NO_NUCLEUS)).all()):
+        if bool(((sums[..., -1] >= top_p) | (top_p >= _NO_NUCLEUS)).all()):
             return ordered, sums
     ordered = fixed.sort(dim=-1, descending=True).values
     return ordered, _running_sum(ordered)

@@ -117,8 +117,8 @@ class _Probe:
         seen = [hidden.flatten(1)]
 
         def keep(logits: Tensor, _depth: int) -> Tensor:
-            seen.append(logits)
-            return torch.zeros_like(places)
+            seen.append(logits.flatten(1))
+            return places.new_zeros(logits.shape[:-1])
 
         self.prior.sample(hidden, self.state, keep)
         return torch.cat(seen, -1)

@@ -73,14 +73,17 @@ class Attention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         if past is not None:
             k, v = torch.cat((past, torch.stack((k, v))), -2)
-        is_causal = mask is None and past is None
         pdrop = self.pdrop if self.training else 0.0
-        h = F.scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, dropout_p=pdrop)
+        if k.shape[-2] == 1 and not pdrop:  # who is alone sees itself and nothing else
+            h = v
+        else:
+            is_causal = mask is None and past is None
+            h = F.scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, dropout_p=pdrop)
         return self.proj(h.transpose(1, 2).flatten(2)), torch.stack((k, v))
 
     def decode(self, x: Tensor, cache: KVCache, layer: int, step: Step) -> Tensor:
         """One position per row [b, E] → [b, E], with this position stored in the cache."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.n_heads, -1))  # [b, 3, H, dim]
+        qkv = self.qkv(x).view(len(x), 3, self.n_heads, -1)  # [b, 3, H, dim]
         cache.write(layer, qkv[:, 1:].transpose(0, 1), step.positions)
         keys, values = cache.read(layer, len(x), step.span)
         h = attend_one(qkv[:, 0], keys, values, step.mask)

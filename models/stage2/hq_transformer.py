@@ -14,6 +14,7 @@ positions are those of the grid, where its sampler takes the table's.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from itertools import accumulate
 
 import torch
@@ -28,7 +29,7 @@ from models.stage2.code_loss import (
     text_cross_entropy,
 )
 from models.stage2.hq_cells import CellEmbedding, HeadInputs, level_slices
-from models.stage2.kv_cache import CachedPrefix, KVCache
+from models.stage2.kv_cache import CachedPrefix, KVCache, reaches
 from models.stage2.prior import Draw
 from models.stage2.stack import Stack
 
@@ -65,7 +66,7 @@ class HQTransformer(EndsInNorm):
     @property
     def reaches(self) -> tuple[int, ...]:
         """See Prior."""
-        return (self.num_steps - 1,)
+        return reaches(self.config.prompt_len, self.num_steps, self.device, self.dtype)
 
     def embed_prefix(self, prefix: Tensor) -> Tensor:
         """Text ids [B, N], class ids [B, 1], or zeros [B, 1] for the empty prefix → [B, N, E]."""
@@ -160,10 +161,18 @@ class HQTransformer(EndsInNorm):
             # Only the first window has no past; a mask of zeros lets it see all of itself.
             mask = tokens.new_zeros(size, size) if past is None else None
             x, past = self.head(tokens, mask, past)
-            start = codes.shape[1]
-            drawn = [draw(self._logits(x[:, i], start + i), start + i) for i in range(size)]
-            codes = torch.cat((codes, torch.stack(drawn, -1)), -1)
+            parts = self._levels_of(x, codes.shape[1])
+            drawn = [draw(self._logits(part, depth), depth) for depth, part in parts]
+            codes = torch.cat((codes, *drawn), -1)
         return codes
+
+    def _levels_of(self, x: Tensor, start: int) -> Iterator[tuple[int, Tensor]]:
+        """A window's outputs [b, n, E] from depth `start` on, level by level: first depth, part."""
+        end = start + x.shape[1]
+        for where in level_slices(self.config):
+            first, last = max(where.start, start), min(where.stop, end)
+            if first < last:
+                yield first, x[:, first - start : last - start]
 
     def _head_logits(self, contexts: Tensor, codes: Tensor) -> Tensor:
         """The body's outputs [B, T, E] and the codes → logits [B, T, D, V]."""

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_SPAN_STEP = 64  # cache positions between two spans that a step may read, or a multiple of it
-_MAX_SPANS = 8  # each is tried at start, and each is a graph
+# Cache positions between two spans that a step may read, or a multiple of it, and how many spans at
+# most: each is tried at start. On a GPU each is a graph, and few positions save next to nothing.
+_SPANS = 64, 8
+_CPU_SPANS = 16, 5
 
 
 def reaches(
@@ -24,7 +26,8 @@ def reaches(
     # The CPU's 16-bit products copy what isn't dense, which costs more than the cache's rest.
     if device.type == "cpu" and dtype.itemsize <= 2:
         return (last,)
-    stride = _SPAN_STEP * -(-(start + last) // (_SPAN_STEP * _MAX_SPANS))
+    unit, most = _CPU_SPANS if device.type == "cpu" else _SPANS
+    stride = unit * -(-(start + last) // (unit * most))
     ends = range(stride, start + last, stride)
     return (*(end - start for end in ends if end > start), last)
 

@@ -13,8 +13,21 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-# Turns logits [b, V] at a depth into codes [b]; V is that depth's vocabulary.
+# Turns logits [b, V] at a depth into codes [b]; V is that depth's vocabulary. Or logits [b, n, V]
+# at n depths of one vocabulary, from that one on, into codes [b, n], which is less work.
 Draw = Callable[[Tensor, int], Tensor]
+
+
+def one_by_one(draw: Draw) -> Draw:
+    """A `Draw` of several depths by one that knows a single depth."""
+
+    def drawn(logits: Tensor, depth: int) -> Tensor:
+        if logits.dim() == 2:
+            return draw(logits, depth)
+        each = [draw(part, depth + index) for index, part in enumerate(logits.unbind(1))]
+        return torch.stack(each, 1)
+
+    return drawn
 
 
 class Prefix(Protocol):
@@ -83,7 +96,8 @@ class Prior(Protocol):
     def sample(self, hidden: Tensor, state: Any, draw: Draw) -> Tensor:
         """The next codes [b, D] of rows that `decode` or a prefix gave `hidden` [b, ...] for.
 
-        Calls `draw` once for each depth, in their order; a depth may look at the codes before it.
+        Calls `draw` once for each depth, in their order, or once for several that follow each other
+        and don't depend on each other; a depth may look at the codes before it.
         Of `state` it may use scratch memory, nothing that `decode` reads.
         """
 

@@ -22,7 +22,7 @@ from models.stage2.code_loss import (
     soft_cross_entropy,
     text_cross_entropy,
 )
-from models.stage2.kv_cache import CachedPrefix
+from models.stage2.kv_cache import CachedPrefix, reaches
 from models.stage2.prior import Draw
 from models.stage2.rq_parts import Classifier, RQState
 from models.stage2.stack import Stack, table
@@ -71,7 +71,7 @@ class RQTransformer(nn.Module):
     @property
     def reaches(self) -> tuple[int, ...]:
         """See Prior."""
-        return (self.num_steps - 1,)
+        return reaches(self.config.prompt_len, self.num_steps, self.device, self.dtype)
 
     def share(self, look_up: LookUp) -> None:
         """Read code vectors where stage 1 keeps them; no copy is made."""

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from models.stage2.prior import Prior
+from models.stage2.prior import Prior, one_by_one
 
 # By step, logits [1, V] and depth: the code [1] that stands there.
 Choice = Callable[[int, Tensor, int], Tensor]
@@ -51,6 +51,6 @@ def walk(prior: Prior, ids: Tensor, choose: Choice, num_steps: int | None = None
     state.put(prefix, torch.tensor([0]))
     hidden, last = prefix.hidden, (num_steps or prior.num_steps) - 1
     for step in range(last + 1):
-        codes = prior.sample(hidden, state, partial(choose, step))
+        codes = prior.sample(hidden, state, one_by_one(partial(choose, step)))
         if step < last:
             hidden = prior.decode(codes, torch.tensor([step]), state, prior.reaches[-1])

@@ -52,7 +52,7 @@ def test_steps_may_be_replayed_and_repeated(
 
 def test_filters_of_a_kind_share_a_key(tiny: Pipeline) -> None:
     recorder = Recorder()
-    batch = Batch(tiny.stage2, 1, tiny.batch(1).shapes, recorder.run)
+    batch = Batch(tiny.stage2, 1, run=recorder.run)
     prefix = tiny.prefix(tiny.encode("a heart"))
 
     def num_keys(**filters: float) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor
 from models.drawing.generate import Batch, run_to_end
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.pipeline import LoadOptions, Pipeline, Prompt, load
-from models.stage2.prior import Prior
+from models.stage2.prior import Prior, one_by_one
 from tests.models.drawing.chi_square import chi_square_limit
 from tests.models.drawing.test_cuda_graphs import run_thrice
 from tests.models.drawing.test_schedules import _OPS, CAPACITIES, Alone, Op, check
@@ -111,7 +111,7 @@ def test_one_code_at_a_time_equals_the_whole_sequence(exact: Pipeline) -> None:
             torch.testing.assert_close(logits, wanted, atol=1e-6, rtol=0)  # float32 codebook
             return codes[:, place, depth]
 
-        assert torch.equal(prior.sample(hidden, state, given), codes[:, place])
+        assert torch.equal(prior.sample(hidden, state, one_by_one(given)), codes[:, place])
         if place + 1 < prior.num_steps:
             places = torch.full((3,), place)
             hidden = prior.decode(codes[:, place], places, state, prior.reaches[-1])

@@ -247,6 +247,19 @@ def test_each_depth_has_its_own_filters() -> None:
         assert torch.equal(weights(logits, own), weights(logits, _filters([row], 6)))
 
 
+def test_depths_drawn_at_once_are_drawn_as_each_alone() -> None:
+    params = [
+        RowParams(seed=0, temperature=temperature, top_k=(top_k, None, 3), top_p=(None, 0.7, 0.2))
+        for temperature, top_k in ((1.0, None), (0.7, 1), (1.3, 20), (1.0, 64))
+    ]
+    logits, numbers = torch.randn(len(params), 3, 64), torch.rand(len(params), 3).double()
+    depths = [Filters.of(params, 64, _CPU, depth) for depth in range(3)]
+    alone = [draw(logits[:, d], own, numbers[:, d]) for d, own in enumerate(depths)]
+    assert torch.equal(draw(logits, Filters.side_by_side(depths), numbers), torch.stack(alone, 1))
+    off = _filters([RowParams(seed=0)], 64)
+    assert Filters.side_by_side([off, off]).work == off.work
+
+
 def test_a_top_k_above_a_vocabulary_is_off_there() -> None:
     params = [RowParams(seed=0, top_k=32), RowParams(seed=0, top_k=3)]
     for row in params:

@@ -14,7 +14,7 @@ from models.drawing.sampling import RowParams
 from models.drawing.shapes import exact_shapes, keeps_bits
 from models.pipeline import LoadOptions, Pipeline, load, load_random
 from models.presets import PRESETS
-from models.stage2.kv_cache import KVCache
+from models.stage2.kv_cache import KVCache, reaches
 from models.stage2.prior import Draw
 from models.stage2.transformer import Transformer
 from tests.models.mindalle import codec_shape, shape
@@ -85,14 +85,22 @@ def test_fit_rounds_up_to_what_is_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ctx_len_img", "reaches"), [(16, (15,)), (57, (56,)), (58, (56, 57)), (150, (56, 120, 149))]
+    ("ctx_len_img", "on_cpu", "on_gpu"),
+    [
+        (8, (7,), (7,)),
+        (16, (8, 15), (15,)),
+        (57, (8, 24, 40, 56), (56,)),
+        (58, (8, 24, 40, 56, 57), (56, 57)),
+        (150, (24, 56, 88, 120, 149), (56, 120, 149)),
+    ],
 )
-def test_a_transformer_reads_its_cache_up_to_multiples_of_64(
-    ctx_len_img: int, reaches: tuple[int, ...]
+def test_a_transformer_reads_its_cache_up_to_some_positions(
+    ctx_len_img: int, on_cpu: tuple[int, ...], on_gpu: tuple[int, ...]
 ) -> None:
     stage2 = _of(Transformer, ctx_len_img=ctx_len_img)
-    assert stage2.reaches == reaches
-    assert stage2.bfloat16().reaches == reaches[-1:]
+    assert stage2.reaches == on_cpu
+    assert stage2.bfloat16().reaches == on_cpu[-1:]
+    assert reaches(8, ctx_len_img, torch.device("cuda"), torch.bfloat16) == on_gpu
 
 
 @pytest.mark.parametrize(("capacity", "rows"), [(1, (1,)), (5, (1, 2, 4, 5)), (8, (1, 2, 4, 8))])
@@ -120,7 +128,7 @@ def test_small_batches_that_differ_are_not_used() -> None:
 
 
 def test_short_reaches_that_differ_are_not_used() -> None:
-    assert exact_shapes(_of(ShortReachesDiffer, ctx_len_img=150), 4).reaches == (120, 149)
+    assert exact_shapes(_of(ShortReachesDiffer, ctx_len_img=150), 4).reaches == (88, 120, 149)
 
 
 def test_a_model_that_differs_by_nothing_but_nan_still_has_its_full_shape() -> None:

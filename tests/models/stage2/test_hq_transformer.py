@@ -17,6 +17,7 @@ from models.files.weights import fill, on_meta
 from models.hq_configs import HQTransformerConfig
 from models.stage1.hq_vae import to_cells, to_grids
 from models.stage2.hq_transformer import HQTransformer
+from models.stage2.prior import one_by_one
 from tests.models.golden import GOLDEN, arrays
 
 _SMALL = StackConfig(32, 1, 4, resid_pdrop=0.0)
@@ -131,7 +132,7 @@ def test_one_cell_at_a_time_equals_the_whole_sequence(name: str) -> None:
             torch.testing.assert_close(logits, wanted)
             return codes[:, place, depth]
 
-        assert torch.equal(model.sample(hidden, state, given), codes[:, place])
+        assert torch.equal(model.sample(hidden, state, one_by_one(given)), codes[:, place])
         if place + 1 < model.num_steps:
             hidden = model.decode(codes[:, place], torch.tensor([place]), state, model.reaches[-1])
 
