@@ -53,6 +53,16 @@ def test_a_list_is_whole_and_of_things_that_are_in_the_art(name: str) -> None:
     assert used <= labels & load_things().keys()
 
 
+@pytest.mark.parametrize("name", SIZES)
+def test_no_list_tells_its_answer(name: str) -> None:
+    """The right name is not the one that has most in common with the others."""
+    for question in read_questions(FOLDER / f"{name}.json"):
+        words = {each: set(each.split()) - {"a", "an"} for each in question.names}
+        common = {each: sum(len(words[each] & w) for w in words.values()) for each in words}
+        right = common.pop(question.answer)
+        assert right <= max(common.values()), question
+
+
 @pytest.mark.parametrize("name", ["pairs", "counts", "places", "held_out"])
 def test_what_is_said_to_be_held_out_is(name: str) -> None:
     asked = list(combinations(name))
