@@ -18,9 +18,10 @@ from pathlib import Path
 
 import torch
 
+from models.flags import count, count_or_none, several
 from models.measure import comparison, machine, naive
-from models.measure.arguments import count, count_or_none, device, several
 from models.measure.baselines import is_block_stack
+from models.measure.devices import device
 from models.measure.stopwatch import BaselineTimes, Result, measure
 from models.measure.subject import Subject, chosen, compared
 from models.pipeline import DTYPES, LoadOptions

@@ -18,10 +18,11 @@ import torch
 
 from models.errors import ConfigError
 from models.files.checkpoint import open_checkpoint
+from models.flags import count, share
 from models.measure import blind
-from models.measure.arguments import count, device, share
 from models.measure.artists import Artist, OwnArtist
 from models.measure.captions import read_prompts, sample
+from models.measure.devices import device
 from models.measure.drawer import Setting
 from models.measure.drawn_figures import DrawnFigures, Plan
 from models.measure.entrants import find

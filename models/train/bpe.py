@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from random import Random
 
+from models.flags import count
 from models.train.data import sources
 from models.train.data.tokens import CONTEXT_LENGTH, VOCAB_SIZE, load_or_learn
 
@@ -17,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Learn the text tokenizer from captions.")
     sources.add_arguments(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/tokenizer"))
-    parser.add_argument("--size", type=int, default=VOCAB_SIZE, help="tokens (%(default)s)")
+    parser.add_argument("--size", type=count, default=VOCAB_SIZE, help="tokens (%(default)s)")
     args = parser.parse_args(argv)
     data = sources.opened(args)
     tokenizer = load_or_learn(data, args.out, args.size)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from models.configs import CodecConfig
 from models.errors import ConfigError
 from models.families import as_codec
+from models.flags import count, count_or_none
 from models.train import options, shapes
 from models.train.data import code_table, sources
 from models.train.data.data_set import DataSet, Ordered, Variant, rendered
@@ -106,12 +107,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--varied", nargs="*", default=(), help="vary only these art styles")
     parser.add_argument(
         "--scenes",
-        type=int,
+        type=count_or_none,
         default=Selection().num_scenes,
         metavar="N",
         help="with --data scenes: as many drawn, besides plain things (default: %(default)s)",
     )
-    parser.add_argument("--workers", type=int, default=2, help="processes here (or use torchrun)")
+    parser.add_argument("--workers", type=count, default=2, help="processes here (or use torchrun)")
     parser.add_argument(
         "--soft",
         action=argparse.BooleanOptionalAction,

@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from models.flags import count, count_or_none, positive
 from models.train.data import sources
 from models.train.data.data_set import DataSet, Variant, batch_at, drawn, rendered
 from models.train.loop import checkpoints
@@ -37,43 +38,34 @@ def arguments(description: str, folder: str, steps: int) -> argparse.ArgumentPar
     """A parser with the common options."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--run", type=Path, default=Path(folder), help="where the run lives")
-    parser.add_argument("--steps", type=int, default=steps)
-    parser.add_argument("--until", type=int, help="stop early; the schedule still spans --steps")
-    parser.add_argument("--save-every", type=_count, default=100)
+    parser.add_argument("--steps", type=count, default=steps)
+    parser.add_argument("--until", type=count, help="stop early; the schedule still spans --steps")
+    parser.add_argument("--save-every", type=count, default=100)
+    parser.add_argument("--keep", type=count, default=2, metavar="N", help="the last N checkpoints")
     parser.add_argument(
-        "--keep", type=_count, default=2, metavar="N", help="the last N checkpoints"
+        "--batch", type=count, default=32, help="pictures of all processes together"
     )
-    parser.add_argument("--batch", type=int, default=32, help="pictures of all processes together")
     parser.add_argument(
         "--loaders",
-        type=_natural,
+        type=count_or_none,
         default=0,
         metavar="N",
         help="make batches ahead in N processes, so that a GPU needn't wait (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=count, default=torch.get_num_threads())
     parser.add_argument(
         "--tensorboard", action="store_true", help="the log also in RUN/tensorboard"
     )
     parser.add_argument(
-        "--peak-tflops", type=float, default=0.0, help="of a device: log what share is used (mfu)"
+        "--peak-tflops",
+        type=positive,
+        default=0.0,
+        help="of a device: log what share is used (mfu)",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     sources.add_arguments(parser)
     return parser
-
-
-def _count(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
-
-
-def _natural(text: str) -> int:
-    if (number := int(text)) < 0:
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return number
 
 
 def add_stage(parser: argparse.ArgumentParser, families: Iterable[str]) -> None:
@@ -94,17 +86,21 @@ def add_start(parser: argparse.ArgumentParser) -> None:
     """The options of what may begin with another run's weights, and is judged as it learns."""
     parser.add_argument("--start", type=Path, help="begin with another run's averaged weights")
     add_looks(parser, 200)
-    parser.add_argument("--judged", type=int, default=96, help="pictures of each sort to judge by")
+    parser.add_argument(
+        "--judged", type=count_or_none, default=96, help="pictures of each sort to judge by"
+    )
 
 
 def add_looks(parser: argparse.ArgumentParser, every: int) -> None:
     """The option that says how often a run is judged as it learns."""
-    parser.add_argument("--look-every", type=int, default=every, help="steps between judgements")
+    parser.add_argument("--look-every", type=count, default=every, help="steps between judgements")
 
 
 def add_rate(parser: argparse.ArgumentParser) -> None:
     """The option that makes all learn faster or slower."""
-    parser.add_argument("--rate", type=float, default=1.0, help="times the recipe's learning rate")
+    parser.add_argument(
+        "--rate", type=positive, default=1.0, help="times the recipe's learning rate"
+    )
 
 
 def add_init(parser: argparse.ArgumentParser, about: str) -> None:
@@ -117,7 +113,7 @@ def add_init(parser: argparse.ArgumentParser, about: str) -> None:
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """The options that say how many processes there are, and how each computes."""
     parser.add_argument(
-        "--workers", type=int, default=1, help="start so many processes here (or use torchrun)"
+        "--workers", type=count, default=1, help="start so many processes here (or use torchrun)"
     )
     parser.add_argument(
         "--precision",

@@ -23,6 +23,7 @@ from models.errors import ConfigError
 from models.families import as_codec, as_prior, build_codec, build_prior
 from models.files import convert, pixel_config
 from models.files.layouts import written
+from models.flags import count_or_none
 from models.pipeline import LoadOptions, Pipeline
 from models.pixel_configs import GatedPixelCNNConfig, PixelCNNConfig, PixelPriorConfig, codec_for
 from models.stage1.raw_pixels import RawPixels
@@ -173,7 +174,9 @@ def main(argv: list[str] | None = None) -> None:
     options.add_rate(parser)
     options.add_engine(parser)
     parser.add_argument("--classes", action="store_true", help="condition it on pictures' classes")
-    parser.add_argument("--samples", type=int, default=8, help="pictures to draw in the end")
+    parser.add_argument(
+        "--samples", type=count_or_none, default=8, help="pictures to draw in the end"
+    )
     parser.add_argument("--ship", type=Path, metavar="DIR", help="write a checkpoint folder then")
     parser.add_argument("--licence", default="unknown", help="of the shipped weights")
     processes.run(_work, parser, "pixels", argv)

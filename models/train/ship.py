@@ -24,6 +24,7 @@ from models.files import convert, enhance_folder, fingerprint, shards
 from models.files.checkpoint import TOKENIZER_FOLDER, Checkpoint
 from models.files.convert import Tensors
 from models.files.places import Stage
+from models.flags import count
 from models.presets import PRESETS, get_preset
 from models.ranker_configs import ClipConfig
 from models.train import shapes
@@ -182,7 +183,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--temperature", type=float, help="the folder's default, as the two below")
     parser.add_argument("--top-k", type=int)
     parser.add_argument("--top-p", type=float)
-    parser.add_argument("--shown", type=int, help="prompts on the sheet (default: all)")
+    parser.add_argument("--shown", type=count, help="prompts on the sheet (default: all)")
     parser.add_argument("--no-ship", action="store_true", help="only draw the sheet")
     args = parser.parse_args(argv)
     args.stage1 = args.stage1 or args.runs / "stage1"

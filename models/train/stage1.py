@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from models.configs import CodecConfig
 from models.families import as_codec, build_codec
+from models.flags import count_or_none, positive
 from models.train import options
 from models.train.data.data_set import DataSet, rendered
 from models.train.data.sources import opened
@@ -103,9 +104,11 @@ def main(argv: list[str] | None = None) -> None:
     options.add_stage(parser, CODEC_RECIPES)
     options.add_engine(parser)
     parser.add_argument(
-        "--gan", nargs="?", type=float, const=0.75, metavar="WEIGHT", help="with an adversary"
+        "--gan", nargs="?", type=positive, const=0.75, metavar="WEIGHT", help="with an adversary"
     )
-    parser.add_argument("--gan-from", type=int, default=0, metavar="STEP", help="its first step")
+    parser.add_argument(
+        "--gan-from", type=count_or_none, default=0, metavar="STEP", help="its first step"
+    )
     parser.add_argument("--lpips", type=Path, metavar="FILE", help="with LPIPS, of these weights")
     processes.run(_work, parser, "stage1", argv)
 

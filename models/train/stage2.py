@@ -20,6 +20,7 @@ from torch import nn
 from models.configs import CodecConfig, Preset, PriorConfig, SamplingDefaults
 from models.errors import ConfigError
 from models.families import as_codec, as_prior, build_prior
+from models.flags import count, count_or_none, positive
 from models.pipeline import LoadOptions, Pipeline
 from models.train import options
 from models.train.data.bpe_dropout import BpeDropout
@@ -232,7 +233,7 @@ def make_parser() -> ArgumentParser:
     """The command's options."""
     parser = options.arguments("Train stage 2, a prior of any family.", "runs/stage2", _STEPS)
     parser.set_defaults(steps=None)
-    parser.add_argument("--epochs", type=int, help="instead of --steps (a transfer: 8)")
+    parser.add_argument("--epochs", type=count, help="instead of --steps (a transfer: 8)")
     parser.add_argument("--size", choices=tuple(SIZES), help="from scratch, as large as this one")
     options.add_stage(parser, PRIOR_RECIPES)
     options.add_engine(parser)
@@ -242,20 +243,22 @@ def make_parser() -> ArgumentParser:
     parser.add_argument("--shares", nargs="*", default=(), help="such as plain=0.5 colour=0.5")
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
     parser.add_argument("--prefix", choices=("text", "class", "none"), default="text")
-    parser.add_argument("--classes", type=int, default=0, help="how many, with --prefix class")
+    parser.add_argument(
+        "--classes", type=count_or_none, default=0, help="how many, with --prefix class"
+    )
     parser.add_argument("--text-weight", type=float, help="the text's share of the loss")
-    parser.add_argument("--tau", type=float, default=0.5, help="temperature of soft targets")
+    parser.add_argument("--tau", type=positive, default=0.5, help="temperature of soft targets")
     parser.add_argument(
         "--nearest", action="store_true", help="take the nearest codes, don't draw among near ones"
     )
-    parser.add_argument("--shown", type=int, help="prompts in samples.png (default: 18)")
+    parser.add_argument("--shown", type=count_or_none, help="prompts in samples.png (default: 18)")
     parser.add_argument(
         "--graft", type=Path, metavar="DIR", help="begin with what this flat model knows of words"
     )
     parser.add_argument(
         "--bpe-dropout", type=float, default=0.0, metavar="P", help="share of merges left out"
     )
-    parser.add_argument("--accumulate", type=int, default=1, help="parts to split a batch into")
+    parser.add_argument("--accumulate", type=count, default=1, help="parts to split a batch into")
     return parser
 
 

@@ -21,11 +21,11 @@ from pathlib import Path
 import httpx
 from redis.asyncio import Redis
 
+from models.flags import count
 from service.cli import CommandError
 from service.client.async_client import AsyncClient
 from service.client.loadtest import percentiles, print_report
 from service.client.protocol import ApiError
-from service.commands.counts import count
 from service.local import ports
 from service.local.child import Child, Program, describe, python
 from service.local.embedded_valkey import prepare

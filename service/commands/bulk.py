@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 
+from models.flags import count
 from service.cli import CommandError
 from service.client import ApiError, AsyncClient
 from service.client.async_client import LOCAL
@@ -22,7 +23,6 @@ from service.client.bulk import Bulk, Counts, Gate
 from service.client.manifest import MANIFEST_NAME, Entry, Manifest, read_entries
 from service.client.problems import problem
 from service.client.protocol import Parameters
-from service.commands.counts import count
 
 _BETWEEN_LINES_S = 5.0
 _MOST = 100_000  # of jobs, or of seconds

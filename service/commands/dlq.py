@@ -9,13 +9,13 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from models.flags import count
 from service import settings
 from service.broker.dead_letters import DeadLetter, DeadLetters
 from service.broker.hook_letters import PREFIX, HookLetter, HookLetters
 from service.broker.redis_connection import connect, disconnect
 from service.broker.redis_faults import AWAY, FAULT_OF_CODE
 from service.cli import CommandError
-from service.commands.counts import count
 from service.errors import QueueUnavailable
 from service.settings import Settings
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from models.errors import ConfigError
+from models.flags import count_or_none, share
 from models.train.data import shards
 from models.train.data.data_set import DataSet
 from models.train.data.emoji.art import load_art
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--crops",
-        type=int,
+        type=count_or_none,
         default=0,
         metavar="N",
         help="of such pictures: learn from N squares of each, at random places"
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--crop-area",
-        type=float,
+        type=share,
         default=1.0,
         metavar="SHARE",
         help="of the largest square, which theirs is at least (default: %(default)s)",

@@ -1,0 +1,51 @@
+"""What commands' flags accept: counts and shares. No flag of its own, and no torch.
+
+Each raises argparse's own error, so that a wrong value is one line for who typed it.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from argparse import ArgumentTypeError
+
+
+def count(text: str, most: int = sys.maxsize) -> int:
+    """A whole number of at least 1, and at most so many."""
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        limit = "" if most == sys.maxsize else f" and at most {most}"
+        raise ArgumentTypeError(f"must be a whole number of at least 1{limit}, not {text!r}")
+    return int(text)
+
+
+def count_or_none(text: str) -> int:
+    """A whole number of at least 0."""
+    return 0 if text.strip("0") == "" != text else count(text)
+
+
+def several(text: str) -> int:
+    """A whole number of at least 2."""
+    if (number := count(text)) < 2:
+        raise ArgumentTypeError("must be at least 2")
+    return number
+
+
+def share(text: str) -> float:
+    """A number above 0 and at most 1."""
+    if not 0 < (number := _number(text)) <= 1:
+        raise ArgumentTypeError(f"must be above 0 and at most 1, not {text!r}")
+    return number
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    if not 0 < (number := _number(text)) < math.inf:
+        raise ArgumentTypeError(f"must be a number above 0, not {text!r}")
+    return number
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

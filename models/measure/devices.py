@@ -1,0 +1,19 @@
+"""Devices, as the flags of measuring commands name them."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+
+import torch
+
+
+def device(text: str) -> torch.device:
+    """A device that can be computed on, now and here; argparse's own error for any other."""
+    try:
+        found = torch.device(text)
+        torch.zeros(1, device=found)
+    except (RuntimeError, AssertionError):
+        raise ArgumentTypeError(
+            f"there is no device {text!r} here; try cpu, cuda or cuda:1"
+        ) from None
+    return found

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from models import flags
+from models.train import __main__ as commands
+
+REFUSED: list[tuple[Callable[[str], object], tuple[str, ...]]] = [
+    (flags.count, ("0", "-1", "1.5", "", "one", "1_0", " 1")),
+    (partial(flags.count, most=8), ("0", "9")),
+    (flags.count_or_none, ("-1", "", "0.0", "x")),
+    (flags.several, ("0", "1", "x")),
+    (flags.share, ("0", "1.1", "-0.5", "nan", "inf", "half")),
+    (flags.positive, ("0", "-1", "nan", "inf", "")),
+]
+
+
+@pytest.mark.parametrize(("accepts", "values"), REFUSED)
+def test_what_makes_no_sense_is_refused_by_its_own_words(
+    accepts: Callable[[str], object], values: tuple[str, ...]
+) -> None:
+    for value in values:
+        with pytest.raises(ArgumentTypeError, match="must be"):
+            accepts(value)
+
+
+def test_what_makes_sense_is_taken() -> None:
+    assert (flags.count("1"), flags.count("8", most=8), flags.several("2")) == (1, 8, 2)
+    assert (flags.count_or_none("0"), flags.count_or_none("00"), flags.count_or_none("3")) == (
+        0,
+        0,
+        3,
+    )
+    assert (flags.share("1"), flags.share("0.25"), flags.positive("1e3")) == (1.0, 0.25, 1000.0)
+
+
+@pytest.mark.parametrize(
+    ("command", "flag", "value"),
+    [
+        ("stage1", "--batch", "0"),
+        ("stage1", "--gan", "-1"),
+        ("stage2", "--look-every", "0"),
+        ("stage2", "--steps", "-5"),
+        ("stage2", "--rate", "nan"),
+        ("clip", "--threads", "0"),
+        ("codes", "--scenes", "-1"),
+        ("pixels", "--samples", "-1"),
+        ("ship", "--shown", "0"),
+    ],
+)
+def test_a_training_command_names_the_flag(
+    command: str, flag: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        commands.main([command, flag, value])
+    assert f"argument {flag}" in capsys.readouterr().err
