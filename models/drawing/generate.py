@@ -172,11 +172,8 @@ class Batch:
             self._step(moving)
             for row in moving:
                 self._drawn[row] += 1
-        finished = [
-            row
-            for row, drawn in enumerate(self._drawn)
-            if drawn == self.prior.num_steps and row not in self._reported
-        ]
+        ended = {row for row, drawn in enumerate(self._drawn) if drawn == self.prior.num_steps}
+        finished = sorted(ended - self._reported)
         self._reported.update(finished)
         return finished
 
@@ -210,11 +207,8 @@ class Batch:
         def draw_at(logits: Tensor, depth: int) -> Tensor:
             largest = logits.amax(-1)  # NaN if any is
             is_sound.logical_and_(largest.isfinite().view(len(largest), -1).all(-1))
-            at: int | slice = depth
-            own = filters[depth]
-            if logits.dim() == 3:
-                at = slice(depth, depth + logits.shape[1])
-                own = Filters.side_by_side(filters[at])
+            at = slice(depth, depth + logits.shape[1]) if logits.dim() == 3 else depth
+            own = Filters.side_by_side(filters[at]) if isinstance(at, slice) else filters[at]
             drawn, given = draw(logits, own, uniform[:, at]), known[:, at]
             return given.where(given != FREE, drawn)
 

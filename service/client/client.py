@@ -17,6 +17,7 @@ from service.client.protocol import Generated, JobEvent, Parameters, Partial
 from service.jobs import Image
 
 _T = TypeVar("_T")
+_LEFT_S = 2.0  # for what was left early, when the client is closed
 
 
 class Client:
@@ -47,7 +48,7 @@ class Client:
         """Close the connections."""
         if self._loop.is_closed():
             return
-        self._run(self._calls.aclose())
+        self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -98,6 +99,14 @@ class Client:
     def wait(self, job_id: str) -> JobAnswer:
         """The job when it has ended, however it ended: look at `status`."""
         return self._run(self._calls.wait(job_id))
+
+    async def _end(self) -> None:
+        """Close the connections, and what calls that were left early have still to put away."""
+        await self._calls.aclose()
+        await self._loop.shutdown_asyncgens()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if left:
+            await asyncio.wait(left, timeout=_LEFT_S)
 
     def _run(self, call: Coroutine[Any, Any, _T]) -> _T:
         running = asyncio.run_coroutine_threadsafe(call, self._loop)

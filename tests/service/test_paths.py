@@ -158,7 +158,7 @@ def test_a_folder_that_was_removed(tmp_path: Path) -> None:
     gone.mkdir()
     program = f"import os; os.rmdir({str(gone)!r})\n{HOMELESS}"
     done = subprocess.run(
-        [sys.executable, "-c", program, "generate", "a"],
+        [sys.executable, "-P", "-c", program, "generate", "a"],  # as a script: not from this folder
         cwd=gone,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -76,7 +76,7 @@ def test_objects_of_named_classes_may_stand_beside_tensors_and_do_nothing(tmp_pa
     loaded = load_pickle(path, r"(argparse|pathlib)\..+")
     assert torch.equal(loaded["state_dict"]["a"], torch.ones(2))
     assert not isinstance(loaded["options"], argparse.Namespace)
-    with pytest.raises(UnsafePickleError, match=r"asks for pathlib\.\w+, which"):
+    with pytest.raises(UnsafePickleError, match=r"asks for pathlib[.\w]*\.\w+, which"):
         load_pickle(path, r"argparse\..+")
     torch.save({**beside, "extra": _Bomb(target)}, path)
     with pytest.raises(UnsafePickleError, match=r"asks for posix\.system, which"):
