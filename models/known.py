@@ -24,6 +24,7 @@ from models.pipeline import Makers, Pipeline, Prompt
 from models.stage1.codec import Ordered
 
 SEAM = 3  # pixels inside a hole's edge over which the source gives way to what was drawn
+_NEARBY = SEAM + 1  # pixels; of less, not even large round holes would have all of the seam
 _CELLS_STREAM = 2**32 - 1  # no candidate has this number, so no code is drawn by these numbers
 _HALF = 0.5  # a level of 8 bits is made a number in its middle, since bytes are made by truncation
 
@@ -197,10 +198,14 @@ def _spread(pixels: Tensor, hole: Tensor) -> Tensor:
 
 
 def _weight(hole: Tensor) -> Tensor:
-    """[H, W] float: 0 outside a hole, and inside up to 1 over the pixels of the seam."""
+    """[H, W] float: 0 outside a hole, and inside up to 1 over the pixels of the seam.
+
+    Over fewer where a hole is nowhere as deep nearby, so that the middle of a small one is drawn.
+    """
     outside = (~hole)[None].float()
-    weight = torch.zeros_like(outside)
+    depth = torch.zeros_like(outside)  # steps to the edge
     for _ in range(SEAM + 1):
-        weight += (1 - outside) / (SEAM + 1)
+        depth += 1 - outside
         outside = F.max_pool2d(outside, 3, stride=1, padding=1)
-    return weight[0]
+    deepest = F.max_pool2d(depth, 2 * _NEARBY + 1, stride=1, padding=_NEARBY)
+    return (depth / deepest.clamp(min=1))[0]

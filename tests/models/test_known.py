@@ -162,6 +162,38 @@ def test_the_seam_leads_from_the_source_to_what_is_drawn() -> None:
     assert row[10 + SEAM :] == [0] * (22 - SEAM)
 
 
+@pytest.mark.parametrize(
+    ("side", "wanted"),
+    [
+        (1, [1.0]),
+        (2, [1.0, 1.0]),
+        (3, [1 / 2, 1, 1 / 2]),
+        (5, [1 / 3, 2 / 3, 1, 2 / 3, 1 / 3]),
+        (8, [1 / 4, 1 / 2, 3 / 4, 1, 1, 3 / 4, 1 / 2, 1 / 4]),
+    ],
+)
+def test_the_middle_of_a_small_hole_is_drawn(side: int, wanted: list[float]) -> None:
+    hole = torch.zeros(32, 32, dtype=torch.bool)
+    hole[10 : 10 + side, 10 : 10 + side] = True
+    weight = known_of(load("tiny"), torch.zeros(3, 32, 32).byte(), hole, Kept()).weight
+    assert weight is not None
+    assert torch.allclose(weight[10 + side // 2, 10 : 10 + side], torch.tensor(wanted))
+    assert (weight[~hole] == 0).all()
+
+
+def test_round_holes_have_all_of_the_seam() -> None:
+    y, x = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    for radius in (6, 8.5, 11):
+        hole = (x - 15.3) ** 2 + (y - 15) ** 2 <= radius**2
+        weight = known_of(load("tiny"), torch.zeros(3, 32, 32).byte(), hole, Kept()).weight
+        assert weight is not None
+        whole, edge = torch.ones(32, 32), ~hole
+        for steps in range(SEAM, 0, -1):  # from the middle outwards
+            near = torch.nn.functional.max_pool2d(edge[None].float(), 2 * steps + 1, 1, steps)[0]
+            whole = torch.where(near > 0, steps / (SEAM + 1), whole)
+        assert torch.equal(weight, whole.masked_fill(edge, 0))
+
+
 def test_a_model_whose_steps_are_no_grid_takes_no_pictures(family: Pipeline) -> None:
     assert takes_pictures(family.preset)
     with pytest.raises(NoGridError, match="are no grid over 5x7"):
