@@ -35,9 +35,9 @@ class NoGridError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept of a source: all outside its hole, or the first share of rows of codes, or all
-    but a share of the cells, which the seed chooses. With `blend`, the source's own pixels are put
-    back outside the hole.
+    """What is kept of a source outside its hole: all, or the first share of rows of codes, or all
+    but a share of the cells, which the seed chooses. With `blend`, where all is kept the source's
+    own pixels are put back there.
     """
 
     keep: float | None = None
@@ -47,7 +47,7 @@ class Kept:
 
     @property
     def has_hole(self) -> bool:
-        """Whether the source's own hole says what is drawn anew."""
+        """Whether the source's own hole alone says what is drawn anew."""
         return self.keep is None and self.strength is None
 
 
@@ -151,14 +151,15 @@ def open_steps(pipeline: Pipeline, hole: Tensor, kept: Kept) -> Tensor:
     """Which steps are drawn, [T] bool."""
     num_steps, codec = pipeline.stage2.num_steps, pipeline.stage1
     order = codec.order.cpu() if isinstance(codec, Ordered) else torch.arange(num_steps)
+    touched = _touched(hole, num_steps)[order]
     if kept.has_hole:
-        return _touched(hole, num_steps)[order]
+        return touched
     if kept.keep is not None:
         num_rows = _grid(hole.shape[1], hole.shape[0], num_steps)[0]
-        return order >= round(kept.keep * num_rows) * num_steps // num_rows
+        return touched | (order >= round(kept.keep * num_rows) * num_steps // num_rows)
     numbers = uniforms(torch.tensor([kept.seed]), torch.tensor([_CELLS_STREAM]), num_steps)[0]
     chosen = numbers.argsort(stable=True)[: round((kept.strength or 0.0) * num_steps)]
-    return torch.zeros(num_steps, dtype=torch.bool).index_fill_(0, chosen, True)
+    return touched.index_fill(0, chosen, True)
 
 
 def _touched(hole: Tensor, num_steps: int) -> Tensor:

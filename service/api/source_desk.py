@@ -12,8 +12,8 @@ import json
 from service.answers.source_request import CodesRequest, SourceRequest
 from service.broker.workers import ModelCard
 from service.errors import BodyTooLarge, InvalidRequest, QueueFull
-from service.sources.prepared import Prepared, prepare, sha256
-from service.sources.source import Source
+from service.sources.prepared import prepare, sha256
+from service.sources.source import Source, draws_share
 
 _MOST_WAITING = 16
 _RETRY_S = 2.0
@@ -45,11 +45,17 @@ class SourceDesk:
         try:
             async with self._desk:
                 prepared = await asyncio.to_thread(
-                    prepare, body.image, body.mask, body.fit or "cover", (width, height)
+                    prepare,
+                    body.image,
+                    body.mask,
+                    body.fit or "cover",
+                    (width, height),
+                    draws_share=draws_share(body.keep, body.strength),
                 )
         finally:
             self._num_here -= 1
-        return source_of(body, prepared), prepared.data
+        hashes = prepared.image_sha256, prepared.mask_sha256
+        return prepared.complete(_source_of(body, *hashes)), prepared.data
 
 
 def check_length(body: SourceRequest, max_bytes: int) -> None:
@@ -89,14 +95,12 @@ def _check(body: SourceRequest) -> None:
         )
 
 
-def source_of(body: SourceRequest, prepared: Prepared) -> Source:
-    """What the recipe says of it."""
-    source = Source(
-        image_sha256=prepared.image_sha256,
-        mask_sha256=prepared.mask_sha256,
+def _source_of(body: SourceRequest, image_sha256: str, mask_sha256: str | None) -> Source:
+    return Source(
+        image_sha256=image_sha256,
+        mask_sha256=mask_sha256,
         fit=body.fit or "cover",
         keep=body.keep,
         strength=body.strength,
         blend=body.blend is not False,
     )
-    return source.complete(has_hole=prepared.has_hole)

@@ -14,7 +14,7 @@ from service.cli import CommandError
 from service.client.protocol import Parameters
 from service.errors import InvalidRequest
 from service.sources.prepared import prepare, sha256
-from service.sources.source import Fit, Source
+from service.sources.source import Fit, Source, draws_share
 
 _FITS: tuple[Fit, ...] = ("cover", "contain", "stretch")
 
@@ -95,10 +95,11 @@ class SourceFiles:
 
     def prepared(self, size: tuple[int, int]) -> tuple[Source, bytes]:
         """What a recipe says of it, and the file to draw from; InvalidRequest for no picture."""
-        made = prepare(self.image, self.mask, self.fit, size)
+        share = draws_share(self.keep, self.strength)
+        made = prepare(self.image, self.mask, self.fit, size, draws_share=share)
         hashes = made.image_sha256, made.mask_sha256
         source = Source(*hashes, self.fit, self.keep, self.strength, self.blend)
-        return source.complete(has_hole=made.has_hole), made.data
+        return made.complete(source), made.data
 
     def parameters(self) -> Parameters:
         """The same for a service that draws."""
@@ -130,7 +131,9 @@ def prepared_again(
         )
     ]
     try:
-        return prepare(contents[0] or b"", contents[1], source.fit, size).data
+        share = draws_share(source.keep, source.strength)
+        given = contents[0] or b"", contents[1]
+        return prepare(*given, source.fit, size, draws_share=share).data
     except InvalidRequest as error:
         raise CommandError(str(error), 2) from None
 

@@ -1,7 +1,8 @@
 """A picture and a mask as they came → one small file of ours, of the model's own size.
 
-The file is an RGBA PNG, transparent where the picture is to be drawn anew. It is what travels to a
-worker, which trusts it. Knows no model but its size.
+The file is an RGBA PNG, transparent where the picture is to be drawn anew, and nearly so around a
+picture of which a share is kept. It is what travels to a worker, which trusts it. Knows no model
+but its size.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from PIL import Image as Pillow
 from PIL import ImageOps, ImageStat
 
 from service.errors import InvalidRequest
-from service.sources.reading import read
-from service.sources.source import Fit
+from service.sources.hole import AROUND, HOLE, has_clear, hole_of
+from service.sources.reading import Read, read
+from service.sources.source import Fit, Source
 
-_CLEAR = 128  # alpha below it is a hole
 _ENOUGH = 4  # times the model's side, before it is brought to that with care
 _LONGEST = 16  # times its height that a picture may be wide, and the other way round
 _LANCZOS = Pillow.Resampling.LANCZOS
@@ -25,29 +26,54 @@ _LANCZOS = Pillow.Resampling.LANCZOS
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The file, whether it has a hole, and the hashes of the files that it was made of."""
+    """The file, whether it has a hole or lost all of it when it was fitted, and the hashes of the
+    files that it was made of.
+    """
 
     data: bytes
     has_hole: bool
+    is_hole_cut_off: bool
     image_sha256: str
     mask_sha256: str | None
 
+    def complete(self, source: Source) -> Source:
+        """What a recipe says of it. InvalidRequest where nothing is left of the hole that says what
+        is drawn anew.
+        """
+        if self.is_hole_cut_off and source.keep is None and source.strength is None:
+            field, other = (
+                ("image", "keep") if self.mask_sha256 is None else ("mask", "another mask")
+            )
+            raise InvalidRequest(
+                f"{field} is transparent only where it is cut off to cover the model's size, and "
+                f"says nowhere else what to draw anew: send fit=contain, fit=stretch, or {other}.",
+                param=field,
+            )
+        return source.complete(has_hole=self.has_hole)
 
-def prepare(image: bytes, mask: bytes | None, fit: Fit, size: tuple[int, int]) -> Prepared:
-    """Read and fit both; off the event loop. InvalidRequest names the file that can't be taken."""
+
+def prepare(
+    image: bytes, mask: bytes | None, fit: Fit, size: tuple[int, int], *, draws_share: bool = False
+) -> Prepared:
+    """Read and fit both; off the event loop. InvalidRequest names the file that can't be taken.
+
+    `draws_share`: a share says what is drawn anew, and so is what lies around the picture.
+    """
     enough = _ENOUGH * max(size)
     found = read(image, "image", enough)
     _check_shape(found.size)
-    picture = found.picture
-    clear = _own_alpha(picture) if mask is None else _alpha_of(mask, found.size, enough)
-    fitted = _opaque(_fitted(picture, fit, size, "white"), is_own_mask=mask is None)
-    alpha = _fitted(clear, fit, size, 0).point(lambda level: 255 if level >= _CLEAR else 0)
+    clear = (found if mask is None else _read_mask(mask, found.size, enough)).alpha
+    fitted = _opaque(_fitted(found.picture, fit, size), is_own_mask=mask is None)
+    around = AROUND if draws_share else HOLE
+    alpha = hole_of(clear, found.picture.size, fit, size, around)
     fitted.putalpha(alpha)
+    has_hole = alpha.histogram()[HOLE] > 0
     file = io.BytesIO()
     fitted.save(file, "PNG", compress_level=1)
     return Prepared(
         file.getvalue(),
-        has_hole=alpha.histogram()[0] > 0,
+        has_hole=has_hole,
+        is_hole_cut_off=has_clear(clear) and not has_hole,
         image_sha256=sha256(image),
         mask_sha256=None if mask is None else sha256(mask),
     )
@@ -66,26 +92,20 @@ def _check_shape(size: tuple[int, int]) -> None:
         )
 
 
-def _own_alpha(picture: Pillow.Image) -> Pillow.Image:
-    if picture.mode == "RGBA":
-        return picture.getchannel("A")
-    return Pillow.new("L", picture.size, 255)
-
-
-def _alpha_of(mask: bytes, size: tuple[int, int], enough: int) -> Pillow.Image:
+def _read_mask(mask: bytes, size: tuple[int, int], enough: int) -> Read:
     found = read(mask, "mask", enough)
     if found.size != size:
         raise InvalidRequest(
             f"mask is {_named(found.size)} and image {_named(size)}: they must be of one size.",
             param="mask",
         )
-    if found.picture.mode != "RGBA":
+    if found.alpha is None:
         raise InvalidRequest(
             "mask must be transparent where image is to be drawn anew: send a PNG or WebP with an "
             "alpha channel.",
             param="mask",
         )
-    return found.picture.getchannel("A")
+    return found
 
 
 def _named(size: tuple[int, int]) -> str:
@@ -104,14 +124,12 @@ def _opaque(picture: Pillow.Image, *, is_own_mask: bool) -> Pillow.Image:
     return Pillow.alpha_composite(Pillow.new("RGBA", picture.size, ground), picture).convert("RGB")
 
 
-def _fitted(
-    picture: Pillow.Image, fit: Fit, size: tuple[int, int], around: str | int
-) -> Pillow.Image:
-    """Of this size: cut to cover it, whole with `around` beside it, or stretched."""
+def _fitted(picture: Pillow.Image, fit: Fit, size: tuple[int, int]) -> Pillow.Image:
+    """Of this size: cut to cover it, whole with white around it, or stretched."""
     if picture.size == size:
         return picture
     if fit == "cover":
         return ImageOps.fit(picture, size, _LANCZOS)
     if fit == "contain":
-        return ImageOps.pad(picture, size, _LANCZOS, color=around)
+        return ImageOps.pad(picture, size, _LANCZOS, color="white")
     return picture.resize(size, _LANCZOS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image as Pillow
 from PIL import ImageCms, ImageOps
@@ -33,11 +34,13 @@ _log = logging.getLogger(__name__)
 class Read:
     """A picture in RGB, or in RGBA where some of it may be transparent; `size` is the file's own.
 
-    The picture may be a whole number of times smaller, where nobody needs it as large.
+    The picture may be a whole number of times smaller, where nobody needs it as large. Its alpha,
+    None where all is opaque, never is: the mean of a small hole and what is around it is no hole.
     """
 
     picture: Pillow.Image
     size: tuple[int, int]
+    alpha: Pillow.Image | None
 
 
 def read(data: bytes, field: str, enough: int = MAX_PIXELS) -> Read:
@@ -52,7 +55,8 @@ def read(data: bytes, field: str, enough: int = MAX_PIXELS) -> Read:
         lying = _reduced(opened, enough)
         upright = _upright(lying)
         is_turned = upright.size != lying.size
-        return Read(_in_srgb(upright), (height, width) if is_turned else (width, height))
+        size = (height, width) if is_turned else (width, height)
+        return Read(_in_srgb(upright), size, _alpha(opened, lying.info))
     except InvalidRequest:
         raise
     except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning):
@@ -111,6 +115,18 @@ def _reduced(picture: Pillow.Image, enough: int) -> Pillow.Image:
         small = picture.reduce(factor)
     small.info.update(told)
     return small
+
+
+def _alpha(picture: Pillow.Image, told: dict[str | tuple[int, int], Any]) -> Pillow.Image | None:
+    """Of a picture that is decoded, upright by what is told of it."""
+    if "A" in picture.getbands():
+        alpha = picture.getchannel("A")
+    elif "transparency" in picture.info:
+        alpha = _in_eight_bits(picture).convert("RGBA").getchannel("A")
+    else:
+        return None
+    alpha.info = dict(told)
+    return _upright(alpha)
 
 
 def _too_large(field: str) -> InvalidRequest:

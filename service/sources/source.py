@@ -25,7 +25,8 @@ class Source:
 
     `keep` is the first share of rows of codes, `strength` the share of cells that is drawn anew;
     with neither, all outside the hole is kept: the transparent part of the mask, or of the picture
-    itself where no mask came. With `blend` the picture's own pixels are put back there. With
+    itself where no mask came. What `contain` leaves around a picture is no part of it: it is drawn
+    where anything is. With `blend` the picture's own pixels are put back there. With
     `is_codes` the file holds codes instead of a picture, and all of them are kept.
     """
 
@@ -53,6 +54,12 @@ class Source:
         if is_told or self.keep is not None:
             return self
         return replace(self, keep=DEFAULT_KEEP)
+
+
+def draws_share(keep: float | None, strength: float | None) -> bool:
+    """Whether a share says what is drawn anew, and it is not nothing."""
+    share = strength if keep is None else 1 - keep
+    return share is not None and share > 0
 
 
 def guarded(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -88,7 +88,8 @@ def test_where_codes_are_pixels_nothing_has_to_be_put_back(name: str) -> None:
     same = torch.from_numpy(raw).permute(0, 3, 1, 2) == exact
     assert same[:, :, ~hole].all()
     assert not same[:, :, hole].all()
-    upper = to_bytes(_drawn(pipeline, known_of(pipeline, levels, hole, Kept(keep=0.5))) + 1e-4)
+    kept = known_of(pipeline, levels, torch.zeros_like(hole), Kept(keep=0.5))
+    upper = to_bytes(_drawn(pipeline, kept) + 1e-4)
     same = torch.from_numpy(upper).permute(0, 3, 1, 2) == exact
     half = hole.shape[0] // 2
     assert same[:, :, :half].all()
@@ -124,15 +125,23 @@ def test_codes_that_the_prior_lacks_are_drawn() -> None:
 
 
 def test_rows_are_kept_from_the_top(family: Pipeline) -> None:
-    hole, num_steps = _hole(family), family.preset.num_steps
+    hole, num_steps = torch.zeros_like(_hole(family)), family.preset.num_steps
     side = int(num_steps**0.5)
     for keep, rows in ((0.0, 0), (0.5, side // 2), (1.0, side)):
         opened = open_steps(family, hole, Kept(keep=keep))
         assert opened.tolist() == [step >= rows * side for step in range(num_steps)]
 
 
+def test_of_a_hole_no_share_is_kept(family: Pipeline) -> None:
+    hole = _hole(family)
+    nothing, touched = torch.zeros_like(hole), open_steps(family, hole, Kept())
+    for kept in (Kept(keep=0.75), Kept(keep=1.0), Kept(strength=0.25), Kept(strength=0.0)):
+        share = open_steps(family, nothing, kept)
+        assert torch.equal(open_steps(family, hole, kept), share | touched)
+
+
 def test_a_share_of_cells_is_chosen_by_the_seed(family: Pipeline) -> None:
-    hole, num_steps = _hole(family), family.preset.num_steps
+    hole, num_steps = torch.zeros_like(_hole(family)), family.preset.num_steps
     quarter = open_steps(family, hole, Kept(strength=0.25, seed=1))
     half = open_steps(family, hole, Kept(strength=0.5, seed=1))
     assert [int(quarter.sum()), int(half.sum())] == [num_steps // 4, num_steps // 2]

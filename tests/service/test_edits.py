@@ -30,6 +30,7 @@ EDITS, VARIATIONS, GENERATIONS = (
 )
 _NEVER_HEARD_OF_ANY = replace(TEXT_CARD, takes_pictures=None)  # the last release
 _TAKES_NONE = replace(TEXT_CARD, takes_pictures=False)
+_AT_THE_SIDE = np.arange(96)[None].repeat(32, 0) < 30  # a hole that `cover` cuts off
 _PROMPT = {"prompt": "a red cube", "seed": "7", "response_format": "b64_json"}
 
 
@@ -66,6 +67,8 @@ async def test_outside_of_the_mask_every_pixel_is_the_callers(
         assert not np.array_equal(plain[~hole], picture[~hole])
         await _check_masks_of_all_or_nothing(api, picture)
         await _check_shares(api, picture)
+        await _check_a_small_hole(api)
+        await _check_what_lies_around(api)
 
 
 async def _check_masks_of_all_or_nothing(api: LiveApi, picture: Any) -> None:
@@ -77,6 +80,28 @@ async def _check_masks_of_all_or_nothing(api: LiveApi, picture: Any) -> None:
     assert np.array_equal(_image(await _post(api, EDITS, files)), plain)
     files = {"image": file_of(picture), "mask": mask_of(nothing)}
     assert np.array_equal(_image(await _post(api, EDITS, files)), picture)
+
+
+async def _check_a_small_hole(api: LiveApi) -> None:
+    """A clear line thinner than half a pixel of the model's is a column of them, all drawn."""
+    line = np.zeros((512, 512), np.bool_)
+    line[:, 165:170] = True  # a pixel is 16
+    files = {"image": file_of(noise((512, 512))), "mask": mask_of(line)}
+    one, other = [_image(await _post(api, EDITS, files, seed=seed)) for seed in ("7", "8")]
+    assert np.unique((one != other).nonzero()[1]).tolist() == [10]
+    raw = _image(await _post(api, EDITS, files, blend="false"))
+    assert np.array_equal(raw[:, 10], one[:, 10])
+
+
+async def _check_what_lies_around(api: LiveApi) -> None:
+    """It is drawn where a share of the rest is kept, though all rows be; not where all is kept."""
+    files = {"image": file_of(noise((64, 32)))}
+    for keep, is_drawn in (("1", False), ("0.99", True)):
+        asked = {"fit": "contain", "keep": keep}
+        one, other = [
+            _image(await _post(api, VARIATIONS, files, seed=s, **asked)) for s in ("7", "8")
+        ]
+        assert np.array_equal(one, other) is not is_drawn
 
 
 async def _check_shares(api: LiveApi, picture: Any) -> None:
@@ -220,6 +245,8 @@ async def test_what_is_about_a_picture_needs_one(
         ({}, {"image": b"no picture"}, "image"),
         ({}, {"image": file_of(noise()), "mask": file_of(noise((16, 16)))}, "mask"),
         ({}, {"image": file_of(noise()), "mask": file_of(noise())}, "mask"),
+        ({}, {"image": file_of(noise((96, 32))), "mask": mask_of(_AT_THE_SIDE)}, "mask"),
+        ({}, {"image": mask_of(_AT_THE_SIDE)}, "image"),
         ({"n": "many"}, {"image": file_of(noise())}, "n"),
         ({"wings": "2"}, {"image": file_of(noise())}, "wings"),
     ],

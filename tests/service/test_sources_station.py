@@ -5,16 +5,20 @@ import queue
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from prometheus_client import CollectorRegistry
 
+from models.drawing.forced import FREE
 from models.known import Known
 from models.pipeline import Pipeline, load
 from service.broker.stopping import stop
 from service.jobs import Failed, Recipe
 from service.metrics import WorkerMetrics
-from service.sources.source import Source
+from service.sources.hole import AROUND
+from service.sources.prepared import prepare
+from service.sources.source import Source, draws_share
 from service.worker.run import Run, TakenOut
 from service.worker.signs.meter import Meter
 from service.worker.sources import station
@@ -90,6 +94,42 @@ async def test_what_is_gone_is_passed_over(bench: Bench) -> None:
     other = bench.put()
     assert await bench.drawn() is other
     assert bench.delivered.empty()
+
+
+@pytest.mark.parametrize(
+    ("keep", "strength", "wanted"),
+    [
+        (None, None, "X..X"),
+        (0.5, None, "X.XX"),
+        (0.0, None, "XXXX"),
+        (None, 1.0, "XXXX"),
+        (1.0, None, "...."),  # as it is encoded: nothing is drawn, around it neither
+        (None, 0.0, "...."),
+    ],
+)
+def test_what_lies_around_a_picture_is_drawn_where_anything_is(
+    keep: float | None, strength: float | None, wanted: str
+) -> None:
+    """Rows of codes of a picture twice as wide as the model's, whole."""
+    source = Source("a" * 64, fit="contain", keep=keep, strength=strength)
+    share = draws_share(keep, strength)
+    prepared = prepare(file_of(noise((64, 32))), None, "contain", (32, 32), draws_share=share)
+    known = known_for(load("tiny"), make_run(source=source).job.recipe, prepared.data)
+    is_free = (known.forced.codes == FREE).reshape(4, 4)
+    assert "".join("X" if row.all() else "?" if row.any() else "." for row in is_free) == wanted
+
+
+def test_of_a_share_what_is_clear_in_the_picture_itself_is_kept_as_it_was() -> None:
+    """Also in a file that an API of the release before has made."""
+    clear = np.dstack([noise(), np.zeros((32, 32), np.uint8)])
+    recipe = make_run(source=Source("a" * 64, keep=0.5)).job.recipe
+    for share in (True, False):
+        data = prepare(file_of(clear), None, "contain", (32, 32), draws_share=share).data
+        free = (known_for(load("tiny"), recipe, data).forced.codes == FREE).flatten()
+        assert free.tolist() == [False] * 8 + [True] * 8
+    clear[..., 3] = AROUND  # sent by a caller, it is as clear as any
+    data = prepare(file_of(clear), None, "cover", (32, 32), draws_share=True).data
+    assert (known_for(load("tiny"), recipe, data).forced.codes == FREE).sum() == 8
 
 
 @pytest.mark.parametrize("num_failures", [1, 2])

@@ -15,6 +15,7 @@ from models.known import Kept, Known, NoGridError, known_of
 from models.pipeline import Pipeline
 from service.errors import InvalidRequest
 from service.jobs import Recipe
+from service.sources.hole import AROUND, HOLE
 from service.worker.cpu_share import use_threads
 
 
@@ -36,7 +37,8 @@ def known_for(pipeline: Pipeline, recipe: Recipe, data: bytes) -> Known:
         raise InvalidRequest(f"image was not fitted to {width}x{height}", param="image")
     kept = Kept(source.keep, source.strength, recipe.seed, source.blend)
     try:
-        return known_of(pipeline, levels[:3], levels[3] == 0, kept)
+        hole = levels[3] == (HOLE if kept.has_hole else AROUND)
+        return known_of(pipeline, levels[:3], hole, kept)
     except NoGridError:
         raise InvalidRequest(f"{recipe.model} can't begin with a picture", param="image") from None
 

@@ -45,6 +45,23 @@ def test_what_is_much_larger_than_needed_is_made_smaller_at_once(kind: str) -> N
     assert np.abs(middles - np.rot90(noise((4, 2)), -1)).max() <= 12
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
+def test_alpha_is_never_made_smaller(mode: str) -> None:
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    alpha = np.full((400, 200), 255, np.uint8)
+    alpha[7, 3] = 0
+    picture = Pillow.fromarray(alpha).convert(mode)  # the one black pixel is to be clear
+    if "A" in mode:
+        picture.putalpha(Pillow.fromarray(alpha))
+    black = {"RGB": (0, 0, 0), "P": 0}.get(mode)
+    found = read(file_of(picture, exif=exif.tobytes(), transparency=black), "mask", 50)
+    assert found.alpha is not None
+    assert found.alpha.size == found.size == (400, 200)
+    assert np.array_equal(np.asarray(found.alpha), np.rot90(alpha, -1))
+    assert read(file_of(noise()), "image").alpha is None
+
+
 def test_what_can_not_be_seen_has_no_part_in_a_smaller_picture() -> None:
     picture = np.full((400, 400, 4), 255, np.uint8)
     picture[::2] = (0, 0, 0, 0)
