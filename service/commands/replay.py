@@ -12,7 +12,8 @@ from PIL import Image as Pillow
 
 from service import settings
 from service.cli import CommandError
-from service.commands.generate import CHECKPOINT_HELP, format_of
+from service.commands.generate import CHECKPOINT_HELP
+from service.commands.picture_file import check_place, format_of
 from service.commands.source_files import prepared_again
 from service.jobs import OutputFormat, Recipe
 from service.worker import offline
@@ -52,9 +53,7 @@ def run(args: Namespace) -> int:
         raise CommandError(str(error), 2) from None
     with Pillow.open(args.file) as image:
         output_format = _FORMATS[image.format]
-    output = args.file.with_stem(f"{args.file.stem}-replay")
-    if args.output is not None:
-        output = _named(args.output, output_format)
+    output = _output(args, output_format)
     recipe = _recipe(record, args.prompt)
     given = {} if args.checkpoint is None else {"worker": {"checkpoint": args.checkpoint}}
     model = load_model(recipe.model, settings.load(**given).worker)
@@ -78,7 +77,12 @@ def run(args: Namespace) -> int:
     return 1 if verdict == "differs" else 0
 
 
-def _named(path: Path, output_format: OutputFormat) -> Path:
+def _output(args: Namespace, output_format: OutputFormat) -> Path:
+    if args.output is None:
+        beside: Path = args.file.with_stem(f"{args.file.stem}-replay")
+        check_place(beside)
+        return beside
+    path: Path = args.output
     if format_of(path) != output_format:
         raise CommandError(f"{path}: it is made again as what it is, {output_format}", 2)
     return path
