@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
+from models.configs import Preset
+from models.views import View
 from service import settings
 from service.cli import CommandError
 from service.commands.generate import CHECKPOINT_HELP
 from service.commands.picture_file import check_place, format_of
 from service.commands.source_files import prepared_again
-from service.jobs import OutputFormat, Recipe
+from service.jobs import OutputFormat, Recipe, query
 from service.worker import offline
 from service.worker.model_host import load_model
 from service.worker.pictures import png
@@ -58,6 +60,7 @@ def run(args: Namespace) -> int:
     given = {} if args.checkpoint is None else {"worker": {"checkpoint": args.checkpoint}}
     model = load_model(recipe.model, settings.load(**given).worker)
     offline.check(recipe, model.pipeline.preset)
+    view = _view(record, model.pipeline.preset)
     one = record.candidate  # None for a sheet
     candidates = range(recipe.num_candidates) if one is None else [one]
     source = None
@@ -65,11 +68,16 @@ def run(args: Namespace) -> int:
         size = model.pipeline.preset.size
         source = prepared_again(recipe.source, args.image, args.mask, size)
     pictures = offline.draw(
-        model.pipeline, recipe, candidates, num_rows=model.num_rows, source=source
+        model.pipeline, recipe, candidates, num_rows=model.num_rows, source=source, view=view
     )
     best = pictures[: recipe.n]
     data = offline.encode(
-        recipe, best, output_format, has_prompt=record.has_prompt, size=record.size
+        recipe,
+        best,
+        output_format,
+        has_prompt=record.has_prompt,
+        size=record.size,
+        view=record.view,
     )
     output.write_bytes(data)
     verdict = _compare(args.file, output)
@@ -94,6 +102,16 @@ def _recipe(record: Record, prompt: str | None) -> Recipe:
     if not record.has_prompt:
         raise CommandError("the file does not hold its prompt: give it with --prompt", 2)
     return record.recipe
+
+
+def _view(record: Record, preset: Preset) -> View | None:
+    """By which a file shows its picture coarser than that is; None where it does not."""
+    if record.view is None:
+        return None
+    for view in preset.views_of(is_enhanced=bool(record.recipe.enhance)):
+        if query(view.parameter, view.value) == record.view:
+            return view
+    raise CommandError(f"it shows {record.view} of a picture, which {preset.name} has not", 2)
 
 
 def _compare(first: Path, second: Path) -> str:
