@@ -211,7 +211,11 @@ async def test_only_pictures_may_be_longer_than_any_other_body(
         api.client() as client,
     ):
         answer = await client.post(path, json=body)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+        form = {"prompt": body["prompt"]}
+        in_form = await client.post(path, data=form, files={"image": file_of(noise())})
+    for refused in (answer, in_form):
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "prompt")
+        assert "can have at most 65536 bytes" in refused.json()["error"]["message"]
     assert painter.started == []
 
 
