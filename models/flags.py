@@ -37,6 +37,13 @@ def share(text: str) -> float:
     return number
 
 
+def share_or_none(text: str) -> float:
+    """A number of at least 0 and at most 1."""
+    if not 0 <= (number := _number(text)) <= 1:
+        raise ArgumentTypeError(f"must be a number from 0 to 1, not {text!r}")
+    return number
+
+
 def positive(text: str) -> float:
     """A finite number above 0."""
     if not 0 < (number := _number(text)) < math.inf:

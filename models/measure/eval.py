@@ -18,7 +18,7 @@ import torch
 
 from models.errors import ConfigError
 from models.files.checkpoint import open_checkpoint
-from models.flags import count, share
+from models.flags import count, count_or_none, positive, share, share_or_none
 from models.measure import blind
 from models.measure.artists import Artist, OwnArtist
 from models.measure.captions import read_prompts, sample
@@ -89,9 +89,9 @@ def _add_drawing(group: argparse._ArgumentGroup) -> None:
         help="several: figures get deviations (default: --seed alone)",
     )  # fmt: skip
     for flag, kind, metavar in (
-        ("--temperatures", float, "T"),
-        ("--top-ks", int, "K"),
-        ("--top-ps", float, "P"),
+        ("--temperatures", positive, "T"),
+        ("--top-ks", count_or_none, "K"),
+        ("--top-ps", share_or_none, "P"),
     ):
         group.add_argument(
             flag, type=kind, nargs="+", metavar=metavar,

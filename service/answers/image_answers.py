@@ -35,7 +35,11 @@ class InputDetails(BaseModel):
 
 
 class Usage(BaseModel):
-    """Positions the transformer went through: the prompt's, padding included, and codes drawn."""
+    """The prompt's positions, padding included, and codes.
+
+    Those of a caller's picture count once, as input; those of all candidates that were made count
+    as output, whether they were drawn or kept from the picture.
+    """
 
     input_tokens: int
     output_tokens: int
@@ -46,12 +50,12 @@ class Usage(BaseModel):
     def of(cls, view: JobView) -> Self:
         """The input counts once, however many candidates share it."""
         job = view.job
-        drawn = view.num_drawn * job.codes_per_candidate
+        made = view.num_drawn * job.codes_per_candidate
         given = 0 if job.recipe.source is None else job.codes_per_candidate
         return cls(
             input_tokens=job.prompt_len + given,
-            output_tokens=drawn,
-            total_tokens=job.prompt_len + given + drawn,
+            output_tokens=made,
+            total_tokens=job.prompt_len + given + made,
             input_tokens_details=InputDetails(text_tokens=job.prompt_len, image_tokens=given),
         )
 

@@ -200,9 +200,10 @@ _IN_RANGE: Mapping[str, Callable[[float], bool]] = MappingProxyType(
 )
 
 
-def is_in_range(field: str, numbers: Sequence[float]) -> bool:
-    """Whether each of the numbers may stand in the field alone, whatever the model."""
-    return all(map(_IN_RANGE[field], numbers))
+def out_of_range(field: str, numbers: Sequence[float]) -> int | None:
+    """The index of the first of the numbers that may not stand in the field, whatever the model."""
+    is_in_range = _IN_RANGE[field]
+    return next((at for at, number in enumerate(numbers) if not is_in_range(number)), None)
 
 
 class ModelDefaults(BaseModel):

@@ -6,6 +6,7 @@ Knows no HTTP and no model: what one model wants of a field, admission.py says.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -120,9 +121,25 @@ def _instead(problem: Mapping[str, Any]) -> str:
 
 
 def list_of(field: str, model: str, num_levels: int) -> str:
-    """For a list that is too long, too short, or holds what the field can't be."""
+    """For a list that is too long or too short."""
     one = _WANTED[field][0].removesuffix(f", or {_PER_LEVEL}")
     return f"{field} must be {one}, or {_PER_LEVEL}: {model} wants {num_levels} such numbers in it."
+
+
+def number_of(field: str, numbers: Sequence[float], at: int) -> str:
+    """For a list of the right length, of which the number at that index is what none can be."""
+    shown = json.dumps(numbers[at]).removesuffix(".0")
+    shown = f", {shown}," if len(shown) <= _MAX_SHOWN else ""
+    return f"{field} must be {_WANTED[field][0]}; number {at + 1} of the list{shown} is not."
+
+
+def too_long_number(field: str | None) -> str:
+    """For a number with more digits than Python reads, in that field if it is known."""
+    max_digits = sys.get_int_max_str_digits()
+    if field is None or field not in _WANTED:
+        return f"A number in the body has more than {max_digits} digits."
+    what, _ = _WANTED[field]
+    return f"{field} must be {what}; a number of more than {max_digits} digits is not."
 
 
 def unknown_field(field: str) -> str:

@@ -10,9 +10,9 @@ import logging
 from dataclasses import asdict, dataclass, replace
 
 from service.answers.job_request import JobRequest
-from service.answers.schemas import ImageRequest, is_blank, is_in_range
+from service.answers.schemas import ImageRequest, is_blank, out_of_range
 from service.answers.source_request import SourceRequest
-from service.answers.wanted import list_of
+from service.answers.wanted import list_of, number_of
 from service.api.api_state import ApiState, Origin
 from service.api.http.auth import Caller
 from service.api.source_desk import check_alone, check_length
@@ -242,8 +242,11 @@ def _num_candidates(asked: int | None, n: int, card: ModelCard) -> int:
 
 def _check_lists(body: ImageRequest, card: ModelCard) -> None:
     for field, numbers in body.lists().items():
-        if len(numbers) != card.levels or not is_in_range(field, numbers):
+        if len(numbers) != card.levels:
             raise InvalidRequest(list_of(field, card.model, card.levels), param=field)
+        at = out_of_range(field, numbers)
+        if at is not None:
+            raise InvalidRequest(number_of(field, numbers, at), param=field)
 
 
 def _check_top_k(asked: int | list[int] | None, card: ModelCard) -> None:

@@ -115,6 +115,10 @@ _MESSAGE_HEADERS = [
     )
 ]
 _TAKEN = {"2XX": {"description": "Taken. After anything else it comes again, for a day."}}
+_FORM = (
+    "JSON, or a form: there a list is `name[]` again and again, a field of an object `name[key]`, "
+    "or both are JSON as the text of `name`."
+)
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 PICTURE_CONTENT: dict[str, Any] = {kind: _BINARY for kind in MEDIA_TYPES.values()}
 BODY_ERRORS = (400, 408, 413, 415)
@@ -139,7 +143,8 @@ def stream_content(event: str, data: Mapping[str, object]) -> dict[str, Any]:
 def form_body(schema: str) -> dict[str, Any]:
     """For a route that takes the same fields as a form: in JSON they are shown by their schema."""
     content = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
-    return {"requestBody": {"content": {"multipart/form-data": content}}}
+    about = {"description": _FORM, "content": {"multipart/form-data": content}}
+    return {"requestBody": about}
 
 
 def errors(*statuses: int) -> Responses:

@@ -22,7 +22,7 @@ from service.errors import QueueUnavailable, StartRefused
 from service.settings import Settings
 
 _LOOK_S = 0.05
-_CLOSE_S = 2  # for answers that are being written when the grace time is over
+_CLOSE_S = 5  # for answers that are being written when the grace time is over
 
 logger = logging.getLogger(__name__)
 

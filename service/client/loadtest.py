@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from models.flags import positive
 from service.answers.model_answers import Health
 from service.cli import CommandError
 from service.client.address import connect
@@ -65,7 +66,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     ):
         parser.add_argument(
             name,
-            type=_positive,
+            type=positive,
             default=default,
             metavar="N",
             help=f"{about} (default: {default:g})",
@@ -82,16 +83,6 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--model", metavar="PRESET", help="to draw with (default: the server's)")
     parser.add_argument("--same-parameters", action="store_true", help="the model's defaults only")
-
-
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not (number > 0 and math.isfinite(number)):
-        raise ArgumentTypeError(f"must be a number above 0, not {text!r}")
-    return number
 
 
 def _sizes(text: str) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from typing import Any, Self
 from service.client.protocol import Parameters
 
 MANIFEST_NAME = "manifest.jsonl"
+_CALLERS = frozenset({"self", "idempotency_key"})  # what the client's call has besides a request's
 _NAME = re.compile(r"[\w-][\w.-]{0,99}")
 
 
@@ -48,15 +49,15 @@ def read_entries(path: Path, defaults: Parameters) -> list[Entry]:
     `name` in an object calls its files; without one it is the line's number. Empty lines are none.
 
     Raises:
-        ValueError: naming the line.
+        ValueError: naming the line that no request can be made of.
     """
     entries: dict[str, Entry] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
         try:
-            entry = _entry(json.loads(line), f"{number:06}", defaults)
-        except ValueError as error:
+            entry = _entry(_said(line), f"{number:06}", defaults)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}, line {number}: {error}") from None
         if entry.name in entries:
             raise ValueError(f"{path}, line {number}: the name {entry.name!r} stands there twice")
@@ -64,9 +65,32 @@ def read_entries(path: Path, defaults: Parameters) -> list[Entry]:
     return list(entries.values())
 
 
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}, line {number}: it is not UTF-8") from None
+    return text.split("\n")  # a JSON text may hold Unicode's other line ends as they are
+
+
+def _said(line: str) -> object:
+    """What a line of JSON says. ValueError where a request could not say the same."""
+    said = json.loads(line)
+    try:
+        json.dumps(said, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("a text holds half a character (a lone surrogate)") from None
+    except ValueError:
+        raise ValueError("a number is infinite, or none (NaN)") from None
+    return said
+
+
 def _entry(given: object, name: str, defaults: Parameters) -> Entry:
     fields: dict[str, Any] = dict(given) if isinstance(given, dict) else {"prompt": given}
     prompt, name = fields.pop("prompt", None), fields.pop("name", name)
+    if mine := _CALLERS.intersection(fields):
+        raise ValueError(f"a request has no field {min(mine)}")
     if not (prompt is None or isinstance(prompt, str | int)) or isinstance(prompt, bool):
         raise ValueError("the prompt must be a text, a class or null")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -83,7 +107,11 @@ class Manifest:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._file = (folder / MANIFEST_NAME).open("a+", encoding="utf-8")
+        self._file = (folder / MANIFEST_NAME).open(
+            "a+",
+            encoding="utf-8",
+            errors="replace",  # a killed call may have left half a letter
+        )
         self._records: dict[str, list[Mapping[str, Any]]] = {}
         self.run_id = ""
 
@@ -154,7 +182,7 @@ class Manifest:
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
-    for line in text.splitlines():
+    for line in text.split("\n"):  # a prompt may hold Unicode's other line ends
         try:
             record = json.loads(line)
         except ValueError:

@@ -10,7 +10,8 @@ from pathlib import Path
 from models.pipeline import to_bytes
 from service import settings
 from service.commands import source_files
-from service.commands.generate import CHECKPOINT_HELP, format_of
+from service.commands.generate import CHECKPOINT_HELP
+from service.commands.picture_file import format_of
 from service.commands.source_files import SourceFiles
 from service.jobs import Recipe
 from service.worker.model_host import load_model
@@ -35,7 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Print the codes; write the picture that they make. CommandError where it can't be written."""
+    """Write the picture that the codes make; print them. CommandError where it can't be written."""
     output_format = None if args.output is None else format_of(args.output)
     files = SourceFiles.of(args, default_keep=1.0)
     given = {} if args.checkpoint is None else {"worker": {"checkpoint": args.checkpoint}}
@@ -50,6 +51,6 @@ def run(args: Namespace) -> None:
         "psnr_db": known.psnr_db(levels),
         "codes": known.forced.codes.tolist(),
     }
-    sys.stdout.write(json.dumps(told) + "\n")
-    if output_format is not None:
+    if output_format is not None:  # before anything is said to a reader who may be gone
         args.output.write_bytes(png.encode(levels, output_format))
+    sys.stdout.write(json.dumps(told) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from collections.abc import Callable
@@ -24,18 +25,14 @@ from service.answers.schemas import is_blank
 from service.cli import CommandError
 from service.client import ApiError, Client
 from service.client.problems import problem
+from service.client.protocol import Generated
+from service.commands.picture_file import format_of
 from service.commands.source_files import SourceFiles
 from service.jobs import MAX_SEED, OutputFormat, Recipe, new_seed
 from service.settings import Settings
 from service.worker import offline
 from service.worker.model_host import load_model
 
-_FORMATS: dict[str, OutputFormat] = {
-    ".png": "png",
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".webp": "webp",
-}
 _MOST_SHOWN = 16
 CHECKPOINT_HELP = (
     "folder with the weights (default: MINDALLE_WORKER__CHECKPOINT, or the preset's own place)"
@@ -90,7 +87,13 @@ def _integers(text: str) -> int | tuple[int, ...]:
 
 
 def _numbers(text: str) -> float | tuple[float, ...]:
-    return _one_or_more(text, float)
+    return _one_or_more(text, _finite)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ArgumentTypeError(f"must be finite, not {text!r}")  # and JSON has no word for it
+    return number
 
 
 def _one_or_more(text: str, read: Callable[[str], _Number]) -> _Number | tuple[_Number, ...]:
@@ -122,16 +125,6 @@ def draw(args: Namespace, files: SourceFiles | None = None) -> None:
         _draw_here(args, files, output_format)
 
 
-def format_of(path: Path) -> OutputFormat:
-    """Of a picture that is to be written there, by its name. CommandError where it can't be."""
-    found = _FORMATS.get(path.suffix.lower())
-    if found is None:
-        raise CommandError(f"{path}: the name must end in {', '.join(_FORMATS)}", 2)
-    if not path.absolute().parent.is_dir():
-        raise CommandError(f"{path.parent} is no folder", 2)
-    return found
-
-
 def _draw_here(args: Namespace, files: SourceFiles | None, output_format: OutputFormat) -> None:
     given = {} if args.checkpoint is None else {"worker": {"checkpoint": args.checkpoint}}
     loaded = settings.load(**given)
@@ -154,12 +147,9 @@ def _draw_here(args: Namespace, files: SourceFiles | None, output_format: Output
             on_step=lambda num_codes: _advance(bar, num_codes),
             source=source,
         )
-    _print_scores(recipe.seed, [(p.candidate, p.score) for p in pictures])
     best = pictures[: recipe.n]
-    _write(
-        args.output,
-        offline.encode(recipe, best, output_format, has_prompt=loaded.prompt_in_png),
-    )
+    data = offline.encode(recipe, best, output_format, has_prompt=loaded.prompt_in_png)
+    _deliver(args.output, data, recipe.seed, [(p.candidate, p.score) for p in pictures])
 
 
 def _advance(bar: tqdm[NoReturn], num_codes: int) -> None:
@@ -217,10 +207,16 @@ def _draw_there(args: Namespace, files: SourceFiles | None, output_format: Outpu
             made = client.generate(args.prompt, output_format=output_format, **given)
     except (ApiError, httpx.HTTPError, ValueError) as error:
         raise problem(error, args.url) from None
-    _print_scores(made.seed, [(image.candidate, image.score) for image in made.images])
-    if len(made.images) == 1:
-        _write(args.output, made.images[0].data)
-        return
+    data = made.images[0].data
+    if len(made.images) > 1:
+        data = _sheet(args, made, given, output_format)
+    _deliver(args.output, data, made.seed, [(i.candidate, i.score) for i in made.images])
+
+
+def _sheet(
+    args: Namespace, made: Generated, given: dict[str, Any], output_format: OutputFormat
+) -> bytes:
+    """A service's pictures in one file, whose record can't make them again."""
     recipe = Recipe(
         model=args.preset or made.model,
         prompt=args.prompt,
@@ -229,8 +225,7 @@ def _draw_there(args: Namespace, files: SourceFiles | None, output_format: Outpu
         num_candidates=given.get("num_candidates", len(made.images)),
     )
     pictures = [_decoded(image.data) for image in made.images]
-    # A sheet of a service's pictures can't be made again by this record.
-    _write(args.output, offline.sheet(recipe, pictures, output_format, has_prompt=False))
+    return offline.sheet(recipe, pictures, output_format, has_prompt=False)
 
 
 def _decoded(data: bytes) -> NDArray[np.uint8]:
@@ -238,13 +233,20 @@ def _decoded(data: bytes) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
-def _print_scores(seed: int, pictures: list[tuple[int, float | None]]) -> None:
+def _deliver(path: Path, data: bytes, seed: int, pictures: list[tuple[int, float | None]]) -> None:
+    """Write the file, then tell of it: a reader who is gone costs no picture.
+
+    Raises:
+        CommandError: it can't be written; with the seed, which is lost otherwise.
+    """
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise CommandError(
+            f"{path}: {error.strerror}; --seed {seed} draws the same again"
+        ) from None
     sys.stdout.write(f"seed {seed}\nrank  candidate  score\n")
     for rank, (candidate, score) in enumerate(pictures):
         shown = "-" if score is None else f"{score:.4f}"
         sys.stdout.write(f"{rank:>4}  {candidate:>9}  {shown}\n")
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
     sys.stdout.write(f"{path}\n")

@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
+from models.configs import Preset
+from models.views import View
 from service import settings
 from service.cli import CommandError
-from service.commands.generate import CHECKPOINT_HELP, format_of
+from service.commands.generate import CHECKPOINT_HELP
+from service.commands.picture_file import check_place, format_of
 from service.commands.source_files import prepared_again
-from service.jobs import OutputFormat, Recipe
+from service.jobs import OutputFormat, Recipe, query
 from service.worker import offline
 from service.worker.model_host import load_model
 from service.worker.pictures import png
@@ -52,13 +55,12 @@ def run(args: Namespace) -> int:
         raise CommandError(str(error), 2) from None
     with Pillow.open(args.file) as image:
         output_format = _FORMATS[image.format]
-    output = args.file.with_stem(f"{args.file.stem}-replay")
-    if args.output is not None:
-        output = _named(args.output, output_format)
+    output = _output(args, output_format)
     recipe = _recipe(record, args.prompt)
     given = {} if args.checkpoint is None else {"worker": {"checkpoint": args.checkpoint}}
     model = load_model(recipe.model, settings.load(**given).worker)
     offline.check(recipe, model.pipeline.preset)
+    view = _view(record, model.pipeline.preset)
     one = record.candidate  # None for a sheet
     candidates = range(recipe.num_candidates) if one is None else [one]
     source = None
@@ -66,11 +68,16 @@ def run(args: Namespace) -> int:
         size = model.pipeline.preset.size
         source = prepared_again(recipe.source, args.image, args.mask, size)
     pictures = offline.draw(
-        model.pipeline, recipe, candidates, num_rows=model.num_rows, source=source
+        model.pipeline, recipe, candidates, num_rows=model.num_rows, source=source, view=view
     )
     best = pictures[: recipe.n]
     data = offline.encode(
-        recipe, best, output_format, has_prompt=record.has_prompt, size=record.size
+        recipe,
+        best,
+        output_format,
+        has_prompt=record.has_prompt,
+        size=record.size,
+        view=record.view,
     )
     output.write_bytes(data)
     verdict = _compare(args.file, output)
@@ -78,7 +85,12 @@ def run(args: Namespace) -> int:
     return 1 if verdict == "differs" else 0
 
 
-def _named(path: Path, output_format: OutputFormat) -> Path:
+def _output(args: Namespace, output_format: OutputFormat) -> Path:
+    if args.output is None:
+        beside: Path = args.file.with_stem(f"{args.file.stem}-replay")
+        check_place(beside)
+        return beside
+    path: Path = args.output
     if format_of(path) != output_format:
         raise CommandError(f"{path}: it is made again as what it is, {output_format}", 2)
     return path
@@ -90,6 +102,16 @@ def _recipe(record: Record, prompt: str | None) -> Recipe:
     if not record.has_prompt:
         raise CommandError("the file does not hold its prompt: give it with --prompt", 2)
     return record.recipe
+
+
+def _view(record: Record, preset: Preset) -> View | None:
+    """By which a file shows its picture coarser than that is; None where it does not."""
+    if record.view is None:
+        return None
+    for view in preset.views_of(is_enhanced=bool(record.recipe.enhance)):
+        if query(view.parameter, view.value) == record.view:
+            return view
+    raise CommandError(f"it shows {record.view} of a picture, which {preset.name} has not", 2)
 
 
 def _compare(first: Path, second: Path) -> str:

@@ -5,11 +5,12 @@ What is kept of a picture, `sources` knows. Draws nothing.
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from models.flags import share_or_none
 from service.cli import CommandError
 from service.client.protocol import Parameters
 from service.errors import InvalidRequest
@@ -46,24 +47,17 @@ def add_shares(parser: ArgumentParser) -> None:
     """What is drawn anew, by how much."""
     shares = parser.add_mutually_exclusive_group()
     shares.add_argument(
-        "--keep", type=_share, metavar="K", help="share of the rows, from the top (default: 0.5)"
+        "--keep",
+        type=share_or_none,
+        metavar="K",
+        help="share of the rows, from the top (default: 0.5)",
     )
     shares.add_argument(
         "--strength",
-        type=_share,
+        type=share_or_none,
         metavar="S",
         help="draw this share of cells anew, by the seed (default: --keep)",
     )
-
-
-def _share(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:
-        raise ArgumentTypeError(f"must be a number from 0 to 1, not {text!r}")
-    return number
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from models.configs import Preset
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.known import KnownMakers
 from models.pipeline import InvalidPromptError, Makers, Picture, Pipeline, to_bytes
+from models.views import View
 from service.errors import InvalidRequest, StartRefused
 from service.jobs import OutputFormat, Recipe
 from service.worker.cpu_share import CpuShare
@@ -44,7 +45,7 @@ def check(recipe: Recipe, preset: Preset) -> None:
         raise InvalidRequest(f"n: must be in 1..{most} (the candidates)", param="n")
 
 
-def draw(
+def draw(  # noqa: PLR0913  all that a worker's stations know of a run, by name
     pipeline: Pipeline,
     recipe: Recipe,
     candidates: Sequence[int],
@@ -52,8 +53,11 @@ def draw(
     num_rows: int,
     on_step: Callable[[int], None] | None = None,
     source: bytes | None = None,
+    view: View | None = None,
 ) -> list[Picture]:
     """The candidates, best first; `source` is the prepared picture that the recipe begins with.
+
+    With a `view` they are made as that shows them; how good they are is told by the whole ones.
 
     Raises:
         InvalidRequest: the model can't take the prompt.
@@ -75,6 +79,8 @@ def draw(
                 makers=finishing,
                 forced=None if known is None else known.forced,
             )
+            if view is not None:
+                return _seen_by(view, pictures, finishing)
             return _enhanced(pictures, recipe, finishing) if recipe.enhance else pictures
     except (InvalidPromptError, InvalidSamplingError) as error:
         raise InvalidRequest(str(error)) from None
@@ -84,6 +90,12 @@ def draw(
         raise
     finally:
         makers.close()
+
+
+def _seen_by(view: View, pictures: list[Picture], makers: Makers) -> list[Picture]:
+    codes = torch.stack([picture.codes for picture in pictures])
+    pixels = makers.pixels(codes[..., : view.depth]).cpu()
+    return [replace(picture, pixels=own) for picture, own in zip(pictures, pixels, strict=True)]
 
 
 def _enhanced(pictures: list[Picture], recipe: Recipe, makers: Makers) -> list[Picture]:
@@ -102,16 +114,17 @@ def encode(
     *,
     has_prompt: bool,
     size: str | None = None,
+    view: str | None = None,
 ) -> bytes:
-    """The file that the service would give for one picture, resampled to `size` if that is given;
-    several are put on a sheet.
+    """The file that the service would give for one picture, resampled to `size` if that is given,
+    of the `view` that its address would name; several are put on a sheet.
     """
     if len(pictures) == 1:
         (picture,) = pictures
         record = png.Record.of(
             recipe, picture.candidate, picture.score, has_prompt=has_prompt, size=size
         )
-        return png.encode(_pixels(picture), output_format, record, size)
+        return png.encode(_pixels(picture), output_format, replace(record, view=view), size)
     return sheet(recipe, [_pixels(p) for p in pictures], output_format, has_prompt=has_prompt)
 
 

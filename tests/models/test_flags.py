@@ -15,6 +15,7 @@ REFUSED: list[tuple[Callable[[str], object], tuple[str, ...]]] = [
     (flags.count_or_none, ("-1", "", "0.0", "x")),
     (flags.several, ("0", "1", "x")),
     (flags.share, ("0", "1.1", "-0.5", "nan", "inf", "half")),
+    (flags.share_or_none, ("1.1", "-0.5", "nan", "inf", "half")),
     (flags.positive, ("0", "-1", "nan", "inf", "")),
 ]
 
@@ -35,6 +36,7 @@ def test_what_makes_sense_is_taken() -> None:
         0,
         3,
     )
+    assert (flags.share_or_none("0"), flags.share_or_none("1")) == (0.0, 1.0)
     assert (flags.share("1"), flags.share("0.25"), flags.positive("1e3")) == (1.0, 0.25, 1000.0)
 
 

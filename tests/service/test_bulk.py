@@ -203,7 +203,7 @@ async def test_the_command(
     api: LiveApi, painter: Painter, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text('"a cat"\n{"prompt": "an owl", "name": "owl", "n": 2}\n')
+    prompts.write_text('"a\u2028cat"\n{"prompt": "an owl", "name": "owl", "n": 2}\n')
     call = ["bulk", str(prompts), "--out", str(tmp_path / "out"), "--url", api.url]
     assert await asyncio.to_thread(cli.main, call) == 0
     assert "2 done, 0 failed, 0 were there" in capsys.readouterr().out

@@ -88,6 +88,14 @@ WRONG = {
     "top_k of 0": (["--top-k", "0"], "top_k"),
     "top_k above the vocabulary": (["--top-k", "65"], "top_k"),
     "temperature NaN": (["--temperature", "nan"], "temperature"),
+    "a temperature NaN for a server": (
+        ["--url", "127.0.0.1:9", "--temperature", "0.5,nan"],
+        "--temperature",
+    ),
+    "top_p NaN for a server": (
+        ["--url", "127.0.0.1:9", "--top-p", "nan"],
+        "--top-p: must be finite",
+    ),
     "temperature 0": (["--temperature", "0"], "temperature"),
     "top_p above 1": (["--top-p", "1.5"], "top_p"),
     "no candidates": (["--num-candidates", "0"], "num_candidates"),

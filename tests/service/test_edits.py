@@ -202,6 +202,29 @@ async def test_a_worker_that_takes_no_pictures_gets_none(
         assert painter.started == []
 
 
+async def test_a_form_is_read_as_openais_clients_write_it(
+    redis: Redis, valkey_server: RedisServer
+) -> None:
+    """Lists as `name[]`, objects as `name[key]`, a list of pictures as `image[]`."""
+    pictures = [("image[]", ("a.png", file_of(noise())))]
+    form = {"prompt": "x", "n": "1", "num_candidates": "1", "top_k[]": "10"}
+    async with (
+        painting(redis),
+        serving(api_settings(valkey_server)) as api,
+        api.client() as client,
+    ):
+        taken = await client.post(EDITS, data=form, files=pictures)
+        two = await client.post(EDITS, data=form, files=pictures * 2)
+        many = form | {"top_k[]": ["10", "20"]}
+        listed = await client.post(EDITS, data=many, files=pictures)
+        scored = await client.post(EDITS, data=form | {"accept[min_score]": "0"}, files=pictures)
+    assert "tiny wants 1 such numbers in it" in listed.json()["error"]["message"]
+    assert "tiny gives its images no scores" in scored.json()["error"]["message"]
+    assert taken.status_code == 200, taken.text
+    assert two.json()["error"]["message"] == "image can be one picture only."
+    assert (two.status_code, two.json()["error"]["param"]) == (400, "image")
+
+
 @pytest.mark.parametrize("path", [EDITS, VARIATIONS, "/v1/jobs"])
 async def test_only_pictures_may_be_longer_than_any_other_body(
     redis: Redis, valkey_server: RedisServer, path: str
@@ -213,7 +236,11 @@ async def test_only_pictures_may_be_longer_than_any_other_body(
         api.client() as client,
     ):
         answer = await client.post(path, json=body)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+        form = {"prompt": body["prompt"]}
+        in_form = await client.post(path, data=form, files={"image": file_of(noise())})
+    for refused in (answer, in_form):
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "prompt")
+        assert "can have at most 65536 bytes" in refused.json()["error"]["message"]
     assert painter.started == []
 
 

@@ -99,6 +99,10 @@ async def test_the_worker_and_a_command_make_the_same_file(
     pictures = offline.draw(pipeline, record.recipe, range(3), num_rows=8)
     drawn = offline.encode(record.recipe, pictures[:1], "png", has_prompt=True)
     assert drawn == path.read_bytes()
+    top, _ = pipeline.preset.views_of(is_enhanced=True)
+    shown = offline.draw(pipeline, record.recipe, range(3), num_rows=8, view=top)
+    coarse = offline.encode(record.recipe, shown[:1], "png", has_prompt=True, view="level=top")
+    assert [coarse] == await _files(http, urls[:1], "?level=top")
 
 
 async def test_the_last_glimpse_is_the_coarse_picture(http: httpx.AsyncClient) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from typing import Any
 
@@ -62,6 +63,76 @@ def test_only_fields_of_files_are_read_as_files() -> None:
         )
     )
     assert found == {"prompt": "a red hat", "n": 2, "image": base64.b64encode(b"png").decode()}
+
+
+def test_json_of_any_depth_is_text_or_a_refusal() -> None:
+    for depth in range(900, 1000):
+        with contextlib.suppress(InvalidRequest):
+            _read(_form(('name="n[x]"', "[" * depth + "]" * depth)), most=10**6)
+
+
+def _named(*parts: tuple[str, str]) -> bytes:
+    return _form(*((f'name="{name}"', text) for name, text in parts))
+
+
+@pytest.mark.parametrize(
+    ("parts", "found"),
+    [
+        ([("top_k[]", "10"), ("n", "2"), ("top_k[]", "20")], {"top_k": [10, 20], "n": 2}),
+        ([("top_k", "[10, 20]")], {"top_k": [10, 20]}),
+        ([("top_k[]", "10")], {"top_k": 10}),  # some clients write single values so
+        ([("prompt[]", "7"), ("prompt[]", "8")], {"prompt": ["7", "8"]}),
+        ([("prompt[]", "7")], {"prompt": "7"}),
+        ([("accept[min_score]", "0.1")], {"accept": {"min_score": 0.1}}),
+        (
+            [("webhook[url]", "https://a.b"), ("webhook[events]", '["failed"]')],
+            {"webhook": {"url": "https://a.b", "events": ["failed"]}},
+        ),
+        ([("__proto__[x]", "1"), ("a[__class__]", "2")],
+         {"__proto__": {"x": 1}, "a": {"__class__": 2}}),
+        ([("[x]", "1"), ("[]", "2"), ("a]", "3")], {"[x]": 1, "[]": 2, "a]": 3}),
+    ],
+)  # fmt: skip
+def test_lists_and_objects_by_their_names(parts: list[tuple[str, str]], found: object) -> None:
+    assert _read(_named(*parts)) == found
+
+
+@pytest.mark.parametrize(
+    ("names", "param", "words"),
+    [
+        (["webhook[events][]"], "webhook", "go one level deep"),
+        (["a[b][c]"], "a", "Send what is deeper as JSON in a"),
+        (["a" + "[b]" * 600], "a", "one level deep"),
+        (["a[b", ], "a", "one level deep"),
+        (["a[]b"], "a", "one level deep"),
+        (["a[[b]]"], "a", "one level deep"),
+        (["top_k", "top_k[]"], "top_k", "in one way only"),
+        (["top_k[]", "top_k[]", "top_k"], "top_k", "in one way only"),
+        (["a[b]", "a"], "a", "in one way only"),
+        (["a[]", "a[b]"], "a", "in one way only"),
+        (["a[b]", "a[c]", "a[b]"], "a", r"a\[b\] can be sent only once"),
+        (["image[]", "image[]"], "image", "image can be one picture only"),
+        (["image", "image"], "image", "one picture only"),
+        (["image[]", "image"], "image", "one picture only"),
+        (["image[0]", "image[1]"], "image", "one picture only"),
+    ],
+)  # fmt: skip
+def test_names_that_say_no_one_thing_are_refused(names: list[str], param: str, words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words) as caught:
+        _read(_form(*((f'name="{name}"; filename="f"', "1") for name in names)), most=10**5)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize("name", ["prompt", "n", "accept[min_score]"])
+def test_text_is_utf_8(name: str) -> None:
+    body = _named((name, "?")).replace(b"?", b"caf\xe9")
+    with pytest.raises(InvalidRequest, match="no UTF-8") as caught:
+        _read(body)
+    assert caught.value.param == name.partition("[")[0]
+
+
+def test_a_picture_sent_as_a_text_is_told_by_who_reads_it() -> None:
+    assert "\ufffd" in _read(_named(("image", "?")).replace(b"?", b"\x89PNG"))["image"]
 
 
 @pytest.mark.parametrize(

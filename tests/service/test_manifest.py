@@ -33,11 +33,35 @@ def test_lines_are_texts_classes_nothing_or_requests(tmp_path: Path) -> None:
         ('{"prompt": "x", "name": ".x"}', "letters, digits"),
         ('{"prompt": "x", "name": "000001"}', "stands there twice"),
         ('{"prompt": "x", "output_format": "../x"}', "png, jpeg or webp"),
+        (r'{"prompt": "x \ud83d"}', "half a character"),
+        (r'{"prompt": "x", "priority": "\ud83d"}', "half a character"),
+        ('{"prompt": "x", "seed": NaN}', "infinite, or none"),
+        ('{"prompt": "x", "temperature": [1, 1e999]}', "infinite, or none"),
+        ('{"prompt": "x", "self": 1}', "no field self"),
+        ('{"prompt": "x", "idempotency_key": "k"}', "no field idempotency_key"),
+        ("[" * 100_000, "recursion"),
     ],
 )
 def test_a_wrong_line_is_named(line: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"line 2: .*{words}"):
         entries_of(tmp_path, '"a cat"', line)
+
+
+def test_only_a_line_s_own_end_ends_it(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_bytes('"a\u2028cat"\r\n"an\x85owl"\r{\n'.encode())
+    with pytest.raises(ValueError, match="line 3: "):
+        read_entries(path, {})
+    path.write_bytes(path.read_bytes().removesuffix(b"{\n"))
+    assert [entry.prompt for entry in read_entries(path, {})] == ["a\u2028cat", "an\x85owl"]
+
+
+@pytest.mark.parametrize(("data", "line"), [('1\n"é'.encode("latin-1"), 2), (b"\xff\xfe1\0", 1)])
+def test_a_file_of_other_letters_is_named(data: bytes, line: int, tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=rf"prompts.jsonl, line {line}: it is not UTF-8"):
+        read_entries(path, {})
 
 
 def done(manifest: Manifest, entry: Entry) -> None:
@@ -87,6 +111,18 @@ def test_a_line_that_was_cut_costs_no_other(tmp_path: Path) -> None:
         assert manifest.is_done(two)
     whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
     assert [json.loads(line).get("name") for line in whole] == [None, "a", "b"]
+
+
+def test_a_prompt_of_several_lines_is_known_as_done_and_half_a_letter_costs_nothing(
+    tmp_path: Path,
+) -> None:
+    entry = Entry("a", "a\u2028cat", {})
+    with Manifest(tmp_path) as manifest:
+        done(manifest, entry)
+    with (tmp_path / MANIFEST_NAME).open("ab") as file:
+        file.write('{"name": "é'.encode()[:-1])
+    with Manifest(tmp_path) as manifest:
+        assert manifest.is_done(entry)
 
 
 def test_one_folder_has_one_process_at_a_time(tmp_path: Path) -> None:

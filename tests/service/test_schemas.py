@@ -101,8 +101,8 @@ def test_an_unknown_field_is_named() -> None:
     assert _problem('{"prompt": "a", "cfg_scale": 3}') == ("cfg_scale", "unknown_parameter")
 
 
-def test_a_field_name_that_is_no_text_is_refused_without_a_name() -> None:
-    assert _problem('{"\\ud800": 3}') == (None, "invalid_value")
+def test_a_field_name_that_is_no_text_is_named_escaped() -> None:
+    assert _problem('{"\\ud800": 3}') == ("\\ud800", "unknown_parameter")
 
 
 def test_openai_fields_without_meaning_here_are_accepted() -> None:

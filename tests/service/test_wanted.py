@@ -161,6 +161,36 @@ async def test_a_body_of_another_form_is_told_the_right_one(
     assert 'such as {"prompt": "a red apple"}' in error["message"]
 
 
+@pytest.mark.parametrize(
+    ("body", "param", "start"),
+    [
+        ('{"prompt": "a", "seed": -%s}', "seed", "seed must be a whole number from 0 to"),
+        ('{"prompt": "a", "top_k": [1, [{"a": %s}]]}', "top_k", "top_k must be a whole number"),
+        ('{"prompt": "a", "nothing": %s}', "nothing", "A number in the body has more than 4300"),
+        ("[%s]", None, "A number in the body has more than 4300 digits."),
+        ('{"seed": %s, }', None, "A number in the body has more than 4300 digits."),
+    ],
+)
+async def test_a_number_of_thousands_of_digits_is_told(
+    http: httpx.AsyncClient, body: str, param: str | None, start: str
+) -> None:
+    content, json_type = body % ("9" * 5000), {"content-type": "application/json"}
+    error = await _error(http, "POST", PATH, content=content, headers=json_type)
+    assert error["message"].startswith(start)
+    assert "more than 4300 digits" in error["message"]
+    assert error["param"] == param
+
+
+async def test_a_name_that_no_encoding_can_store_is_an_unknown_field(
+    http: httpx.AsyncClient,
+) -> None:
+    json_type = {"content-type": "application/json"}
+    content = r'{"prompt": "a", "promp\ud800": 1}'
+    error = await _error(http, "POST", PATH, content=content, headers=json_type)
+    assert error["message"] == r"There is no field 'promp\ud800'. Did you mean 'prompt'?"
+    assert (error["param"], error["code"]) == (r"promp\ud800", "unknown_parameter")
+
+
 async def test_whatever_the_document_names_has_its_words(http: httpx.AsyncClient) -> None:
     """A new field or header without words would be answered with a 500."""
     document = (await http.get("/openapi.json")).json()

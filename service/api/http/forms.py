@@ -1,7 +1,7 @@
 """A form (multipart/form-data, RFC 7578) → the JSON that says the same: files as base64.
 
 So that routes know one kind of body. Everything is in memory, and no file name is believed. Knows
-no routes; which fields are text, and which are files, it is told.
+no routes; which fields are text, and which are files, it is told. What names mean, notation.py has.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Self
 
+from service.api.http.notation import Fields, Name
 from service.errors import InvalidRequest
 
 _TYPE = "multipart/form-data"
@@ -29,9 +30,9 @@ def is_form(content_type: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One field of a form."""
+    """A field of a form, or a piece of one."""
 
-    name: str
+    name: Name
     content: bytes
     has_file_name: bool
 
@@ -50,7 +51,7 @@ class _Part:
         if not gap or not isinstance(name, str) or not name:
             raise _broken("a part has no name")
         file_name = headers.get_param("filename", header="content-disposition")
-        return cls(name.removesuffix("[]"), content, file_name is not None)
+        return cls(Name.of(name), content, file_name is not None)
 
 
 def as_json(
@@ -66,20 +67,22 @@ def as_json(
     the others those of `texts` stay text, the rest is JSON itself where it can be read as such.
     InvalidRequest for what is no form; all that is no file may have `max_text_bytes`.
     """
-    fields: dict[str, object] = {}
+    fields = Fields(files)
     num_bytes = 0
     for part in _parts(_boundary(content_type), body):
-        if part.name in fields:
-            raise InvalidRequest(f"{part.name} can be sent only once.", param=part.name)
-        is_file = part.has_file_name and part.name in files
+        field = part.name.field
+        is_file = part.has_file_name and field in files
         num_bytes += 0 if is_file else len(part.content)
         if num_bytes > max_text_bytes:
             raise InvalidRequest(
                 f"The fields of a form that are no files can have at most {max_text_bytes} bytes.",
-                param=part.name,
+                param=field,
             )
-        fields[part.name] = _base64(part) if is_file else _value(part, texts)
-    return json.dumps(fields).encode()
+        fields.add(part.name, _base64(part) if is_file else _value(part, texts, files))
+    try:
+        return json.dumps(fields.as_object()).encode()
+    except RecursionError:  # reading goes one level deeper than writing
+        raise _broken("the JSON in it is nested too deeply") from None
 
 
 def _boundary(content_type: str) -> bytes:
@@ -106,15 +109,26 @@ def _base64(part: _Part) -> str:
     return base64.b64encode(part.content).decode("ascii")
 
 
-def _value(part: _Part, texts: Collection[str]) -> object:
-    text = part.content.decode("utf-8", "replace")
-    if part.name in texts:
+def _value(part: _Part, texts: Collection[str], files: Collection[str]) -> object:
+    text = _text(part, "replace" if part.name.field in files else "strict")
+    if part.name.field in texts:
         return text
     try:
         value: object = json.loads(text)
     except (ValueError, RecursionError):
         return text  # whoever knows the field says what is wrong with it
     return value
+
+
+def _text(part: _Part, errors: str) -> str:
+    """A picture that was sent as a text is told so later, by whoever knows what it may be."""
+    try:
+        return part.content.decode("utf-8", errors)
+    except UnicodeDecodeError:
+        field = part.name.field
+        raise InvalidRequest(
+            f"{field} holds bytes that are no UTF-8: send it as text in UTF-8.", param=field
+        ) from None
 
 
 def _broken(why: str) -> InvalidRequest:

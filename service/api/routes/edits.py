@@ -69,7 +69,8 @@ async def vary_image(
 ) -> Response:
     """Keep a part of a picture's codes and draw the others.
 
-    The first `keep` of their rows, or all but `strength` of them. A prompt may be left out.
+    The first `keep` of their rows, or all but `strength` of them. A prompt may be left out; a
+    class-conditional model needs a class id.
     """
     if body.mask is not None:
         raise InvalidRequest("mask belongs to /v1/images/edits.", param="mask")

@@ -41,7 +41,8 @@ class Record:
     """How a picture was made. `candidate` is None for a sheet of several.
 
     Where `has_prompt` is false, the recipe's prompt was left out on purpose, or did not fit. `size`
-    is that of a file whose pixels were resampled; other files don't say theirs.
+    is that of a file whose pixels were resampled; other files don't say theirs. `view` names the
+    coarser look at the picture that the file is, as its address does ("level=top").
     """
 
     recipe: Recipe
@@ -49,6 +50,7 @@ class Record:
     score: float | None = None
     has_prompt: bool = True
     size: str | None = None
+    view: str | None = None
 
     @classmethod
     def of(
@@ -72,7 +74,7 @@ class Record:
         """ASCII and flat, with the fields in one order."""
         values = asdict(self)
         values |= values.pop("recipe")
-        for name in ("size", "source", "enhance"):
+        for name in ("size", "view", "source", "enhance"):
             if values[name] is None:
                 del values[name]
         return json.dumps({name: values.pop(name) for name in _HEAD} | values)

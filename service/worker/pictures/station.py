@@ -195,7 +195,7 @@ class Pictures:
         )
 
     def _image(self, run: Run, rank: int, candidate: int) -> Image:
-        """The file, and the coarser ones, which say as little of themselves as previews do."""
+        """The file, and the coarser ones, which say the same and which view they are."""
         job, made = run.job, run.pictures[candidate]
         size = png.resampled_size(job.size, made.pixels)
         record = png.Record.of(
@@ -203,7 +203,7 @@ class Pictures:
         )
         data = png.encode(made.pixels, job.output_format, record, size)
         coarser = {
-            name: png.encode(pixels, job.output_format, size=size)
+            name: png.encode(pixels, job.output_format, replace(record, view=name), size)
             for name, pixels in made.coarser.items()
         }
         if run.known is not None and run.known.is_whole:

@@ -21,6 +21,12 @@ CALLS = {
     "fewer positions than none": (("bench", "--text", "-1"), "at least 1"),
     "one position": (("bench", "--image", "1"), "at least 2"),
     "heads that don't divide": (("bench", "--heads", "7"), "7 must divide --width 512"),
+    "a temperature that is no number": (
+        ("eval", "emoji", "--temperatures", "0.5", "nan"),
+        "--temperatures: must be a number above 0, not 'nan'",
+    ),
+    "a share that is no number": (("eval", "--top-ps", "inf"), "--top-ps: must be a number from 0"),
+    "codes fewer than none": (("eval", "--top-ks", "-1"), "--top-ks: must be a whole number"),
     "no letters": (("dlq", "list", "--limit", "-1"), "at least 1"),
     "no verb": (("dlq",), "see mindalle dlq --help"),
     "a verb that is none": (("dlq", "read"), "choose from"),
