@@ -57,8 +57,6 @@ def opened(args: argparse.Namespace, size: int = 64, selection: Selection | None
     Raises:
         ConfigError: they name squares that can't be.
     """
-    if not 0 < args.crop_area <= 1:
-        raise ConfigError(f"--crop-area: {args.crop_area} is no share")
     if not args.crops and (args.mirrors or args.crop_area < 1):
         raise ConfigError("--crop-area, --mirrors: of how many squares? give --crops")
     crops = Crops(args.crops, args.crop_area, args.mirrors)

@@ -86,7 +86,7 @@ def test_weights_of_another_shape_are_not_gone_on_with(pictures: Path, tmp_path:
 
 def test_a_loss_that_is_no_number_names_its_pictures(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(NotFiniteError, match=r"at step 1; its pictures: \d\d\.png, "):
-        pixels.main(_command("pixel-cnn", pictures, tmp_path, "--steps", "9", "--rate", "inf"))
+        pixels.main(_command("pixel-cnn", pictures, tmp_path, "--steps", "9", "--rate", "1e38"))
 
 
 def test_what_can_not_be_trained_is_said(pictures: Path, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_squares_are_named_by_options(pictures: Path) -> None:
     data = of("--crops", "2", "--crop-area", "0.75", "--mirrors")
     assert isinstance(data, FolderSet)
     assert data.crops == Crops(2, 0.75, mirrors=True)
-    with pytest.raises(ConfigError, match=r"--crop-area: 2\.0 is no share"):
+    with pytest.raises(SystemExit):
         of("--crops", "2", "--crop-area", "2")
     with pytest.raises(ConfigError, match="of how many squares"):
         of("--mirrors")
