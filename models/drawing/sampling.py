@@ -165,7 +165,7 @@ class Filters:
             temperature=torch.stack([depth.temperature for depth in depths], -1),
             top_k=torch.stack([depth.top_k for depth in depths], -1),
             top_p=torch.stack([depth.top_p for depth in depths], -1),
-            max_top_k=max((depth.max_top_k or 0 for depth in depths), default=0) or None,
+            max_top_k=max(depth.max_top_k or 0 for depth in depths) or None,
             has_top_p=any(depth.has_top_p for depth in depths),
         )
 

@@ -14,8 +14,7 @@ positions are those of the grid, where its sampler takes the table's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from itertools import accumulate
+from itertools import accumulate, groupby, islice
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +61,11 @@ class HQTransformer(EndsInNorm):
         )
         counts = enumerate(config.codes_per_level)
         self._level_of = [level for level, count in counts for _ in range(count)]
+        levels = iter(self._level_of)
+        # How many codes of each level a window has: those of one are drawn at once.
+        self._parts = [
+            [len([*same]) for _, same in groupby(islice(levels, size))] for size in config.windows
+        ]
 
     @property
     def reaches(self) -> tuple[int, ...]:
@@ -161,18 +165,10 @@ class HQTransformer(EndsInNorm):
             # Only the first window has no past; a mask of zeros lets it see all of itself.
             mask = tokens.new_zeros(size, size) if past is None else None
             x, past = self.head(tokens, mask, past)
-            parts = self._levels_of(x, codes.shape[1])
-            drawn = [draw(self._logits(part, depth), depth) for depth, part in parts]
-            codes = torch.cat((codes, *drawn), -1)
+            for part in x.split(self._parts[window], 1):
+                depth = codes.shape[1]
+                codes = torch.cat((codes, draw(self._logits(part, depth), depth)), -1)
         return codes
-
-    def _levels_of(self, x: Tensor, start: int) -> Iterator[tuple[int, Tensor]]:
-        """A window's outputs [b, n, E] from depth `start` on, level by level: first depth, part."""
-        end = start + x.shape[1]
-        for where in level_slices(self.config):
-            first, last = max(where.start, start), min(where.stop, end)
-            if first < last:
-                yield first, x[:, first - start : last - start]
 
     def _head_logits(self, contexts: Tensor, codes: Tensor) -> Tensor:
         """The body's outputs [B, T, E] and the codes → logits [B, T, D, V]."""
