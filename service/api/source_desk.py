@@ -64,16 +64,15 @@ def check_length(body: SourceRequest, max_bytes: int) -> None:
     Where the other fields are longer together than any other body may be: BodyTooLarge, or beside
     a picture InvalidRequest with the longest of them.
     """
-    rest = body.model_dump(mode="json", exclude={"image", "mask", "codes"}, exclude_defaults=True)
-    texts = {name: json.dumps(value, ensure_ascii=False) for name, value in rest.items()}
-    num_bytes = {name: len(text.encode()) for name, text in texts.items()}
-    if sum(num_bytes.values()) <= max_bytes:
+    rest = body.model_dump_json(exclude={"image", "mask", "codes"}, exclude_defaults=True)
+    if len(rest.encode()) <= max_bytes:
         return
     if not body.has_picture:
         raise BodyTooLarge(max_bytes)
+    fields = json.loads(rest)
     raise InvalidRequest(
         f"The fields that are no pictures can have at most {max_bytes} bytes.",
-        param=max(num_bytes, key=num_bytes.__getitem__),
+        param=max(fields, key=lambda name: len(json.dumps(fields[name]))),
     )
 
 
