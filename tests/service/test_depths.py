@@ -7,8 +7,7 @@ import base64
 import io
 import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import openai
@@ -22,14 +21,12 @@ from models.drawing.generate import run_to_end
 from models.drawing.sampling import RowParams
 from models.pipeline import Pipeline, load, to_bytes
 from models.presets import get_preset
-from service import cli
 from service.broker.keys import Key
 from service.broker.queue import Queue
 from service.broker.workers import Workers
 from service.client.async_client import AsyncClient
 from service.config.results import ResultsSettings
 from service.jobs import JobStatus
-from service.worker.pictures import png
 from tests.servers import RedisServer
 from tests.service.live_api import LiveApi, api_settings, serving
 from tests.service.live_worker import WAIT_S, LiveWorker, until, worker_settings, working
@@ -140,28 +137,6 @@ async def test_openais_client_gets_the_picture_and_its_coarser_views(
     assert job["parameters"]["top_k"] == list(kind.top_k)
     assert job["progress"]["codes_done"] == num_codes
     assert job["views"] == {kind.view: list(kind.values)}
-
-
-async def test_a_view_says_how_it_is_made_again(
-    live: LiveWorker,
-    queue: Queue,
-    kind: Kind,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    job = await put(queue, model=kind.model, num_candidates=2, size="48x40")
-    assert (await queue.wait(job.id, WAIT_S)).status == JobStatus.SUCCEEDED
-    path = tmp_path / "view.png"
-    path.write_bytes(await queue.image(job.id, 0, kind.queries[0]))
-    record = png.read(path)
-    assert (record.view, record.size) == (kind.queries[0], "48x40")
-    assert b'"view"' not in await queue.image(job.id, 0)
-    assert await asyncio.to_thread(cli.main, ["replay", str(path)]) == 0
-    assert "the same bytes" in capsys.readouterr().out
-    with Pillow.open(path) as image:
-        path.write_bytes(png.encode(np.asarray(image), "png", replace(record, view="depth=99")))
-    assert await asyncio.to_thread(cli.main, ["replay", str(path)]) == 2
-    assert "it shows depth=99 of a picture" in capsys.readouterr().err
 
 
 async def test_a_stream_shows_the_rows_and_then_the_views(
