@@ -7,8 +7,7 @@ coroutines throughout: FastAPI would send a plain function to a thread for each 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
@@ -52,15 +51,6 @@ class ApiState:
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     num_waiting: int = 0
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Count a caller that waits for its images, so that draining lasts until it has them."""
-        self.num_waiting += 1
-        try:
-            yield
-        finally:
-            self.num_waiting -= 1
-
 
 async def api_state(request: Request) -> ApiState:
     """The state of the process that answers this request."""
@@ -68,6 +58,22 @@ async def api_state(request: Request) -> ApiState:
 
 
 State = Annotated[ApiState, Depends(api_state)]
+
+
+async def waits(state: State) -> AsyncIterator[None]:
+    """Count a caller that waits for its images, so that draining lasts until it has them.
+
+    From before its job is in the queue: a job that a worker has already, and that nobody is seen to
+    wait for, would lose its caller. To the last byte of the answer, which may be a stream.
+    """
+    state.num_waiting += 1
+    try:
+        yield
+    finally:
+        state.num_waiting -= 1
+
+
+WAITS = [Depends(waits)]
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, where the server needs one.")
 

@@ -98,5 +98,5 @@ class DrainingServer(uvicorn.Server):
                     await asyncio.sleep(_LOOK_S)
         except TimeoutError:
             logger.warning("grace time over", extra={"num_waiting": self._state.num_waiting})
-            self._state.closing.set()
+        self._state.closing.set()  # also for who came just now
         self.should_exit = True

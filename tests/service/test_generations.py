@@ -19,7 +19,6 @@ from tests.service.live_worker import until
 from tests.service.painter import (
     CLASS_CARD,
     FAILING_PROMPT,
-    TEXT_CARD,
     UNCOND_CARD,
     Painter,
     paint,
@@ -205,51 +204,6 @@ async def test_a_cancelled_job_is_a_409(http: httpx.AsyncClient, painter: Painte
     assert answer.status_code == 409
     assert answer.json()["error"]["code"] == "job_cancelled"
     assert answer.headers["x-should-retry"] == "false"
-
-
-async def _asked(api: LiveApi, values: dict[str, Any]) -> asyncio.StreamWriter:
-    """The connection of a caller who has sent a request and reads nothing."""
-    body = json.dumps(values).encode()
-    _, writer = await asyncio.open_connection("127.0.0.1", api.port)
-    writer.write(
-        b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-        b"content-length: %d\r\n\r\n%b" % (PATH.encode(), len(body), body)
-    )
-    return writer
-
-
-@pytest.mark.parametrize("stream", [False, True])
-async def test_a_client_that_hangs_up_cancels_its_job(
-    api: LiveApi, painter: Painter, stream: bool
-) -> None:
-    painter.gate.clear()
-    writer = await _asked(api, {"prompt": "a", "stream": stream})
-    await until(lambda: painter.running)
-    writer.close()
-    await until(lambda: painter.evicted)
-    await until(lambda: api.state.num_waiting == 0)
-    assert await api.metric("mindalle_http_hang_ups_total") == 1.0
-
-
-async def test_a_hang_up_before_a_worker_had_the_job_is_counted(api: LiveApi, redis: Redis) -> None:
-    await Painter(redis, TEXT_CARD).announce()  # it lives, but takes no jobs
-    writer = await _asked(api, {"prompt": "a"})
-    await until(lambda: api.state.num_waiting == 1)
-    writer.close()
-    await until(lambda: api.state.num_waiting == 0)
-    assert await api.metric('mindalle_jobs_cancelled_waiting_total{model="tiny"}') == 1.0
-
-
-async def test_a_caller_waits_through_a_slow_job(
-    http: httpx.AsyncClient, api: LiveApi, painter: Painter
-) -> None:
-    painter.gate.clear()
-    waiting = asyncio.create_task(http.post(PATH, json={"prompt": "a"}))
-    await until(lambda: painter.running)
-    assert api.state.num_waiting == 1
-    painter.gate.set()
-    assert (await waiting).status_code == 200
-    assert await api.metric('mindalle_jobs_admitted_total{model="tiny"}') == 1.0
 
 
 async def test_redis_outage_is_a_503(

@@ -16,7 +16,7 @@ from service.answers.image_answers import ImagesAnswer
 from service.answers.schemas import ResponseFormat
 from service.answers.source_request import CodesRequest, PictureFile, PictureRequest
 from service.api.admission import admit
-from service.api.api_state import ApiState, OriginOfRequest, State
+from service.api.api_state import WAITS, ApiState, OriginOfRequest, State
 from service.api.openapi import (
     BODY_ERRORS,
     JOB_HEADERS,
@@ -36,7 +36,7 @@ _ERRORS = errors(*BODY_ERRORS, 401, 404, 409, 429, 503, 504)
 _Code = Annotated[int, Field(ge=0, strict=True)]
 _Codes = Annotated[tuple[_Code, ...], Field(min_length=1, max_length=_MAX_DEPTH)]
 
-router = APIRouter(tags=["codes"])
+router = APIRouter(tags=["codes"], dependencies=WAITS)
 
 
 class EncodeRequest(BaseModel):

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from service.answers.image_answers import ImagesAnswer
 from service.answers.source_request import PictureRequest
-from service.api.api_state import OriginOfRequest, State
+from service.api.api_state import WAITS, OriginOfRequest, State
 from service.api.openapi import (
     BODY_ERRORS,
     JOB_HEADERS,
@@ -38,7 +38,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     **errors(*BODY_ERRORS, 401, 404, 409, 429, 503, 504),
 }
 
-router = APIRouter(tags=["images"])
+router = APIRouter(tags=["images"], dependencies=WAITS)
 
 
 @router.post(

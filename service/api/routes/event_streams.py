@@ -65,14 +65,13 @@ async def image_events(state: ApiState, admitted: Admitted) -> AsyncGenerator[Se
     """Partial pictures, then one `completed` event per image, the best first; or an `error`."""
     job = admitted.job
     try:
-        with state.waiting():
-            async for event in _waited_for(state, job):
-                if event.name == "partial_image":
-                    yield _partial(job, event)
-            view = await state.queue.get(job.id)
-            check_succeeded(view)
-            for completed in await _completed(state, view):
-                yield completed
+        async for event in _waited_for(state, job):
+            if event.name == "partial_image":
+                yield _partial(job, event)
+        view = await state.queue.get(job.id)
+        check_succeeded(view)
+        for completed in await _completed(state, view):
+            yield completed
     except DomainError as error:
         yield error_event(error)
 

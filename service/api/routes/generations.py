@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from service.answers.image_answers import ImageData, ImagesAnswer
 from service.answers.schemas import ImageRequest
 from service.api.admission import Admitted, admit
-from service.api.api_state import ApiState, Origin, OriginOfRequest, State, image_urls
+from service.api.api_state import WAITS, ApiState, Origin, OriginOfRequest, State, image_urls
 from service.api.http.accept import MEDIA_TYPES, Wanted, wanted
 from service.api.http.hangup import ClientGoneError, unless_hung_up
 from service.api.http.sse import EventStream
@@ -33,7 +33,7 @@ _STREAM = stream_content(
     {"type": "image_generation.partial_image", "partial_image_index": 0, "b64_json": "iVBOR…"},
 )
 
-router = APIRouter(tags=["images"])
+router = APIRouter(tags=["images"], dependencies=WAITS)
 
 
 @router.post(
@@ -100,8 +100,7 @@ async def finished(request: Request, state: ApiState, job: Job) -> JobView:
     """The job when it has succeeded; its client's hang-up cancels it. Raises why it has not."""
     waiting = state.queue.wait(job.id, job.deadline_s + DEADLINE_SLACK_S)
     try:
-        with state.waiting():
-            view = await unless_hung_up(request.receive, unless_closing(state, job, waiting))
+        view = await unless_hung_up(request.receive, unless_closing(state, job, waiting))
     except ClientGoneError:
         await _abandon(state, job)
         raise
