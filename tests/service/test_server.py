@@ -119,6 +119,26 @@ async def test_a_stopped_server_does_not_wait_for_ever(
                 await asyncio.sleep(0.01)
 
 
+async def test_a_stop_while_a_job_gets_into_the_queue_cuts_no_answer_off(
+    redis: Redis, valkey_server: RedisServer
+) -> None:
+    settings = {"MINDALLE_API__DRAIN_GRACE_S": "1"}
+    body = {"prompt": "a cat", "stream": True}
+    async with (
+        painting(redis) as painter,
+        _api_process(valkey_server.url, **settings) as (process, client),
+    ):
+        await _answers(client, "/readyz")
+        painter.gate.clear()
+        await redis.client_pause(30_000, all=False)  # nothing is written
+        waiting = asyncio.create_task(client.post(PATH, json=body))
+        await asyncio.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.2)
+        await redis.client_unpause()
+        assert '"code":"draining"' in (await waiting).text
+
+
 async def test_a_second_signal_ends_it_at_once(redis: Redis, valkey_server: RedisServer) -> None:
     async with painting(redis) as painter, _api_process(valkey_server.url) as (process, client):
         await _answers(client, "/readyz")
