@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import torch
@@ -45,7 +46,12 @@ class Recorded:
         if what := lookalikes.content(path, is_text=True):
             raise CorruptFileError(f"{path} {what}")
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            # First as an archive: of anything else numpy says how to unpickle it unsafely.
+            with (
+                ZipFile(path),
+                path.open("rb") as file,
+                np.load(file, allow_pickle=False) as archive,
+            ):
                 arrays = {name: archive[name] for name in archive.files}
             info = json.loads(info_path.read_text("utf-8")) if info_path.is_file() else {}
         except Exception as error:  # a damaged archive may raise whatever its bytes lead to

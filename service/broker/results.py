@@ -129,6 +129,7 @@ class Results:
         path = stored_path(job_id, value)
         found = value if path is None else await of_store(self._opened_store(), path)
         if found is None:
+            _log.warning("a result is not in the store: does MINDALLE_RESULTS__URL name it here?")
             raise ImageNotFound
         return found
 

@@ -170,7 +170,7 @@ class Manifest:
             self._file.write("\n")  # after the line that a killed call has not ended
         for record in _objects(text):
             self.run_id = record.get("run", self.run_id)
-            if {"name", "digest", "status", "images"} <= record.keys():
+            if _is_attempt(record):
                 self._records.setdefault(record["name"], []).append(record)
         if not self.run_id:
             self.run_id = uuid.uuid4().hex
@@ -179,6 +179,17 @@ class Manifest:
     def _write(self, record: Mapping[str, object]) -> None:
         self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
         self._file.flush()
+
+
+def _is_attempt(record: Mapping[str, Any]) -> bool:
+    """Whether a line says how an attempt ended, as `add` does: people edit the file, too."""
+    name, images = record.get("name"), record.get("images")
+    return (
+        isinstance(name, str)
+        and isinstance(images, list)
+        and {"digest", "status"} <= record.keys()
+        and all(isinstance(image, dict) and isinstance(image.get("file"), str) for image in images)
+    )
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:

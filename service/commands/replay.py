@@ -93,6 +93,8 @@ def _output(args: Namespace, output_format: OutputFormat) -> Path:
     path: Path = args.output
     if format_of(path) != output_format:
         raise CommandError(f"{path}: it is made again as what it is, {output_format}", 2)
+    if path.exists() and path.samefile(args.file):
+        raise CommandError(f"{path}: the two are compared; give another name with -o", 2)
     return path
 
 

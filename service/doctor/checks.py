@@ -196,7 +196,8 @@ async def result_store(settings: Settings) -> Finding:
     try:
         store = open_store(settings.results)
     except StartRefused as error:
-        return Finding(about, "problem", str(error), "correct the address, or install the package")
+        advice = "put the address, its folder or its provider's variables right, or install that"
+        return Finding(about, "problem", str(error), advice)
     if store is None:
         return Finding(about, "ok", "Redis keeps finished pictures")
     name, data = f"doctor/{secrets.token_hex(8)}.txt", b"put by mindalle doctor"

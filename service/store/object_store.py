@@ -82,7 +82,7 @@ class ObjectStore:
         try:
             self._folder, self._bucket = _opened(settings)
         except (obstore.exceptions.BaseError, OSError, ValueError) as error:
-            raise StartRefused(f"MINDALLE_RESULTS__URL: {in_one_line(error)}") from None
+            raise StartRefused(f"MINDALLE_RESULTS__URL: {_named(settings, error)}") from None
         self._root = Path(settings.place.prefix) if self._folder else None
         self._room = asyncio.Semaphore(_AT_ONCE)
         self._on_fault = on_fault
@@ -204,6 +204,13 @@ def in_one_line(error: BaseException) -> str:
     line = text.splitlines()[0].partition(": <?xml")[0][:500]
     code = _CODE.search(text)
     return f"{line}: {code[1]}" if code else line
+
+
+def _named(settings: ResultsSettings, error: BaseException) -> str:
+    """What a store can't be made of. The system's errors about a folder don't say which."""
+    cause = in_one_line(error)
+    is_folder = settings.place.scheme == "file"
+    return f"no folder for files at {settings.place.prefix}: {cause}" if is_folder else cause
 
 
 def _opened(settings: ResultsSettings) -> tuple[LocalStore | None, SignCapableStore | None]:

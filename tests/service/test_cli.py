@@ -145,6 +145,10 @@ def test_a_picture_made_again_is_written_where_it_can_be_as_what_it_is(
     }.items():
         assert call("replay", "one.jpg", "-o", name) == 2
         assert told in complaint(capsys)
+    (tmp_path / "also.jpg").hardlink_to(tmp_path / "one.jpg")
+    for name in ("one.jpg", "also.jpg"):  # the file that it is compared with
+        assert call("replay", "one.jpg", "--prompt", "b", "-o", name) == 2
+        assert "another name" in complaint(capsys)
     assert call("replay", "one.jpg", "-o", "two.jpeg") == 0
     assert (tmp_path / "two.jpeg").read_bytes() == (tmp_path / "one.jpg").read_bytes()
 

@@ -126,6 +126,8 @@ async def test_a_store_of_results_that_takes_none(s3_server: S3Server, tmp_path:
         assert "MINDALLE_RESULTS__URL" in finding.advice
     finding = await result_store(settings(results=file_settings(tmp_path / "file")))
     assert finding.verdict == "problem"
+    assert str(tmp_path / "file") in finding.found
+    assert "folder" in finding.advice
 
 
 def test_the_model_and_the_rows_that_fit() -> None:

@@ -113,6 +113,23 @@ def test_a_line_that_was_cut_costs_no_other(tmp_path: Path) -> None:
     assert [json.loads(line).get("name") for line in whole] == [None, "a", "b"]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"name": ["a"]}, {"name": None}, {"images": 7}, {"images": [{}]}, {"images": ["a-0.png"]}],
+)
+def test_a_line_that_somebody_edited_costs_no_other(
+    changes: dict[str, object], tmp_path: Path
+) -> None:
+    entry = Entry("a", "a cat", {})
+    with Manifest(tmp_path) as manifest:
+        done(manifest, entry)
+    path = tmp_path / MANIFEST_NAME
+    last = json.loads(path.read_text().splitlines()[-1])
+    path.write_text(path.read_text() + json.dumps(last | changes) + "\n")
+    with Manifest(tmp_path) as manifest:
+        assert manifest.is_done(entry)
+
+
 def test_a_prompt_of_several_lines_is_known_as_done_and_half_a_letter_costs_nothing(
     tmp_path: Path,
 ) -> None:

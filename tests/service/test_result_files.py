@@ -177,6 +177,18 @@ async def test_results_go_when_their_time_to_live_is_over(
     assert await files.sweep() == 0
 
 
+async def test_a_reader_with_another_store_says_so_in_the_log(
+    redis: Redis, clock: Clock, kept: Kept, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    leases = worker(redis, clock, kept)
+    job = await put(make_queue(redis, clock))
+    assert await leases.finish(await claim_one(leases), success())
+    queue = make_queue(redis, clock, store=Kept(tmp_path / "other").store)
+    with pytest.raises(ImageNotFound):
+        await queue.image(job.id, 0)
+    assert "MINDALLE_RESULTS__URL" in caplog.text
+
+
 async def _all_due(redis: Redis) -> None:
     """As if the time of every look had come."""
     for job in await looked_after(redis):

@@ -163,8 +163,9 @@ async def test_no_server_at_all(
 
 def test_a_folder_that_can_not_be_is_refused_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StartRefused, match="MINDALLE_RESULTS__URL"):
-        open_store(file_settings(tmp_path / "file"))
+    for folder in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(StartRefused, match=f"MINDALLE_RESULTS__URL: .* {folder}: "):
+            open_store(file_settings(folder))
 
 
 async def test_a_full_disk_is_unavailable_and_leaves_no_half_file(tmp_path: Path) -> None:
