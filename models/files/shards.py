@@ -232,6 +232,7 @@ def _names(shard: Any) -> list[str]:
 def _open(path: Path) -> Iterator[Any]:  # the library's handle has no type of its own
     if not path.is_file():
         raise lookalikes.missing(path)
+    path.open("rb").close()  # the library says of what may not be read that it is not there
     try:
         with safe_open(path, framework="pt", device="cpu") as shard:
             yield shard

@@ -90,6 +90,8 @@ def pull(
     if folder.is_dir() and any(folder.iterdir()):
         _verify(folder, report)
         return False
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f"{folder} is a file; give another --out")
     files = _files(wanted, sources)
     work = folder.with_name(f"{folder.name}.pull")
     with _alone(work):

@@ -72,6 +72,7 @@ def read_weights(path: Path, unread: str = "") -> tuple[dict[str, Tensor], bool]
         CheckpointError: damaged, or a pickle that asks for more than tensors.
     """
     if path.suffix == ".safetensors":
+        path.open("rb").close()  # the library says of what may not be read that it is not there
         try:
             return load_file(path), False
         except SafetensorError as error:

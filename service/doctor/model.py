@@ -85,6 +85,9 @@ def _weights(preset: Preset, checkpoint: Path | None) -> tuple[Finding, Preset]:
     except CheckpointError as error:
         advice = "fetch the folder again; `mindalle convert` makes one from an official checkpoint"
         return Finding("weights", "problem", str(error), advice), preset
+    except OSError as error:
+        found = f"{error.filename or folder}: {error.strerror or error}"
+        return Finding("weights", "problem", found, "make it readable to this user"), preset
     checked = "every checksum right" if opened.layout == "converted" else "not verified"
     found = f"{folder}: {opened.layout} layout, {checked}, licence {opened.preset.licence}"
     if opened.layout == "converted":

@@ -16,6 +16,7 @@ from service.config.results import ResultsSettings
 from service.doctor.checks import access, examine, model, ports, redis_server, result_store
 from service.doctor.finding import Finding
 from service.settings import Settings
+from tests.privileges import permissions_hold
 from tests.servers import RedisServer, free_port
 from tests.stores import KINDS, S3Server, file_settings
 
@@ -162,6 +163,19 @@ def test_a_number_type_that_the_cpu_lacks(monkeypatch: pytest.MonkeyPatch) -> No
     assert "MINDALLE_WORKER__DTYPE" in asked.advice
     assert chosen.verdict == "ok"
     assert chosen.found.endswith("float32")
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "stage1-00000.safetensors"])
+def test_weights_that_may_not_be_read_are_one_finding_of_many(tmp_path: Path, name: str) -> None:
+    folder = Path(shutil.copytree(WEIGHTS_FOLDER / "emoji", tmp_path / "emoji"))
+    (folder / name).chmod(0)
+    with permissions_hold():
+        found = by_name(
+            model(settings(model="emoji", worker={"checkpoint": folder, "device": "cpu"}))
+        )
+    assert found["weights"].verdict == "problem"
+    assert found["weights"].found == f"{folder / name}: Permission denied"
+    assert found["device"].verdict == "ok"
 
 
 def test_weights_whose_checksums_are_right_and_then_not(tmp_path: Path) -> None:

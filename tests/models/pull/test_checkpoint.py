@@ -106,6 +106,9 @@ def test_a_damaged_folder_is_told_and_one_of_others_is_left_alone(
         (tmp_path / "used/note").touch()
         with pytest.raises(CheckpointError, match="holds something else"):
             pulling.pull(MINDALLE, tmp_path / "used", sources, fetcher)
+        with pytest.raises(CheckpointError, match="is a file"):
+            pulling.pull(MINDALLE, tmp_path / "used/note", sources, fetcher)
+        assert not (tmp_path / "used/note.pull").exists()
 
 
 def test_what_was_fetched_is_kept_when_the_rest_fails(

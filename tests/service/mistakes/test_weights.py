@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from models.presets import WEIGHTS_FOLDER
 from tests.models.golden import GOLDEN
+from tests.privileges import permissions_hold
 from tests.servers import RedisServer
 from tests.service.mistakes.conftest import as_process
 
@@ -70,3 +71,14 @@ def test_a_ranker_whose_weights_are_no_numbers(tmp_path: Path, refusal: Callable
     save_file({name: tensor * float("nan") for name, tensor in load_file(path).items()}, path)
     line = refusal("generate", "a", "--num-candidates", "1", "--checkpoint", str(folder))
     assert "the ranker's scores are not finite numbers" in line
+
+
+@pytest.mark.parametrize("name", ["stage2-00000.safetensors", "clip/clip.safetensors"])
+def test_weights_that_may_not_be_read(
+    tmp_path: Path, name: str, refusal: Callable[..., str]
+) -> None:
+    folder = Path(shutil.copytree(WEIGHTS_FOLDER / "emoji", tmp_path / "emoji"))
+    (folder / name).chmod(0)
+    with permissions_hold():
+        line = refusal("generate", "a", "--num-candidates", "1", "--checkpoint", str(folder))
+    assert f"{folder / name}: Permission denied" in line
