@@ -121,11 +121,20 @@ class ObjectStore:
     async def _found(self, name: str) -> obstore.GetResult | None:
         try:
             found = await self._lib.get_async(self._store, name)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if await self._is_gone(error):
+                raise
             return None
         if found.meta["size"] > _MAX_BYTES:
             raise OSError(f"{name} has {found.meta['size']} bytes: we did not write that")
         return found
+
+    async def _is_gone(self, error: FileNotFoundError) -> bool:
+        """Whether the folder or bucket as a whole is not there: then nothing is known of a file."""
+        if self._root is not None:
+            return not await asyncio.to_thread(self._root.is_dir)
+        code = _CODE.search(str(error))
+        return code is not None and code[1] == "NoSuchBucket"
 
     async def _pieces(self, found: obstore.GetResult) -> AsyncIterator[bytes]:
         pieces = aiter(found.stream(_CHUNK_BYTES))
@@ -193,6 +202,8 @@ def _remove_folder(root: Path, name: str) -> None:
     """With what its writers had half written when they were killed: the library lists only files
     that are whole.
     """
+    if not root.is_dir():  # a share that is not mounted: its files are to be removed later
+        raise OSError(f"{root} is no folder any more")
     folder = root / name
     if folder.parent == root and name not in ("", ".", ".."):
         shutil.rmtree(folder, ignore_errors=True)

@@ -168,6 +168,24 @@ def test_a_folder_that_can_not_be_is_refused_at_the_start(tmp_path: Path) -> Non
             open_store(file_settings(folder))
 
 
+async def test_a_folder_or_bucket_that_is_gone_says_nothing_of_its_files(
+    s3_server: S3Server, tmp_path: Path
+) -> None:
+    folder = open_store(file_settings(tmp_path / "share"))
+    bucket = open_store(s3_settings(s3_server.url, url="s3://no-such-bucket"))
+    assert folder is not None
+    assert bucket is not None
+    (tmp_path / "share").rename(tmp_path / "away")
+    for store in (folder, bucket):
+        with pytest.raises(ResultsUnavailable):
+            await store.get("job/a")
+        with pytest.raises(ResultsUnavailable):
+            await store.delete_below("job")
+    (tmp_path / "away").rename(tmp_path / "share")
+    assert await folder.get("job/a") is None
+    await folder.delete_below("job")
+
+
 async def test_a_full_disk_is_unavailable_and_leaves_no_half_file(tmp_path: Path) -> None:
     store = opened(file_settings(tmp_path / "store"))
     await store.put("job_1/1/0.png", b"small", "image/png")
