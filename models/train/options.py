@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from models.flags import count, count_or_none, positive
+from models.flags import count, count_or_none, positive, share_or_none
 from models.train.data import sources
 from models.train.data.data_set import DataSet, Variant, batch_at, drawn, rendered
 from models.train.loop import checkpoints
@@ -108,6 +108,17 @@ def add_init(parser: argparse.ArgumentParser, about: str) -> None:
     parser.add_argument(
         "--init", "--checkpoint", dest="checkpoint", type=Path, metavar="DIR", help=about
     )
+
+
+def add_sampling(
+    parser: argparse.ArgumentParser, about: str, temperature: float | None = None
+) -> None:
+    """The options that say how a folder's model draws; its temperature if none is given."""
+    parser.add_argument(
+        "--temperature", type=positive, default=temperature, help=f"{about}, as the two below"
+    )
+    parser.add_argument("--top-k", type=count)
+    parser.add_argument("--top-p", type=share_or_none)
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
