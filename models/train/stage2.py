@@ -198,10 +198,8 @@ def _judge(
 ) -> None:
     """Log what the averaged weights lose on held-out pictures, and draw the curves."""
     run = trainer.run
-    if judged:
-        fresh = build_prior(shape, trainer.codec or nn.Identity())
-        model = with_weights(fresh, weights, trainer.engine.device)
-        run.log(step, **losses(trainer, model, judged))
+    if found := losses(trainer, shape, weights, judged):
+        run.log(step, **found)
     run.plot("loss", *(f"{name}_loss" for name in judged))
 
 
