@@ -90,7 +90,10 @@ class Batches:
 
 
 def batches_of(args: Namespace, data: DataSet, codec: CodecConfig) -> Batches:
-    """What the options say is learnt, of codes that were made by `codec`."""
+    """What the options say is learnt, of codes that were made by `codec`.
+
+    ConfigError where --codes has others, or none of the kinds that --shares names.
+    """
     table = CodeTable.load(args.codes, data)
     if table.codes[..., None].shape[1:3] != codec.code_shape:
         found = tuple(table.codes.shape[1:])

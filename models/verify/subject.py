@@ -41,7 +41,10 @@ class WholePrior(Protocol):
 
 
 class Subject:
-    """The loaded checkpoint and the set; what several arrays come from is computed once."""
+    """The loaded checkpoint and the set; what several arrays come from is computed once.
+
+    AbsentError where the folder lacks what is asked for, or it is of another kind.
+    """
 
     def __init__(self, checkpoint: Checkpoint, recorded: Recorded) -> None:
         self.checkpoint = checkpoint

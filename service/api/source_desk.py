@@ -68,7 +68,7 @@ def check_length(body: SourceRequest, max_bytes: int) -> None:
 
 
 def check_alone(body: SourceRequest) -> None:
-    """Refuse what has no meaning without a picture."""
+    """InvalidRequest for a field that has no meaning without a picture."""
     for field in ("mask", "keep", "strength"):
         if getattr(body, field) is not None:
             raise InvalidRequest(f"{field} is about an image, and there is none.", param=field)
