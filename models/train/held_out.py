@@ -27,10 +27,9 @@ def examples_of(
     data: DataSet, number: int, codec: nn.Module, to_ids: ToIds, *, is_soft: bool
 ) -> dict[str, Examples]:
     """Up to `number` of each sort that the data has; with `is_soft` stage 1's features, too."""
-    sorts = data.judged(number).items() if number else ()
     return {
         name: _encoded(data, variants, codec, to_ids, is_soft=is_soft)
-        for name, variants in sorts
+        for name, variants in data.judged(number).items()
         if variants
     }
 

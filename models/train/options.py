@@ -159,7 +159,7 @@ def engine_of(args: argparse.Namespace) -> Engine:
         Engine.usual_device(),
         PRECISIONS[args.precision],
         shards=args.fsdp,
-        checkpoints=args.recompute,
+        recomputes=args.recompute,
         compiles=args.compile,
     )
 
