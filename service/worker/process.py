@@ -7,7 +7,6 @@ others it looks like as many workers. Knows no jobs.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -27,8 +26,6 @@ from service.worker.guests import find_guests, make_heartbeats
 from service.worker.signs.heartbeat import Heartbeat
 from service.worker.signs.metrics_server import MetricsServer
 from service.worker.worker import Worker
-
-_log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> int:
