@@ -162,8 +162,9 @@ def _status(error: Exception) -> int:
 
 def _explain(error: OSError | ModuleNotFoundError) -> str:
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror or error}"
+        paths = (error.filename, error.filename2)  # of what is copied both: either may be at fault
+        where = " → ".join(str(path) for path in paths if path)
+        return ": ".join(filter(None, (where, error.strerror or str(error))))
     return (
         f"{error.name} is not installed; this command needs the worker's packages: "
         "pip install 'mindalle-serve[worker]'"

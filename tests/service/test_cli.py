@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from models.presets import WEIGHTS_FOLDER
 from service import cli
 from service.settings import describe
 from service.worker.pictures import png
@@ -246,6 +248,19 @@ def test_output_that_can_not_be_written_is_a_failure_in_one_line() -> None:
         )
     assert done.returncode == 1
     assert done.stderr == b"mindalle config: No space left on device\n"
+
+
+def test_a_copy_that_fails_names_both_files(capsys: pytest.CaptureFixture[str]) -> None:
+    source = WEIGHTS_FOLDER / "emoji"
+    had = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, had[1]))  # as if the disk were full
+    try:
+        assert call("convert", str(source), "-o", "small") == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, had)
+    line = complaint(capsys)
+    assert line.startswith(f"mindalle convert: {source}/")
+    assert " → small.partial/" in line
 
 
 @pytest.mark.parametrize("redirections", ["2>/dev/full", "2>&-", "<&- >&- 2>&-"])
