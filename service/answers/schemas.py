@@ -170,7 +170,9 @@ class ImageRequest(BaseModel):
     background: Text | None = Field(None, description=_IGNORED)
     moderation: Text | None = Field(None, description=_IGNORED)
     output_compression: Annotated[int | None, _Number] = Field(None, description=_IGNORED)
+    complexity: Text | None = Field(None, description=_IGNORED)
     user: Text | None = Field(None, description=_IGNORED)
+    safety_identifier: Text | None = Field(None, description=_IGNORED)
 
     @property
     def has_picture(self) -> bool:
