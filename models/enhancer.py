@@ -36,7 +36,10 @@ class Enhancer:
 
     @classmethod
     def of(cls, preset: Preset, module: nn.Module, codec: Codec, chunk: int) -> Self:
-        """With the upsampler of a preset that has an enhancement, in the form that serves best."""
+        """With the upsampler of a preset that has an enhancement, in the form that serves best.
+
+        ValueError for a preset that has none.
+        """
         if preset.enhancement is None:
             raise ValueError(f"{preset.name} has no enhancement")
         upsampler = as_upsampler(module.eval().requires_grad_(False))

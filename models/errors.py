@@ -1,6 +1,7 @@
-"""What can go wrong while reading a model's folder: one family of errors with messages for people.
+"""What can go wrong with a model's folder: errors with messages for people.
 
-Knows no torch. Each message names the file; none of these is raised for a bad prompt.
+All but a failed download are CheckpointErrors. A message names the file that is at fault; none of
+these is raised for a bad prompt. Knows no torch.
 """
 
 from __future__ import annotations

@@ -236,21 +236,21 @@ def upsampler_type(config: UpsamplerConfig) -> str:
 
 
 def as_upsampler(module: nn.Module) -> Upsampler:
-    """A module that a family built, as what it is."""
+    """A module that a family built, as what it is; TypeError for one of another kind."""
     if not isinstance(module, Upsampler):
         raise TypeError(f"{type(module).__name__} is no upsampler")
     return module
 
 
 def as_codec(module: nn.Module) -> Codec:
-    """A module that a family built, as what it is."""
+    """A module that a family built, as what it is; TypeError for one of another kind."""
     if not isinstance(module, Codec):
         raise TypeError(f"{type(module).__name__} is no codec")
     return module
 
 
 def as_prior(module: nn.Module) -> Prior:
-    """A module that a family built, as what it is."""
+    """A module that a family built, as what it is; TypeError for one of another kind."""
     if not isinstance(module, Prior):
         raise TypeError(f"{type(module).__name__} is no prior")
     return module

@@ -10,11 +10,11 @@ import sys
 from argparse import ArgumentTypeError
 
 
-def count(text: str, most: int = sys.maxsize) -> int:
-    """A whole number of at least 1, and at most so many."""
-    if not text.isdecimal() or not 1 <= int(text) <= most:
+def count(text: str, most: int = sys.maxsize, least: int = 1) -> int:
+    """A whole number of at least so many, and at most so many."""
+    if not text.isdecimal() or not least <= int(text) <= most:
         limit = "" if most == sys.maxsize else f" and at most {most}"
-        raise ArgumentTypeError(f"must be a whole number of at least 1{limit}, not {text!r}")
+        raise ArgumentTypeError(f"must be a whole number of at least {least}{limit}, not {text!r}")
     return int(text)
 
 
@@ -25,9 +25,7 @@ def count_or_none(text: str) -> int:
 
 def several(text: str) -> int:
     """A whole number of at least 2."""
-    if (number := count(text)) < 2:
-        raise ArgumentTypeError("must be at least 2")
-    return number
+    return count(text, least=2)
 
 
 def share(text: str) -> float:

@@ -7,6 +7,7 @@ first), then the ids of unknown, padding, start and end. Knows no prompt and no 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from models.errors import CorruptFileError
 
 _WORD = "▁"  # stands before every word
+_LAST_ID = 2**32 - 1  # that the `tokenizers` library has
 _SPACES = Regex(r"[\t-\r \x{2581}]+")  # what the library parts words at
 
 
@@ -45,7 +47,7 @@ def _built(numbers: Iterator[int], pad: str, unknown: str) -> YttmBpe:
     num_characters, num_rules = next(numbers), next(numbers)
     tokens: dict[int, str] = {}
     for _ in range(num_characters):
-        character = chr(next(numbers))
+        character = _character(next(numbers))
         tokens[next(numbers)] = character
     merges = []
     for _ in range(num_rules):
@@ -55,9 +57,17 @@ def _built(numbers: Iterator[int], pad: str, unknown: str) -> YttmBpe:
     unknown_id, pad_id, start_id, end_id = numbers
     tokens |= {unknown_id: unknown, pad_id: pad}
     vocab = {token: index for index, token in tokens.items()}
+    if min(tokens) < 0 or max(tokens) > _LAST_ID:
+        raise ValueError(f"its ids are not from 0 to {_LAST_ID}")
     if len(vocab) < len(tokens) or min(start_id, end_id) < 0:
         raise ValueError("two of its tokens are the same, or start and end have none")
     return YttmBpe(_tokenizer(vocab, merges, unknown), start_id, end_id)
+
+
+def _character(code_point: int) -> str:
+    if not 0 <= code_point <= sys.maxunicode or 0xD800 <= code_point <= 0xDFFF:
+        raise ValueError(f"{code_point} is no character")
+    return chr(code_point)
 
 
 def _tokenizer(vocab: dict[str, int], merges: list[tuple[str, str]], unknown: str) -> Tokenizer:

@@ -10,7 +10,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+)
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
@@ -81,6 +90,14 @@ class DroppedLines(Collector):
             "Lines of output that could not be written, or not soon enough.",
             value=outlet.num_dropped(),
         )
+
+
+def new_registry() -> CollectorRegistry:
+    """A process's own, with what any process of ours tells beside its metrics."""
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector, DroppedLines):
+        collector(registry=registry)
+    return registry
 
 
 class ApiMetrics:

@@ -76,11 +76,12 @@ _TRAINING = {
 
 
 def read(folder: Path) -> Preset:
-    """Read the folder's config.yaml.
+    """Read the folder's config.yaml, or what describes a model of a family that has none.
 
     Raises:
-        MissingFileError: there is none.
+        MissingFileError: there is neither.
         ConfigError: naming the file and the key.
+        CheckpointError: the description stands among the weights, and their file is damaged.
     """
     path = folder / CONFIG_NAME
     if not path.exists() and rq_folder.is_official(folder):

@@ -1,7 +1,8 @@
 """How each family's shape is written down in its section of config.yaml.
 
-A reader and a writer per dataclass; a new family brings its own pair. minDALL-E keeps some fields
-in the section and the others in its `hparams`, and has keys that no shape needs. Knows no files.
+A reader and a writer per dataclass; a new family brings its own pair. Readers raise ConfigError,
+which names the key. minDALL-E keeps some fields in the section and the others in its `hparams`, and
+has keys that no shape needs. Knows no files.
 """
 
 from __future__ import annotations

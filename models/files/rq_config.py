@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from models.configs import CodecConfig, PrefixKind, SamplingDefaults, StackConfig
 from models.errors import ConfigError
 from models.files import rq_sections
-from models.files.sections import check_backbone, require
+from models.files.sections import check_backbone, plain, require
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
 _Model = TypeVar("_Model", bound=rq_sections.Section)
@@ -133,7 +133,7 @@ def parse_sampling(values: Any, stage2: RQTransformerConfig) -> SamplingDefaults
 
 def write_rq_vae(config: RQVAEConfig) -> dict[str, Any]:
     """An `arch` section that `read_rq_vae` turns back into the config."""
-    values = {key: _plain(value) for key, value in asdict(config).items()}
+    values = plain(asdict(config))
     values["code_shape"] = values.pop("grid")
     hparams = {name: values[name] for name in rq_sections.Bottleneck.model_fields if name in values}
     ddconfig = {
@@ -144,7 +144,7 @@ def write_rq_vae(config: RQVAEConfig) -> dict[str, Any]:
 
 def write_rq_transformer(config: RQTransformerConfig) -> dict[str, Any]:
     """An `arch` section that `read_rq_transformer` turns back into the config."""
-    values = {key: _plain(value) for key, value in asdict(config).items()}
+    values = plain(asdict(config))
     shape = {name: values[name] for name in rq_sections.Stage2.model_fields if name in values}
     stacks = {name: _stack_document(getattr(config, name)) for name in ("body", "head")}
     sizes = list(config.vocab_sizes)
@@ -246,7 +246,3 @@ def _for_each(value: _Number | list[_Number], depth: int, where: str) -> tuple[_
 
 def _as_one(values: tuple[_Number, ...]) -> _Number | tuple[_Number, ...]:
     return values[0] if len(set(values)) == 1 else values
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -35,8 +35,8 @@ def read_official(folder: Path) -> Preset:
         ConfigError: naming the folder and the key.
     """
     first, second = _load(folder / STAGE1_CONFIG), _load(folder / STAGE2_CONFIG)
-    dataset = second.get("dataset") or {}
     try:
+        dataset = _section(second, "dataset")
         stage1 = rq_config.read_rq_vae(first.get("arch"), "stage1")
         arch = second.get("arch")
         if isinstance(arch, dict):  # training configs leave it to the data set
@@ -46,7 +46,7 @@ def read_official(folder: Path) -> Preset:
         like = _known_preset(stage1, stage2, dataset)
         like = without_missing_ranker(like, folder) if like else None
         preset = like or Preset(folder.resolve().name, "", "unknown", stage1, stage2)
-        sampling = second.get("sampling") or (second.get("experiment") or {}).get("sample")
+        sampling = second.get("sampling") or _section(second, "experiment").get("sample")
         if sampling is None and like:
             return like
         return replace(preset, sampling=rq_config.parse_sampling(sampling or {}, stage2))
@@ -59,6 +59,14 @@ def _load(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise ConfigError(f"{path}: must be a mapping")
     return content
+
+
+def _section(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """One that stage 2's file may leave out."""
+    section: Any = document.get(name) or {}
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"stage2: {name}: must be a mapping")
+    return section
 
 
 def _check_text(dataset: Mapping[str, Any], stage2: RQTransformerConfig) -> None:

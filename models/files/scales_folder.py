@@ -39,8 +39,9 @@ def document(folder: Path) -> dict[str, Any]:
 def _section(folder: Path, part: str) -> dict[str, Any]:
     path = folder / part / CONFIG_NAME
     content = yaml_in(path)
-    section = content.get("stage1" if part == "stage1" else "stage2") if content else None
-    if not isinstance(content, Mapping) or not isinstance(section, Mapping):
+    stage = "stage1" if part == "stage1" else "stage2"
+    section = content.get(stage) if isinstance(content, Mapping) else None
+    if not isinstance(section, Mapping):
         raise ConfigError(f"{path}: describes no stage")
     kind = _TYPES.get(part)
     if kind and section.get("type") != part:

@@ -118,6 +118,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
     Raises:
         MissingFileError: there is none.
+        ConfigError: it is no JSON.
         CorruptFileError: not ours, or it names files outside the folder.
     """
     path = folder / MANIFEST_NAME
@@ -125,12 +126,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         if manifest["format"] != _FORMAT:
             raise CorruptFileError(f"{path} has format {manifest['format']}, not {_FORMAT}")
-        names = [*manifest["sha256"], *(n for names in manifest["stages"].values() for n in names)]
+        hashed, stages = manifest["sha256"].keys(), manifest["stages"].values()
+        paths = [Path(name) for name in (*hashed, *(name for names in stages for name in names))]
     except (KeyError, TypeError, AttributeError) as error:
         raise CorruptFileError(f"{path} is no manifest: {error}") from error
-    for name in names:
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise CorruptFileError(f"{path} names a file outside its folder: {name}")
+    for named in paths:
+        if named.is_absolute() or ".." in named.parts:
+            raise CorruptFileError(f"{path} names a file outside its folder: {named}")
     return dict(manifest)
 
 

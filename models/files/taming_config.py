@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from typing import Any
 
 from models.configs import CodeOrder, PrefixKind, TransformerConfig, VQGANConfig
 from models.errors import ConfigError
@@ -20,9 +20,9 @@ from models.files.sections import require
 from models.stage1.orders import allowed_sides
 from models.taming_presets import coordinate_tokens
 
-_Shape = TypeVar("_Shape")
 _PICTURE = "a picture as the condition (depth, segmentation, another VQGAN) is not supported"
 _UNCONDITIONAL, _FIRST_STAGE = "__is_unconditional__", "__is_first_stage__"
+_PERMUTER = "model.params.permuter_config"
 _CODECS = ("VQModel", "GumbelVQ")
 _ORDERS: dict[str, CodeOrder] = {
     "Identity": "raster",
@@ -82,9 +82,6 @@ def read_model(model: Any) -> tuple[VQGANConfig, TransformerConfig]:
         side in allowed_sides(codec.order, side), f"{_PERMUTER}: no such order of {side}×{side}"
     )
     return codec, _prior(values, codec)
-
-
-_PERMUTER = "model.params.permuter_config"
 
 
 def _order(section: Any) -> CodeOrder:

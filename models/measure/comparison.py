@@ -25,6 +25,7 @@ from models.measure import machine
 from models.measure.stopwatch import some_prompt
 from models.pipeline import Pipeline, Prefix
 from models.rq_configs import RQTransformerConfig, RQVAEConfig
+from models.train.loop.pictures import draw_curves
 from models.upsampler_configs import CellUpsamplerConfig
 
 FLAT, DEEP, CELLS = "16×16×1", "8×8×4", "8×8×(1+4)"
@@ -210,24 +211,15 @@ def record(timings: list[Timing], models: tuple[Preset, ...]) -> dict[str, objec
 
 def plot(timings: list[Timing], path: Path) -> None:
     """Seconds a picture by batch, this machine beside the paper's."""
-    import matplotlib as mpl  # noqa: PLC0415  slow to import and only the command draws
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415  after the backend is chosen
-
-    here: dict[str, dict[int, float]] = {}
+    here: dict[str, list[tuple[float, float]]] = {}
     for timing in timings:
-        curve = here.setdefault(f"{timing.grid} {timing.setting}", {})
-        curve[timing.rows] = timing.picture_s
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.5))
-    for axis, title, curves in ((axes[0], "this machine", here), (axes[1], "paper, A100", PAPER)):
-        for name, points in curves.items():
-            axis.plot(list(points), list(points.values()), "o-", label=name)
-        axis.set(title=title, xlabel="pictures at once", ylabel="seconds a picture", ylim=(0, None))
-        axis.legend()
-    figure.tight_layout()
-    figure.savefig(path)
-    plt.close(figure)
+        curve = here.setdefault(f"{timing.grid} {timing.setting}", [])
+        curve.append((timing.rows, timing.picture_s))
+    paper = {
+        name: [(float(rows), s) for rows, s in points.items()] for name, points in PAPER.items()
+    }
+    axes = {"xlabel": "pictures at once", "ylabel": "seconds a picture", "ylim": (0, None)}
+    draw_curves(path, {"this machine": here, "paper, A100": paper}, **axes)
 
 
 def _together(timings: list[Timing], grids: list[str]) -> Iterator[list[Timing]]:

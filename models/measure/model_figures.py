@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from models.measure.comparison import PAPER, Timing
 from models.measure.entrants import Entrant
 from models.measure.networks import Network, open_network
-from models.measure.reference import Reference, batches
+from models.measure.reference import MAX_JUDGED, Reference, batches
 from models.measure.report import Plot
 from models.measure.tables.likelihood import bits_per_dimension
 from models.measure.tables.reconstruction import reconstruction
@@ -92,7 +92,7 @@ class ModelFigures:
 
     def _retrieve(self, entrant: Entrant, scorer: ClipScorer) -> None:
         data = self.reference.data_set(entrant.preset.size[0])
-        variants = [variant for some in data.judged(512).values() for variant in some]
+        variants = [variant for some in data.judged(MAX_JUDGED).values() for variant in some]
         truth = [data.name_of(variant.image) for variant in variants]
         first, five = retrieval(scorer, batches(data, variants), data.names(), truth)
         names = f"of {len(data.names())} names"

@@ -21,7 +21,7 @@ from models.train.data.folder import FolderFiles, FolderSet
 from models.train.data.sources import open_data
 
 _BATCH = 32
-_MAX_JUDGED = 512  # of each kind; sets that compose pictures have no end of them
+MAX_JUDGED = 512  # of each kind; sets that compose pictures have no end of them
 
 
 def batches(data: DataSet, variants: Sequence[Variant]) -> Iterator[Tensor]:
@@ -76,7 +76,7 @@ class Reference:
             data, variants = _all_of(self.real, size)
             return data, {self.real.name: variants}
         known = self.data_set(size)
-        return known, {kind: [*some] for kind, some in known.judged(_MAX_JUDGED).items()}
+        return known, {kind: [*some] for kind, some in known.judged(MAX_JUDGED).items()}
 
 
 def _all_of(folder: Path, size: int) -> tuple[DataSet, list[Variant]]:

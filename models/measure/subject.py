@@ -35,9 +35,13 @@ class Subject:
 
 
 def chosen(args: argparse.Namespace) -> Subject:
-    """The one that is measured by itself."""
+    """The one that is measured by itself; its weights are not read yet.
+
+    Raises:
+        CheckpointError: the folder can't be used, or the flags' sizes don't fit each other.
+    """
     if args.checkpoint:
-        return Subject(load("", args.checkpoint).preset, args.checkpoint)
+        return Subject(open_checkpoint(args.checkpoint).preset, args.checkpoint)
     if args.preset:
         return Subject(PRESETS[args.preset], None)
     if args.width % args.heads:
@@ -60,7 +64,11 @@ def chosen(args: argparse.Namespace) -> Subject:
 
 
 def compared(args: argparse.Namespace) -> list[Subject]:
-    """The grids of a given shape; or a checkpoint, whose pictures are enhanced."""
+    """The grids of a given shape; or a checkpoint, whose pictures are enhanced.
+
+    Raises:
+        CheckpointError: the folder can't be used, or has no enhancement.
+    """
     if not args.checkpoint:
         shapes = comparison.presets(
             args.width, args.heads, args.layers, args.vocab, args.enhance_width

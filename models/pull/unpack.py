@@ -147,7 +147,7 @@ class _Bounded(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """See RawIOBase."""
+        """See RawIOBase; UnsafeArchiveError where that asks for too much."""
         if not 0 <= size <= _MOST_AT_ONCE:
             raise UnsafeArchiveError(f"a header of the archive asks for {size} bytes at once")
         data = self._stream.read(size)

@@ -40,7 +40,10 @@ class PerplexityRanker:
 
     @torch.inference_mode()
     def scores(self, features: Tensor, pixels: Tensor, codes: Tensor | None = None) -> Tensor:
-        """[n] on the CPU. One picture at a time: its score depends on no other one's."""
+        """[n] on the CPU. One picture at a time: its score depends on no other one's.
+
+        ValueError without the pictures' codes.
+        """
         if codes is None:
             raise ValueError(f"{len(pixels)} pictures can't be ranked without their codes")
         codes = codes.flatten(1).to(self._device)

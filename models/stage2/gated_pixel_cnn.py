@@ -70,7 +70,10 @@ class GatedPixelCNN(nn.Module):
         return torch.unflatten(out, 1, (levels, self.depth)).movedim(1, -1)
 
     def log_likelihood(self, values: Tensor, classes: Tensor | None = None) -> Tensor:
-        """Of pictures' levels [B, C, H, W], in nats per sub-pixel [B, C, H, W]."""
+        """Of pictures' levels [B, C, H, W], in nats per sub-pixel [B, C, H, W].
+
+        ValueError without the pictures' classes [B].
+        """
         if classes is None:
             raise ValueError("a model of classes needs the pictures' classes")
         logits = self(self.scaled(values), classes)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from models.configs import TransformerConfig
 from models.stage2.blocks import Block, EndsInNorm
+from models.stage2.code_loss import text_cross_entropy
 from models.stage2.kv_cache import CachedPrefix, KVCache, reaches
 from models.stage2.prior import Draw
 
@@ -113,8 +114,7 @@ class Transformer(EndsInNorm):
         loss = F.cross_entropy(image.flatten(0, 1), codes.flatten())
         if text is None or text_weight == 0:
             return loss
-        text_loss = F.cross_entropy(text.flatten(0, 1), prefix[:, 1:].flatten())
-        return (1 - text_weight) * loss + text_weight * text_loss
+        return (1 - text_weight) * loss + text_weight * text_cross_entropy(text, prefix)
 
     def prefill(self, ids: Tensor) -> CachedPrefix:
         return self._prefilled(self.embed_prefix(ids))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
+from functools import partial
 from pathlib import Path
 from random import Random
 
 from torch import Tensor
 
+from models.flags import count
 from models.train import options
 from models.train.data.data_set import Variant
 from models.train.data.emoji.emoji_set import Selection
@@ -31,7 +32,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
     parser.add_argument("--part", choices=("all", "even", "odd"), default="all")
-    parser.add_argument("--size", type=_size, default=64, help="pixels a side that it looks at")
+    size = partial(count, least=clip.PATCHES)
+    parser.add_argument("--size", type=size, default=64, help="pixels a side that it looks at")
     options.add_shape(parser, "vision_cfg.width=192 text_cfg.width=192")
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
     options.add_looks(parser, 50)
@@ -61,12 +63,6 @@ def main(argv: list[str] | None = None) -> None:
 
     step_once = options.on_variants(args, run, data, make, learn)
     options.train(args, run, trainer.learner, step_once, [(args.look_every, look)])
-
-
-def _size(text: str) -> int:
-    if (size := int(text)) < clip.PATCHES:
-        raise ArgumentTypeError(f"must be {clip.PATCHES} or more")
-    return size
 
 
 if __name__ == "__main__":

@@ -198,11 +198,7 @@ def main(argv: list[str] | None = None) -> None:
     options.add_engine(parser)
     parser.add_argument("--ship", type=Path, metavar="DIR", help="write the folder to serve then")
     parser.add_argument("--off", action="store_true", help="ship it so that requests must ask")
-    parser.add_argument(
-        "--temperature", type=float, default=1.0, help="of its draws, as the two below"
-    )
-    parser.add_argument("--top-k", type=int)
-    parser.add_argument("--top-p", type=float)
+    options.add_sampling(parser, "of its draws", 1.0)
     parser.add_argument(
         "--mean", action="store_true", help="draw no finer codes: take the mean of them all"
     )

@@ -11,8 +11,11 @@ from random import Random
 import torch
 from torch import nn
 
+from models.configs import PriorConfig
+from models.families import build_prior
 from models.train.codes import encode_all
 from models.train.data.data_set import DataSet, Variant
+from models.train.loop.learner import Weights, with_weights
 from models.train.recipes.prior import Examples, PriorTrainer
 
 _BATCH = 16
@@ -24,10 +27,9 @@ def examples_of(
     data: DataSet, number: int, codec: nn.Module, to_ids: ToIds, *, is_soft: bool
 ) -> dict[str, Examples]:
     """Up to `number` of each sort that the data has; with `is_soft` stage 1's features, too."""
-    sorts = data.judged(number).items() if number else ()
     return {
         name: _encoded(data, variants, codec, to_ids, is_soft=is_soft)
-        for name, variants in sorts
+        for name, variants in data.judged(number).items()
         if variants
     }
 
@@ -46,10 +48,16 @@ def _encoded(
 
 @torch.no_grad()
 def losses(
-    trainer: PriorTrainer, model: nn.Module, judged: Mapping[str, Examples]
+    trainer: PriorTrainer, shape: PriorConfig, weights: Weights, judged: Mapping[str, Examples]
 ) -> dict[str, float]:
-    """`val_loss` and the like of a model in the trainer's way, always by the same draws."""
-    found = {}
+    """`val_loss` and the like of weights in the trainer's way, always by the same draws.
+
+    Empty where there is nothing to judge by.
+    """
+    if not judged:
+        return {}
+    found, fresh = {}, build_prior(shape, trainer.codec or nn.Identity())
+    model = with_weights(fresh, weights, trainer.engine.device)
     for name, examples in judged.items():
         rng = torch.Generator(trainer.engine.device).manual_seed(0)
         parts = examples.to(trainer.engine.device).parts(-(-len(examples.codes) // _BATCH))

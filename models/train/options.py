@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from models.flags import count, count_or_none, positive
+from models.flags import count, count_or_none, positive, share_or_none
 from models.train.data import sources
 from models.train.data.data_set import DataSet, Variant, batch_at, drawn, rendered
 from models.train.loop import checkpoints
@@ -110,6 +110,17 @@ def add_init(parser: argparse.ArgumentParser, about: str) -> None:
     )
 
 
+def add_sampling(
+    parser: argparse.ArgumentParser, about: str, temperature: float | None = None
+) -> None:
+    """The options that say how a folder's model draws; its temperature if none is given."""
+    parser.add_argument(
+        "--temperature", type=positive, default=temperature, help=f"{about}, as the two below"
+    )
+    parser.add_argument("--top-k", type=count)
+    parser.add_argument("--top-p", type=share_or_none)
+
+
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """The options that say how many processes there are, and how each computes."""
     parser.add_argument(
@@ -148,7 +159,7 @@ def engine_of(args: argparse.Namespace) -> Engine:
         Engine.usual_device(),
         PRECISIONS[args.precision],
         shards=args.fsdp,
-        checkpoints=args.recompute,
+        recomputes=args.recompute,
         compiles=args.compile,
     )
 

@@ -147,8 +147,7 @@ def _judge(
     weights: Weights,
 ) -> None:
     """Log what the averaged weights need for held-out pictures, and draw the curves."""
-    model = with_weights(build_prior(shape, nn.Identity()), weights, trainer.engine.device)
-    for value in losses(trainer, model, judged).values():
+    for value in losses(trainer, shape, weights, judged).values():
         trainer.run.log(step, val_bits=value)
     trainer.run.plot("bits", "val_bits")
 

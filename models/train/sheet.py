@@ -33,11 +33,10 @@ def candidates(
     return pipeline.generate(prompt, [row.spread(levels) for row in rows])
 
 
-def tile(pictures: Sequence[Tensor], label: str, scale: int = 1) -> Image.Image:
+def tile(pictures: Sequence[Tensor], label: str) -> Image.Image:
     """Pictures [3, H, W] side by side under their label."""
     row = torch.cat(list(pictures), dim=2).permute(1, 2, 0)
     image = Image.fromarray((row.clamp(0, 1) * 255).byte().numpy())
-    image = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
     out = Image.new("RGB", (image.width, image.height + _LABEL), "white")
     text = "\n".join(textwrap.wrap(label, max(8, image.width // 6))[:2])
     ImageDraw.Draw(out).text((1, 0), text, fill="black", font_size=9, spacing=0)

@@ -30,7 +30,7 @@ from models.ranker_configs import ClipConfig
 from models.train import shapes
 from models.train.data.emoji.prompts import sheet_prompts
 from models.train.loop.checkpoints import averaged, latest
-from models.train.options import add_init
+from models.train.options import add_init, add_sampling
 from models.train.sheet import write_sheet
 from models.train.start import codec_shape_of, preset_of
 
@@ -180,9 +180,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tokenizer", type=Path, help="where neither in --runs nor in --init")
     parser.add_argument("--name", help="the model's name (default: the folder's)")
     parser.add_argument("--licence", help="of the weights (default: that of --init)")
-    parser.add_argument("--temperature", type=float, help="the folder's default, as the two below")
-    parser.add_argument("--top-k", type=int)
-    parser.add_argument("--top-p", type=float)
+    add_sampling(parser, "the folder's default")
     parser.add_argument("--shown", type=count, help="prompts on the sheet (default: all)")
     parser.add_argument("--no-ship", action="store_true", help="only draw the sheet")
     args = parser.parse_args(argv)

@@ -20,7 +20,7 @@ from torch import nn
 from models.configs import CodecConfig, Preset, PriorConfig, SamplingDefaults
 from models.errors import ConfigError
 from models.families import as_codec, as_prior, build_prior
-from models.flags import count, count_or_none, positive
+from models.flags import count, count_or_none, positive, share_or_none
 from models.pipeline import LoadOptions, Pipeline
 from models.train import options
 from models.train.data.bpe_dropout import BpeDropout
@@ -90,7 +90,10 @@ class Batches:
 
 
 def batches_of(args: Namespace, data: DataSet, codec: CodecConfig) -> Batches:
-    """What the options say is learnt, of codes that were made by `codec`."""
+    """What the options say is learnt, of codes that were made by `codec`.
+
+    ConfigError where --codes has others, or none of the kinds that --shares names.
+    """
     table = CodeTable.load(args.codes, data)
     if table.codes[..., None].shape[1:3] != codec.code_shape:
         found = tuple(table.codes.shape[1:])
@@ -198,10 +201,8 @@ def _judge(
 ) -> None:
     """Log what the averaged weights lose on held-out pictures, and draw the curves."""
     run = trainer.run
-    if judged:
-        fresh = build_prior(shape, trainer.codec or nn.Identity())
-        model = with_weights(fresh, weights, trainer.engine.device)
-        run.log(step, **losses(trainer, model, judged))
+    if found := losses(trainer, shape, weights, judged):
+        run.log(step, **found)
     run.plot("loss", *(f"{name}_loss" for name in judged))
 
 
@@ -246,7 +247,7 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "--classes", type=count_or_none, default=0, help="how many, with --prefix class"
     )
-    parser.add_argument("--text-weight", type=float, help="the text's share of the loss")
+    parser.add_argument("--text-weight", type=share_or_none, help="the text's share of the loss")
     parser.add_argument("--tau", type=positive, default=0.5, help="temperature of soft targets")
     parser.add_argument(
         "--nearest", action="store_true", help="take the nearest codes, don't draw among near ones"
@@ -256,7 +257,11 @@ def make_parser() -> ArgumentParser:
         "--graft", type=Path, metavar="DIR", help="begin with what this flat model knows of words"
     )
     parser.add_argument(
-        "--bpe-dropout", type=float, default=0.0, metavar="P", help="share of merges left out"
+        "--bpe-dropout",
+        type=share_or_none,
+        default=0.0,
+        metavar="P",
+        help="share of merges left out",
     )
     parser.add_argument("--accumulate", type=count, default=1, help="parts to split a batch into")
     return parser

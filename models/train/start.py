@@ -159,6 +159,9 @@ def tokenizer_of(args: Namespace, data: DataSet) -> Tokenizer:
     """The tokenizer of the checkpoint that is gone on with, else the one in `args.tokenizer`.
 
     For a fresh prior it is learnt from the data where there is none yet.
+
+    Raises:
+        CheckpointError: the checkpoint takes no text, or the tokenizer is damaged or not its own.
     """
     if args.checkpoint is None or args.size:
         return load_or_learn(data, args.tokenizer, context_length=_context_length(args))

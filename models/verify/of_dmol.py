@@ -163,7 +163,7 @@ def to_bytes(x: Tensor) -> Tensor:
 def judged(
     recorded: Recorded, name: str, found: Tensor, tolerance: float, rtol: float = 0
 ) -> Result:
-    """The worst difference, less what is allowed in proportion."""
+    """The worst difference, less what is allowed in proportion. AbsentError if none is recorded."""
     if name not in recorded.arrays:
         raise AbsentError(name)
     wanted = recorded.tensor(name).double()

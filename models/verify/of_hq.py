@@ -54,7 +54,7 @@ def cached_logits(subject: Subject, name: str) -> Tensor:
 
 
 def greedy_codes(subject: Subject, name: str) -> Tensor:
-    cells = subject.draw_greedily(_greedy_conditions(subject))
+    cells = subject.draw_greedily(subject.greedy_prefixes())
     return grid_of(subject, name, cells).flatten(1)
 
 
@@ -75,7 +75,7 @@ def given_codes_bot(subject: Subject) -> Tensor:
 
 @torch.inference_mode()
 def e2e_pixels(subject: Subject) -> Tensor:
-    return subject.codec.pixels(subject.draw_greedily(_greedy_conditions(subject)[:1]))
+    return subject.codec.pixels(subject.draw_greedily(subject.greedy_prefixes()[:1]))
 
 
 @torch.inference_mode()
@@ -127,14 +127,6 @@ def dec_part(subject: Subject, names: tuple[str, ...]) -> Tensor:
     kept = [level_of(subject, name) for name in names]
     codes = enumerate(grids(subject, "dec_codes"))
     return stage1_of(subject).decode([grid[:1] if i in kept else None for i, grid in codes])
-
-
-def _greedy_conditions(subject: Subject) -> Tensor:
-    if subject.preset.prompt_kind != "text":
-        return subject.prefixes("greedy_labels")
-    prompts = subject.recorded.fact("prompts")
-    chosen = subject.recorded.tensor("greedy_prompt_index").tolist()
-    return subject.encode([prompts[i] for i in chosen])
 
 
 @torch.inference_mode()

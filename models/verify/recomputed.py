@@ -67,11 +67,7 @@ def cached_logits(subject: Subject) -> Tensor:
 
 
 def greedy_codes(subject: Subject) -> Tensor:
-    if subject.preset.prompt_kind != "text":
-        return subject.draw_greedily(subject.prefixes("greedy_labels")).flatten(1)
-    prompts = subject.recorded.fact("prompts")
-    chosen = subject.recorded.tensor("greedy_prompt_index").tolist()
-    return subject.draw_greedily(subject.encode([prompts[i] for i in chosen])).flatten(1)
+    return subject.draw_greedily(subject.greedy_prefixes()).flatten(1)
 
 
 def filt_probs(subject: Subject) -> Tensor:

@@ -53,14 +53,14 @@ class Recorded:
         return cls(folder, arrays, info)
 
     def tensor(self, name: str) -> Tensor:
-        """An array that computations start from; integers as int64."""
+        """An array that computations start from; integers as int64. AbsentError without it."""
         if name not in self.arrays:
             raise AbsentError(name)
         tensor = torch.from_numpy(np.array(self.arrays[name]))
         return tensor if tensor.is_floating_point() else tensor.long()
 
     def fact(self, *path: str) -> Any:
-        """A value of expected.json, by its keys from the outside in."""
+        """A value of expected.json, by its keys from the outside in. AbsentError without it."""
         value: Any = self.info
         for name in path:
             if not isinstance(value, dict) or name not in value:

@@ -1,7 +1,7 @@
 """A checkpoint under test beside the numbers that were recorded of it.
 
 Goes through the parts that serve: the tokenizer, the real `Batch`, stage 1. What only checks ask of
-a model, its inner results, is in the two protocols. Knows no array by name but for prompts.
+a model, its inner results, is in the two protocols. Of arrays it knows prompts and images.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ class WholePrior(Protocol):
 
 
 class Subject:
-    """The loaded checkpoint and the set; what several arrays come from is computed once."""
+    """The loaded checkpoint and the set; what several arrays come from is computed once.
+
+    AbsentError where the folder lacks what is asked for, or it is of another kind.
+    """
 
     def __init__(self, checkpoint: Checkpoint, recorded: Recorded) -> None:
         self.checkpoint = checkpoint
@@ -108,6 +111,14 @@ class Subject:
         if self.tokenizer is None:
             raise AbsentError("a tokenizer")
         return torch.tensor([self.tokenizer.encode(prompt)[0] for prompt in prompts])
+
+    def greedy_prefixes(self) -> Tensor:
+        """Prefix ids [n, N] of what was drawn greedily: labels, or some of the prompts."""
+        if self.preset.prompt_kind != "text":
+            return self.prefixes("greedy_labels")
+        prompts = self.recorded.fact("prompts")
+        chosen = self.recorded.tensor("greedy_prompt_index").tolist()
+        return self.encode([prompts[i] for i in chosen])
 
     @cached_property
     def encoded(self) -> Tensor:

@@ -71,7 +71,7 @@ _Warmth = Annotated[
 ]
 _PER_LEVEL = "A list has one for each level of the codes that the model draws at a position."
 Text = Annotated[StrictStr, AfterValidator(_encodable)]
-_IGNORED = "Accepted so that OpenAI clients work unchanged; it has no effect here."
+IGNORED = "Accepted so that OpenAI clients work unchanged; it has no effect here."
 
 
 class Accept(BaseModel):
@@ -165,14 +165,14 @@ class ImageRequest(BaseModel):
     deadline_s: Annotated[float | None, _Number] = Field(
         None, gt=0, description="Give up when the images are not ready after so many seconds."
     )
-    quality: Text | None = Field(None, description=_IGNORED)
-    style: Text | None = Field(None, description=_IGNORED)
-    background: Text | None = Field(None, description=_IGNORED)
-    moderation: Text | None = Field(None, description=_IGNORED)
-    output_compression: Annotated[int | None, _Number] = Field(None, description=_IGNORED)
-    complexity: Text | None = Field(None, description=_IGNORED)
-    user: Text | None = Field(None, description=_IGNORED)
-    safety_identifier: Text | None = Field(None, description=_IGNORED)
+    quality: Text | None = Field(None, description=IGNORED)
+    style: Text | None = Field(None, description=IGNORED)
+    background: Text | None = Field(None, description=IGNORED)
+    moderation: Text | None = Field(None, description=IGNORED)
+    output_compression: Annotated[int | None, _Number] = Field(None, description=IGNORED)
+    complexity: Text | None = Field(None, description=IGNORED)
+    user: Text | None = Field(None, description=IGNORED)
+    safety_identifier: Text | None = Field(None, description=IGNORED)
 
     @property
     def has_picture(self) -> bool:

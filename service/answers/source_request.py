@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from service.answers.schemas import ImageRequest, Text
-from service.sources.source import Fit
+from service.answers.schemas import IGNORED, ImageRequest, Text
+from service.sources.source import Fit, sha256
 
 FILE_FIELDS = frozenset({"image", "mask"})
 # Fields whose text in a form stays text; every other one is JSON there: 4, true, 0.5.
@@ -48,7 +47,7 @@ def _bytes_of(value: object) -> object:
 PictureFile = Annotated[
     bytes,
     BeforeValidator(_bytes_of),
-    PlainSerializer(lambda data: hashlib.sha256(data).hexdigest()),  # for the digest
+    PlainSerializer(sha256),  # for the digest
     WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
 ]
 _PICTURE = "A PNG, JPEG or WebP: a file in a form, base64 or a `data:` URL in JSON."
@@ -89,9 +88,7 @@ class SourceRequest(ImageRequest):
         description="Put the picture's own pixels back outside of what is drawn anew, with a seam "
         "of 3 pixels inside its edge. false: all of it as the model makes it.",
     )
-    input_fidelity: Text | None = Field(
-        None, description="Accepted so that OpenAI clients work unchanged; it has no effect here."
-    )
+    input_fidelity: Text | None = Field(None, description=IGNORED)
 
     @property
     def has_picture(self) -> bool:

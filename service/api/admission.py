@@ -32,7 +32,7 @@ from service.jobs import (
 from service.metrics import ADMISSION_REASONS
 from service.settings import Settings
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ async def admit(
         raise
     if known is None and not enqueued.existed:
         state.metrics.admitted.labels(job.recipe.model).inc()
-        logger.info("job accepted", extra={"job_id": job.id, "model": job.recipe.model})
+        _log.info("job accepted", extra={"job_id": job.id, "model": job.recipe.model})
     return Admitted(enqueued, limits)
 
 

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from redis.asyncio import Redis
 
 import service
@@ -53,7 +52,7 @@ from service.config.aliases import check_aliases, read_aliases
 from service.config.origins import read_origins
 from service.errors import QueueUnavailable, StartRefused
 from service.hooks.sender import Sender
-from service.metrics import ApiMetrics, DroppedLines
+from service.metrics import ApiMetrics, new_registry
 from service.settings import Settings
 from service.store.object_store import open_store
 from service.tracing import tracing
@@ -63,7 +62,7 @@ _UPLOAD_PATHS = frozenset(
 )
 _UPLOADS_AT_ONCE = 16  # of the largest kind, and more that are smaller
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -160,10 +159,7 @@ def _aliases(settings: Settings) -> Mapping[str, str]:
 
 
 def _metrics() -> ApiMetrics:
-    registry = CollectorRegistry()
-    for collector in (ProcessCollector, PlatformCollector, GCCollector, DroppedLines):
-        collector(registry=registry)
-    metrics = ApiMetrics(registry)
+    metrics = ApiMetrics(new_registry())
     metrics.build.info({"version": service.__version__})
     return metrics
 
@@ -225,7 +221,7 @@ async def _keep_house(redis: Redis, state: ApiState) -> None:
         except QueueUnavailable as error:
             state.faults.note(error)
         except StartRefused as error:
-            logger.critical("no new jobs are taken: %s", error)
+            _log.critical("no new jobs are taken: %s", error)
             state.is_draining = True
             return
         await asyncio.sleep(state.settings.queue.sweep_interval_s)

@@ -24,7 +24,7 @@ from service.settings import Settings
 _LOOK_S = 0.05
 _CLOSE_S = 5  # for answers that are being written when the grace time is over
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def serve(settings: Settings) -> None:
@@ -40,7 +40,7 @@ async def _serve(settings: Settings) -> None:
     try:
         await check_server(redis)
     except QueueUnavailable as error:
-        logger.warning(
+        _log.warning(
             "redis can't be used yet; requests get 503 until it can",
             extra={"code": error.code, "cause": str(error.__cause__)},
         )
@@ -91,12 +91,12 @@ class DrainingServer(uvicorn.Server):
 
     async def _drain(self) -> None:
         """Close once nobody waits, or when the grace time is over."""
-        logger.info("draining", extra={"num_waiting": self._state.num_waiting})
+        _log.info("draining", extra={"num_waiting": self._state.num_waiting})
         try:
             async with asyncio.timeout(self._grace_s):
                 while self._state.num_waiting > 0:
                     await asyncio.sleep(_LOOK_S)
         except TimeoutError:
-            logger.warning("grace time over", extra={"num_waiting": self._state.num_waiting})
+            _log.warning("grace time over", extra={"num_waiting": self._state.num_waiting})
         self._state.closing.set()  # also for who came just now
         self.should_exit = True

@@ -12,8 +12,8 @@ import json
 from service.answers.source_request import CodesRequest, SourceRequest
 from service.broker.workers import ModelCard
 from service.errors import BodyTooLarge, InvalidRequest, QueueFull
-from service.sources.prepared import prepare, sha256
-from service.sources.source import Source, draws_share
+from service.sources.prepared import prepare
+from service.sources.source import Source, sha256
 
 _MOST_WAITING = 16
 _RETRY_S = 2.0
@@ -44,18 +44,9 @@ class SourceDesk:
         self._num_here += 1
         try:
             async with self._desk:
-                prepared = await asyncio.to_thread(
-                    prepare,
-                    body.image,
-                    body.mask,
-                    body.fit or "cover",
-                    (width, height),
-                    draws_share=draws_share(body.keep, body.strength),
-                )
+                return await asyncio.to_thread(_prepared, body, body.image, (width, height))
         finally:
             self._num_here -= 1
-        hashes = prepared.image_sha256, prepared.mask_sha256
-        return prepared.complete(_source_of(body, *hashes)), prepared.data
 
 
 def check_length(body: SourceRequest, max_bytes: int) -> None:
@@ -77,7 +68,7 @@ def check_length(body: SourceRequest, max_bytes: int) -> None:
 
 
 def check_alone(body: SourceRequest) -> None:
-    """Refuse what has no meaning without a picture."""
+    """InvalidRequest for a field that has no meaning without a picture."""
     for field in ("mask", "keep", "strength"):
         if getattr(body, field) is not None:
             raise InvalidRequest(f"{field} is about an image, and there is none.", param=field)
@@ -104,12 +95,14 @@ def _check(body: SourceRequest) -> None:
         )
 
 
-def _source_of(body: SourceRequest, image_sha256: str, mask_sha256: str | None) -> Source:
-    return Source(
-        image_sha256=image_sha256,
-        mask_sha256=mask_sha256,
+def _prepared(body: SourceRequest, image: bytes, size: tuple[int, int]) -> tuple[Source, bytes]:
+    source = Source.of_files(
+        image,
+        body.mask,
         fit=body.fit or "cover",
         keep=body.keep,
         strength=body.strength,
         blend=body.blend is not False,
     )
+    prepared = prepare(image, body.mask, source, size)
+    return prepared.complete(source), prepared.data

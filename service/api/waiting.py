@@ -22,7 +22,7 @@ _CANCEL_S = 1.0  # a process that closes has less than two seconds left to answe
 
 Result = TypeVar("Result")
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 async def unless_closing(state: ApiState, job: Job, work: Awaitable[Result]) -> Result:
@@ -44,6 +44,6 @@ async def cancel_abandoned(state: ApiState, job: Job) -> None:
     try:
         cancelled = await state.queue.cancel(job.id)
     except DomainError as error:
-        logger.warning("a job that nobody waits for runs on: %s", error.message)
+        _log.warning("a job that nobody waits for runs on: %s", error.message)
         return
     state.metrics.cancelled(job.recipe.model, was_waiting=cancelled.was_waiting)

@@ -35,7 +35,7 @@ from service.jobs import TERMINAL, Job, JobStatus, JobView
 from service.store.object_store import ObjectStore, StoredFile
 
 _POLL_S = 1.0  # how often a waiter looks without being woken
-_EVENT_ID = re.compile(r"[0-9]{1,15}(-[0-9]{1,9})?")
+EVENT_ID = "[0-9]{1,15}(-[0-9]{1,9})?"  # a pattern: the whole of an id, or its time alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +218,7 @@ class Queue:
 
         JobNotFound when the job is gone; InvalidRequest when `after` is no event id.
         """
-        if not _EVENT_ID.fullmatch(after):
+        if not re.fullmatch(EVENT_ID, after):
             raise InvalidRequest("This is no event id.", param="Last-Event-ID")
         with self._wakeups.watch(job_id, only_end=False) as watch:
             while True:

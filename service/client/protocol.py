@@ -1,6 +1,6 @@
 """How a client of this service speaks: parameters, errors, when to try again, events, results.
 
-Does no I/O: the synchronous and the asynchronous client both stand on it.
+Does no I/O: that is the asynchronous client's, which the blocking one calls.
 """
 
 from __future__ import annotations

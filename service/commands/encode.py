@@ -8,9 +8,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from models.pipeline import to_bytes
-from service import settings
-from service.commands import source_files
-from service.commands.generate import CHECKPOINT_HELP
+from service.commands import flags, source_files
 from service.commands.picture_file import format_of
 from service.commands.source_files import SourceFiles
 from service.jobs import Recipe
@@ -32,15 +30,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--preset", "--model", metavar="PRESET", help="whose codes (default: MINDALLE_MODEL)"
     )
-    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help=CHECKPOINT_HELP)
+    flags.add_checkpoint(parser)
 
 
 def run(args: Namespace) -> None:
     """Write the picture that the codes make; print them. CommandError where it can't be written."""
     output_format = None if args.output is None else format_of(args.output)
     files = SourceFiles.of(args, default_keep=1.0)
-    given = {} if args.checkpoint is None else {"worker": {"checkpoint": args.checkpoint}}
-    loaded = settings.load(**given)
+    loaded = flags.load_with_checkpoint(args)
     name = args.preset or loaded.model
     pipeline = load_model(name, loaded.worker).pipeline
     source, data = files.prepared(pipeline.preset.size)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -101,6 +102,23 @@ def load(args: Namespace, *flags: Flag) -> Settings:
         return settings.load(**overrides)
     except StartRefused as error:
         raise StartRefused(_named(str(error), flags, given)) from None
+
+
+def add_checkpoint(parser: ArgumentParser) -> None:
+    """Declare the one flag of a setting that commands have which draw here, without a service."""
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="folder with the weights "
+        "(default: MINDALLE_WORKER__CHECKPOINT, or the preset's own place)",
+    )
+
+
+def load_with_checkpoint(args: Namespace) -> Settings:
+    """The settings with that flag's folder, where it was given. StartRefused as any of them."""
+    given = {} if args.checkpoint is None else {"worker": {"checkpoint": args.checkpoint}}
+    return settings.load(**given)
 
 
 def _named(message: str, flags: tuple[Flag, ...], given: Mapping[str, str]) -> str:

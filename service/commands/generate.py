@@ -19,13 +19,13 @@ from tqdm import tqdm
 
 from models.configs import PrefixKind, Preset
 from models.presets import get_preset
-from service import settings
 from service.answers.preset_cards import preset_card
 from service.answers.schemas import is_blank
 from service.cli import CommandError
 from service.client import ApiError, Client
 from service.client.problems import problem
 from service.client.protocol import Generated
+from service.commands import flags
 from service.commands.picture_file import format_of
 from service.commands.source_files import SourceFiles
 from service.jobs import MAX_SEED, OutputFormat, Recipe, new_seed
@@ -34,9 +34,6 @@ from service.worker import offline
 from service.worker.model_host import load_model
 
 _MOST_SHOWN = 16
-CHECKPOINT_HELP = (
-    "folder with the weights (default: MINDALLE_WORKER__CHECKPOINT, or the preset's own place)"
-)
 _OR_LIST = "; K,K,... is one for each level of codes, and so for P and T"
 _Number = TypeVar("_Number", int, float)
 _OTHERS = ("model", "prompt", "source")  # of a recipe's fields, that no flag of this command sets
@@ -77,7 +74,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--preset", "--model", metavar="PRESET", help="to draw with (default: MINDALLE_MODEL)"
     )
-    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help=CHECKPOINT_HELP)
+    flags.add_checkpoint(parser)
     parser.add_argument("--url", help="let the service there draw (default: draw here)")
     parser.add_argument("--api-key", metavar="KEY", help="sent to --url (default: none)")
 
@@ -126,8 +123,7 @@ def draw(args: Namespace, files: SourceFiles | None = None) -> None:
 
 
 def _draw_here(args: Namespace, files: SourceFiles | None, output_format: OutputFormat) -> None:
-    given = {} if args.checkpoint is None else {"worker": {"checkpoint": args.checkpoint}}
-    loaded = settings.load(**given)
+    loaded = flags.load_with_checkpoint(args)
     name = args.preset or loaded.model
     preset = _preset(name, loaded)
     recipe, source = _recipe(args, name, preset, has_source=files is not None), None

@@ -12,9 +12,8 @@ from PIL import Image as Pillow
 
 from models.configs import Preset
 from models.views import View
-from service import settings
 from service.cli import CommandError
-from service.commands.generate import CHECKPOINT_HELP
+from service.commands import flags
 from service.commands.picture_file import check_place, format_of
 from service.commands.source_files import prepared_again
 from service.jobs import OutputFormat, Recipe, query
@@ -44,11 +43,14 @@ def add_arguments(parser: ArgumentParser) -> None:
             help=f"the {name} that it was drawn from (default: none was)",
         )
     parser.add_argument("--prompt", help="for a file that does not hold it (default: the file's)")
-    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help=CHECKPOINT_HELP)
+    flags.add_checkpoint(parser)
 
 
 def run(args: Namespace) -> int:
-    """Write the picture; 0 when it is the same, 1 when it differs."""
+    """Write the picture; 0 when it is the same, 1 when it differs.
+
+    CommandError where the file does not say how it was made, or can't be made again so.
+    """
     try:
         record = png.read(args.file)
     except png.NoRecordError as error:
@@ -56,9 +58,16 @@ def run(args: Namespace) -> int:
     with Pillow.open(args.file) as image:
         output_format = _FORMATS[image.format]
     output = _output(args, output_format)
+    output.write_bytes(_made_again(args, record, output_format))
+    verdict = _compare(args.file, output)
+    sys.stdout.write(f"{output}: {verdict}\n")
+    return 1 if verdict == "differs" else 0
+
+
+def _made_again(args: Namespace, record: Record, output_format: OutputFormat) -> bytes:
+    """A file of the same picture, drawn by what the first one says of itself."""
     recipe = _recipe(record, args.prompt)
-    given = {} if args.checkpoint is None else {"worker": {"checkpoint": args.checkpoint}}
-    model = load_model(recipe.model, settings.load(**given).worker)
+    model = load_model(recipe.model, flags.load_with_checkpoint(args).worker)
     offline.check(recipe, model.pipeline.preset)
     view = _view(record, model.pipeline.preset)
     one = record.candidate  # None for a sheet
@@ -70,19 +79,14 @@ def run(args: Namespace) -> int:
     pictures = offline.draw(
         model.pipeline, recipe, candidates, num_rows=model.num_rows, source=source, view=view
     )
-    best = pictures[: recipe.n]
-    data = offline.encode(
+    return offline.encode(
         recipe,
-        best,
+        pictures[: recipe.n],
         output_format,
         has_prompt=record.has_prompt,
         size=record.size,
         view=record.view,
     )
-    output.write_bytes(data)
-    verdict = _compare(args.file, output)
-    sys.stdout.write(f"{output}: {verdict}\n")
-    return 1 if verdict == "differs" else 0
 
 
 def _output(args: Namespace, output_format: OutputFormat) -> Path:

@@ -14,8 +14,8 @@ from models.flags import share_or_none
 from service.cli import CommandError
 from service.client.protocol import Parameters
 from service.errors import InvalidRequest
-from service.sources.prepared import prepare, sha256
-from service.sources.source import Fit, Source, draws_share
+from service.sources.prepared import prepare
+from service.sources.source import Fit, Source, sha256
 
 _FITS: tuple[Fit, ...] = ("cover", "contain", "stretch")
 
@@ -89,10 +89,15 @@ class SourceFiles:
 
     def prepared(self, size: tuple[int, int]) -> tuple[Source, bytes]:
         """What a recipe says of it, and the file to draw from; InvalidRequest for no picture."""
-        share = draws_share(self.keep, self.strength)
-        made = prepare(self.image, self.mask, self.fit, size, draws_share=share)
-        hashes = made.image_sha256, made.mask_sha256
-        source = Source(*hashes, self.fit, self.keep, self.strength, self.blend)
+        source = Source.of_files(
+            self.image,
+            self.mask,
+            fit=self.fit,
+            keep=self.keep,
+            strength=self.strength,
+            blend=self.blend,
+        )
+        made = prepare(self.image, self.mask, source, size)
         return made.complete(source), made.data
 
     def parameters(self) -> Parameters:
@@ -125,9 +130,7 @@ def prepared_again(
         )
     ]
     try:
-        share = draws_share(source.keep, source.strength)
-        given = contents[0] or b"", contents[1]
-        return prepare(*given, source.fit, size, draws_share=share).data
+        return prepare(contents[0] or b"", contents[1], source, size).data
     except InvalidRequest as error:
         raise CommandError(str(error), 2) from None
 

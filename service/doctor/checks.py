@@ -1,8 +1,7 @@
 """Looks at what a start needs and says what to do where something is missing: `mindalle doctor`.
 
 Changes nothing, but for one small file in a store of results, which it removes again. Redis, ports,
-API keys and that store are looked at here; weights and the device in model.py,
-which needs torch.
+API keys and that store are looked at here; weights and the device in model.py, which needs torch.
 """
 
 from __future__ import annotations

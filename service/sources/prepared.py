@@ -7,7 +7,6 @@ but its size.
 
 from __future__ import annotations
 
-import hashlib
 import io
 from dataclasses import dataclass
 
@@ -26,23 +25,20 @@ _LANCZOS = Pillow.Resampling.LANCZOS
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The file, whether it has a hole or lost all of it when it was fitted, and the hashes of the
-    files that it was made of.
-    """
+    """The file, and whether it has a hole or lost all of it when it was fitted."""
 
     data: bytes
     has_hole: bool
     is_hole_cut_off: bool
-    image_sha256: str
-    mask_sha256: str | None
 
     def complete(self, source: Source) -> Source:
-        """What a recipe says of it. InvalidRequest where nothing is left of the hole that says what
-        is drawn anew.
+        """What a recipe says of the source that it was made of.
+
+        InvalidRequest where nothing is left of the hole that says what is drawn anew.
         """
         if self.is_hole_cut_off and source.keep is None and source.strength is None:
             field, other = (
-                ("image", "keep") if self.mask_sha256 is None else ("mask", "another mask")
+                ("image", "keep") if source.mask_sha256 is None else ("mask", "another mask")
             )
             raise InvalidRequest(
                 f"{field} is transparent only where it is cut off to cover the model's size, and "
@@ -52,19 +48,17 @@ class Prepared:
         return source.complete(has_hole=self.has_hole)
 
 
-def prepare(
-    image: bytes, mask: bytes | None, fit: Fit, size: tuple[int, int], *, draws_share: bool = False
-) -> Prepared:
-    """Read and fit both; off the event loop. InvalidRequest names the file that can't be taken.
+def prepare(image: bytes, mask: bytes | None, source: Source, size: tuple[int, int]) -> Prepared:
+    """Read both and fit them as `source` says; off the event loop.
 
-    `draws_share`: a share says what is drawn anew, and so is what lies around the picture.
+    InvalidRequest names the file that can't be taken.
     """
-    enough = _ENOUGH * max(size)
+    fit, enough = source.fit, _ENOUGH * max(size)
     found = read(image, "image", enough)
     _check_shape(found.size)
     clear = (found if mask is None else _read_mask(mask, found.size, enough)).alpha
     fitted = _opaque(_fitted(found.picture, fit, size), is_own_mask=mask is None)
-    around = AROUND if draws_share else HOLE
+    around = AROUND if source.draws_share else HOLE  # a share tells of it, too
     alpha = hole_of(clear, found.picture.size, fit, size, around)
     fitted.putalpha(alpha)
     has_hole = alpha.histogram()[HOLE] > 0
@@ -74,14 +68,7 @@ def prepare(
         file.getvalue(),
         has_hole=has_hole,
         is_hole_cut_off=has_clear(clear) and not has_hole,
-        image_sha256=sha256(image),
-        mask_sha256=None if mask is None else sha256(mask),
     )
-
-
-def sha256(data: bytes) -> str:
-    """By which a file is known again."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def _check_shape(size: tuple[int, int]) -> None:

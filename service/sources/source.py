@@ -6,6 +6,7 @@ picture formats.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self
@@ -39,14 +40,39 @@ class Source:
     is_codes: bool = False
 
     @classmethod
+    def of_files(
+        cls,
+        image: bytes,
+        mask: bytes | None,
+        *,
+        fit: Fit = "cover",
+        keep: float | None = None,
+        strength: float | None = None,
+        blend: bool = True,
+    ) -> Self:
+        """What is said of these files, before anybody looked into them (see `complete`)."""
+        mask_sha256 = None if mask is None else sha256(mask)
+        return cls(sha256(image), mask_sha256, fit, keep, strength, blend)
+
+    @classmethod
     def of(cls, values: Mapping[str, Any] | None) -> Self | None:
-        """The source that was written down, by this release or another one; None for none."""
+        """The source that was written down, by this release or another one; None for none.
+
+        Raises:
+            TypeError: it is no source's fields, or lacks the picture.
+        """
         if values is None:
             return None
         if not isinstance(values, Mapping):
             raise TypeError("this tells of no source")
         names = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in names})
+
+    @property
+    def draws_share(self) -> bool:
+        """Whether a share says what is drawn anew, and it is not nothing."""
+        share = self.strength if self.keep is None else 1 - self.keep
+        return share is not None and share > 0
 
     def complete(self, *, has_hole: bool) -> Self:
         """With a share to keep, where nothing says what is drawn anew: no hole, mask or share."""
@@ -56,10 +82,9 @@ class Source:
         return replace(self, keep=DEFAULT_KEEP)
 
 
-def draws_share(keep: float | None, strength: float | None) -> bool:
-    """Whether a share says what is drawn anew, and it is not nothing."""
-    share = strength if keep is None else 1 - keep
-    return share is not None and share > 0
+def sha256(data: bytes) -> str:
+    """By which a file is known again."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def guarded(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,10 @@ others it looks like as many workers. Knows no jobs.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from contextlib import suppress
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 import service
@@ -19,7 +18,7 @@ from service.broker.fault_log import FaultLog
 from service.broker.redis_connection import backoff_s, check_server, connect, disconnect
 from service.broker.stopping import stop
 from service.errors import QueueUnavailable
-from service.metrics import DroppedLines, WorkerMetrics
+from service.metrics import WorkerMetrics, new_registry
 from service.settings import Settings
 from service.tracing import tracing
 from service.worker.cpu_share import Cores
@@ -27,8 +26,6 @@ from service.worker.guests import find_guests, make_heartbeats
 from service.worker.signs.heartbeat import Heartbeat
 from service.worker.signs.metrics_server import MetricsServer
 from service.worker.worker import Worker
-
-_log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> int:
@@ -41,14 +38,11 @@ def run(settings: Settings) -> int:
 
 
 async def _run(settings: Settings) -> int:
-    registry = CollectorRegistry()
-    for collector in (ProcessCollector, PlatformCollector, GCCollector, DroppedLines):
-        collector(registry=registry)
-    metrics = WorkerMetrics(registry)
+    metrics = WorkerMetrics(new_registry())
     metrics.build.info({"version": service.__version__})
     redis = connect(settings.redis)
     heartbeats = make_heartbeats(settings, redis, metrics)
-    server = _metrics_server(settings, registry, heartbeats)
+    server = _metrics_server(settings, metrics.registry, heartbeats)
     traces = tracing.start("worker", service.__version__)
     beating = [
         asyncio.create_task(heartbeat.run(settings.worker.heartbeat_s))

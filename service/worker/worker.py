@@ -133,12 +133,9 @@ class Worker:
             lane.begin()
         await self._beat()
         claiming = [self._start(lane.claimer.run()) for lane in self._lanes]
-        hands = [
-            self._start(self._hands.drawing.run()),
-            self._start(self._hands.pictures.run()),
-            self._start(self._hands.sources.run()),
-        ]
-        others = [self._start(part) for lane in self._lanes for part in lane.parts()]
+        hands = [self._start(self._hands.drawing.run()), self._start(self._hands.pictures.run())]
+        others = [self._start(self._hands.sources.run())]  # nobody waits for what it is at
+        others += [self._start(part) for lane in self._lanes for part in lane.parts()]
         others += [self._start(self._sweep()), landlord := self._start(self._landlord.run())]
         if self._files is not None:
             sweeping = self._files.keep_swept(self._settings.queue.sweep_interval_s)
@@ -191,7 +188,7 @@ class Worker:
         self._hands.sources.stop()
         self._hands.drawing.stop()
         self._hands.pictures.stop()
-        await asyncio.wait(hands[:2], timeout=_LAST_WORDS_S)
+        await asyncio.wait(hands, timeout=_LAST_WORDS_S)
         for lane in self._lanes:
             lane.close()
         _log.info("ended", extra={"num_jobs_left": self._company.num_runs})

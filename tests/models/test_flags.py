@@ -12,6 +12,7 @@ from models.train import __main__ as commands
 REFUSED: list[tuple[Callable[[str], object], tuple[str, ...]]] = [
     (flags.count, ("0", "-1", "1.5", "", "one", "1_0", " 1")),
     (partial(flags.count, most=8), ("0", "9")),
+    (partial(flags.count, least=8), ("7", "x")),
     (flags.count_or_none, ("-1", "", "0.0", "x")),
     (flags.several, ("0", "1", "x")),
     (flags.share, ("0", "1.1", "-0.5", "nan", "inf", "half")),
@@ -27,6 +28,12 @@ def test_what_makes_no_sense_is_refused_by_its_own_words(
     for value in values:
         with pytest.raises(ArgumentTypeError, match="must be"):
             accepts(value)
+
+
+def test_the_least_that_is_taken_is_said_whatever_came() -> None:
+    for value in ("0", "1"):
+        with pytest.raises(ArgumentTypeError, match=f"at least 2, not '{value}'"):
+            flags.several(value)
 
 
 def test_what_makes_sense_is_taken() -> None:
@@ -48,10 +55,16 @@ def test_what_makes_sense_is_taken() -> None:
         ("stage2", "--look-every", "0"),
         ("stage2", "--steps", "-5"),
         ("stage2", "--rate", "nan"),
+        ("stage2", "--text-weight", "2"),
+        ("stage2", "--bpe-dropout", "nan"),
         ("clip", "--threads", "0"),
+        ("clip", "--size", "small"),
         ("codes", "--scenes", "-1"),
         ("pixels", "--samples", "-1"),
         ("ship", "--shown", "0"),
+        ("ship", "--temperature", "nan"),
+        ("ship", "--top-k", "0"),
+        ("enhance", "--top-p", "1.5"),
     ],
 )
 def test_a_training_command_names_the_flag(
@@ -59,4 +72,4 @@ def test_a_training_command_names_the_flag(
 ) -> None:
     with pytest.raises(SystemExit):
         commands.main([command, flag, value])
-    assert f"argument {flag}" in capsys.readouterr().err
+    assert f"argument {flag}: must be" in capsys.readouterr().err

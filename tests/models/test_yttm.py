@@ -43,8 +43,26 @@ def test_it_makes_no_ids_beyond_its_own() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "cut short 1", "2 1\n97 4\n98 5\n4 9 6\n1 0 2 3\n", "1 0\n97 4\n1 0 -1 -1\n"],
-    ids=["empty", "no numbers", "an unknown part", "no start"],
+    [
+        "",
+        "cut short 1",
+        "2 1\n97 4\n98 5\n4 9 6\n1 0 2 3\n",
+        "1 0\n97 4\n1 0 -1 -1\n",
+        "1 0\n99999999999 4\n1 0 2 3\n",
+        "1 0\n55296 4\n1 0 2 3\n",
+        "1 0\n97 -4\n1 0 2 3\n",
+        "1 0\n97 99999999999\n1 0 2 3\n",
+    ],
+    ids=[
+        "empty",
+        "no numbers",
+        "an unknown part",
+        "no start",
+        "no character",
+        "half a pair",
+        "an id below 0",
+        "an id too large",
+    ],
 )
 def test_what_is_no_such_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / YTTM_FILE).write_text(content)

@@ -82,6 +82,26 @@ def test_damaged_records_are_refused(text: str) -> None:
         Record.from_json(text)
 
 
+@pytest.mark.parametrize("value", [{}, "x", [["x"]], 1.5, True])
+@pytest.mark.parametrize("name", ["seed", "n", "num_candidates", "candidate", "top_k"])
+def test_records_with_values_of_other_types_are_refused(name: str, value: object) -> None:
+    values = json.loads(record().to_json())
+    with pytest.raises(NoRecordError):
+        Record.from_json(json.dumps(values | {name: value}))
+
+
+@pytest.mark.parametrize("name", ["model", "size", "temperature", "top_p", "source"])
+def test_a_mapping_is_no_value_of_a_record(name: str) -> None:
+    values = json.loads(record().to_json())
+    with pytest.raises(NoRecordError):
+        Record.from_json(json.dumps(values | {name: {"a": 1}}))
+
+
+def test_a_bottomless_record_is_refused() -> None:
+    with pytest.raises(NoRecordError):
+        Record.from_json("[" * 100_000)
+
+
 def test_a_record_of_another_release_can_be_read() -> None:
     made = record(top_k=7)
     values = json.loads(made.to_json())

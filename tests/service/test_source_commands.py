@@ -11,8 +11,7 @@ import pytest
 
 from service import cli
 from service.jobs import Recipe
-from service.sources.prepared import sha256
-from service.sources.source import Source
+from service.sources.source import Source, sha256
 from service.worker.pictures import png
 from tests.service.files import file_of, mask_of, noise, pixels_of, square_hole
 

@@ -18,7 +18,7 @@ from service.jobs import Failed, Recipe
 from service.metrics import WorkerMetrics
 from service.sources.hole import AROUND
 from service.sources.prepared import prepare
-from service.sources.source import Source, draws_share
+from service.sources.source import Source
 from service.worker.run import Run, TakenOut
 from service.worker.signs.meter import Meter
 from service.worker.sources import station
@@ -112,8 +112,7 @@ def test_what_lies_around_a_picture_is_drawn_where_anything_is(
 ) -> None:
     """Rows of codes of a picture twice as wide as the model's, whole."""
     source = Source("a" * 64, fit="contain", keep=keep, strength=strength)
-    share = draws_share(keep, strength)
-    prepared = prepare(file_of(noise((64, 32))), None, "contain", (32, 32), draws_share=share)
+    prepared = prepare(file_of(noise((64, 32))), None, source, (32, 32))
     known = known_for(load("tiny"), make_run(source=source).job.recipe, prepared.data)
     is_free = (known.forced.codes == FREE).reshape(4, 4)
     assert "".join("X" if row.all() else "?" if row.any() else "." for row in is_free) == wanted
@@ -123,12 +122,13 @@ def test_of_a_share_what_is_clear_in_the_picture_itself_is_kept_as_it_was() -> N
     """Also in a file that an API of the release before has made."""
     clear = np.dstack([noise(), np.zeros((32, 32), np.uint8)])
     recipe = make_run(source=Source("a" * 64, keep=0.5)).job.recipe
-    for share in (True, False):
-        data = prepare(file_of(clear), None, "contain", (32, 32), draws_share=share).data
+    for strength in (0.5, None):
+        source = Source("a", fit="contain", strength=strength)
+        data = prepare(file_of(clear), None, source, (32, 32)).data
         free = (known_for(load("tiny"), recipe, data).forced.codes == FREE).flatten()
         assert free.tolist() == [False] * 8 + [True] * 8
     clear[..., 3] = AROUND  # sent by a caller, it is as clear as any
-    data = prepare(file_of(clear), None, "cover", (32, 32), draws_share=True).data
+    data = prepare(file_of(clear), None, Source("a", keep=0.5), (32, 32)).data
     assert (known_for(load("tiny"), recipe, data).forced.codes == FREE).sum() == 8
 
 

@@ -5,6 +5,7 @@ Pictures go through a batch at a time. Knows no prior.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ from models.measure.metrics.ssim import ssim
 from models.measure.networks import Network
 from models.measure.tables.table import Cell
 from models.stage1.codec import Codec
-from models.train.recipes.codec import psnr
+from models.train.recipes.codec import entropy, psnr
 
 
 @dataclass(slots=True)
@@ -39,8 +40,7 @@ class CodeUse:
     @property
     def perplexity(self) -> float:
         """How many codes are in even use: exp of the entropy of their frequencies."""
-        share = self.counts.double() / self.counts.sum()
-        return float(torch.exp(-torch.special.xlogy(share, share).sum()))
+        return math.exp(entropy(self.counts))
 
 
 @torch.inference_mode()

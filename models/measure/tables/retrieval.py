@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from models.rerank.clip import ClipScorer
+from models.train.recipes.clip import hits
 
 
 def retrieval(
@@ -19,6 +20,4 @@ def retrieval(
     """Share of pictures [n, 3, H, W] whose true name is first, and among the first five."""
     texts = torch.stack([scorer.text_features(name) for name in names])
     found = torch.cat([scorer.image_features(pixels) for pixels in batches])
-    best = (found @ texts.T).topk(min(5, len(names)), dim=1).indices.cpu()
-    hits = best == torch.tensor(truth)[:, None]
-    return float(hits[:, 0].float().mean()), float(hits.any(1).float().mean())
+    return hits((found @ texts.T).cpu(), torch.tensor(truth))

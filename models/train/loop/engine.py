@@ -42,14 +42,14 @@ class Engine:
     """What the options say of it.
 
     `precision` is what the model computes in (None: in that of its weights). With `shards` each
-    process keeps a part of weights, gradients, averages and optimisers. With `checkpoints` blocks
+    process keeps a part of weights, gradients, averages and optimisers. With `recomputes` blocks
     compute their activations again in the backward pass; `compiles` them by torch.compile.
     """
 
     device: torch.device = field(default_factory=partial(torch.device, "cpu"))
     precision: torch.dtype | None = None
     shards: bool = False
-    checkpoints: bool = False
+    recomputes: bool = False
     compiles: bool = False
 
     @classmethod
@@ -83,7 +83,7 @@ class Engine:
         return objective
 
     def _prepare_block(self, block: Block) -> None:
-        if self.checkpoints:
+        if self.recomputes:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]  # this instance's alone
         if self.compiles:
             block.compile()

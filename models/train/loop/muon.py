@@ -96,12 +96,12 @@ def optimisers(
     model: nn.Module,
     muon_lr: float | None,
     adam_lr: float,
-    embeddings: tuple[str, ...] = (),
+    looked_up: tuple[str, ...] = (),
     **adam: Any,
 ) -> list[Optimizer]:
-    """Muon for weight matrices and convolutions, AdamW for the rest and for `embeddings`.
+    """Muon for weight matrices and convolutions, AdamW for the rest and for `looked_up`.
 
-    Without `muon_lr` AdamW has all. `embeddings` are parts of the names of parameters whose rows
+    Without `muon_lr` AdamW has all. `looked_up` are parts of the names of parameters whose rows
     are looked up or are class weights; `adam` is what AdamW has besides its rate.
     """
     matrices: list[Tensor] = []
@@ -111,7 +111,7 @@ def optimisers(
             is_matrix = (
                 muon_lr is not None
                 and weight.ndim >= 2
-                and not any(part in name for part in embeddings)
+                and not any(part in name for part in looked_up)
             )
             (matrices if is_matrix else rest).append(weight)
     options = {"betas": (0.9, 0.95), "weight_decay": 0.0, **adam}

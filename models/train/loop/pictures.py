@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def draw_curves(
-    path: Path, panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], **axes: str
+    path: Path, panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], **axes: object
 ) -> None:
     """Write panels side by side as one PNG: by title, and in each the points by a line's label.
 

@@ -151,11 +151,15 @@ def retrieval(model: Any, data: DataSet, tokenizer: Tokenizer) -> dict[str, floa
     images = prepare(rendered(data, map(Variant, data.held_out)))
     scores = model.encode_image(images.to(device), normalize=True) @ text.T
     truth = torch.tensor([data.name_of(image) for image in data.held_out]).to(device)
-    hits = scores.topk(5, dim=1).indices == truth[:, None]
-    return {
-        "val_top1": float(hits[:, 0].float().mean()),
-        "val_top5": float(hits.any(1).float().mean()),
-    }
+    first, five = hits(scores, truth)
+    return {"val_top1": first, "val_top5": five}
+
+
+def hits(scores: Tensor, truth: Tensor) -> tuple[float, float]:
+    """Shares of rows of scores [n, N] whose true column [n] is first, and among the first five."""
+    best = scores.topk(min(5, scores.shape[1]), dim=1).indices
+    found = best == truth[:, None]
+    return float(found[:, 0].float().mean()), float(found.any(1).float().mean())
 
 
 def batch(

@@ -6,6 +6,7 @@ batch. Knows nothing of text.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -164,8 +165,13 @@ class CodecTrainer:
 
 def perplexity(codes: Tensor, size: int) -> float:
     """How many codes are in even use: exp of the entropy of their frequencies."""
-    share = torch.bincount(codes.flatten(), minlength=size).float() / codes.numel()
-    return float(torch.exp(-(share * torch.log(share + 1e-10)).sum()))
+    return math.exp(entropy(torch.bincount(codes.flatten(), minlength=size)))
+
+
+def entropy(counts: Tensor) -> float:
+    """Of what was met so many times [V], in nats."""
+    share = counts.double() / counts.sum()
+    return float(-torch.xlogy(share, share).sum())
 
 
 def psnr(made: Tensor, images: Tensor) -> float:

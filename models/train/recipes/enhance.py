@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from math import isqrt
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -108,7 +109,7 @@ def codes_of(model: CellUpsampler, coarse: Coarse, run: Run, plan: CodecPlan) ->
 class Consistency:
     """A `Critic`: finer pictures, scaled down, shall be the coarse ones scaled down."""
 
-    state: Mapping[str, Stateful] = {}
+    state: Mapping[str, Stateful] = MappingProxyType({})
 
     def __init__(self, coarse: Coarse, weight: float = 4.0) -> None:
         self._coarse = coarse

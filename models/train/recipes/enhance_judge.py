@@ -16,7 +16,7 @@ from models.enhance.cell_upsampler import CellUpsampler
 from models.enhancement import Enhancement
 from models.enhancer import Enhancer
 from models.stage1.codec import Codec
-from models.train.recipes.codec import BATCH, psnr
+from models.train.recipes.codec import BATCH, entropy, psnr
 from models.train.recipes.enhance import SCALE
 
 
@@ -43,7 +43,7 @@ def judge(
         "consistency": psnr(*down),
         "nll": _nll(model, coarse_codes, finer_codes),
         "nll_swapped": _nll(model, coarse_codes.roll(1, 0), finer_codes),
-        "entropy": _entropy(finer_codes, model.vocab_size),
+        "entropy": entropy(torch.bincount(finer_codes.flatten())),
         "codes": float(torch.unique(finer_codes).numel()),
     }
     return values, torch.stack((coarse, true, drawn))
@@ -66,9 +66,3 @@ def _nll(model: CellUpsampler, coarse: Tensor, finer: Tensor) -> float:
     parts = zip(torch.split(coarse, BATCH), torch.split(finer, BATCH), strict=True)
     total = sum(float(model.prior.loss(codes, own)) * len(own) for codes, own in parts)
     return total / len(finer)
-
-
-def _entropy(codes: Tensor, size: int) -> float:
-    """Of the codes' frequencies, in nats."""
-    share = torch.bincount(codes.flatten(), minlength=size).double() / codes.numel()
-    return float(-torch.xlogy(share, share).sum())

@@ -26,7 +26,7 @@ LOOKED_UP = ("tok_emb", "pos_emb", "sos", "head_")
 
 
 def shape_of(codec: CodecConfig, prompt: PromptShape) -> HQTransformerConfig:
-    """As wide and deep as `emoji-hq`, for the codes of `codec`."""
+    """As wide and deep as `emoji-hq`, for the codes of `codec`; ConfigError if it is no HQ-VAE."""
     if not isinstance(codec, HQVAEConfig):
         raise ConfigError("an HQ-Transformer draws the codes of an HQ-VAE")
     is_text, num_steps = prompt.kind == "text", codec.code_shape[0]
@@ -52,7 +52,7 @@ def plan_of(steps: int, is_fine_tuning: bool) -> PriorPlan:
 def loss(
     model: HQTransformer, codec: HQVAE, batch: Examples, plan: PriorPlan, _rng: torch.Generator
 ) -> Tensor:
-    """See PriorLoss."""
+    """See PriorLoss. ConfigError where options ask for what this family does otherwise."""
     if plan.text_weight is not None:
         raise ConfigError("an HQ-Transformer's text weight is its shape's: --shape weight_txt=0.1")
     temperature, targets = model.config.temp_soft_labels, None

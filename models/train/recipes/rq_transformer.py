@@ -26,7 +26,10 @@ _WIDTH = 256
 
 
 def shape_of(codec: CodecConfig, prompt: PromptShape) -> RQTransformerConfig:
-    """As wide and deep as the emoji model, with a head of two layers, for the codes of `codec`."""
+    """As wide and deep as the emoji model, with a head of two layers, for the codes of `codec`.
+
+    ConfigError if that is no RQ-VAE.
+    """
     if not isinstance(codec, RQVAEConfig):
         raise ConfigError("an RQ-Transformer draws the codes of an RQ-VAE")
     return RQTransformerConfig(

@@ -25,7 +25,7 @@ from service.errors import (
 
 CLIENT_GONE_STATUS = 499  # nobody reads it; it marks the request in the log and in the metrics
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def error_body(error: DomainError) -> dict[str, dict[str, str | None]]:
@@ -103,5 +103,5 @@ def _answer_for(error: Exception) -> Response:
         return Response(status_code=CLIENT_GONE_STATUS)
     if isinstance(error, DomainError):
         return error_response(error)
-    logger.error("request failed", exc_info=error)
+    _log.error("request failed", exc_info=error)
     return error_response(DomainError())

@@ -34,6 +34,7 @@ from service.api.openapi import (
 )
 from service.api.routes.event_streams import job_events
 from service.broker.admission import Idempotency
+from service.broker.queue import EVENT_ID
 from service.errors import JobNotFound
 from service.jobs import JobView
 
@@ -152,7 +153,7 @@ async def follow_job(
     view: OwnJob,
     request: Request,
     state: State,
-    last_event_id: Annotated[str, Header(pattern=r"^[0-9]{1,15}(-[0-9]{1,9})?$")] = "0",
+    last_event_id: Annotated[str, Header(pattern=f"^{EVENT_ID}$")] = "0",
 ) -> Response:
     """Follow the job: queued, started, progress, partial_image, then how it ended.
 

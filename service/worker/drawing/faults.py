@@ -20,7 +20,11 @@ class InjectedError(RuntimeError):
 
 
 def strike(faults: TestingSettings, prompts: Collection[str | int | None], num_rows: int) -> None:
-    """Do what is asked for a step with these prompts in so many rows."""
+    """Do what is asked for a step with these prompts in so many rows.
+
+    Raises:
+        InjectedError, MemoryError: that is what was asked for.
+    """
     time.sleep(faults.step_delay_s)
     if faults.poison_prompt is not None and faults.poison_prompt in prompts:
         raise InjectedError("a poison prompt was in the batch")

@@ -47,7 +47,10 @@ class Scheduler:
         return len(self._runs)
 
     def add(self, run: Run) -> None:
-        """Let all candidates of a run wait for rows that have not been drawn before."""
+        """Let all candidates of a run wait for rows that have not been drawn before.
+
+        ValueError for one that is here already.
+        """
         if run in self._runs:
             raise ValueError(f"{run.id} is here already")
         run.waiting = list(run.candidates[run.num_drawn :])

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
+from pydantic import TypeAdapter
 
 from service.jobs import OutputFormat, Recipe, known_fields
 
@@ -84,7 +85,8 @@ class Record:
         """The record of `to_json`, of this release or another one.
 
         Raises:
-            NoRecordError: it does not say which model and which seed.
+            NoRecordError: it does not say which model and which seed, or a value is of no type
+                that ours has.
         """
         try:
             raw: dict[str, Any] = json.loads(text)
@@ -94,9 +96,22 @@ class Record:
             told = {"has_prompt": "prompt" in raw} | known_fields(cls, raw)
             if not _SIZE.fullmatch(told.get("size") or "1x1"):
                 raise ValueError("a size that no file of ours has")
-            return cls(**told | {"recipe": recipe})
-        except (TypeError, ValueError):
+            record = cls(**told | {"recipe": recipe})
+            _check_types(record)
+        except (TypeError, ValueError, RecursionError):
             raise NoRecordError("the file's record of how it was made is damaged") from None
+        return record
+
+
+_TYPES = TypeAdapter(Record)
+
+
+def _check_types(record: Record) -> None:
+    """ValueError for a value that no record of ours has."""
+    values = asdict(record)
+    if isinstance(record.recipe.prompt, str):
+        values["recipe"]["prompt"] = ""  # pydantic refuses half characters
+    _TYPES.validate_json(json.dumps(values), strict=True)
 
 
 def encode(

@@ -24,6 +24,7 @@ def known_for(pipeline: Pipeline, recipe: Recipe, data: bytes) -> Known:
 
     Raises:
         InvalidRequest: it was prepared for a model of another size, or this one takes none.
+        ValueError: the recipe has no source.
     """
     source = recipe.source
     if source is None:

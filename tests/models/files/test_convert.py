@@ -139,6 +139,8 @@ def test_shards_that_do_not_fit_the_config_are_listed(converted: Path) -> None:
         {"sha256": {"../../etc/passwd": "0"}},
         {"stages": {"stage1": ["/etc/passwd"]}},
         {"stages": 3},
+        {"stages": {"stage1": [1]}},
+        {"sha256": ["config.yaml"]},
     ],
 )
 def test_a_foreign_manifest_is_refused(converted: Path, edit: dict[str, object]) -> None:

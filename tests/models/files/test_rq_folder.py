@@ -191,6 +191,16 @@ _WRONG: dict[str, tuple[str, Callable[[dict[str, Any]], None], str]] = {
         lambda d: d["dataset"].update(context_length=9),
         "context_length: 9 is not block_size_cond 8",
     ),
+    "data set": (
+        "stage2",
+        lambda d: d.update(dataset="cc3m"),
+        "stage2: dataset: must be a mapping",
+    ),
+    "experiment": (
+        "stage2",
+        lambda d: d.update(experiment=["sample"], sampling=None),
+        "stage2: experiment: must be a mapping",
+    ),
     "tokenizer": (
         "stage2",
         lambda d: d["dataset"].update(txt_tok_name="gpt2_huggingface"),

@@ -112,6 +112,14 @@ def test_a_part_is_a_transformer_of_codes_alone(part: str, kind: object) -> None
         config.parse(document, Path("x"))
 
 
+@pytest.mark.parametrize("part", ["stage1", *_PARTS])
+@pytest.mark.parametrize("text", ["[stage2]", "stage2", "3", "null"])
+def test_a_part_whose_config_is_no_mapping_is_refused(part: str, text: str, folder: Path) -> None:
+    (folder / part / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="describes no stage"):
+        open_checkpoint(folder)
+
+
 def test_a_part_without_weights_is_missed(folder: Path) -> None:
     (folder / "bottom" / "ckpt" / "last.ckpt").unlink()
     checkpoint = open_checkpoint(folder)

@@ -16,7 +16,6 @@ from models.stage2.dmol import (
     scaled,
 )
 
-_BYTES = torch.arange(256)
 _SIZES = st.sampled_from([1e-3, 1.0, 30.0, 1e3, 1e6])
 
 

@@ -26,7 +26,7 @@ def _hole(prepared: Prepared) -> _Hole:
 
 def _masked(hole: _Hole, fit: Fit = "cover", side: int = 64) -> Prepared:
     size = hole.shape[1], hole.shape[0]
-    return prepare(file_of(noise(size)), mask_of(hole), fit, (side, side))
+    return prepare(file_of(noise(size)), mask_of(hole), Source("a", "b", fit), (side, side))
 
 
 def _clear(hole: _Hole, kind: str = "PNG") -> bytes:
@@ -42,7 +42,7 @@ def test_a_thin_line_in_a_large_picture_is_a_hole(kind: str) -> None:
     wanted = np.zeros((64, 64), np.bool_)
     wanted[:, 31] = True  # 496 to 511
     assert np.array_equal(_hole(_masked(hole)), wanted)
-    assert np.array_equal(_hole(prepare(_clear(hole, kind), None, "cover", (64, 64))), wanted)
+    assert np.array_equal(_hole(prepare(_clear(hole, kind), None, Source("a"), (64, 64))), wanted)
 
 
 @pytest.mark.parametrize("side", [1, 2, 3])
@@ -96,21 +96,23 @@ def test_edges_that_fall_on_the_models_own_stay_there(factor: int) -> None:
 
 def test_what_is_nearly_opaque_is_no_hole() -> None:
     levels = np.dstack([noise((64, 64)), np.full((64, 64), 128, np.uint8)])
-    assert not prepare(file_of(levels), None, "cover", (32, 32)).has_hole
+    assert not prepare(file_of(levels), None, Source("a"), (32, 32)).has_hole
     levels[5, 7, 3] = 127
-    assert _hole(prepare(file_of(levels), None, "cover", (32, 32))).sum() == 1
+    assert _hole(prepare(file_of(levels), None, Source("a"), (32, 32))).sum() == 1
 
 
 def test_a_hole_that_is_cut_off_is_refused_and_its_file_named() -> None:
     hole = np.zeros((32, 96), np.bool_)
     hole[:, :20] = True
-    by_mask, by_itself = _masked(hole), prepare(_clear(hole), None, "cover", (64, 64))
-    for prepared, field in ((by_mask, "mask"), (by_itself, "image")):
-        source = Source(prepared.image_sha256, prepared.mask_sha256)
+    by_itself = prepare(_clear(hole), None, Source("a"), (64, 64))
+    for prepared, source, field in (
+        (_masked(hole), Source("a", "b"), "mask"),
+        (by_itself, Source("a"), "image"),
+    ):
         with pytest.raises(InvalidRequest, match=f"{field} is transparent only where") as caught:
             prepared.complete(source)
         assert caught.value.param == field
-    shared = Source(by_itself.image_sha256, keep=0.25)
+    shared = Source("a", keep=0.25)
     assert by_itself.complete(shared) == shared
     for fit in ("contain", "stretch"):
         assert _masked(hole, fit).complete(Source("a", "b")).keep is None
@@ -119,5 +121,5 @@ def test_a_hole_that_is_cut_off_is_refused_and_its_file_named() -> None:
 def test_a_mask_without_a_hole_keeps_all_and_a_picture_without_one_its_upper_half() -> None:
     nothing = np.zeros((48, 96), np.bool_)
     assert _masked(nothing).complete(Source("a", "b")) == Source("a", "b")
-    plain = prepare(file_of(noise((96, 48))), None, "cover", (64, 64))
+    plain = prepare(file_of(noise((96, 48))), None, Source("a"), (64, 64))
     assert plain.complete(Source("a")).keep == DEFAULT_KEEP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -25,6 +26,12 @@ def test_a_job_survives_json_and_an_old_worker_refuses_it() -> None:
     # What the release before drew by: a seed that it refuses.
     assert written["seed"] < 0
     assert "source" not in json.loads(make_job().to_json())
+
+
+def test_files_are_known_by_their_hashes() -> None:
+    source = Source.of_files(b"picture", None, strength=0.5)
+    assert source == Source(hashlib.sha256(b"picture").hexdigest(), strength=0.5)
+    assert Source.of_files(b"", b"mask").mask_sha256 == hashlib.sha256(b"mask").hexdigest()
 
 
 def test_a_record_survives_json() -> None:

@@ -22,15 +22,7 @@ from models.train.data.emoji.captions import Look, caption, plain_names, vocabul
 from models.train.data.emoji.concepts import is_held_out
 
 _NUM_SEVERAL = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Mix:
-    """How often a drawn variant has a colour, a background or a finish."""
-
-    colour: float = 0.22
-    background: float = 0.2
-    finish: float = 0.06
+_COLOUR, _BACKGROUND, _FINISH = 0.22, 0.2, 0.06  # how often a drawn variant has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +50,8 @@ class Selection:
 class EmojiSet:
     """Draws, renders and captions variants of the art; see `DataSet`."""
 
-    def __init__(
-        self, art: Art, selection: Selection | None = None, mix: Mix | None = None
-    ) -> None:
+    def __init__(self, art: Art, selection: Selection | None = None) -> None:
         self.art = art
-        self.mix = mix or Mix()
         self.selection = selection or Selection()
         self.images, self.held_out = self.selection.split(art)
         self._paintable = frozenset(i for i, c in enumerate(art.concepts) if plain_names(c))
@@ -119,9 +108,9 @@ class EmojiSet:
         """A random allowed variant of a random training picture."""
         image = rng.choice(self.images)
         paintable = int(self.art.concept[image]) in self._paintable
-        colour = rng.choice(list(looks.COLOURS)) if rng.random() < self.mix.colour else None
-        behind = rng.choice(looks.BACKGROUNDS) if rng.random() < self.mix.background else None
-        finish = rng.choice(looks.FINISHES) if rng.random() < self.mix.finish else None
+        colour = rng.choice(list(looks.COLOURS)) if rng.random() < _COLOUR else None
+        behind = rng.choice(looks.BACKGROUNDS) if rng.random() < _BACKGROUND else None
+        finish = rng.choice(looks.FINISHES) if rng.random() < _FINISH else None
         look = Look(colour if paintable and not finish else None, behind, finish)
         variant = Variant(image, look)
         return variant if self.is_allowed(variant) else Variant(image, Look())

@@ -63,7 +63,7 @@ def learn(out: Path, name: str, mode: str, optimiser: str, parts: str, until: st
         plan,
         transformer.loss,
         transformer.LOOKED_UP,
-        engine=Engine(shards=mode == "fsdp", checkpoints=mode == "fsdp"),
+        engine=Engine(shards=mode == "fsdp", recomputes=mode == "fsdp"),
     )
     learner = trainer.learner
     if (last := checkpoints.latest(out.parent)) is not None:

@@ -81,7 +81,7 @@ def test_another_number_of_processes_goes_on(tmp_path: Path) -> None:
 
 def test_what_is_computed_again_gives_the_same_gradients() -> None:
     gradients = []
-    for engine in (Engine(), Engine(checkpoints=True)):
+    for engine in (Engine(), Engine(recomputes=True)):
         model = tiny()
         loss = engine.prepared(model, model.loss)(*batch())
         torch.autograd.backward(loss)

@@ -47,7 +47,7 @@ def measure(n_layers: int, batch: int, *, recomputes: bool) -> dict[str, float]:
     )
     plan = transformer.plan_of(10, is_fine_tuning=True)
     with TemporaryDirectory() as folder:
-        engine = Engine(checkpoints=recomputes)
+        engine = Engine(recomputes=recomputes)
         trainer = PriorTrainer(
             model, None, Run(Path(folder), 0), plan, transformer.loss, engine=engine
         )
