@@ -177,14 +177,14 @@ class RateLimited(_TooMuch):
     """This key sends faster than its rate."""
 
     code = "rate_limit_exceeded"
-    message = "This API key is over its rate."
+    message = "The rate of this API key, or of all who come without one, is used up."
 
 
 class KeyShareExceeded(_TooMuch):
     """This key already holds its share of the candidates that may be in flight."""
 
     code = "key_share_exceeded"
-    message = "This API key has its whole share of the queue in flight."
+    message = "The share of this API key, or of all who come without one, is in flight already."
 
 
 class WebhooksFull(_TooMuch):

@@ -170,7 +170,9 @@ class ImageRequest(BaseModel):
     background: Text | None = Field(None, description=IGNORED)
     moderation: Text | None = Field(None, description=IGNORED)
     output_compression: Annotated[int | None, _Number] = Field(None, description=IGNORED)
+    complexity: Text | None = Field(None, description=IGNORED)
     user: Text | None = Field(None, description=IGNORED)
+    safety_identifier: Text | None = Field(None, description=IGNORED)
 
     @property
     def has_picture(self) -> bool:

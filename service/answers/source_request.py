@@ -21,7 +21,8 @@ FILE_FIELDS = frozenset({"image", "mask"})
 TEXT_FIELDS = frozenset(
     {
         "prompt", "model", "size", "response_format", "output_format", "priority", "quality",
-        "style", "background", "moderation", "user", "fit", "input_fidelity", "image", "mask",
+        "style", "background", "moderation", "complexity", "user", "safety_identifier", "fit",
+        "input_fidelity", "image", "mask",
     }
 )  # fmt: skip
 _DATA_URL = re.compile(  # RFC 2397: of any case, perhaps with a charset, a file's name

@@ -52,6 +52,6 @@ def _refusal(asked: tuple[str, str], job: JobView) -> InvalidRequest:
     values = by_parameter(job.views).get(name)
     if not values:
         model = job.job.recipe.model
-        return InvalidRequest(f"Images of {model} have no {name}: leave it out.", param=name)
+        return InvalidRequest(f"This image of {model} has no {name}: leave it out.", param=name)
     listed = ", ".join(values[:-1]) + " or " * (len(values) > 1) + values[-1]
     return InvalidRequest(f"{name} can be {listed} for this image.", param=name)

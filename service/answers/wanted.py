@@ -78,7 +78,9 @@ _WANTED: Mapping[str, tuple[str, str]] = MappingProxyType(
         "blend": ("true or false", ""),
         "codes": ("lists of codes, as /v1/images/encode gives them, such as [[5], [17]]", ""),
         "input_fidelity": ('a text, such as "high"', _IGNORED),
+        "complexity": ('a text, such as "low"', _IGNORED),
         "user": ('a text, such as "user-17"', _IGNORED),
+        "safety_identifier": ('a text, such as "user-17"', _IGNORED),
         "rank": (
             f"a whole number from 0 to {MAX_IMAGES - 1} in the address",
             "0 is the best image",

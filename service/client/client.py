@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Generator
+from contextlib import suppress
 from typing import Any, Self, TypeVar, Unpack
 
 from service.answers.job_answer import JobAnswer
@@ -21,7 +22,10 @@ _LEFT_S = 2.0  # for what was left early, when the client is closed
 
 
 class Client:
-    """Calls that block, and raise as AsyncClient's do. Close it, or use it in a `with` block."""
+    """Calls that block, and raise as AsyncClient's do. Close it, or use it in a `with` block.
+
+    RuntimeError for a call of one that is closed; closing ends its streams.
+    """
 
     def __init__(
         self,
@@ -32,6 +36,7 @@ class Client:
         timeout_s: float = 600.0,
     ) -> None:
         self._calls = AsyncClient(url, api_key, max_retries=max_retries, timeout_s=timeout_s)
+        self._open: set[AsyncGenerator[object, None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="mindalle client", daemon=True
@@ -101,7 +106,10 @@ class Client:
         return self._run(self._calls.wait(job_id))
 
     async def _end(self) -> None:
-        """Close the connections, and what calls that were left early have still to put away."""
+        """Close streams and connections, and what calls that were left early have to put away."""
+        for items in tuple(self._open):
+            with suppress(RuntimeError):  # another thread reads it just now
+                await items.aclose()
         await self._calls.aclose()
         await self._loop.shutdown_asyncgens()
         left = asyncio.all_tasks() - {asyncio.current_task()}
@@ -109,6 +117,9 @@ class Client:
             await asyncio.wait(left, timeout=_LEFT_S)
 
     def _run(self, call: Coroutine[Any, Any, _T]) -> _T:
+        if self._loop.is_closed():
+            call.close()
+            raise RuntimeError("this client is closed")
         running = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:
             return running.result()
@@ -116,11 +127,14 @@ class Client:
             running.cancel()  # where Ctrl-C ended the wait: so the server learns of it
 
     def _each(self, items: AsyncGenerator[_T, None]) -> Generator[_T, None, None]:
+        self._open.add(items)
         try:
             while (item := self._run(_next(items))) is not None:
                 yield item
         finally:
-            self._run(items.aclose())
+            self._open.discard(items)
+            if not self._loop.is_closed():
+                self._run(items.aclose())
 
 
 async def _next(items: AsyncGenerator[_T, None]) -> _T | None:

@@ -7,8 +7,26 @@ export const apiUrl = (path) => new URL(`v1/${path}`, BASE).href;
 export const pageUrl = (fragment) => new URL(`#${fragment}`, BASE).href;
 export const imageUrl = (jobId, rank, view = "") => apiUrl(`jobs/${jobId}/images/${rank}${view && `?${view}`}`);
 
-export const apiKey = () => sessionStorage.getItem(KEY) ?? "";
-export const keepKey = (key) => sessionStorage.setItem(KEY, key);
+let key = storedKey();
+
+export const apiKey = () => key;
+
+export function keepKey(given) {
+  key = given;
+  try {
+    sessionStorage.setItem(KEY, given);
+  } catch {
+    // Storage is forbidden: the key lasts until the page is left.
+  }
+}
+
+function storedKey() {
+  try {
+    return sessionStorage.getItem(KEY) ?? "";
+  } catch {
+    return "";
+  }
+}
 
 /** What went wrong, by the code of the server's error envelope; "network" when none came. */
 export class Problem extends Error {
@@ -25,6 +43,8 @@ export class Problem extends Error {
 }
 
 async function request(path, { method = "GET", body, headers = {}, signal } = {}) {
+  // What no header can carry is no key of any server; fetch would fail as if there were none.
+  if (!/^[ -~]*$/.test(apiKey())) throw new Problem({ code: "invalid_api_key", status: 401 });
   const all = { ...headers };
   if (apiKey()) all.authorization = `Bearer ${apiKey()}`;
   if (body) all["content-type"] = "application/json";

@@ -118,7 +118,13 @@ export class Form {
     return FIELDS[param] ? $(FIELDS[param]) : null;
   }
 
+  /** What was complained of is no more what the fields hold. */
+  #forgive() {
+    for (const field of this.root.elements) field.setCustomValidity("");
+  }
+
   #setPrompt(prompt) {
+    this.#forgive();
     $("#class-id").value = prompt ?? "";
     $("#prompt").value = prompt ?? "";
   }
@@ -156,6 +162,7 @@ export class Form {
 
   #useDefaults() {
     if (!this.model) return;
+    this.#forgive();
     const { defaults, limits, enhances } = this.model;
     $("#num-candidates").value = defaults.num_candidates;
     $("#temperature").value = defaults.temperature;

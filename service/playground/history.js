@@ -27,6 +27,15 @@ export class History {
     this.#forget(runs);
   }
 
+  /** The runs that another tab has just forgotten, by the storage event that tells of it: no longer ours either. */
+  forgottenElsewhere({ key, oldValue, newValue }) {
+    if (key !== STORE) return [];
+    const [before, now] = [oldValue, newValue].map((text) => new Set(parsed(text).map(({ id }) => id)));
+    const gone = this.runs.filter(({ id }) => before.has(id) && !now.has(id));
+    this.runs = this.runs.filter((run) => !gone.includes(run));
+    return gone;
+  }
+
   #forget(runs) {
     for (const { id } of runs) this.#forgotten.add(id);
     this.save();
@@ -54,7 +63,15 @@ function withoutSentPictures(name, value) {
 
 function stored() {
   try {
-    const runs = JSON.parse(localStorage.getItem(STORE) ?? "[]");
+    return parsed(localStorage.getItem(STORE));
+  } catch {
+    return [];
+  }
+}
+
+function parsed(text) {
+  try {
+    const runs = JSON.parse(text ?? "[]");
     return Array.isArray(runs) ? runs.filter((run) => Array.isArray(run.cells)) : [];
   } catch {
     return [];

@@ -77,10 +77,19 @@ function reuse(settings, note = "") {
 
 function forget(run) {
   cards.get(run)?.work.cancel();
+  putAway(run);
+  forgetPictures(run.cells.flatMap(({ job }) => (job ? [job.id] : [])));
+}
+
+function putAway(run) {
   cards.get(run)?.work.leave();
   cards.get(run)?.element.remove();
   cards.delete(run);
-  forgetPictures(run.cells.flatMap(({ job }) => (job ? [job.id] : [])));
+}
+
+function onStorage(event) {
+  history.forgottenElsewhere(event).forEach(putAway);
+  showEmptiness();
 }
 
 function remove(runs) {
@@ -202,8 +211,12 @@ function wireTheme() {
   const say = () => $("#theme").setAttribute("aria-pressed", String(isDark()));
   $("#theme").addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
-    localStorage.setItem("mindalle.theme", root.dataset.theme);
     say();
+    try {
+      localStorage.setItem("mindalle.theme", root.dataset.theme);
+    } catch {
+      // Storage is forbidden: the choice lasts until the page is left.
+    }
   });
   system.addEventListener("change", say);
   say();
@@ -219,6 +232,7 @@ function fillFromLink() {
 for (const run of history.runs) show(run, { isOld: true });
 $("#clear").addEventListener("click", () => remove([...cards.keys()]));
 addEventListener("hashchange", fillFromLink);
+addEventListener("storage", onStorage);
 wireTheme();
 wireFiles();
 if (matchMedia("(max-width: 40rem)").matches) $("#settings").open = false;

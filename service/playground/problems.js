@@ -9,7 +9,10 @@ const NO_PLACE = (what) => (problem) => ({
 
 const WORDS = {
   queue_full: NO_PLACE("The queue is full."),
-  rate_limit_exceeded: NO_PLACE("That was too fast for this API key."),
+  rate_limit_exceeded: ({ retryAfter }) => ({
+    title: "That was too fast for this API key, or for all who come without one.",
+    way: retryAfter ? `The next job may be sent in about ${retryAfter} s.` : "Try again in a moment.",
+  }),
   key_share_exceeded: NO_PLACE("This API key has as many pictures on the way as it may have."),
   no_worker: () => ({
     title: "Nobody is here to draw.",

@@ -6,9 +6,10 @@ import { apiKey, apiUrl, pageUrl } from "./api.js";
 const FIELDS = ["model", "prompt", "num_candidates", "temperature", "top_k", "top_p", "seed", "enhance"];
 const NUMBERS = new Set(["num_candidates", "temperature", "top_k", "top_p", "seed"]);
 
-/** "8" → 8; "8, 4" → [8, 4], one for each level of codes. */
+/** "8" → 8; "8, 4" or "8 4" → [8, 4], one for each level of codes; else the text, for the server to refuse. */
 export function oneOrMore(text) {
-  const numbers = text.split(",").map(Number);
+  const numbers = text.split(/[\s,]+/).filter(Boolean).map(Number);
+  if (!numbers.length || numbers.some(Number.isNaN)) return text;
   return numbers.length > 1 ? numbers : numbers[0];
 }
 

@@ -2,6 +2,10 @@
 // painted, so that it does not flash; wired to its button by main.js.
 "use strict";
 {
-  const chosen = localStorage.getItem("mindalle.theme");
-  if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
+  try {
+    const chosen = localStorage.getItem("mindalle.theme");
+    if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
+  } catch {
+    // Storage is forbidden: as the system has it.
+  }
 }

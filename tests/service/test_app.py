@@ -90,7 +90,9 @@ async def test_a_key_over_its_rate_is_told_when_to_come_back(
             left.append(answer.headers["x-ratelimit-remaining-requests"])
         assert left == ["1", "0"]
         refused = await http.post(PATH, json={"prompt": "a"})
-        assert _check_envelope(refused, 429)["code"] == "rate_limit_exceeded"
+        told = _check_envelope(refused, 429)
+        assert told["code"] == "rate_limit_exceeded"
+        assert "all who come without one" in str(told["message"])  # as this caller does
         assert refused.headers["x-ratelimit-remaining-requests"] == "0"
         assert 1 <= int(refused.headers["retry-after"]) <= 100
 

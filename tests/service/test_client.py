@@ -98,6 +98,25 @@ async def test_a_blocking_stream_that_is_left_cancels_its_job(
     await until(lambda: painter.evicted)
 
 
+async def test_closing_ends_a_stream_that_is_still_held(
+    api: LiveApi, painter: Painter, caplog: pytest.LogCaptureFixture
+) -> None:
+    painter.gate.clear()
+
+    def look() -> None:
+        with Client(api.url, max_retries=0) as client:
+            pictures = client.stream("a cat", partial_images=2)
+            assert isinstance(next(pictures), Partial)
+        with pytest.raises(RuntimeError, match="this client is closed"):
+            next(pictures)
+        with pytest.raises(RuntimeError, match="this client is closed"):
+            client.generate("a cat")
+
+    await asyncio.to_thread(look)
+    await until(lambda: painter.evicted)
+    assert [line.message for line in caplog.records if line.name == "asyncio"] == []
+
+
 async def test_the_blocking_client_works_where_a_loop_runs() -> None:
     with Client("http://127.0.0.1:1", max_retries=0) as client, pytest.raises(httpx.ConnectError):
         client.models()

@@ -131,6 +131,13 @@ def test_text_is_utf_8(name: str) -> None:
     assert caught.value.param == name.partition("[")[0]
 
 
+def test_a_file_where_none_belongs_is_left_to_who_knows_the_fields() -> None:
+    """`markup`, say: OpenAI has it, we have not, and to send it as text would not help."""
+    head = 'name="markup"; filename="m.png"'
+    body = _form((head, "?" * 2000), ('name="n"', "2")).replace(b"?", b"\x89")
+    assert _read(body) == {"markup": "", "n": 2}
+
+
 def test_a_picture_sent_as_a_text_is_told_by_who_reads_it() -> None:
     assert "\ufffd" in _read(_named(("image", "?")).replace(b"?", b"\x89PNG"))["image"]
 

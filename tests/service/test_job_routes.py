@@ -224,7 +224,7 @@ async def test_an_image_that_has_one_look_only(http: httpx.AsyncClient, painter:
     assert (await http.get(f"{address}?download=1")).status_code == 200
     error = (await http.get(f"{address}?depth=1")).json()["error"]
     assert (error["param"], error["code"]) == ("depth", "invalid_value")
-    assert error["message"] == "Images of tiny have no depth: leave it out."
+    assert error["message"] == "This image of tiny has no depth: leave it out."
 
 
 @pytest.mark.parametrize("event_id", ["now", "1-", "-1", "1" * 40])

@@ -108,7 +108,8 @@ def test_a_field_name_that_is_no_text_is_named_escaped() -> None:
 def test_openai_fields_without_meaning_here_are_accepted() -> None:
     body = _parse(
         '{"prompt": "a", "quality": "hd", "style": "vivid", "background": "opaque",'
-        ' "moderation": "low", "output_compression": 80, "user": "u1"}'
+        ' "moderation": "low", "output_compression": 80, "complexity": "low", "user": "u1",'
+        ' "safety_identifier": "u1"}'
     )
     assert body.prompt == "a"
 

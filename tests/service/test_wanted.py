@@ -42,8 +42,10 @@ BAD: dict[str, list[object]] = {
     "style": [1],
     "background": [False],
     "moderation": [[]],
+    "complexity": [[]],
     "output_compression": ["80", 0.5],
     "user": [17],
+    "safety_identifier": [17],
 }
 HOOK = {"url": "https://shop.example/hook"}
 BAD_HOOKS: dict[str, list[object]] = {

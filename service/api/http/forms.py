@@ -53,6 +53,15 @@ class _Part:
         file_name = headers.get_param("filename", header="content-disposition")
         return cls(Name.of(name), content, file_name is not None)
 
+    @property
+    def is_binary(self) -> bool:
+        """Whether it can't be a text."""
+        try:
+            self.content.decode("utf-8")
+        except UnicodeDecodeError:
+            return True
+        return False
+
 
 def as_json(
     content_type: str,
@@ -71,14 +80,14 @@ def as_json(
     num_bytes = 0
     for part in _parts(_boundary(content_type), body):
         field = part.name.field
-        is_file = part.has_file_name and field in files
+        is_file = part.has_file_name and (field in files or (field not in texts and part.is_binary))
         num_bytes += 0 if is_file else len(part.content)
         if num_bytes > max_text_bytes:
             raise InvalidRequest(
                 f"The fields of a form that are no files can have at most {max_text_bytes} bytes.",
                 param=field,
             )
-        fields.add(part.name, _base64(part) if is_file else _value(part, texts, files))
+        fields.add(part.name, _file(part, files) if is_file else _value(part, texts, files))
     try:
         return json.dumps(fields.as_object()).encode()
     except RecursionError:  # reading goes one level deeper than writing
@@ -105,8 +114,10 @@ def _parts(boundary: bytes, body: bytes) -> Iterator[_Part]:
     raise _broken("its end is missing")
 
 
-def _base64(part: _Part) -> str:
-    return base64.b64encode(part.content).decode("ascii")
+def _file(part: _Part, files: Collection[str]) -> str:
+    """As base64; an empty text where no file belongs: whoever knows the fields refuses it there."""
+    content = part.content if part.name.field in files else b""
+    return base64.b64encode(content).decode("ascii")
 
 
 def _value(part: _Part, texts: Collection[str], files: Collection[str]) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from PIL import Image as Pillow
@@ -17,7 +18,7 @@ from service.worker.pictures.png import KEYWORD
 from tests.e2e.browser import serious_axe_violations, watched_page
 from tests.e2e.playground.conftest import draw
 from tests.service.live_api import LiveApi
-from tests.service.painter import CLASS_CARD, UNCOND_CARD, Painter, painting
+from tests.service.painter import CLASS_CARD, TEXT_CARD, UNCOND_CARD, Painter, painting
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
@@ -95,3 +96,39 @@ async def test_an_unconditional_model_asks_for_nothing(
         await expect(page.locator(".score")).to_have_count(0)
         await page.locator("button.tile").first.click()
         await expect(page.locator("#viewer dl")).not_to_contain_text("score")
+
+
+async def test_a_complaint_ends_with_what_was_complained_of(page: Page) -> None:
+    await draw(page, "   ")
+    await expect(page.locator("#prompt:invalid")).to_have_count(1)
+    await page.locator("#examples button").first.click()
+    await page.fill("#top-k", "0")
+    await page.evaluate("document.querySelector('#top-k').min = ''")
+    await page.click("#draw")
+    await expect(page.locator("#top-k:invalid")).to_have_count(1)
+    await page.get_by_role("button", name="Back to the model's defaults").click()
+    await page.click("#draw")
+    await expect(page.locator("button.tile")).to_have_count(4)
+
+
+_TWO_LEVELS = replace(TEXT_CARD, depth=2, levels=2)
+
+
+@pytest.mark.parametrize("text", ["8 4", "8, 4"])
+async def test_a_list_may_be_written_with_spaces(
+    browser: Browser, api: LiveApi, emptied: Redis, text: str
+) -> None:
+    async with _page_for(browser, api, emptied, _TWO_LEVELS) as (page, at_work):
+        await page.fill("#top-k", text)
+        await draw(page)
+        await expect(page.locator("button.tile")).to_have_count(4)
+        assert at_work.started[0].recipe.top_k == (8, 4)
+
+
+async def test_what_is_no_number_is_refused_not_left_out(
+    browser: Browser, api: LiveApi, emptied: Redis
+) -> None:
+    async with _page_for(browser, api, emptied, _TWO_LEVELS) as (page, _):
+        await page.fill("#temperature", "1.2.3")
+        await draw(page)
+        await expect(page.locator("#temperature:invalid")).to_have_count(1)

@@ -71,3 +71,34 @@ async def test_the_theme_is_kept(page: Page) -> None:
     await page.reload()
     assert await page.evaluate(paper) == dark
     await expect(page.get_by_role("button", name="Dark")).to_have_attribute("aria-pressed", "true")
+
+
+async def test_what_another_tab_forgets_does_not_come_back(page: Page) -> None:
+    await draw(page)
+    await expect(page.locator("button.tile")).to_have_count(4)
+    other = await page.context.new_page()
+    await other.goto(page.url)
+    await expect(other.locator("button.tile")).to_have_count(4)
+    await page.get_by_role("button", name="Forget all pictures").click()
+    await expect(other.locator("#empty")).to_be_visible()
+    await draw(other, "a blue bird")
+    await expect(other.locator("button.tile")).to_have_count(4)
+    await page.reload()
+    await expect(page.locator(".run h2")).to_have_text(["a blue bird"])
+
+
+_FORBIDDEN = """for (const name of ["sessionStorage", "localStorage", "indexedDB"]) {
+  const get = () => { throw new DOMException("denied", "SecurityError"); };
+  Object.defineProperty(globalThis, name, { get });
+}"""
+
+
+async def test_a_browser_that_keeps_nothing_draws_all_the_same(page: Page) -> None:
+    """As with every cookie blocked: looking at a storage is an error there."""
+    await page.add_init_script(_FORBIDDEN)
+    await page.reload()
+    await expect(page.locator("#model option")).to_have_count(1)
+    await page.get_by_role("button", name="Dark").click()
+    await expect(page.get_by_role("button", name="Dark")).to_have_attribute("aria-pressed", "true")
+    await draw(page)
+    await expect(page.locator("button.tile")).to_have_count(4)

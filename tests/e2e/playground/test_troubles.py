@@ -58,6 +58,21 @@ async def test_a_full_queue_says_when_to_come_back(
         assert await serious_axe_violations(page) == []
 
 
+async def test_too_fast_a_caller_is_told_of_the_rate_not_of_the_queue(
+    browser: Browser, painter: Painter, valkey_server: RedisServer
+) -> None:
+    slow = {"key_rate_per_s": 0.02, "key_burst": 1}
+    async with (
+        serving(api_settings(valkey_server, queue=slow)) as api,
+        watched_page(browser, api.url) as watched,
+    ):
+        await draw(watched.page)
+        await expect(watched.page.locator("button.tile")).to_have_count(4)
+        await draw(watched.page)
+        problem = watched.page.locator(".problem")
+        await expect(problem).to_contain_text("The next job may be sent in about")
+
+
 async def test_without_a_worker_the_page_says_so_and_goes_on_when_one_comes(
     browser: Browser, api: LiveApi, emptied: Redis
 ) -> None:
@@ -83,6 +98,9 @@ async def test_a_key_is_asked_for_only_by_a_server_that_wants_one(
         await page.get_by_label("API key").fill("wrong")
         await page.get_by_role("button", name="Use this key").click()
         await expect(page.locator("#key-hint")).to_contain_text("does not know this key")
+        await page.get_by_label("API key").fill("пароль")  # which no header can carry
+        await page.get_by_role("button", name="Use this key").click()
+        await expect(page.locator("#status")).to_contain_text("wants an API key")
         await page.get_by_label("API key").fill("s3cret-word")
         await page.keyboard.press("Enter")
         await expect(page.get_by_label("API key")).to_be_hidden()
