@@ -7,7 +7,6 @@ It waits, streams and cancels, and repeats calls when the server's headers say s
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Self, Unpack
@@ -25,12 +24,14 @@ from service.client.protocol import (
     EventParser,
     Generated,
     JobEvent,
+    JobParameters,
     Parameters,
     Partial,
     Retries,
     body_of,
     generated,
     headers_of,
+    idempotent,
     path_of,
     picture,
     resume_from,
@@ -104,11 +105,13 @@ class AsyncClient:
         prompt: str | int | None,
         *,
         idempotency_key: str | None = None,
-        **parameters: Unpack[Parameters],
+        **parameters: Unpack[JobParameters],
     ) -> JobAnswer:
-        """Queue a job and return at once. With the same key twice, the same job."""
-        headers = {"idempotency-key": idempotency_key or uuid.uuid4().hex}
-        body = body_of(prompt, parameters)
+        """Queue a job and return at once. With the same key twice, the same job.
+
+        ValueError for a key that no header can carry.
+        """
+        headers, body = idempotent(idempotency_key), body_of(prompt, parameters)
         return understood(await self._call("POST", JOBS, json=body, headers=headers), _job)
 
     async def job(self, job_id: str) -> JobAnswer:

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar, Unpack
 from service.answers.job_answer import JobAnswer
 from service.answers.model_answers import ModelAnswer
 from service.client.async_client import LOCAL, AsyncClient
-from service.client.protocol import Generated, JobEvent, Parameters, Partial
+from service.client.protocol import Generated, JobEvent, JobParameters, Parameters, Partial
 from service.jobs import Image
 
 _T = TypeVar("_T")
@@ -76,7 +76,7 @@ class Client:
         prompt: str | int | None,
         *,
         idempotency_key: str | None = None,
-        **parameters: Unpack[Parameters],
+        **parameters: Unpack[JobParameters],
     ) -> JobAnswer:
         """Queue a job and return at once. With the same key twice, the same job."""
         return self._run(self._calls.submit(prompt, idempotency_key=idempotency_key, **parameters))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, TypeVar
@@ -57,6 +58,12 @@ class Parameters(TypedDict, total=False):
     keep: float
     strength: float
     blend: bool
+
+
+class JobParameters(Parameters, total=False):
+    """Those of a job that nobody waits for: it may name an address that is told how it goes."""
+
+    webhook: Mapping[str, str | Sequence[str]]
 
 
 class ApiError(Exception):
@@ -258,11 +265,18 @@ def picture(event: JobEvent) -> Partial | Image:
 
 def headers_of(api_key: str | None) -> dict[str, str]:
     """Headers of every call. ValueError for a key that no header can carry."""
-    if api_key is None:
-        return {}
-    if not (api_key.isascii() and api_key.isprintable()):
-        raise ValueError("the API key holds letters that no header can carry: it is another one")
-    return {"authorization": f"Bearer {api_key}"}
+    return {} if api_key is None else {"authorization": f"Bearer {_carried(api_key, 'API key')}"}
+
+
+def idempotent(key: str | None) -> dict[str, str]:
+    """Headers of a job that is queued once, however often. ValueError as for `headers_of`."""
+    return {"idempotency-key": _carried(key or uuid.uuid4().hex, "idempotency key")}
+
+
+def _carried(key: str, what: str) -> str:
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError(f"the {what} holds letters that no header can carry: it is another one")
+    return key
 
 
 def resume_from(last_id: str | None) -> dict[str, str]:
