@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from service.jobs import OutputFormat
+from service.jobs import MAX_CANDIDATES, OutputFormat
 from service.worker.pictures import png
 from service.worker.pictures.png import NoRecordError, Record
 from tests.service.makers import make_recipe
@@ -95,6 +95,14 @@ def test_a_mapping_is_no_value_of_a_record(name: str) -> None:
     values = json.loads(record().to_json())
     with pytest.raises(NoRecordError):
         Record.from_json(json.dumps(values | {name: {"a": 1}}))
+
+
+def test_a_record_that_asks_for_more_than_a_job_can_is_refused() -> None:
+    values = json.loads(record().to_json())
+    most = values | {"num_candidates": MAX_CANDIDATES}
+    assert Record.from_json(json.dumps(most)).recipe.num_candidates == MAX_CANDIDATES
+    with pytest.raises(NoRecordError):
+        Record.from_json(json.dumps(most | {"num_candidates": MAX_CANDIDATES + 1}))
 
 
 def test_a_bottomless_record_is_refused() -> None:

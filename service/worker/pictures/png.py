@@ -20,7 +20,7 @@ from PIL import UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from pydantic import TypeAdapter
 
-from service.jobs import OutputFormat, Recipe, known_fields
+from service.jobs import MAX_CANDIDATES, OutputFormat, Recipe, known_fields
 
 KEYWORD = "mindalle"  # of the PNG's text chunk; JPEG and WebP carry the same JSON in EXIF
 _IMAGE_DESCRIPTION = 0x010E  # EXIF tag, ASCII
@@ -86,7 +86,7 @@ class Record:
 
         Raises:
             NoRecordError: it does not say which model and which seed, or a value is of no type
-                that ours has.
+                that ours has, or asks for more than a job can.
         """
         try:
             raw: dict[str, Any] = json.loads(text)
@@ -96,6 +96,8 @@ class Record:
             told = {"has_prompt": "prompt" in raw} | known_fields(cls, raw)
             if not _SIZE.fullmatch(told.get("size") or "1x1"):
                 raise ValueError("a size that no file of ours has")
+            if recipe.num_candidates > MAX_CANDIDATES:
+                raise ValueError("more than a job can have")
             record = cls(**told | {"recipe": recipe})
             _check_types(record)
         except (TypeError, ValueError, RecursionError):
