@@ -58,7 +58,7 @@ def is_blank(text: str) -> bool:
 
 _Number = BeforeValidator(_number)
 # One number for all codes of a position, or a list with one for each level of them. How long a list
-# must be, the model says: so `is_in_range` is asked for what is in it where the model is known.
+# must be, the model says: so `out_of_range` is asked of what is in it where the model is known.
 _Whole = Annotated[Annotated[int, Field(ge=1)] | list[Annotated[int, _Number]] | None, _Number]
 _Share = Annotated[
     Annotated[float, Field(gt=0, le=1)] | list[Annotated[float, _Number]] | None, _Number

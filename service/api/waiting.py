@@ -18,7 +18,7 @@ from service.jobs import Job
 
 # The queue itself ends a job at its deadline; a waiter gives it this long to say so.
 DEADLINE_SLACK_S = 2.0
-_CANCEL_S = 1.0  # a process that closes has less than two seconds left to answer
+_CANCEL_S = 1.0  # of the few seconds in which a process that closes must have answered
 
 Result = TypeVar("Result")
 
