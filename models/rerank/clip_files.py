@@ -8,6 +8,7 @@ open_clip's own terms; `"tokenizer": "checkpoint"` in it means the text ids of t
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,20 @@ def load(clip: ClipConfig, folder: Path, device: torch.device | str = "cpu") -> 
         _preprocess(model, description.get("preprocess_cfg", {})),
         device,
     )
+
+
+def load_described(clip: ClipConfig, folder: Path) -> tuple[dict[str, Any], nn.Module]:
+    """A model that reads the image model's text ids, and its description in open_clip's terms.
+
+    Raises:
+        CheckpointError: as `load`; a ConfigError also where it reads other text ids.
+    """
+    description = _description(folder / clip.config) if clip.config else {}
+    if description.get("tokenizer") != "checkpoint":
+        raise ConfigError(f"{folder}: its ranker reads other text ids than the image model's")
+    model = _build(clip.model_name, deepcopy(description["model_cfg"]), is_openai=False)
+    _load_state(model, read_weights(folder / clip.weights)[0], folder / clip.weights)
+    return description, model
 
 
 def read_weights(path: Path, unread: str = "") -> tuple[dict[str, Tensor], bool]:

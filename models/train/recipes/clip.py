@@ -111,14 +111,16 @@ def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor, targets: Tensor
 
 
 class ClipTrainer:
-    """The update of a run."""
+    """The update of a run, at `rate` times the recipe's learning rates."""
 
-    def __init__(self, model: Any, schedule: Schedule, engine: Engine) -> None:
+    def __init__(
+        self, model: Any, schedule: Schedule, engine: Engine, *, rate: float = 1.0
+    ) -> None:
         self.model, self.engine = model, engine
         self.learner = Learner(
             model,
             self._loss,
-            lambda own: optimisers(own, 0.01, 1e-3, _LOOKED_UP),
+            lambda own: optimisers(own, 0.01 * rate, 1e-3 * rate, _LOOKED_UP),
             schedule,
             decay=_AVERAGE,
             engine=engine,

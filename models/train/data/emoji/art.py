@@ -106,7 +106,8 @@ def fetch(cache: Path, packages: Sequence[tuple[str, str]]) -> None:
     if not missing:
         return
     cache.mkdir(parents=True, exist_ok=True)
-    (cache / "package.json").write_text('{"private": true}\n')
+    if not (listed := cache / "package.json").exists():  # npm removes what isn't listed there
+        listed.write_text('{"private": true}\n')
     flags = ["--ignore-scripts", "--no-audit", "--no-fund"]
     subprocess.run(["npm", "install", *flags, *missing], cwd=cache, check=True, timeout=600)
 

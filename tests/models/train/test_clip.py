@@ -1,0 +1,47 @@
+"""A ranker that is trained further: `clip --init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from models.errors import ConfigError
+from models.presets import WEIGHTS_FOLDER
+from models.train import clip
+from models.train.loop.checkpoints import averaged
+
+EMOJI = WEIGHTS_FOLDER / "emoji"
+GOLDEN = Path(__file__).parents[2] / "golden" / "mindalle_text"
+
+
+def train(pictures: Path, run: Path, *options: str) -> None:
+    short = ["--steps", "1", "--batch", "4", "--threads", "1"]
+    clip.main(["--data", str(pictures), "--run", str(run), *short, *options])
+
+
+def test_a_checkpoints_ranker_goes_on_from_its_weights(pictures: Path, tmp_path: Path) -> None:
+    train(pictures, tmp_path, "--init", str(EMOJI), "--rate", "1e-12")
+    begun = load_file(EMOJI / "clip" / "clip.safetensors")
+    ended = load_file(tmp_path / "clip" / "clip.safetensors")
+    assert begun.keys() == ended.keys()
+    assert all(torch.equal(begun[name], ended[name]) for name in begun)
+    told = [folder / "clip" / "open_clip_config.json" for folder in (EMOJI, tmp_path)]
+    assert told[0].read_text() == told[1].read_text()
+
+
+def test_the_rate_says_how_far_a_step_goes(pictures: Path, tmp_path: Path) -> None:
+    begun = load_file(EMOJI / "clip" / "clip.safetensors")
+    moved = []
+    for rate in ("1", "0.1"):
+        train(pictures, tmp_path / rate, "--init", str(EMOJI), "--rate", rate)
+        ended = averaged(tmp_path / rate)[1]
+        moved.append(sum(float((ended[name] - begun[name]).norm()) for name in begun))
+    assert moved[0] > 5 * moved[1] > 0
+
+
+def test_a_checkpoint_without_a_clip_has_no_ranker_to_train(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has no CLIP"):
+        train(pictures, tmp_path, "--init", str(GOLDEN))
