@@ -8,7 +8,6 @@ open_clip's own terms; `"tokenizer": "checkpoint"` in it means the text ids of t
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -64,18 +63,24 @@ def load(clip: ClipConfig, folder: Path, device: torch.device | str = "cpu") -> 
     )
 
 
-def load_described(clip: ClipConfig, folder: Path) -> tuple[dict[str, Any], nn.Module]:
-    """A model that reads the image model's text ids, and its description in open_clip's terms.
+def own_description(clip: ClipConfig, folder: Path) -> dict[str, Any]:
+    """In open_clip's terms, of a model that reads the image model's text ids.
 
     Raises:
-        CheckpointError: as `load`; a ConfigError also where it reads other text ids.
+        CheckpointError: missing or damaged; a ConfigError also where it reads other text ids.
     """
     description = _description(folder / clip.config) if clip.config else {}
     if description.get("tokenizer") != "checkpoint":
         raise ConfigError(f"{folder}: its ranker reads other text ids than the image model's")
-    model = _build(clip.model_name, deepcopy(description["model_cfg"]), is_openai=False)
-    _load_state(model, read_weights(folder / clip.weights)[0], folder / clip.weights)
-    return description, model
+    return description
+
+
+def load_weights(model: nn.Module, clip: ClipConfig, folder: Path) -> None:
+    """Give an open_clip model the weights of a checkpoint's folder; raises as `load`."""
+    path = folder / clip.weights
+    if not path.is_file():
+        raise lookalikes.missing(path)
+    _load_state(model, read_weights(path)[0], path)
 
 
 def read_weights(path: Path, unread: str = "") -> tuple[dict[str, Tensor], bool]:

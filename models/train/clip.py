@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from argparse import ArgumentParser
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -12,8 +13,9 @@ from torch import Tensor
 
 from models.errors import ConfigError
 from models.files.checkpoint import TOKENIZER_FOLDER, open_checkpoint
-from models.flags import count
-from models.rerank.clip_files import load_described
+from models.flags import count, share_or_none
+from models.ranker_configs import ClipConfig
+from models.rerank.clip_files import load_weights, own_description
 from models.train import options
 from models.train.data.data_set import Variant
 from models.train.data.emoji.emoji_set import Selection
@@ -25,41 +27,36 @@ from models.train.loop.precision import PRECISIONS
 from models.train.loop.run import Run
 from models.train.loop.schedule import Schedule
 from models.train.recipes import clip
+from models.train.recipes.distortion import distorted
 from models.train.shapes import with_values
 
+_SIZE = 64
 Batch = tuple[Tensor, Tensor, Tensor]  # prepared images, text ids, and which say the same
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
-    parser = options.arguments(
-        "Train the CLIP that re-ranks the emoji model's pictures.", "runs/clip", 800
-    )
-    parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
-    parser.add_argument("--part", choices=("all", "even", "odd"), default="all")
-    size = partial(count, least=clip.PATCHES)
-    parser.add_argument("--size", type=size, default=64, help="pixels a side that it looks at")
-    options.add_shape(parser, "vision_cfg.width=192 text_cfg.width=192")
-    options.add_init(parser, "fine-tune this checkpoint's ranker, and read by its tokenizer")
-    options.add_rate(parser)
-    parser.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
-    options.add_looks(parser, 50)
-    args = parser.parse_args(argv)
+    args = _arguments().parse_args(argv)
     options.prepare(args)
-    begun = _begun(args.checkpoint) if args.checkpoint else None
-    size = begun[0]["model_cfg"]["vision_cfg"]["image_size"] if begun else args.size
-    data = opened(args, size, Selection(part=args.part))
+    begun = _begun(args.checkpoint, args.size) if args.checkpoint else None
     words = args.checkpoint / TOKENIZER_FOLDER if begun else args.tokenizer
+    size = begun.size if begun else args.size or _SIZE
+    data = opened(args, size, Selection(part=args.part))
     tokenizer = load_or_learn(data, words)
-    document, model = begun or _fresh(words, args.size, args.shape)
+    document = begun.document if begun else clip.description(vocab_size(words), size)
+    with_values(document["model_cfg"], args.shape)
+    model = clip.build(document)
+    if begun:
+        load_weights(model, begun.config, begun.folder)
     run = Run(args.run, args.seed)
     engine = Engine(Engine.usual_device(), PRECISIONS[args.precision])
     trainer = clip.ClipTrainer(model, Schedule(args.steps), engine, rate=args.rate)
 
     def make(step: int, variants: list[Variant], rng: Random) -> Batch:
         images, ids, targets = clip.batch(data, tokenizer, variants, rng)
-        disturbed = clip.disturb(images, run.torch_rng(step))
-        return clip.prepare(disturbed), ids, targets
+        numbers = run.torch_rng(step)
+        changed = distorted(clip.disturb(images, numbers), args.distortion, numbers)
+        return clip.prepare(changed), ids, targets
 
     def learn(step: int, batch: Batch) -> dict[str, float]:
         return trainer.step(step, *batch)
@@ -74,18 +71,55 @@ def main(argv: list[str] | None = None) -> None:
     options.train(args, run, trainer.learner, step_once, [(args.look_every, look)])
 
 
-def _fresh(words: Path, size: int, shape: Sequence[str]) -> tuple[dict[str, Any], Any]:
-    document = clip.description(vocab_size(words), size)
-    with_values(document["model_cfg"], shape)
-    return document, clip.build(document)
+def _arguments() -> ArgumentParser:
+    parser = options.arguments(
+        "Train the CLIP that re-ranks the emoji model's pictures.", "runs/clip", 800
+    )
+    parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
+    parser.add_argument("--part", choices=("all", "even", "odd"), default="all")
+    at_least = partial(count, least=clip.PATCHES)
+    about = f"pixels a side that it looks at (default: {_SIZE})"
+    parser.add_argument("--size", type=at_least, help=about)
+    options.add_shape(parser, "vision_cfg.width=192 text_cfg.width=192")
+    options.add_init(parser, "fine-tune this checkpoint's ranker, and read by its tokenizer")
+    options.add_rate(parser)
+    parser.add_argument(
+        "--distortion",
+        type=share_or_none,
+        default=0.0,
+        metavar="STRENGTH",
+        help="turn, tint, coarsen and hide parts of its pictures (default: %(default)s)",
+    )
+    parser.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
+    options.add_looks(parser, 50)
+    return parser
 
 
-def _begun(checkpoint: Path) -> tuple[dict[str, Any], Any]:
-    """A checkpoint's ranker, how it is described and itself; ConfigError where it has none."""
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A checkpoint's ranker that is trained further."""
+
+    config: ClipConfig
+    folder: Path
+    document: dict[str, Any]
+
+    @property
+    def size(self) -> int:
+        """Pixels a side that it looks at."""
+        size: int = self.document["model_cfg"]["vision_cfg"]["image_size"]
+        return size
+
+
+def _begun(checkpoint: Path, size: int | None) -> _Begun:
+    """A checkpoint's ranker; ConfigError where it has none, or one of another size."""
     found = open_checkpoint(checkpoint)
-    if found.preset.clip is None:
+    config = found.preset.clip
+    if config is None:
         raise ConfigError(f"--init: {checkpoint} has no CLIP that re-ranks")
-    return load_described(found.preset.clip, found.folder)
+    begun = _Begun(config, found.folder, own_description(config, found.folder))
+    if size not in {None, begun.size}:
+        raise ConfigError(f"--size: the ranker of {checkpoint} looks at {begun.size} pixels a side")
+    return begun
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""A ranker that is trained further: `clip --init`."""
+"""A ranker that is trained further, or on distorted pictures: `clip --init`, `--distortion`."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.errors import ConfigError
+from models.errors import ConfigError, KeyMismatchError
 from models.presets import WEIGHTS_FOLDER
 from models.train import clip
 from models.train.loop.checkpoints import averaged
@@ -45,3 +46,28 @@ def test_the_rate_says_how_far_a_step_goes(pictures: Path, tmp_path: Path) -> No
 def test_a_checkpoint_without_a_clip_has_no_ranker_to_train(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no CLIP"):
         train(pictures, tmp_path, "--init", str(GOLDEN))
+
+
+def test_a_ranker_of_another_size_is_refused_by_the_flags_name(
+    pictures: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"--size: .* 64 pixels"):
+        train(pictures, tmp_path, "--init", str(EMOJI), "--size", "128")
+
+
+def test_another_shape_keeps_the_weights_that_fit(pictures: Path, tmp_path: Path) -> None:
+    shape = ["--shape", "vision_cfg.patch_dropout=0.25"]
+    train(pictures, tmp_path, "--init", str(EMOJI), "--rate", "1e-12", *shape)
+    told = json.loads((tmp_path / "clip" / "open_clip_config.json").read_text())["model_cfg"]
+    assert told["vision_cfg"]["patch_dropout"] == 0.25
+    with pytest.raises(KeyMismatchError):
+        train(pictures, tmp_path, "--init", str(EMOJI), "--shape", "vision_cfg.layers=5")
+
+
+def test_distorted_pictures_make_another_loss(pictures: Path, tmp_path: Path) -> None:
+    losses = []
+    for strength in ("0", "1"):
+        train(pictures, tmp_path / strength, "--init", str(EMOJI), "--distortion", strength)
+        row = json.loads((tmp_path / strength / "log.jsonl").read_text().splitlines()[0])
+        losses.append(row["loss"])
+    assert losses[0] != losses[1]
