@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     begun = _begun(args.checkpoint, args.size) if args.checkpoint else None
     words = args.checkpoint / TOKENIZER_FOLDER if begun else args.tokenizer
     size = begun.size if begun else args.size or _SIZE
-    data = opened(args, size, Selection(part=args.part))
+    data = opened(args, size, Selection(part=args.part, more=args.more_art))
     tokenizer = load_or_learn(data, words)
     document = begun.document if begun else clip.description(vocab_size(words), size)
     with_values(document["model_cfg"], args.shape)
@@ -53,7 +53,8 @@ def main(argv: list[str] | None = None) -> None:
     trainer = clip.ClipTrainer(model, Schedule(args.steps), engine, rate=args.rate)
 
     def make(step: int, variants: list[Variant], rng: Random) -> Batch:
-        images, ids, targets = clip.batch(data, tokenizer, variants, rng)
+        shown = _made_plain(variants, args.plain, rng) if args.plain else variants
+        images, ids, targets = clip.batch(data, tokenizer, shown, rng)
         numbers = run.torch_rng(step)
         changed = distorted(clip.disturb(images, numbers), args.distortion, numbers)
         return clip.prepare(changed), ids, targets
@@ -77,6 +78,16 @@ def _arguments() -> ArgumentParser:
     )
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
     parser.add_argument("--part", choices=("all", "even", "odd"), default="all")
+    parser.add_argument(
+        "--more-art", action="store_true", help="learn from art sets besides that are never drawn"
+    )
+    parser.add_argument(
+        "--plain",
+        type=share_or_none,
+        default=0.0,
+        metavar="SHARE",
+        help="show so many of a batch's pictures as they are, alone (default: as the data has it)",
+    )
     at_least = partial(count, least=clip.PATCHES)
     about = f"pixels a side that it looks at (default: {_SIZE})"
     parser.add_argument("--size", type=at_least, help=about)
@@ -93,6 +104,10 @@ def _arguments() -> ArgumentParser:
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
     options.add_looks(parser, 50)
     return parser
+
+
+def _made_plain(variants: list[Variant], share: float, rng: Random) -> list[Variant]:
+    return [Variant(v.image) if rng.random() < share else v for v in variants]
 
 
 @dataclass(frozen=True, slots=True)

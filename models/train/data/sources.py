@@ -75,10 +75,13 @@ def open_data(
     The art is cached in `art`. Pictures are `size` pixels wide; `selection` narrows the art down,
     `crops` are those of one's own.
     """
+    chosen = selection or Selection()
     if folder == SCENES and not folder.is_dir():
-        return open_scenes(art, size, selection)
+        return open_scenes(art, size, chosen)
     if folder is None:
-        return EmojiSet(load_art(art, size), selection)
+        return EmojiSet(load_art(art, size, more=chosen.more), chosen)
+    if chosen.more:
+        raise ConfigError(f"--more-art: there is none to {folder}")
     if shards.is_named(folder):
         return FolderSet(shards.ShardFiles(shards.paths(folder)), size, crops)
     return FolderSet(FolderFiles(folder), size, crops)

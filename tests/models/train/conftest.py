@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from models.train.data.emoji.art import ART_SETS, MODULES, NAMES, STYLES, Art
+from models.train.data.emoji.art import ART_SETS, MODULES, NAMES, Art
 from models.train.data.emoji.concepts import LIST, Concept, parse_list
 from models.train.data.emoji.emoji_set import EmojiSet
 from models.train.data.scenes.languages import CLDR
@@ -54,7 +54,7 @@ def emoji_set() -> EmojiSet:
     disc = (np.hypot(y - 7.5, x - 7.5) < 6)[..., None]
     rng = np.random.default_rng(0)
     rgba, owners = [], []
-    for style in range(len(STYLES)):
+    for style in range(len(ART_SETS)):
         for concept in range(len(concepts)):
             colour = rng.integers(0, 256, 3)
             rgba.append(np.concatenate([disc * colour, disc * 255], axis=-1).astype(np.uint8))
@@ -80,7 +80,7 @@ def art_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps({"annotations": {"annotations": words}}))
     things = [labels.index(label) for label in list(load_things())[:40]]
-    owners = np.array([(thing, style) for style in range(len(STYLES)) for thing in things])
+    owners = np.array([(thing, style) for style in range(len(ART_SETS)) for thing in things])
     rgba = np.zeros((len(owners), 128, 128, 4), np.uint8)
     rgba[:, 16:-16, 16:-16, :3] = np.random.default_rng(0).integers(0, 256, (len(owners), 1, 1, 3))
     rgba[:, 16:-16, 16:-16, 3] = 255

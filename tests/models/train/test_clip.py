@@ -15,6 +15,7 @@ from models.train import clip
 from models.train.loop.checkpoints import averaged
 
 EMOJI = WEIGHTS_FOLDER / "emoji"
+HQ = WEIGHTS_FOLDER / "emoji-hq"
 GOLDEN = Path(__file__).parents[2] / "golden" / "mindalle_text"
 
 
@@ -64,10 +65,20 @@ def test_another_shape_keeps_the_weights_that_fit(pictures: Path, tmp_path: Path
         train(pictures, tmp_path, "--init", str(EMOJI), "--shape", "vision_cfg.layers=5")
 
 
+def first_loss(run: Path) -> float:
+    loss: float = json.loads((run / "log.jsonl").read_text().splitlines()[0])["loss"]
+    return loss
+
+
 def test_distorted_pictures_make_another_loss(pictures: Path, tmp_path: Path) -> None:
-    losses = []
     for strength in ("0", "1"):
         train(pictures, tmp_path / strength, "--init", str(EMOJI), "--distortion", strength)
-        row = json.loads((tmp_path / strength / "log.jsonl").read_text().splitlines()[0])
-        losses.append(row["loss"])
-    assert losses[0] != losses[1]
+    assert first_loss(tmp_path / "0") != first_loss(tmp_path / "1")
+
+
+def test_a_share_of_plain_pictures_is_shown_plain(art_cache: Path, tmp_path: Path) -> None:
+    for share in ("0", "1"):
+        drawn = ["--plain", share, "--art", str(art_cache), "--init", str(HQ)]
+        short = ["--steps", "1", "--batch", "4", "--threads", "1"]
+        clip.main(["--data", "scenes", "--run", str(tmp_path / share), *drawn, *short])
+    assert first_loss(tmp_path / "0") != first_loss(tmp_path / "1")

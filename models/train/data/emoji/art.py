@@ -62,8 +62,28 @@ ART_SETS = (
     ),
     ArtSet("@iconify-json/fxemoji", "1.2.2", "firefox", "Apache-2.0", "FxEmojis, Mozilla"),
 )
+# What a ranker may learn from besides: nothing of it can come out as a picture.
+MORE_SETS = (
+    ArtSet("@iconify-json/twemoji", "1.2.5", "twitter", "CC-BY-4.0", "Twemoji, Twitter, Inc."),
+    ArtSet("@iconify-json/emojione", "1.2.3", "emojione", "CC-BY-4.0", "EmojiOne 2, Emoji One"),
+    ArtSet(
+        "@iconify-json/streamline-emojis",
+        "1.2.4",
+        "outlined",
+        "CC-BY-4.0",
+        "Streamline Emojis, Streamline",
+    ),
+    ArtSet(
+        "@iconify-json/fluent-emoji-high-contrast",
+        "1.2.6",
+        "contrast",
+        "MIT",
+        "Fluent Emoji High Contrast, Microsoft Corporation",
+    ),
+)
 NAMES = ("emojibase-data", "17.0.0")  # CLDR names and keywords, MIT, from Unicode data
-STYLES = tuple(art.style for art in ART_SETS)
+STYLES = tuple(art.style for art in (*ART_SETS, *MORE_SETS))
+_MORE_STYLES = tuple(art.style for art in MORE_SETS)
 # These two are drawn for every concept, so that none is left without a picture.
 KEPT_STYLES = ("noto", "fluent")
 MODULES = "node_modules"
@@ -91,9 +111,10 @@ class Art:
         return STYLES[int(self.style[image])]
 
     def is_held_out(self, image: int) -> bool:
-        """Whether this (concept, style) is kept from training altogether."""
+        """Whether this (concept, style) is kept from training; of `MORE_SETS` none is."""
         label, style = self.concept_of(image).label, self.style_of(image)
-        return style not in KEPT_STYLES and is_held_out(label, "style", style)
+        is_always_seen = style in KEPT_STYLES or style in _MORE_STYLES
+        return not is_always_seen and is_held_out(label, "style", style)
 
     def names(self) -> tuple[str, ...]:
         """Every concept's label, lower case."""
@@ -116,22 +137,28 @@ def _installed(cache: Path, package: str) -> bool:
     return (cache / MODULES / package / "package.json").exists()
 
 
-def load_art(cache: Path, size: int = 64) -> Art:
-    """Fetch, rasterise and cache the pictures; a second call only reads the array."""
-    fetch(cache, [*((art.package, art.version) for art in ART_SETS), NAMES])
+def load_art(cache: Path, size: int = 64, *, more: bool = False) -> Art:
+    """Fetch, rasterise and cache the pictures, with `more` those of `MORE_SETS` as well.
+
+    A second call only reads the array.
+    """
+    sets = (*ART_SETS, *MORE_SETS) if more else ART_SETS
+    fetch(cache, [*((art.package, art.version) for art in sets), NAMES])
     modules = cache / MODULES
     concepts = load_concepts(modules / NAMES[0] / "en")
-    path = cache / f"art-{size}.npz"
+    path = cache / f"art-{size}{'-more' if more else ''}.npz"
     if not path.exists():
-        _rasterise_all(modules, concepts, size, path)
+        _rasterise_all(modules, concepts, sets, size, path)
     with np.load(path) as file:
         return Art(file["rgba"], file["concept"], file["style"], concepts)
 
 
-def _rasterise_all(modules: Path, concepts: tuple[Concept, ...], size: int, path: Path) -> None:
+def _rasterise_all(
+    modules: Path, concepts: tuple[Concept, ...], sets: Sequence[ArtSet], size: int, path: Path
+) -> None:
     rgba: list[Pixels] = []
     owners: list[tuple[int, int]] = []
-    for style, art in enumerate(ART_SETS):
+    for style, art in enumerate(sets):
         source = _sources(modules / art.package)
         found = [(i, key) for i, c in enumerate(concepts) if (key := _find(c, source)) is not None]
         with ThreadPoolExecutor(2) as pool:

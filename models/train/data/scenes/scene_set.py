@@ -160,7 +160,7 @@ def _rng_of(seed: int, index: int) -> Random:
 
 def open_scenes(cache: Path, size: int, selection: Selection | None = None) -> SceneSet:
     """The scene set from art and words that are fetched into `cache` once."""
-    art = load_art(cache, size)
+    art = load_art(cache, size, more=selection is not None and selection.more)
     fetch(cache, (CLDR,))
     lexicons = load_lexicons(cache / MODULES, art.concepts, load_things())
     return SceneSet(art, lexicons, selection)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models.train.data.data_set import Variant
-from models.train.data.emoji.art import STYLES, Art
+from models.train.data.emoji.art import ART_SETS, Art
 from models.train.data.emoji.concepts import Concept, is_held_out
 from models.train.data.emoji.emoji_set import Selection
 from models.train.data.scenes import layouts
@@ -27,7 +27,7 @@ def art_of(size: int = 32) -> Art:
     y, x = np.mgrid[:size, :size]
     disc = (np.hypot(y - size / 2 + 0.5, x - size / 2 + 0.5) < 0.45 * size)[..., None]
     rng = np.random.default_rng(0)
-    count = len(concepts) * len(STYLES)
+    count = len(concepts) * len(ART_SETS)
     colours = rng.integers(0, 256, (count, 1, 1, 3))
     rgba = np.concatenate([disc * colours, np.broadcast_to(disc * 255, (count, size, size, 1))], -1)
     owners = np.arange(count) % len(concepts)
