@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.configs import Preset
+from models.configs.enhancement import Enhancement
+from models.configs.preset import Preset
 from models.drawing.sampling import Filters, RowParams, draw, probabilities
 from models.drawing.streams import FINER_CODES, uniforms
 from models.enhance.upsampler import Upsampler
-from models.enhancement import Enhancement
 from models.errors import UnsoundWeightsError
 from models.families import as_upsampler, build_upsampler
 from models.stage1.codec import Codec

@@ -17,29 +17,29 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from models import dalle_keys, recorded_sets, upstream_names
-from models.configs import CodecConfig, PriorConfig, TransformerConfig, VQGANConfig
-from models.dalle_configs import DalleConfig
-from models.enhance.cell_upsampler import CellUpsampler
-from models.enhance.upsampler import Upsampler
-from models.enhancement import UpsamplerConfig
-from models.errors import ConfigError, Shape
-from models.hq_configs import (
+from models.configs.dalle import DalleConfig
+from models.configs.enhancement import UpsamplerConfig
+from models.configs.hq import (
     HQ_TYPES,
     HQTransformerConfig,
     HQVAEConfig,
     MultiScaleConfig,
     TwoScalesConfig,
 )
-from models.no_prior import NoPriorConfig
-from models.pixel_configs import (
+from models.configs.no_prior import NoPriorConfig
+from models.configs.pixels import (
     GatedPixelCNNConfig,
     ImageTransformerConfig,
     PixelCNNConfig,
     PixelCNNPPConfig,
 )
-from models.raw_pixels_config import RawPixelsConfig
-from models.rq_configs import RQTransformerConfig, RQVAEConfig
+from models.configs.preset import CodecConfig, PriorConfig, TransformerConfig, VQGANConfig
+from models.configs.raw_pixels import RawPixelsConfig
+from models.configs.rq import RQTransformerConfig, RQVAEConfig
+from models.configs.upsamplers import CellUpsamplerConfig
+from models.enhance.cell_upsampler import CellUpsampler
+from models.enhance.upsampler import Upsampler
+from models.errors import ConfigError, Shape
 from models.stage1 import hq_vae, multi_scale
 from models.stage1.codec import Codec
 from models.stage1.hq_vae import HQVAE
@@ -58,7 +58,8 @@ from models.stage2.prior import Prior
 from models.stage2.rq_transformer import RQTransformer
 from models.stage2.transformer import Transformer
 from models.stage2.two_scales import TwoScales
-from models.upsampler_configs import CellUpsamplerConfig
+from models.upstream import dalle_keys, recorded_sets
+from models.upstream import names as upstream_names
 
 _Family = TypeVar("_Family", "CodecFamily", "PriorFamily", "CodecFamily | PriorFamily")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from models.configs import Preset
+from models.configs.preset import Preset
 from models.families import build_codec, build_prior
 from models.files.weights import on_meta
 from models.load_options import LoadOptions

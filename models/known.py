@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.configs import Preset
+from models.configs.preset import Preset
 from models.drawing.forced import FREE, Forced
 from models.drawing.sampling import RowParams
 from models.drawing.streams import uniforms

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.configs import Preset, Prompt
+from models.configs.preset import Preset, Prompt
 from models.drawing.cuda_graphs import Graphs
 from models.drawing.forced import Forced, prefill
 from models.drawing.generate import Batch, Shapes, run_now, run_to_end
@@ -30,7 +30,7 @@ from models.files.checkpoint import open_checkpoint
 from models.files.digest import weights_digest
 from models.load_options import DTYPES, LoadOptions
 from models.pictures import to_bytes
-from models.presets import WEIGHTS_FOLDER, get_preset, weights_folder
+from models.presets.register import WEIGHTS_FOLDER, get_preset, weights_folder
 from models.rerank import rankers
 from models.rerank.perplexity import own_ranker
 from models.rerank.preprocess import CHUNK

@@ -18,7 +18,7 @@ from typing import NoReturn, Protocol, cast
 
 import service
 from models.errors import CheckpointError
-from models.presets import UnknownPresetError
+from models.presets.register import UnknownPresetError
 from service import outlet
 from service.config.paths import expanded
 from service.errors import DomainError, StartRefused

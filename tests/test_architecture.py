@@ -105,6 +105,10 @@ def test_the_root_of_the_service_holds_at_most_ten_files() -> None:
     assert len(list((ROOT / "service").glob("*.*"))) <= 10
 
 
+def test_the_root_of_the_models_holds_at_most_fifteen_files() -> None:
+    assert len(list((ROOT / "models").glob("*.*"))) <= 15
+
+
 def test_few_files_know_how_a_recipe_is_spelt() -> None:
     """So that a model family with other parameters is no errand through the whole service."""
     spelling = [path for path, _ in _sources("service") if "top_p" in path.read_text()]

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.configs.upsamplers import CellUpsamplerConfig
 from models.stage2.stack import Stack
-from models.upsampler_configs import CellUpsamplerConfig
 
 
 class CellPrior(nn.Module):

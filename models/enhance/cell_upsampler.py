@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from models.configs.upsamplers import CellUpsamplerConfig
 from models.enhance.cell_prior import CellPrior
 from models.enhance.residual_codec import ResidualCodec
 from models.stage1.hq_vae import in_cells, on_grid
-from models.upsampler_configs import CellUpsamplerConfig
 
 
 class CellUpsampler(nn.Module):

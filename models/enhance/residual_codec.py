@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.configs.upsamplers import CellUpsamplerConfig
 from models.stage1.vqgan import Decoder, Encoder, Quantizer
-from models.upsampler_configs import CellUpsamplerConfig
 
 
 class ResidualCodec(nn.Module):

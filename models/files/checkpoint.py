@@ -13,7 +13,9 @@ import torch
 from torch import nn
 
 from models import lookalikes
-from models.configs import CodecConfig, Preset, PriorConfig
+from models.configs.no_prior import NoPriorConfig
+from models.configs.preset import CodecConfig, Preset, PriorConfig
+from models.configs.raw_pixels import RawPixelsConfig
 from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.families import build_codec, build_prior
 from models.files import (
@@ -28,8 +30,6 @@ from models.files import (
 from models.files.official import OfficialWeights
 from models.files.places import STAGES, Layout, Place, Stage, is_of_family, layout_of, places
 from models.files.weights import JoinedWeights, WeightSource, fill, on_meta
-from models.no_prior import NoPriorConfig
-from models.raw_pixels_config import RawPixelsConfig
 from models.tokenizer import YTTM_FILE, Tokenizer
 
 TOKENIZER_FOLDER = "tokenizer"

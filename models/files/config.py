@@ -15,13 +15,8 @@ from typing import Any
 
 import yaml
 
-from models.configs import (
-    CodecConfig,
-    Preset,
-    PriorConfig,
-    SamplingDefaults,
-    levels_of,
-)
+from models.configs.preset import CodecConfig, Preset, PriorConfig, SamplingDefaults, levels_of
+from models.configs.rankers import ClassifierConfig, ClipConfig
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import ConfigError
 from models.families import CODECS, PRIORS, CodecFamily, PriorFamily
@@ -38,8 +33,7 @@ from models.files.documents import yaml_in
 from models.files.layouts import CODEC_READERS, PRIOR_READERS, WITH_TRAINING, written
 from models.files.sections import Section
 from models.lookalikes import CONFIG_NAME
-from models.presets import PRESETS, without_missing_ranker
-from models.ranker_configs import ClassifierConfig, ClipConfig
+from models.presets.register import PRESETS, without_missing_ranker
 
 _OFFICIAL_TYPES = {"stage1": "vqgan", "stage2": "transformer1d"}
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.configs import Preset
+from models.configs.no_prior import NoPriorConfig
+from models.configs.preset import Preset
 from models.files import config, enhance_folder
 from models.files.checkpoint import (
     TOKENIZER_FOLDER,
@@ -26,7 +27,6 @@ from models.files.places import Stage
 from models.files.shards import sha256, verify
 from models.files.weights import shapes
 from models.lookalikes import CONFIG_NAME, missing
-from models.no_prior import NoPriorConfig
 from models.tokenizer import Tokenizer
 
 __all__ = ["FolderInUseError", "Tensors", "convert", "save"]

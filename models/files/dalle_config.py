@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from models.configs import CodecConfig, Size
-from models.dalle_configs import DalleConfig, ru_dalle_masks
-from models.dalle_presets import second_version
+from models.configs.dalle import DalleConfig, ru_dalle_masks
+from models.configs.preset import CodecConfig, Size
 from models.files.checked import checked
 from models.files.sections import plain, require
+from models.presets.dalle import second_version
 
 Version = Literal["v2", "v3"]
 

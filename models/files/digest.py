@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from models.configs import Preset
+from models.configs.preset import Preset
 from models.lookalikes import visible
 
 

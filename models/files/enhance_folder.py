@@ -19,9 +19,10 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from models.configs import CodecConfig, VQGANConfig
+from models.configs.enhancement import Enhancement, UpsamplerConfig
+from models.configs.preset import CodecConfig, VQGANConfig
+from models.configs.upsamplers import CellUpsamplerConfig
 from models.drawing.sampling import InvalidSamplingError, RowParams
-from models.enhancement import Enhancement, UpsamplerConfig
 from models.errors import ConfigError, MissingFileError
 from models.families import UPSAMPLERS, build_upsampler, upsampler_type
 from models.files import fingerprint, shards
@@ -31,7 +32,6 @@ from models.files.new_folder import new_folder
 from models.files.sections import check_backbone, require
 from models.files.weights import fill, on_meta
 from models.lookalikes import CONFIG_NAME
-from models.upsampler_configs import CellUpsamplerConfig
 
 _STAGE = "enhance"
 

@@ -10,13 +10,13 @@ import re
 from dataclasses import asdict, fields
 from typing import Any, get_args
 
-from models.backbone_config import BackboneConfig
+from models.configs.backbone import BackboneConfig
+from models.configs.hq import HQVAEConfig, MultiScaleConfig, Resize, Smoothing
 from models.errors import ConfigError
 from models.files import hq_sections
 from models.files.checked import checked
 from models.files.hq_sections import one, pair
 from models.files.sections import Section, check_backbone, plain, require
-from models.hq_configs import HQVAEConfig, MultiScaleConfig, Resize, Smoothing
 
 
 def read_hq_vae(section: Section, path: str) -> HQVAEConfig:

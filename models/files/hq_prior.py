@@ -12,18 +12,13 @@ from dataclasses import asdict, fields, replace
 from math import isqrt
 from typing import get_args
 
-from models.configs import CodecConfig, PrefixKind, StackConfig
+from models.configs.hq import HQ_TYPES, Embedding, HQTransformerConfig, HQVAEConfig
+from models.configs.preset import CodecConfig, PrefixKind, StackConfig
 from models.errors import ConfigError
 from models.files import hq_sections
 from models.files.checked import checked
 from models.files.hq_sections import one, pair
 from models.files.sections import Section, require
-from models.hq_configs import (
-    HQ_TYPES,
-    Embedding,
-    HQTransformerConfig,
-    HQVAEConfig,
-)
 
 _NUM_HEAD_LAYERS = 4  # of a head that isn't described
 

@@ -12,14 +12,18 @@ from dataclasses import asdict, replace
 from math import isqrt
 from typing import Any
 
-from models.configs import (
+from models.configs.dalle import DalleConfig
+from models.configs.hq import HQTransformerConfig, HQVAEConfig, MultiScaleConfig, TwoScalesConfig
+from models.configs.no_prior import NoPriorConfig
+from models.configs.preset import (
     CodecConfig,
     PrefixKind,
     PriorConfig,
     TransformerConfig,
     VQGANConfig,
 )
-from models.dalle_configs import DalleConfig
+from models.configs.raw_pixels import RawPixelsConfig
+from models.configs.rq import RQTransformerConfig, RQVAEConfig
 from models.errors import ConfigError
 from models.files import (
     dalle_config,
@@ -31,15 +35,6 @@ from models.files import (
 )
 from models.files.checked import checked
 from models.files.sections import Section, check_backbone, flat, plain, require
-from models.hq_configs import (
-    HQTransformerConfig,
-    HQVAEConfig,
-    MultiScaleConfig,
-    TwoScalesConfig,
-)
-from models.no_prior import NoPriorConfig
-from models.raw_pixels_config import RawPixelsConfig
-from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
 _VQGAN_OUTER = ("embed_dim", "n_embed")
 _TRANSFORMER_OUTER = ("vocab_size_img", "vocab_size_txt", "use_cls_cond")

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.configs import CodecConfig, PriorConfig
+from models.configs.preset import CodecConfig, PriorConfig
 from models.errors import KeyMismatchError, KeyReport, Shape
 from models.families import unread_keys, upstream_rows, upstream_shapes
 from models.files.pickles import OF_TRAINING, read_state_dict

@@ -9,11 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from models.configs import CodecConfig
-from models.errors import ConfigError
-from models.files.checked import checked
-from models.files.sections import Section, plain
-from models.pixel_configs import (
+from models.configs.pixels import (
     GatedPixelCNNConfig,
     ImageTransformerConfig,
     PixelCNNConfig,
@@ -21,7 +17,11 @@ from models.pixel_configs import (
     PixelPriorConfig,
     codec_for,
 )
-from models.raw_pixels_config import RawPixelsConfig
+from models.configs.preset import CodecConfig
+from models.configs.raw_pixels import RawPixelsConfig
+from models.errors import ConfigError
+from models.files.checked import checked
+from models.files.sections import Section, plain
 
 _Prior = TypeVar(
     "_Prior", PixelCNNConfig, GatedPixelCNNConfig, PixelCNNPPConfig, ImageTransformerConfig

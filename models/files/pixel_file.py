@@ -13,13 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.configs import Preset, SamplingDefaults
-from models.errors import ConfigError, KeyMismatchError, KeyReport, Shape
-from models.files import pixel_config
-from models.files.checked import checked
-from models.files.pickles import load_pickle
-from models.lookalikes import CONFIG_NAME
-from models.pixel_configs import (
+from models.configs.pixels import (
     GatedPixelCNNConfig,
     ImageTransformerConfig,
     PixelCNNConfig,
@@ -27,6 +21,12 @@ from models.pixel_configs import (
     PixelPriorConfig,
     codec_for,
 )
+from models.configs.preset import Preset, SamplingDefaults
+from models.errors import ConfigError, KeyMismatchError, KeyReport, Shape
+from models.files import pixel_config
+from models.files.checked import checked
+from models.files.pickles import load_pickle
+from models.lookalikes import CONFIG_NAME
 
 MODEL_FILE = "model.pt"
 # A key that only this family's configs have.

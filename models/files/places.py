@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from models import lookalikes
-from models.configs import Preset
+from models.configs.preset import Preset
 from models.errors import MissingFileError
 from models.files import (
     pixel_file,

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from models.configs import CodecConfig, PrefixKind, SamplingDefaults, StackConfig
+from models.configs.preset import CodecConfig, PrefixKind, SamplingDefaults, StackConfig
+from models.configs.rq import RQTransformerConfig, RQVAEConfig
 from models.errors import ConfigError
 from models.files import rq_sections
 from models.files.sections import check_backbone, plain, require
-from models.rq_configs import RQTransformerConfig, RQVAEConfig
 
 _Model = TypeVar("_Model", bound=rq_sections.Section)
 _Number = TypeVar("_Number", int, float)

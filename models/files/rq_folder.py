@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models.configs import Preset
+from models.configs.preset import Preset
+from models.configs.rq import RQTransformerConfig, RQVAEConfig
 from models.errors import ConfigError
 from models.files import rq_config
 from models.files.documents import yaml_in
-from models.presets import without_missing_ranker
-from models.rq_configs import RQTransformerConfig, RQVAEConfig
-from models.rq_presets import RQ_PRESETS
+from models.presets.register import without_missing_ranker
+from models.presets.rq import RQ_PRESETS
 
 STAGE1_CONFIG = "stage1/config.yaml"
 STAGE2_CONFIG = "stage2/config.yaml"

@@ -15,15 +15,15 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from models.configs import Preset, VQGANConfig
-from models.dalle_configs import DalleConfig
-from models.dalle_presets import DALLE_PRESETS, GUMBEL_F8, SAMPLING
+from models.configs.dalle import DalleConfig
+from models.configs.preset import Preset, VQGANConfig
 from models.errors import ConfigError
 from models.files.checked import checked
 from models.files.dalle_config import RuDalleDocument, Version, rudalle_config
 from models.files.documents import json_in, yaml_in
 from models.files.taming_config import read_codec
 from models.lookalikes import CONFIG_NAME, visible
+from models.presets.dalle import DALLE_PRESETS, GUMBEL_F8, SAMPLING
 
 CONFIG = "config.json"
 _STAGE2 = ("pytorch_model.bin", "pytorch_model_v3.bin", "pytorch_model_v2.bin")

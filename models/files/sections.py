@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.backbone_config import BackboneConfig
+from models.configs.backbone import BackboneConfig
 from models.errors import ConfigError
 
 Section = dict[str, Any]

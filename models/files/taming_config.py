@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from models.configs import CodeOrder, PrefixKind, TransformerConfig, VQGANConfig
+from models.configs.preset import CodeOrder, PrefixKind, TransformerConfig, VQGANConfig
 from models.errors import ConfigError
 from models.files import taming_sections as sections
 from models.files.checked import checked
 from models.files.layouts import check_joint, check_vqgan
 from models.files.sections import require
+from models.presets.taming import coordinate_tokens
 from models.stage1.orders import allowed_sides
-from models.taming_presets import coordinate_tokens
 
 _PICTURE = "a picture as the condition (depth, segmentation, another VQGAN) is not supported"
 _UNCONDITIONAL, _FIRST_STAGE = "__is_unconditional__", "__is_first_stage__"

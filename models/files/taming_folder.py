@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models.configs import (
+from models.configs.no_prior import NoPriorConfig
+from models.configs.preset import (
     CodecConfig,
     Preset,
     PriorConfig,
@@ -25,10 +26,9 @@ from models.files import taming_config
 from models.files.documents import yaml_in
 from models.files.pickles import OF_TRAINING, load_pickle
 from models.lookalikes import taming_configs
-from models.no_prior import NoPriorConfig
-from models.presets import without_missing_ranker
+from models.presets.register import without_missing_ranker
+from models.presets.taming import TAMING_PRESETS
 from models.stage1.orders import raster_places
-from models.taming_presets import TAMING_PRESETS
 
 # `ckpts` is the name in the authors' downloads of first stages.
 _WEIGHTS = ("checkpoints/last.ckpt", "ckpts/last.ckpt")

@@ -25,7 +25,7 @@ from models.measure.devices import device
 from models.measure.stopwatch import BaselineTimes, Result, measure
 from models.measure.subject import Subject, chosen, compared
 from models.pipeline import DTYPES, LoadOptions
-from models.presets import PRESETS
+from models.presets.register import PRESETS
 
 _COLUMNS = (
     f"\n{'setting':<16}{'rows':>5}{'prefill':>9}{'step':>9}{'codes/s':>9}{'images/s':>10}"

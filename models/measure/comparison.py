@@ -16,17 +16,17 @@ from pathlib import Path
 
 from torch import Tensor
 
-from models.configs import Preset, StackConfig
+from models.configs.enhancement import Enhancement
+from models.configs.hq import HQTransformerConfig, HQVAEConfig
+from models.configs.preset import Preset, StackConfig
+from models.configs.rq import RQTransformerConfig, RQVAEConfig
+from models.configs.upsamplers import CellUpsamplerConfig
 from models.drawing.generate import Batch, run_to_end
 from models.drawing.sampling import RowParams
-from models.enhancement import Enhancement
-from models.hq_configs import HQTransformerConfig, HQVAEConfig
 from models.measure import machine
 from models.measure.stopwatch import some_prompt
 from models.pipeline import Pipeline, Prefix
-from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.train.loop.pictures import draw_curves
-from models.upsampler_configs import CellUpsamplerConfig
 
 FLAT, DEEP, CELLS = "16×16×1", "8×8×4", "8×8×(1+4)"
 _HEAD_WIDTH = 64  # of minDALL-E's

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from models.configs import SamplingDefaults
+from models.configs.preset import SamplingDefaults
 from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.errors import UnsoundWeightsError

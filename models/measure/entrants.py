@@ -11,14 +11,14 @@ from pathlib import Path
 
 import torch
 
-from models.configs import Preset
+from models.configs.no_prior import NoPriorConfig
+from models.configs.preset import Preset
 from models.families import as_codec
 from models.files import checkpoint as checkpoints
 from models.files.checkpoint import open_checkpoint
 from models.files.digest import weights_digest
-from models.no_prior import NoPriorConfig
 from models.pipeline import LoadOptions, Pipeline, load
-from models.presets import get_preset, weights_folder
+from models.presets.register import get_preset, weights_folder
 from models.stage1.codec import Codec
 
 

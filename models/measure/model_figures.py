@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from models.configs.raw_pixels import RawPixelsConfig
 from models.measure.comparison import PAPER, Timing
 from models.measure.entrants import Entrant
 from models.measure.networks import Network, open_network
@@ -19,7 +20,6 @@ from models.measure.tables.retrieval import retrieval
 from models.measure.tables.speed import speed_table, timings
 from models.measure.tables.table import Cell, Table
 from models.pipeline import LoadOptions, Pipeline
-from models.raw_pixels_config import RawPixelsConfig
 from models.rerank.clip import ClipScorer
 
 _TITLES = {

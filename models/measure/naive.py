@@ -15,12 +15,12 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from models.configs import Preset
+from models.configs.preset import Preset
 from models.drawing.sampling import Filters, RowParams, draw
 from models.measure import machine
 from models.measure.stopwatch import integrated, random_prefix, some_prompt
 from models.pipeline import LoadOptions, Pipeline, load_random
-from models.presets import PRESETS
+from models.presets.register import PRESETS
 from models.stage2.prior import Draw
 
 # One model of each family, of sizes that a CPU draws within minutes.

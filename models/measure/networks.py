@@ -14,10 +14,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from models.configs.rankers import ClipConfig
 from models.errors import ConfigError
 from models.files.checkpoint import open_checkpoint
 from models.pictures import to_bytes
-from models.ranker_configs import ClipConfig
 from models.rerank import clip_files
 from models.rerank.clip import ClipScorer
 

@@ -9,12 +9,12 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.configs import Preset, TransformerConfig, VQGANConfig
+from models.configs.preset import Preset, TransformerConfig, VQGANConfig
 from models.errors import ConfigError
 from models.files.checkpoint import open_checkpoint
 from models.measure import comparison
 from models.pipeline import LoadOptions, Pipeline, load, load_random
-from models.presets import PRESETS
+from models.presets.register import PRESETS
 
 # For shapes that no official codec fits: its grid fits none, so no pixels are measured.
 _NO_CODEC = VQGANConfig(ch=32, ch_mult=(1,), z_channels=32, num_res_blocks=1, attn_resolutions=())

@@ -15,12 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from models.configs import Preset
+from models.configs.preset import Preset
 from models.errors import CheckpointError, MissingFileError
 from models.lookalikes import is_hidden
 from models.pull.fetch import Fetcher, check
 from models.pull.unpack import unpack
-from models.releases import CLASSIFIER, CLIP, RELEASES, Checksum, RankerFile, Release, RemoteFile
+from models.upstream.releases import (
+    CLASSIFIER,
+    CLIP,
+    RELEASES,
+    Checksum,
+    RankerFile,
+    Release,
+    RemoteFile,
+)
 
 __all__ = ["Fetcher", "Sources", "Wanted", "place", "pull"]
 

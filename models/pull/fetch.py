@@ -23,7 +23,7 @@ from tqdm import tqdm
 from models import lookalikes
 from models.errors import CheckpointError, CorruptFileError, DownloadError, WrongChecksumError
 from models.pull.draft import Draft, Extent
-from models.releases import Checksum, RemoteFile
+from models.upstream.releases import Checksum, RemoteFile
 
 _LONGEST_PAUSE_S = 120.0
 _ASK_LATER = frozenset({408, 425, 429, 500, 502, 503, 504})

@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from models import lookalikes
-from models.configs import Prompt
+from models.configs.preset import Prompt
+from models.configs.rankers import ClassifierConfig
 from models.errors import ConfigError, KeyMismatchError, KeyReport
 from models.files.weights import shapes
-from models.ranker_configs import ClassifierConfig
 from models.rerank.clip_files import read_weights
 from models.rerank.preprocess import Preprocess
 

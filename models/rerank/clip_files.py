@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models import lookalikes
+from models.configs.rankers import ClipConfig
 from models.errors import (
     ConfigError,
     CorruptFileError,
@@ -28,7 +29,6 @@ from models.files.documents import json_in
 from models.files.pickles import read_state_dict
 from models.files.torchscript import is_torchscript, read_tensors
 from models.files.weights import shapes
-from models.ranker_configs import ClipConfig
 from models.rerank.clip import ClipScorer
 from models.rerank.preprocess import Preprocess
 from models.tokenizer import Tokenizer, well_formed

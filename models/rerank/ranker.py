@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from models.configs import Prompt
+from models.configs.preset import Prompt
 
 Scores = list[float | None]  # one per picture; None where nothing can be scored
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from models.configs import Preset
+from models.configs.preset import Preset
 from models.rerank import classifier, clip_files
 from models.rerank.classifier import Classifier
 from models.rerank.clip import ClipScorer

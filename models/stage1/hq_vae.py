@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.hq_configs import HQVAEConfig
+from models.configs.hq import HQVAEConfig
 from models.stage1.vqgan import Decoder, Encoder, Quantizer
 
 

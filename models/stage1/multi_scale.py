@@ -13,8 +13,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from models.backbone_config import BackboneConfig
-from models.hq_configs import MultiScaleConfig
+from models.configs.backbone import BackboneConfig
+from models.configs.hq import MultiScaleConfig
 from models.stage1.hq_vae import Quantised
 from models.stage1.vqgan import Decoder, Encoder, Quantizer
 

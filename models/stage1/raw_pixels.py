@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.raw_pixels_config import RawPixelsConfig, drawing_order
+from models.configs.raw_pixels import RawPixelsConfig, drawing_order
 
 
 class RawPixels(nn.Module):

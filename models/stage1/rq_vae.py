@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.rq_configs import RQVAEConfig
+from models.configs.rq import RQVAEConfig
 from models.stage1.vqgan import Decoder, Encoder
 
 

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.backbone_config import BackboneConfig
-from models.configs import VQGANConfig
+from models.configs.backbone import BackboneConfig
+from models.configs.preset import VQGANConfig
 from models.stage1.orders import raster_places
 
 

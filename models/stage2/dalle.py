@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.dalle_configs import DalleConfig, Mask
+from models.configs.dalle import DalleConfig, Mask
 from models.stage2.blocks import Block, BlockOptions, EndsInNorm
 from models.stage2.kv_cache import CachedPrefix, KVCache, Step, reaches
 from models.stage2.masks import SequenceMask

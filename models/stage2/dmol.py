@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.raw_pixels_config import NUM_BYTES
+from models.configs.raw_pixels import NUM_BYTES
 from models.stage2.prior import Draw
 
 _MIN_LOG_SCALE = -7.0

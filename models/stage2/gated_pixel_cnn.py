@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.pixel_configs import GatedPixelCNNConfig
+from models.configs.pixels import GatedPixelCNNConfig
 from models.stage2.channel_groups import as_pictures, every_group, scaled_levels
 from models.stage2.gated_pixel_cnn_cached import GatedFeatures, GatedPrefix, GatedState
 from models.stage2.gated_pixel_cnn_network import CausalBlock, GatedBlock

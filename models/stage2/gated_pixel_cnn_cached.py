@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.pixel_configs import GatedPixelCNNConfig
+from models.configs.pixels import GatedPixelCNNConfig
 from models.stage2.channel_groups import Group, Grouped, every_group
 from models.stage2.feature_map import (
     FeatureMap,

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.pixel_configs import GatedPixelCNNConfig
+from models.configs.pixels import GatedPixelCNNConfig
 from models.stage2.masked_conv import MaskedConv
 
 

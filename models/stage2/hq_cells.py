@@ -17,7 +17,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from models.hq_configs import HQTransformerConfig
+from models.configs.hq import HQTransformerConfig
 from models.stage2.stack import Stack
 
 _MIN_PLACES = 5  # rows of the official files' table of places inside a cell

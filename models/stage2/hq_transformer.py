@@ -19,7 +19,7 @@ from itertools import accumulate, groupby, islice
 import torch
 from torch import Tensor, nn
 
-from models.hq_configs import HQTransformerConfig
+from models.configs.hq import HQTransformerConfig
 from models.stage2.blocks import EndsInNorm
 from models.stage2.code_loss import (
     hard_cross_entropy,

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.pixel_configs import ImageTransformerConfig, mixture_width
-from models.raw_pixels_config import NUM_BYTES
+from models.configs.pixels import ImageTransformerConfig, mixture_width
+from models.configs.raw_pixels import NUM_BYTES
 from models.stage2.blocks import attend_one
 from models.stage2.dmol import draw_pixel, log_likelihood, mixture_of, scaled
 from models.stage2.local_attention import AttentionPlan

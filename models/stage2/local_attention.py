@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.pixel_configs import ImageTransformerConfig
-from models.raw_pixels_config import drawing_order
+from models.configs.pixels import ImageTransformerConfig
+from models.configs.raw_pixels import drawing_order
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.pixel_configs import ImageTransformerConfig
-from models.raw_pixels_config import drawing_order
+from models.configs.pixels import ImageTransformerConfig
+from models.configs.raw_pixels import drawing_order
 from models.stage2.local_attention import AttentionPlan, plan_of, timing
 
 

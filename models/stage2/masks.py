@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from models.dalle_configs import Mask
+from models.configs.dalle import Mask
 from models.stage2.kv_cache import Step
 
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.pixel_configs import PixelCNNConfig
+from models.configs.pixels import PixelCNNConfig
 from models.stage2.channel_groups import Group, Grouped, as_pictures, every_group, scaled_levels
 from models.stage2.feature_map import FeatureMap, Grid, cells, put_all, scramble_all
 from models.stage2.masked_conv import MaskedConv, cells_before

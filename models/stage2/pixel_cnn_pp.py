@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.pixel_configs import PixelCNNPPConfig
+from models.configs.pixels import PixelCNNPPConfig
 from models.stage2.channel_groups import as_pictures
 from models.stage2.dmol import draw_pixel, mixture_of, scaled
 from models.stage2.pixel_cnn_pp_cached import CachedNetwork, PPPrefix, PPState

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.pixel_configs import PixelCNNPPConfig
+from models.configs.pixels import PixelCNNPPConfig
 from models.stage2.feature_map import (
     FeatureMap,
     Grid,

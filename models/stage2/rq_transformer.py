@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.rq_configs import RQTransformerConfig
+from models.configs.rq import RQTransformerConfig
 from models.stage2.code_loss import (
     hard_cross_entropy,
     side_by_side,

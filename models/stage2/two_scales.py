@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.hq_configs import TwoScalesConfig
+from models.configs.hq import TwoScalesConfig
 from models.stage2.blocks import Block
 from models.stage2.kv_cache import CachedPrefix, KVCache
 from models.stage2.prior import Draw

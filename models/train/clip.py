@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
+from models.configs.rankers import ClipConfig
 from models.errors import ConfigError
 from models.files.checkpoint import TOKENIZER_FOLDER, open_checkpoint
 from models.flags import count, share_or_none
-from models.ranker_configs import ClipConfig
 from models.rerank.clip_files import load_weights, own_description
 from models.train import options
 from models.train.data.data_set import Variant

@@ -14,15 +14,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.configs import CodecConfig
+from models.configs.enhancement import Enhancement
+from models.configs.preset import CodecConfig
 from models.enhance.cell_upsampler import CellUpsampler
-from models.enhancement import Enhancement
 from models.errors import ConfigError
 from models.families import as_codec, build_upsampler
 from models.files import enhance_folder, fingerprint
 from models.files.checkpoint import load_stage1, open_checkpoint
 from models.lookalikes import CONFIG_NAME
-from models.presets import WEIGHTS_FOLDER
+from models.presets.register import WEIGHTS_FOLDER
 from models.stage1.codec import Codec
 from models.train import options
 from models.train.data.data_set import DataSet, rendered

@@ -17,7 +17,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from models.configs import Preset, SamplingDefaults
+from models.configs.pixels import GatedPixelCNNConfig, PixelCNNConfig, PixelPriorConfig, codec_for
+from models.configs.preset import Preset, SamplingDefaults
 from models.drawing.sampling import RowParams
 from models.errors import ConfigError
 from models.families import as_codec, as_prior, build_codec, build_prior
@@ -25,7 +26,6 @@ from models.files import convert, pixel_config
 from models.files.layouts import written
 from models.flags import count_or_none
 from models.pipeline import LoadOptions, Pipeline
-from models.pixel_configs import GatedPixelCNNConfig, PixelCNNConfig, PixelPriorConfig, codec_for
 from models.stage1.raw_pixels import RawPixels
 from models.train import options
 from models.train.data.data_set import DataSet, Variant, rendered

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from models.configs import Prompt, SamplingDefaults
+from models.configs.preset import Prompt, SamplingDefaults
 from models.drawing.sampling import RowParams
 from models.pipeline import Picture, Pipeline
 

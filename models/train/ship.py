@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 
 from models import pipeline
-from models.configs import CodecConfig, Preset, PriorConfig, Prompt, SamplingDefaults
-from models.enhancement import Enhancement
+from models.configs.enhancement import Enhancement
+from models.configs.preset import CodecConfig, Preset, PriorConfig, Prompt, SamplingDefaults
+from models.configs.rankers import ClipConfig
 from models.errors import MissingFileError
 from models.files import checkpoint as checkpoints
 from models.files import convert, enhance_folder, fingerprint, shards
@@ -25,8 +26,7 @@ from models.files.checkpoint import TOKENIZER_FOLDER, Checkpoint
 from models.files.convert import Tensors
 from models.files.places import Stage
 from models.flags import count
-from models.presets import PRESETS, get_preset
-from models.ranker_configs import ClipConfig
+from models.presets.register import PRESETS, get_preset
 from models.train import shapes
 from models.train.data.emoji.prompts import sheet_prompts
 from models.train.loop.checkpoints import averaged, latest

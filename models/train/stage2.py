@@ -17,7 +17,7 @@ from random import Random
 import torch
 from torch import nn
 
-from models.configs import CodecConfig, Preset, PriorConfig, SamplingDefaults
+from models.configs.preset import CodecConfig, Preset, PriorConfig, SamplingDefaults
 from models.errors import ConfigError
 from models.families import as_codec, as_prior, build_prior
 from models.flags import count, count_or_none, positive, share_or_none

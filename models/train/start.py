@@ -13,14 +13,14 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from models.configs import CodecConfig, Preset, PriorConfig
+from models.configs.preset import CodecConfig, Preset, PriorConfig
 from models.errors import ConfigError
 from models.families import build_codec, build_prior
 from models.files import checkpoint as checkpoints
 from models.files.checkpoint import TOKENIZER_FOLDER
 from models.files.layouts import CODEC_READERS, PRIOR_READERS, written
 from models.files.weights import on_meta
-from models.presets import get_preset
+from models.presets.register import get_preset
 from models.tokenizer import Tokenizer
 from models.train import shapes
 from models.train.data.data_set import DataSet

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.dalle_configs import DalleConfig, ru_dalle_masks
-from models.dalle_presets import second_version
+from models.configs.dalle import DalleConfig, ru_dalle_masks
+from models.presets.dalle import second_version
 from models.stage2.dalle import Dalle
 from models.verify.check import LOGITS, Check, Facts, Result, Tie
 from models.verify.recorded import AbsentError

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from models.dalle_configs import Mask, MaskKind, ru_dalle_masks
+from models.configs.dalle import Mask, MaskKind, ru_dalle_masks
 from models.stage2.masks import SequenceMask, is_in_line
 from models.verify.check import Result
 from models.verify.recorded import AbsentError, Recorded

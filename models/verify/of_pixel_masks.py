@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 
-from models.raw_pixels_config import drawing_order
+from models.configs.raw_pixels import drawing_order
 from models.stage2.local_attention import plan_1d, plan_2d, timing
 from models.stage2.masked_conv import conv_mask
 from models.verify.check import LOGITS, Result

@@ -10,8 +10,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from models.configs.pixels import ImageTransformerConfig, codec_for
 from models.families import build_codec
-from models.pixel_configs import ImageTransformerConfig, codec_for
 from models.stage1.raw_pixels import RawPixels
 from models.stage2.dmol import mixture_of, scaled
 from models.stage2.image_transformer import ImageTransformer

@@ -13,14 +13,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from models.configs.pixels import ImageTransformerConfig, PixelCNNPPConfig, codec_for
 from models.drawing.generate import Batch, run_to_end
 from models.drawing.sampling import RowParams
 from models.families import as_prior, build_codec
-from models.pixel_configs import (
-    ImageTransformerConfig,
-    PixelCNNPPConfig,
-    codec_for,
-)
 from models.stage1.raw_pixels import RawPixels
 from models.stage2.dmol import bits_per_dimension, scaled
 from models.stage2.image_transformer import ImageTransformer

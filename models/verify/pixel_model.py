@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.pixel_configs import PixelPriorConfig
+from models.configs.pixels import PixelPriorConfig
 from models.stage2.channel_groups import scaled_levels
 from models.stage2.dmol import scaled
 from models.stage2.image_transformer import ImageTransformer

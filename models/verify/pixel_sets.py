@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from models.configs.pixels import ImageTransformerConfig, PixelCNNPPConfig, PixelPriorConfig
 from models.errors import CheckpointError
 from models.families import build_prior
 from models.files.pickles import load_pickle, read_state_dict
 from models.files.pixel_file import MODEL_FILE, read_config
 from models.lookalikes import CONFIG_NAME
-from models.pixel_configs import ImageTransformerConfig, PixelCNNPPConfig, PixelPriorConfig
 from models.verify import of_pixel_masks, of_pixels
 from models.verify.check import Result
 from models.verify.pixel_model import PixelModel

@@ -12,11 +12,11 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from models.configs.no_prior import NoPriorConfig
 from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.families import as_codec, as_prior
 from models.files.checkpoint import Checkpoint, load_stage1, load_stage2, load_tokenizer
-from models.no_prior import NoPriorConfig
 from models.stage1.codec import Codec
 from models.stage2.prior import Prior
 from models.verify.recorded import AbsentError, Recorded

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.configs import Preset
-from models.filter_words import filter_words
-from models.presets import PRESETS
+from models.configs.filter_words import filter_words
+from models.configs.preset import Preset
+from models.presets.register import PRESETS
 from service.broker.workers import ModelCard
 from service.errors import StartRefused
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from models.presets import VIEW_PARAMETERS
+from models.presets.register import VIEW_PARAMETERS
 from service.errors import ImageNotFound, InvalidRequest
 from service.jobs import JobStatus, JobView, query
 

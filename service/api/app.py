@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 
 import service
-from models.presets import PRESETS
+from models.presets.register import PRESETS
 from service.answers.preset_cards import on_demand_cards
 from service.answers.source_request import FILE_FIELDS, TEXT_FIELDS
 from service.api import openapi

@@ -13,7 +13,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import HTMLResponse, JSONResponse
 
-from models.presets import VIEW_PARAMETERS
+from models.presets.register import VIEW_PARAMETERS
 from service.answers.image_answers import ErrorAnswer
 from service.answers.webhook_message import WebhookMessage
 from service.api.http.accept import MEDIA_TYPES

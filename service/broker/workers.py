@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 
 from redis.asyncio import Redis
 
-from models.configs import PrefixKind, SamplingDefaults
+from models.configs.preset import PrefixKind, SamplingDefaults
 from service.broker.keys import GROUP, Key
 from service.broker.redis_connection import translated_errors
 from service.broker.scripts import Scripts

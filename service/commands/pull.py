@@ -15,11 +15,11 @@ from pathlib import Path
 import httpx
 
 import service
-from models.configs import Preset
+from models.configs.preset import Preset
 from models.errors import DownloadError
-from models.presets import get_preset
+from models.presets.register import get_preset
 from models.pull.checkpoint import Fetcher, Sources, Wanted, place, pull
-from models.releases import CLIP, Checksum
+from models.upstream.releases import CLIP, Checksum
 from service import settings
 from service.cli import CommandError
 from service.config.mirrors import read_mirrors

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
-from models.configs import Preset
-from models.views import View
+from models.configs.preset import Preset
+from models.configs.views import View
 from service.cli import CommandError
 from service.commands import flags
 from service.commands.picture_file import check_place, format_of

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from models.presets import PRESETS
+from models.presets.register import PRESETS
 from service import cli
 
 

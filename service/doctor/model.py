@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
-from models.configs import Preset
+from models.configs.preset import Preset
 from models.errors import CheckpointError
 from models.footprint import num_weights
 from models.pipeline import LoadOptions, open_checkpoint
-from models.presets import UnknownPresetError, get_preset, weights_folder
+from models.presets.register import UnknownPresetError, get_preset, weights_folder
 from service.config.groups import WorkerSettings
 from service.doctor.finding import Finding
 from service.errors import StartRefused

@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 import httpx
 
-from models.presets import shipped_presets
+from models.presets.register import shipped_presets
 from service.broker.stopping import stop
 from service.errors import StartRefused
 from service.local import ports, welcome

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from models.configs import Preset
+from models.configs.preset import Preset
+from models.configs.views import View
 from models.drawing.sampling import RowParams
 from models.footprint import weight_bytes
 from models.known import takes_pictures
@@ -24,8 +25,7 @@ from models.pipeline import (
     open_checkpoint,
     weights_digest,
 )
-from models.presets import get_preset, weights_folder
-from models.views import View
+from models.presets.register import get_preset, weights_folder
 from service.answers.preset_cards import preset_card
 from service.broker.workers import ModelCard
 from service.config.groups import WorkerSettings

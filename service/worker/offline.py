@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.configs import Preset
+from models.configs.preset import Preset
+from models.configs.views import View
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.known import KnownMakers
 from models.pipeline import InvalidPromptError, Makers, Picture, Pipeline, to_bytes
-from models.views import View
 from service.errors import InvalidRequest, StartRefused
 from service.jobs import OutputFormat, Recipe
 from service.worker.cpu_share import CpuShare

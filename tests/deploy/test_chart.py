@@ -10,7 +10,7 @@ from helm_python import HelmError
 from helm_python.chart import lint
 from jsonschema import Draft202012Validator
 
-from models.presets import PRESETS
+from models.presets.register import PRESETS
 from service.broker.keys import Key
 from tests.deploy.chart import (
     EXAMPLES,

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from models.presets import get_preset
+from models.presets.register import get_preset
 from service.cli import COMMANDS
 from service.metrics import WorkerMetrics
 from service.settings import Settings, describe

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from models.configs import Preset, TransformerConfig, VQGANConfig
+from models.configs.preset import Preset, TransformerConfig, VQGANConfig
 from models.files.checkpoint import load_stage1, load_stage2, open_checkpoint
 from models.pipeline import Pipeline
-from models.presets import get_preset
+from models.presets.register import get_preset
 from models.stage1.vqgan import VQGAN
 from models.stage2.transformer import Transformer
 

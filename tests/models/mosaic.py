@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.views import View
+from models.configs.views import View
 
 CHANNELS = 3
 

@@ -7,8 +7,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from models.families import build_codec, build_prior
-from models.pixel_configs import (
+from models.configs.pixels import (
     GatedPixelCNNConfig,
     ImageTransformerConfig,
     PixelCNNConfig,
@@ -16,6 +15,7 @@ from models.pixel_configs import (
     PixelPriorConfig,
     codec_for,
 )
+from models.families import build_codec, build_prior
 from models.stage1.raw_pixels import RawPixels
 from models.stage2.prior import Draw, Prior
 

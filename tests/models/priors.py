@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import pytest
 
 from models import families
-from models.configs import Preset, SamplingDefaults
+from models.configs.preset import Preset, SamplingDefaults
 from models.families import CodecFamily, PriorFamily
 from models.pipeline import LoadOptions, Pipeline, load
-from models.presets import PRESETS
+from models.presets.register import PRESETS
 from tests.models.mosaic import Mosaic, MosaicConfig
 from tests.models.ripple import Ripple, RippleConfig
 from tests.models.trio import Trio, TrioConfig

@@ -17,14 +17,14 @@ import torch
 import yaml
 from torch import Tensor
 
-from models.configs import Preset, TransformerConfig
+from models.configs.preset import Preset, TransformerConfig
 from models.errors import Shape
 from models.families import build_codec, build_prior, upstream_shapes
 from models.files import config
 from models.files.places import STAGE_FILES
 from models.files.weights import on_meta, shapes
 from models.lookalikes import CONFIG_NAME
-from models.presets import get_preset
+from models.presets.register import get_preset
 from tests.models.golden import GOLDEN
 
 

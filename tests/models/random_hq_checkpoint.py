@@ -11,13 +11,13 @@ import torch
 import yaml
 from torch import Tensor
 
-from models.configs import Preset
+from models.configs.hq import HQTransformerConfig, HQVAEConfig
+from models.configs.preset import Preset
 from models.families import build_codec, build_prior, upstream_shapes
 from models.files.hq_codecs import write_hq_vae
 from models.files.hq_prior import write_hq_transformer
 from models.files.weights import on_meta, shapes
-from models.hq_configs import HQTransformerConfig, HQVAEConfig
-from models.presets import get_preset
+from models.presets.register import get_preset
 from tests.models.golden import GOLDEN
 from tests.models.random_values import spread_values
 

@@ -15,12 +15,12 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from models.configs import Preset
+from models.configs.preset import Preset
+from models.configs.rq import RQTransformerConfig, RQVAEConfig
 from models.families import build_codec, build_prior, upstream_shapes
 from models.files.rq_config import write_rq_transformer, write_rq_vae
 from models.files.weights import on_meta, shapes
-from models.presets import get_preset
-from models.rq_configs import RQTransformerConfig, RQVAEConfig
+from models.presets.register import get_preset
 from tests.models.golden import GOLDEN
 from tests.models.random_values import spread_values
 

@@ -16,12 +16,12 @@ import torch
 import yaml
 from torch import Tensor
 
-from models.configs import Preset, VQGANConfig
-from models.dalle_configs import DalleConfig, ru_dalle_masks
+from models.configs.dalle import DalleConfig, ru_dalle_masks
+from models.configs.preset import Preset, VQGANConfig
 from models.errors import Shape
 from models.families import build_codec, build_prior, upstream_shapes
 from models.files.weights import on_meta, shapes
-from models.presets import get_preset
+from models.presets.register import get_preset
 from models.tokenizer import YTTM_FILE
 
 _BPE = Path(__file__).parents[1] / "data" / "yttm" / YTTM_FILE

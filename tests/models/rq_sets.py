@@ -13,10 +13,10 @@ import torch
 import yaml
 from torch import Tensor
 
+from models.configs.rq import RQTransformerConfig, RQVAEConfig
 from models.files.official import OfficialWeights
 from models.files.rq_config import read_rq_transformer, read_rq_vae
 from models.files.weights import fill, on_meta
-from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.stage1.rq_vae import RQVAE, ResidualQuantizer
 from models.stage2.rq_transformer import RQTransformer
 from tests.models.golden import GOLDEN, arrays

@@ -9,7 +9,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from models.configs import CodecConfig, Preset, PriorConfig, TransformerConfig, VQGANConfig
+from models.configs.preset import CodecConfig, Preset, PriorConfig, TransformerConfig, VQGANConfig
 from models.families import build_codec, build_prior, upstream_shapes
 from models.files.weights import on_meta, shapes
 from models.stage1.orders import raster_places

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from models import families
-from models.configs import VQGANConfig
+from models.configs.preset import VQGANConfig
 from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.drawing.streams import uniforms
 from models.pipeline import LoadOptions
-from models.presets import get_preset
+from models.presets.register import get_preset
 from tests.models.mosaic import Mosaic
 from tests.models.priors import OTHERS, load_any, registered
 from tests.models.ripple import Ripple

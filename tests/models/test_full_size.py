@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from models.files.places import STAGE_FILES
-from models.presets import get_preset
+from models.presets.register import get_preset
 from tests.models.random_checkpoint import write_random_checkpoint
 
 pytestmark = [pytest.mark.weights, pytest.mark.timeout(3600)]

@@ -14,7 +14,7 @@ from models.drawing.sampling import RowParams
 from models.known import SEAM, Kept, Known, NoGridError, known_of, open_steps, takes_pictures
 from models.pictures import to_bytes
 from models.pipeline import LoadOptions, Pipeline, load, load_random
-from models.presets import PRESETS, get_preset
+from models.presets.register import PRESETS, get_preset
 from tests.models.conftest import PROMPTS, TINY
 from tests.models.drawing.test_forced import PIXELS
 from tests.models.mindalle import shape

@@ -15,7 +15,7 @@ from models.pipeline import (
     load,
     ranking,
 )
-from models.presets import UnknownPresetError
+from models.presets.register import UnknownPresetError
 
 _PARAMS = [RowParams(seed=8, candidate=i, top_k=32) for i in range(4)]
 _PROMPTS: dict[str, Prompt] = {"text": "a red heart", "class": 3, "none": None}

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from torch import nn
 
-from models.configs import Preset
+from models.configs.hq import HQVAEConfig
+from models.configs.preset import Preset
 from models.families import build_codec, build_prior
 from models.files.weights import on_meta
-from models.hq_configs import HQVAEConfig
-from models.presets import get_preset
+from models.presets.register import get_preset
 from tests.models.random_hq_checkpoint import write_random_hq_checkpoint
 from tests.models.random_rq_checkpoint import write_random_rq_checkpoint
 

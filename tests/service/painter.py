@@ -16,7 +16,7 @@ from dataclasses import replace
 from PIL import Image as Pillow
 from redis.asyncio import Redis
 
-from models.configs import SamplingDefaults
+from models.configs.preset import SamplingDefaults
 from service.broker.claims import Claim, LeaseState
 from service.broker.leases import Leases
 from service.broker.stopping import stop

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from models.presets import PRESETS
+from models.presets.register import PRESETS
 from service.answers.preset_cards import preset_card
 from service.answers.schemas import ImageRequest
 from service.api.admission import make_job

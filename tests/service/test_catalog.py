@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from models.presets import PRESETS
+from models.presets.register import PRESETS
 from service.answers.preset_cards import preset_card
 from service.api.catalog import Catalog
 from service.broker.redis_connection import connect

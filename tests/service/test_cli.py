@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from models.presets import WEIGHTS_FOLDER
+from models.presets.register import WEIGHTS_FOLDER
 from service import cli
 from service.settings import describe
 from service.worker.pictures import png

@@ -16,11 +16,11 @@ from openai.types import ImageGenCompletedEvent, ImageGenPartialImageEvent
 from PIL import Image as Pillow
 from redis.asyncio import Redis
 
-from models.configs import Preset
+from models.configs.preset import Preset
 from models.drawing.generate import run_to_end
 from models.drawing.sampling import RowParams
 from models.pipeline import Pipeline, load, to_bytes
-from models.presets import get_preset
+from models.presets.register import get_preset
 from service.broker.keys import Key
 from service.broker.queue import Queue
 from service.broker.workers import Workers

@@ -10,7 +10,7 @@ import torch
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from models.presets import WEIGHTS_FOLDER
+from models.presets.register import WEIGHTS_FOLDER
 from service import cli
 from service.config.results import ResultsSettings
 from service.doctor.checks import access, examine, model, ports, redis_server, result_store

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from models.drawing.sampling import RowParams
 from models.pipeline import Pipeline, load, to_bytes
-from models.presets import get_preset
+from models.presets.register import get_preset
 from service.broker.workers import ModelCard
 from service.errors import InvalidRequest
 from service.jobs import Job, Recipe

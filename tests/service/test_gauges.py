@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from models.presets import PRESETS
+from models.presets.register import PRESETS
 from service.answers.preset_cards import preset_card
 from service.api.catalog import Catalog
 from service.api.gauges import Gauges

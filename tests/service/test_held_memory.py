@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from models.pipeline import load
-from models.presets import get_preset
+from models.presets.register import get_preset
 from service.worker.held_memory import held_bytes
 
 

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from models.drawing.sampling import RowParams
 from models.pipeline import load
-from models.presets import PRESETS
+from models.presets.register import PRESETS
 from service.broker.queue import Queue
 from service.jobs import JobStatus
 from tests.servers import RedisServer

@@ -10,7 +10,7 @@ import torch
 from models.enhancer import random_upsampler
 from models.files import enhance_folder
 from models.files.convert import convert
-from models.presets import WEIGHTS_FOLDER, get_preset
+from models.presets.register import WEIGHTS_FOLDER, get_preset
 from service.config.groups import WorkerSettings
 from service.errors import StartRefused
 from service.worker.model_host import Machinery, load_model, load_options

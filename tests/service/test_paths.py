@@ -13,7 +13,7 @@ import certifi
 import pytest
 from pydantic import BaseModel
 
-from models.presets import WEIGHTS_FOLDER
+from models.presets.register import WEIGHTS_FOLDER
 from service import cli
 from service.broker.redis_connection import connect, disconnect
 from service.config.paths import expanded

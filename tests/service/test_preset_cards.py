@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from redis.asyncio import Redis
 
-from models.presets import PRESETS
+from models.presets.register import PRESETS
 from service.answers.preset_cards import on_demand_cards, preset_card
 from service.broker.keys import Key
 from service.errors import StartRefused

@@ -17,7 +17,7 @@ from threading import Event
 import pytest
 
 from models.files.checkpoint import open_checkpoint
-from models.presets import get_preset
+from models.presets.register import get_preset
 from models.verify import compare
 from service import cli
 from tests.models.golden import GOLDEN

@@ -10,10 +10,10 @@ import torch
 from redis.asyncio import Redis
 from torchvision import models as zoo
 
+from models.configs.rankers import ClassifierConfig
 from models.drawing.sampling import RowParams
 from models.pipeline import load
-from models.presets import get_preset
-from models.ranker_configs import ClassifierConfig
+from models.presets.register import get_preset
 from service.broker.queue import Queue
 from service.doctor.checks import model
 from service.jobs import JobStatus

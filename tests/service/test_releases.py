@@ -11,7 +11,7 @@ import pytest
 from PIL import Image as Pillow
 from redis.asyncio import Redis
 
-from models.presets import PRESETS
+from models.presets.register import PRESETS
 from service.answers.job_answer import JobAnswer
 from service.answers.model_answers import ModelAnswer, WorkerStatus
 from service.answers.preset_cards import preset_card

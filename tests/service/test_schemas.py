@@ -6,7 +6,7 @@ from dataclasses import fields
 import pytest
 from pydantic import ValidationError
 
-from models.configs import SamplingDefaults
+from models.configs.preset import SamplingDefaults
 from service.answers.job_answer import JobAnswer
 from service.answers.schemas import (
     ImageRequest,

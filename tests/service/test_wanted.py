@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
-from models.presets import VIEW_PARAMETERS
+from models.presets.register import VIEW_PARAMETERS
 from service.answers.job_request import JobRequest, WebhookRequest
 from service.answers.schemas import ImageRequest, is_blank
 from service.answers.wanted import in_words

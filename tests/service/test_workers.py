@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 from redis.asyncio import Redis
 
-from models.configs import SamplingDefaults
+from models.configs.preset import SamplingDefaults
 from service.broker.keys import GROUP, Key
 from service.broker.workers import ModelCard, Residence, WorkerInfo, Workers
 from tests.service.makers import MODEL, claim_one, make_leases, make_queue, put, success

@@ -17,11 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.backbone_config import BackboneConfig
-from models.configs import CodecConfig, StackConfig
+from models.configs.backbone import BackboneConfig
+from models.configs.preset import CodecConfig, StackConfig
+from models.configs.rq import RQVAEConfig
+from models.configs.upsamplers import CellUpsamplerConfig
 from models.enhance.cell_upsampler import CellUpsampler
 from models.errors import ConfigError
-from models.rq_configs import RQVAEConfig
 from models.stage1.codec import Codec
 from models.train.loop.learner import Stateful
 from models.train.loop.run import Run
@@ -29,7 +30,6 @@ from models.train.recipes import transformer, vqgan
 from models.train.recipes.codec import CodecPlan
 from models.train.recipes.grid_codes import GridCodes
 from models.train.recipes.prior import Examples, PriorPlan
-from models.upsampler_configs import CellUpsamplerConfig
 
 LOOKED_UP = ("tok_emb", "pos_emb", "classifier")
 NOISE = 0.08  # share of coarse codes that are replaced while the prior learns

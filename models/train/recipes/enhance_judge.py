@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.configs.enhancement import Enhancement
 from models.drawing.sampling import RowParams
 from models.enhance.cell_upsampler import CellUpsampler
-from models.enhancement import Enhancement
 from models.enhancer import Enhancer
 from models.stage1.codec import Codec
 from models.train.recipes.codec import BATCH, entropy, psnr

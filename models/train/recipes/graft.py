@@ -12,9 +12,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from models.configs import TransformerConfig
+from models.configs.hq import HQTransformerConfig
+from models.configs.preset import TransformerConfig
 from models.errors import ConfigError
-from models.hq_configs import HQTransformerConfig
 from models.stage2.hq_transformer import HQTransformer
 from models.stage2.transformer import Transformer
 

@@ -12,10 +12,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from models.configs import CodecConfig
+from models.configs.hq import HQTransformerConfig, HQVAEConfig
+from models.configs.preset import CodecConfig
 from models.errors import ConfigError
-from models.hq_configs import HQTransformerConfig, HQVAEConfig
-from models.presets import get_preset
+from models.presets.register import get_preset
 from models.stage1.hq_vae import HQVAE, soft_cells
 from models.stage2.hq_transformer import HQTransformer
 from models.train.loop.precision import exact

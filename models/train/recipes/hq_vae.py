@@ -12,8 +12,8 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.hq_configs import HQVAEConfig
-from models.presets import get_preset
+from models.configs.hq import HQVAEConfig
+from models.presets.register import get_preset
 from models.stage1.hq_vae import HQVAE
 from models.train.loop.run import Run
 from models.train.recipes import vqgan

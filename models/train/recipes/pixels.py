@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from models.pixel_configs import (
+from models.configs.pixels import (
     GatedPixelCNNConfig,
     ImageTransformerConfig,
     PixelCNNConfig,

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from models.configs import CodecConfig, PriorConfig, TransformerConfig
+from models.configs.hq import HQTransformerConfig
+from models.configs.preset import CodecConfig, PriorConfig, TransformerConfig
+from models.configs.rq import RQTransformerConfig
 from models.errors import ConfigError
-from models.hq_configs import HQTransformerConfig
-from models.presets import get_preset
-from models.rq_configs import RQTransformerConfig
+from models.presets.register import get_preset
 from models.train.loop.run import Run
 from models.train.recipes import hq_transformer, hq_vae, rq_transformer, rq_vae, transformer, vqgan
 from models.train.recipes.codec import CodecPlan, Codes

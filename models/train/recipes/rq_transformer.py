@@ -12,9 +12,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from models.configs import CodecConfig, StackConfig
+from models.configs.preset import CodecConfig, StackConfig
+from models.configs.rq import RQTransformerConfig, RQVAEConfig
 from models.errors import ConfigError
-from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from models.stage1.rq_vae import RQVAE
 from models.stage2.rq_transformer import RQTransformer
 from models.train.loop.precision import exact

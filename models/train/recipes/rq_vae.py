@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from models.rq_configs import RQVAEConfig
+from models.configs.rq import RQVAEConfig
 from models.stage1.rq_vae import RQVAE, commitment_loss
 from models.train.loop.processes import joined_rows
 from models.train.loop.run import Run

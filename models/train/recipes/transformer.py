@@ -10,8 +10,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from models.configs import CodecConfig, TransformerConfig
-from models.presets import get_preset
+from models.configs.preset import CodecConfig, TransformerConfig
+from models.presets.register import get_preset
 from models.stage2.transformer import Transformer
 from models.train.loop.schedule import Schedule
 from models.train.recipes.prior import Examples, PriorPlan, PromptShape

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from models.configs import Preset
-from models.views import View
+from models.configs.preset import Preset
+from models.configs.views import View
 from service.jobs import query
 from service.worker.handover import Glimpse
 from service.worker.run import Run

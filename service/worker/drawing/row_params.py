@@ -5,7 +5,7 @@ Knows neither jobs nor rows in flight.
 
 from __future__ import annotations
 
-from models.configs import Preset
+from models.configs.preset import Preset
 from models.drawing.sampling import RowParams
 from service.jobs import Recipe
 

@@ -17,9 +17,9 @@ from functools import partial
 
 import torch
 
+from models.configs.views import View
 from models.drawing.sampling import RowParams
 from models.pipeline import ranking, to_bytes
-from models.views import View
 from service.jobs import CODES_FILE, Image, Phase, Succeeded, query
 from service.worker.cpu_share import use_threads
 from service.worker.device_memory import Failure, retried

@@ -13,7 +13,7 @@ from models.drawing.generate import Batch, Shapes
 from models.drawing.sampling import RowParams
 from models.drawing.shapes import exact_shapes, keeps_bits
 from models.pipeline import LoadOptions, Pipeline, load, load_random
-from models.presets import PRESETS
+from models.presets.register import PRESETS
 from models.stage2.kv_cache import KVCache, reaches
 from models.stage2.prior import Draw
 from models.stage2.transformer import Transformer

@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.configs import StackConfig
+from models.configs.preset import StackConfig
+from models.configs.upsamplers import CellUpsamplerConfig
 from models.enhance.cell_upsampler import CellUpsampler
 from models.enhancer import random_upsampler
 from models.families import as_upsampler, build_upsampler
 from models.files.weights import on_meta
-from models.presets import get_preset
+from models.presets.register import get_preset
 from models.stage1.hq_vae import in_cells, on_grid
-from models.upsampler_configs import CellUpsamplerConfig
 
 
 def _upsampler() -> CellUpsampler:

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import yaml
 
-from models.configs import SamplingDefaults, TransformerConfig, VQGANConfig
+from models.configs.preset import SamplingDefaults, TransformerConfig, VQGANConfig
+from models.configs.rankers import ClipConfig
 from models.errors import ConfigError, MissingFileError
 from models.files import config, enhance_folder
-from models.presets import PRESETS
-from models.ranker_configs import ClipConfig
+from models.presets.register import PRESETS
 from tests.models.golden import GOLDEN, SETS
 from tests.models.mindalle import shape
 

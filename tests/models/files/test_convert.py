@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.configs.rankers import ClipConfig
 from models.errors import (
     CorruptFileError,
     HashMismatchError,
@@ -15,8 +16,7 @@ from models.errors import (
 from models.files.checkpoint import load_stage1, load_stage2, load_tokenizer, open_checkpoint
 from models.files.convert import FolderInUseError, convert, save
 from models.files.shards import read_manifest, verify
-from models.presets import get_preset
-from models.ranker_configs import ClipConfig
+from models.presets.register import get_preset
 from models.stage1.vqgan import VQGAN
 from models.stage2.transformer import Transformer
 from tests.models.golden import GOLDEN, SETS

@@ -11,9 +11,10 @@ import torch
 import yaml
 from torch import nn
 
-from models.configs import StackConfig
+from models.configs.enhancement import Enhancement
+from models.configs.preset import StackConfig
+from models.configs.upsamplers import CellUpsamplerConfig
 from models.drawing.sampling import RowParams
-from models.enhancement import Enhancement
 from models.enhancer import random_upsampler
 from models.errors import (
     CheckpointError,
@@ -26,8 +27,7 @@ from models.files import enhance_folder, fingerprint
 from models.files.checkpoint import load_stage1, load_upsampler, open_checkpoint
 from models.files.convert import FolderInUseError, convert
 from models.pipeline import load
-from models.presets import get_preset
-from models.upsampler_configs import CellUpsamplerConfig
+from models.presets.register import get_preset
 from tests.models.random_checkpoint import tiny_with_words, write_random_checkpoint
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from models.configs import Preset
+from models.configs.preset import Preset
 from models.errors import CheckpointError, ConfigError, KeyMismatchError
 from models.families import build_codec, build_prior, upstream_shapes
 from models.files import config
@@ -19,8 +19,8 @@ from models.files.convert import convert
 from models.files.hq_codecs import write_hq_vae
 from models.files.hq_prior import write_hq_transformer
 from models.files.weights import on_meta, shapes
-from models.hq_presets import HQ_PRESETS
-from models.presets import PRESETS, get_preset, without_missing_ranker
+from models.presets.hq import HQ_PRESETS
+from models.presets.register import PRESETS, get_preset, without_missing_ranker
 from tests.models.random_hq_checkpoint import (
     hq_shapes,
     official_state,

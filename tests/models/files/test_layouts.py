@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from models.configs import TransformerConfig, VQGANConfig
+from models.configs.preset import TransformerConfig, VQGANConfig
 from models.errors import ConfigError
 from models.files.layouts import (
     CODEC_READERS,
@@ -13,7 +13,7 @@ from models.files.layouts import (
     read_vqgan,
     written,
 )
-from models.presets import PRESETS
+from models.presets.register import PRESETS
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

@@ -9,7 +9,7 @@ import torch
 
 from models.errors import KeyMismatchError
 from models.files.checkpoint import load_stage2, open_checkpoint
-from models.presets import get_preset
+from models.presets.register import get_preset
 from tests.models.taming_folders import WEIGHTS, write_project
 
 

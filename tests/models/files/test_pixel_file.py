@@ -14,7 +14,7 @@ from models.files import config, pixel_file
 from models.files.checkpoint import open_checkpoint
 from models.files.convert import convert
 from models.pipeline import load
-from models.presets import PRESETS
+from models.presets.register import PRESETS
 from tests.models.golden import GOLDEN
 
 _PIXELS = [name for name in PRESETS if "pixelcnn" in name or "image-transformer" in name]

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from models.configs.rq import RQTransformerConfig
 from models.errors import CheckpointError, ConfigError, CorruptFileError, KeyMismatchError
 from models.families import build_codec, build_prior, upstream_shapes
 from models.files import config
@@ -17,9 +18,8 @@ from models.files.checkpoint import load_stage1, load_stage2, load_tokenizer, op
 from models.files.convert import convert
 from models.files.rq_config import write_rq_transformer, write_rq_vae
 from models.files.weights import on_meta, shapes
-from models.presets import PRESETS, get_preset
-from models.rq_configs import RQTransformerConfig
-from models.rq_presets import RQ_PRESETS
+from models.presets.register import PRESETS, get_preset
+from models.presets.rq import RQ_PRESETS
 from tests.models.golden import GOLDEN
 from tests.models.random_rq_checkpoint import rq_shapes, tiny_text, write_random_rq_checkpoint
 

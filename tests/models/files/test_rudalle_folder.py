@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.dalle_configs import DalleConfig
-from models.dalle_presets import DALLE_PRESETS, second_version
+from models.configs.dalle import DalleConfig
 from models.drawing.sampling import RowParams
 from models.errors import CheckpointError, ConfigError, KeyMismatchError, MissingFileError
 from models.families import build_codec, build_prior, upstream_shapes
@@ -19,7 +18,8 @@ from models.files.checkpoint import load_stage1, load_stage2, load_tokenizer, op
 from models.files.convert import convert
 from models.files.weights import on_meta, shapes
 from models.pipeline import load
-from models.presets import get_preset
+from models.presets.dalle import DALLE_PRESETS, second_version
+from models.presets.register import get_preset
 from models.stage2.dalle import Dalle
 from tests.models.golden import GOLDEN
 from tests.models.random_rudalle_checkpoint import (

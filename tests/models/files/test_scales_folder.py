@@ -16,7 +16,7 @@ from models.files.checkpoint import load_stage1, load_stage2, open_checkpoint
 from models.files.convert import convert
 from models.files.layouts import written
 from models.files.weights import on_meta, shapes
-from models.presets import get_preset
+from models.presets.register import get_preset
 from tests.models.random_values import spread_values
 
 _PRESET = get_preset("tiny-hq-scales")

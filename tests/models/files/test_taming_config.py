@@ -9,7 +9,7 @@ import pytest
 from models.errors import ConfigError
 from models.files import config
 from models.files.checkpoint import open_checkpoint
-from models.presets import get_preset
+from models.presets.register import get_preset
 from tests.models.taming_folders import edit, write_project
 
 _PRESET = get_preset("tiny-taming-uncond")

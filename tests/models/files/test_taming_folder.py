@@ -15,15 +15,15 @@ import pytest
 import torch
 import yaml
 
-from models.configs import Preset
+from models.configs.preset import Preset
+from models.configs.rankers import IMAGENET_CLASSIFIER
 from models.errors import ConfigError, KeyMismatchError, UnsafePickleError
 from models.families import build_codec, build_prior, upstream_shapes
 from models.files import config
 from models.files.checkpoint import load_stage1, load_stage2, open_checkpoint
 from models.files.convert import convert
 from models.files.weights import on_meta, shapes
-from models.presets import PRESETS, get_preset
-from models.ranker_configs import IMAGENET_CLASSIFIER
+from models.presets.register import PRESETS, get_preset
 from tests.models.mindalle import codec_shape, shape
 from tests.models.refusals import refusal
 from tests.models.taming_folders import STAMP, WEIGHTS, edit, write_codec, write_project

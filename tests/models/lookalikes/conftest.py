@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from models.files.checkpoint import Checkpoint, load_stage2, load_tokenizer, open_checkpoint
-from models.presets import WEIGHTS_FOLDER
+from models.presets.register import WEIGHTS_FOLDER
 from models.rerank import clip_files
 from tests.models.golden import GOLDEN
 

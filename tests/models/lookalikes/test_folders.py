@@ -12,7 +12,7 @@ import pytest
 
 from models.files.checkpoint import open_checkpoint
 from models.files.convert import convert
-from models.presets import WEIGHTS_FOLDER
+from models.presets.register import WEIGHTS_FOLDER
 from models.train.data.folder import FolderFiles
 from tests.models.lookalikes.conftest import load_all
 from tests.models.refusals import refusal

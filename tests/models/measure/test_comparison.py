@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.configs.hq import HQTransformerConfig
+from models.configs.rq import RQTransformerConfig
 from models.drawing.generate import Batch, run_to_end
 from models.drawing.sampling import RowParams
 from models.enhancer import random_upsampler
 from models.files import enhance_folder
-from models.hq_configs import HQTransformerConfig
 from models.measure import comparison
 from models.measure.comparison import Timing
 from models.pipeline import LoadOptions, load_random
-from models.presets import get_preset
-from models.rq_configs import RQTransformerConfig
+from models.presets.register import get_preset
 from models.stage2.hq_transformer import HQTransformer
 from models.stage2.prior import Prior
 from models.stage2.rq_transformer import RQTransformer

@@ -10,7 +10,7 @@ from PIL import Image
 from models.errors import ConfigError
 from models.measure import eval as evaluation
 from models.pictures import to_bytes
-from models.presets import WEIGHTS_FOLDER
+from models.presets.register import WEIGHTS_FOLDER
 
 
 @pytest.fixture

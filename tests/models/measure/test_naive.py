@@ -7,7 +7,7 @@ import pytest
 from models.measure import naive
 from models.measure.naive import Timing
 from models.pipeline import LoadOptions
-from models.presets import PRESETS
+from models.presets.register import PRESETS
 from service.cli import main
 
 

@@ -14,7 +14,7 @@ from models.errors import ConfigError
 from models.measure.impression import crowd_of
 from models.measure.networks import ClipNetwork, Inception, open_network
 from models.pictures import to_bytes
-from models.presets import WEIGHTS_FOLDER
+from models.presets.register import WEIGHTS_FOLDER
 
 
 class RandomInception(FeatureExtractorInceptionV3):  # type: ignore[misc]  # it ships no types

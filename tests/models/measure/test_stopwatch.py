@@ -4,7 +4,7 @@ import torch
 from models.measure.machine import Ceilings
 from models.measure.stopwatch import BaselineTimes, Result, integrated, measure, random_prefix
 from models.pipeline import LoadOptions, Pipeline, load
-from models.presets import get_preset
+from models.presets.register import get_preset
 from tests.models.mindalle import shape, transformer
 
 _CEILINGS = Ceilings(read_bytes_s=1e9, copy_bytes_s=2e9, flops={"float32": 1e9, "bfloat16": 1e9})

@@ -16,11 +16,11 @@ import torch
 
 from models.errors import CheckpointError, HashMismatchError, MissingFileError, WrongChecksumError
 from models.files.checkpoint import load_stage1, load_stage2, load_tokenizer, open_checkpoint
-from models.presets import get_preset
+from models.presets.register import get_preset
 from models.pull import checkpoint as pulling
 from models.pull.checkpoint import Sources, Wanted
 from models.pull.fetch import Fetcher
-from models.releases import CLIP, RELEASES, Checksum, Release, RemoteFile
+from models.upstream.releases import CLIP, RELEASES, Checksum, Release, RemoteFile
 from tests.models.golden import GOLDEN
 from tests.models.pull.shelf import Shelf, serving
 from tests.models.random_rudalle_checkpoint import small_malevich, write_random_rudalle

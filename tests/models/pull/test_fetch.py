@@ -13,7 +13,7 @@ import pytest
 
 from models.errors import CorruptFileError, DownloadError, WrongChecksumError
 from models.pull.fetch import Fetcher, shown
-from models.releases import Checksum, RemoteFile
+from models.upstream.releases import Checksum, RemoteFile
 from tests.models.pull.shelf import Shelf, serving
 
 CONTENT = random.Random(1).randbytes(300_000)

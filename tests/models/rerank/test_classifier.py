@@ -10,15 +10,15 @@ from torch import nn
 from torchvision import models as zoo
 from torchvision.transforms._presets import ImageClassification
 
-from models.configs import Preset
+from models.configs.preset import Preset
+from models.configs.rankers import ClassifierConfig
 from models.drawing.sampling import RowParams
 from models.errors import CheckpointError, ConfigError, KeyMismatchError, MissingFileError
 from models.files import config as configs
 from models.files.convert import convert
 from models.pictures import to_bytes
 from models.pipeline import load as load_pipeline
-from models.presets import get_preset, without_missing_ranker
-from models.ranker_configs import ClassifierConfig
+from models.presets.register import get_preset, without_missing_ranker
 from models.rerank import rankers
 from models.rerank.classifier import Classifier, load
 from tests.models.random_checkpoint import write_random_checkpoint

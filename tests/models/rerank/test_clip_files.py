@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from models.configs.rankers import ClipConfig
 from models.errors import (
     ConfigError,
     CorruptFileError,
@@ -15,7 +16,6 @@ from models.errors import (
     MissingFileError,
     UnsafePickleError,
 )
-from models.ranker_configs import ClipConfig
 from models.rerank.clip import ClipScorer
 from models.rerank.clip_files import load, read_weights, tokenize_with
 from tests.models.golden import GOLDEN, arrays, facts

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.configs.hq import HQVAEConfig
 from models.files.checkpoint import load_stage1, open_checkpoint
-from models.hq_configs import HQVAEConfig
 from models.stage1.hq_vae import HQVAE, to_cells, to_grids
 from tests.models.golden import GOLDEN, arrays, facts
 

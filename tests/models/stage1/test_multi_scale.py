@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from models.configs import VQGANConfig
-from models.hq_configs import MultiScaleConfig
+from models.configs.hq import MultiScaleConfig
+from models.configs.preset import VQGANConfig
 from models.stage1.multi_scale import MultiScaleVQ, official_name, to_sequence
 from models.stage1.vqgan import VQGAN
 

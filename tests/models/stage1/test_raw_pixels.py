@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.raw_pixels_config import RawPixelsConfig
+from models.configs.raw_pixels import RawPixelsConfig
 from models.stage1.raw_pixels import RawPixels
 
 

@@ -4,8 +4,8 @@ from itertools import product
 import pytest
 import torch
 
-from models.presets import get_preset
-from models.rq_configs import RQVAEConfig
+from models.configs.rq import RQVAEConfig
+from models.presets.register import get_preset
 from models.stage1.rq_vae import RQVAE, ResidualQuantizer
 from tests.models.rq_sets import configs, recorded, stage1_of
 

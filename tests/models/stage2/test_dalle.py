@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from models.dalle_configs import DalleConfig, ru_dalle_masks
-from models.dalle_presets import DALLE_PRESETS, second_version
+from models.configs.dalle import DalleConfig, ru_dalle_masks
 from models.drawing.generate import Batch, run_to_end
 from models.drawing.sampling import RowParams
-from models.presets import get_preset
+from models.presets.dalle import DALLE_PRESETS, second_version
+from models.presets.register import get_preset
 from models.stage2.dalle import Dalle
 from models.verify.walk import through_the_state
 from tests.models.stage2.test_masks import KINDS

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.configs import StackConfig
+from models.configs.hq import HQTransformerConfig
+from models.configs.preset import StackConfig
 from models.drawing.generate import Batch, run_to_end
 from models.drawing.sampling import RowParams
 from models.files import config
 from models.files.official import OfficialWeights
 from models.files.weights import fill, on_meta
-from models.hq_configs import HQTransformerConfig
 from models.stage1.hq_vae import to_cells, to_grids
 from models.stage2.hq_transformer import HQTransformer
 from models.stage2.prior import one_by_one

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.dalle_configs import Mask, MaskKind
+from models.configs.dalle import Mask, MaskKind
 from models.stage2.blocks import Block, BlockOptions
 from models.stage2.masks import SequenceMask, is_in_line, sees
 from tests.models.shapes import SmallBlock

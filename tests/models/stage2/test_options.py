@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.configs import Preset, TransformerConfig, VQGANConfig
+from models.configs.preset import Preset, TransformerConfig, VQGANConfig
 from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.files.convert import convert
-from models.presets import get_preset
+from models.presets.register import get_preset
 from tests.models.mindalle import load_transformer, load_vqgan
 from tests.models.random_checkpoint import write_random_checkpoint
 

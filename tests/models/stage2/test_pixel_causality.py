@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from models.pixel_configs import (
+from models.configs.pixels import (
     GatedPixelCNNConfig,
     ImageTransformerConfig,
     PixelCNNConfig,

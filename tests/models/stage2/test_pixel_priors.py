@@ -6,13 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.configs.pixels import PixelPriorConfig
+from models.configs.raw_pixels import RawPixelsConfig
 from models.drawing.generate import Batch, run_to_end
 from models.drawing.sampling import Filters, RowParams, draw
 from models.drawing.streams import uniforms
-from models.pixel_configs import (
-    PixelPriorConfig,
-)
-from models.raw_pixels_config import RawPixelsConfig
 from models.stage1.raw_pixels import RawPixels
 from tests.models.pixel_models import (
     CONFIGS,

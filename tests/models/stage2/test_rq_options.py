@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.configs import Preset, StackConfig
+from models.configs.preset import Preset, StackConfig
+from models.configs.rq import RQTransformerConfig, RQVAEConfig
 from models.drawing.generate import run_to_end
 from models.drawing.sampling import RowParams
 from models.files.checkpoint import load_stage1, load_stage2, open_checkpoint
 from models.files.convert import convert
 from models.pipeline import load
-from models.rq_configs import RQTransformerConfig, RQVAEConfig
 from tests.models.random_rq_checkpoint import rq_shapes, tiny_text, write_random_rq_checkpoint
 
 State = dict[str, Tensor]

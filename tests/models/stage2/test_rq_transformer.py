@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.presets import get_preset
-from models.rq_configs import RQTransformerConfig
+from models.configs.rq import RQTransformerConfig
+from models.presets.register import get_preset
 from models.stage1.rq_vae import ResidualQuantizer
 from models.stage2.code_loss import hard_cross_entropy, soft_cross_entropy, text_cross_entropy
 from models.stage2.rq_transformer import RQTransformer

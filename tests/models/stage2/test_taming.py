@@ -16,9 +16,9 @@ from models.files.official import OfficialWeights
 from models.files.taming_folder import unread_keys
 from models.files.weights import fill, on_meta
 from models.pipeline import load
-from models.presets import get_preset
+from models.presets.register import get_preset
+from models.presets.taming import coordinate_tokens
 from models.stage2.transformer import Transformer
-from models.taming_presets import coordinate_tokens
 from models.verify.walk import through_the_state
 from tests.models.golden import GOLDEN, arrays
 from tests.models.mindalle import shape

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.hq_configs import TwoScalesConfig
-from models.presets import get_preset
+from models.configs.hq import TwoScalesConfig
+from models.presets.register import get_preset
 from models.stage2.two_scales import TwoScales
 
 

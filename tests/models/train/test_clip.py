@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from models.errors import ConfigError, KeyMismatchError
-from models.presets import WEIGHTS_FOLDER
+from models.presets.register import WEIGHTS_FOLDER
 from models.train import clip
 from models.train.loop.checkpoints import averaged
 

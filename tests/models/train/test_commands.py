@@ -13,7 +13,7 @@ import torch
 from models import pipeline
 from models.drawing.sampling import RowParams
 from models.errors import ConfigError, MissingFileError
-from models.presets import get_preset
+from models.presets.register import get_preset
 from models.train import __main__ as commands
 from models.train import bpe, clip, codes, ship, stage1, stage2
 from models.train.data.code_table import CodeTable

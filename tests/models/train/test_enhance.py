@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.configs import Preset
+from models.configs.preset import Preset
 from models.drawing.sampling import RowParams
 from models.enhance.cell_upsampler import CellUpsampler
 from models.errors import ConfigError
@@ -19,7 +19,7 @@ from models.files import fingerprint
 from models.files.checkpoint import load_stage1, open_checkpoint
 from models.files.shards import verify
 from models.pipeline import load
-from models.presets import get_preset
+from models.presets.register import get_preset
 from models.train import enhance as command
 from models.train import ship
 from models.train.loop.checkpoints import averaged

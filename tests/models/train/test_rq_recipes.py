@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.presets import get_preset
-from models.rq_configs import RQTransformerConfig, RQVAEConfig
+from models.configs.rq import RQTransformerConfig, RQVAEConfig
+from models.presets.register import get_preset
 from models.stage1.rq_vae import RQVAE, commitment_loss
 from models.stage2.rq_transformer import RQTransformer
 from models.train.loop.checkpoints import Checkpoints, load

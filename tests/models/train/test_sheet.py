@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from models.configs import SamplingDefaults
+from models.configs.preset import SamplingDefaults
 from models.drawing.sampling import RowParams
 from models.pipeline import load
 from models.train.sheet import candidates

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from models.errors import ConfigError
-from models.presets import get_preset
+from models.presets.register import get_preset
 from models.train.data import code_table
 from models.train.data.folder import FolderFiles, FolderSet
 from models.train.loop.run import Run

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.files.checkpoint import load_stage1, open_checkpoint
-from models.presets import get_preset
+from models.presets.register import get_preset
 from models.stage1.vqgan import VQGAN, GumbelQuantizer
 from models.verify.compare import run
 from tests.models.golden import GOLDEN, arrays

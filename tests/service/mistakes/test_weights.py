@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.presets import WEIGHTS_FOLDER
+from models.presets.register import WEIGHTS_FOLDER
 from tests.models.golden import GOLDEN
 from tests.privileges import permissions_hold
 from tests.servers import RedisServer

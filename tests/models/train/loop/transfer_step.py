@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from models.configs import TransformerConfig
-from models.presets import get_preset
+from models.configs.preset import TransformerConfig
+from models.presets.register import get_preset
 from models.stage2.transformer import Transformer
 from models.train.loop.engine import Engine
 from models.train.loop.run import Run

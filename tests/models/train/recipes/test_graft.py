@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from models.configs.hq import HQTransformerConfig, HQVAEConfig
 from models.errors import ConfigError
-from models.hq_configs import HQTransformerConfig, HQVAEConfig
-from models.presets import get_preset
+from models.presets.register import get_preset
 from models.stage2.hq_transformer import HQTransformer
 from models.stage2.transformer import Transformer
 from models.train.recipes import hq_transformer

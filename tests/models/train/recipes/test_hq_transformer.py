@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.configs.hq import HQTransformerConfig, HQVAEConfig
 from models.errors import ConfigError
-from models.hq_configs import HQTransformerConfig, HQVAEConfig
-from models.presets import get_preset
+from models.presets.register import get_preset
 from models.stage1.hq_vae import HQVAE, soft_cells
 from models.stage2.hq_transformer import HQTransformer
 from models.train.loop.run import Run

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.hq_configs import HQVAEConfig, Resize
+from models.configs.hq import HQVAEConfig, Resize
 from models.stage1.hq_vae import HQVAE
 from models.train.loop import processes
 from models.train.loop.checkpoints import Checkpoints, load

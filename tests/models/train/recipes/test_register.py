@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.configs import CodecConfig, Preset, PriorConfig
+from models.configs.preset import CodecConfig, Preset, PriorConfig
 from models.errors import ConfigError
 from models.families import build_codec, build_prior
 from models.files import config

@@ -11,10 +11,10 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkabl
 
 from annotated_types import Ge, Gt, Le
 
-from models.backbone_config import BackboneConfig
-from models.enhancement import Enhancement
-from models.ranker_configs import ClassifierConfig, ClipConfig
-from models.views import View
+from models.configs.backbone import BackboneConfig
+from models.configs.enhancement import Enhancement
+from models.configs.rankers import ClassifierConfig, ClipConfig
+from models.configs.views import View
 
 PrefixKind = Literal["text", "class", "none"]
 # What a number may be is said to whoever checks a document; nothing is checked here.

@@ -1,6 +1,6 @@
 """Shapes of DALL-E's family (Ramesh et al. 2021) as dataclasses: its masks and its transformer.
 
-Knows no torch, and no model by name: `dalle_presets` has those. What a mask lets a position see is
+Knows no torch, and no model by name: `presets` has those. What a mask lets a position see is
 in `stage2/masks.py`, here is only how far back that reaches.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from models.configs import PrefixKind, Share, Size
+from models.configs.preset import PrefixKind, Share, Size
 
 MaskKind = Literal[
     "full",  # every earlier cell

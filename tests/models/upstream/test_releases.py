@@ -9,9 +9,9 @@ import open_clip
 import pytest
 from torchvision.models import ResNet101_Weights
 
-from models.presets import PRESETS
-from models.ranker_configs import IMAGENET_CLASSIFIER
-from models.releases import CLASSIFIER, CLIP, RELEASES, RemoteFile
+from models.configs.rankers import IMAGENET_CLASSIFIER
+from models.presets.register import PRESETS
+from models.upstream.releases import CLASSIFIER, CLIP, RELEASES, RemoteFile
 from tests.models.golden import GOLDEN
 
 FILES = {file.address: file for release in RELEASES.values() for file in release.files}

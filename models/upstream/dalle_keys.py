@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.dalle_configs import DalleConfig
+from models.configs.dalle import DalleConfig
 from models.errors import Shape
 
 _EMBEDDINGS = {

@@ -6,10 +6,10 @@ torch and no check.
 
 from __future__ import annotations
 
-from models.configs import TransformerConfig
-from models.dalle_configs import DalleConfig
-from models.hq_configs import HQTransformerConfig, TwoScalesConfig
-from models.rq_configs import RQTransformerConfig
+from models.configs.dalle import DalleConfig
+from models.configs.hq import HQTransformerConfig, TwoScalesConfig
+from models.configs.preset import TransformerConfig
+from models.configs.rq import RQTransformerConfig
 
 OF_CODEC = frozenset({"dec_raw", "dec_pixels", "enc_prequant", "enc_codes", "enc_recon_raw"})
 

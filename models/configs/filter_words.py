@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from models.configs import Preset
+from models.configs.preset import Preset
 
 _CODES = "the codes at each place, by their logits"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from models.configs import CodecConfig, PrefixKind, Size
+from models.configs.preset import CodecConfig, PrefixKind, Size
 
 
 @dataclass(frozen=True, slots=True)

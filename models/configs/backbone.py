@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from models.views import View
+from models.configs.views import View
 
 _Size = Annotated[int, Gt(0)]
 _Share = Annotated[float, Ge(0), Le(1)]

@@ -5,12 +5,18 @@ Knows no torch, nor where the weights lie.
 
 from __future__ import annotations
 
-from models.backbone_config import BackboneConfig
-from models.configs import Preset, SamplingDefaults, StackConfig, TransformerConfig, VQGANConfig
-from models.enhancement import Enhancement
-from models.hq_configs import HQTransformerConfig, HQVAEConfig
-from models.ranker_configs import ClipConfig
-from models.upsampler_configs import CellUpsamplerConfig
+from models.configs.backbone import BackboneConfig
+from models.configs.enhancement import Enhancement
+from models.configs.hq import HQTransformerConfig, HQVAEConfig
+from models.configs.preset import (
+    Preset,
+    SamplingDefaults,
+    StackConfig,
+    TransformerConfig,
+    VQGANConfig,
+)
+from models.configs.rankers import ClipConfig
+from models.configs.upsamplers import CellUpsamplerConfig
 
 # As `train clip` writes it: each folder's own JSON describes its ranker.
 _RANKER = ClipConfig("emoji", "clip/clip.safetensors", config="clip/open_clip_config.json")

@@ -1,6 +1,6 @@
 """Shapes of the models that draw pixels' own bytes: PixelCNN, PixelCNN++, Image Transformer.
 
-Knows no torch, and no model by name: `pixel_presets` has those. Fields are named as in the authors'
+Knows no torch, and no model by name: `presets` has those. Fields are named as in the authors'
 files; what the numbers mean is in the model files.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from models.configs import Count, PrefixKind, Share, Size
-from models.raw_pixels_config import NUM_BYTES, RawPixelsConfig
+from models.configs.preset import Count, PrefixKind, Share, Size
+from models.configs.raw_pixels import NUM_BYTES, RawPixelsConfig
 
 Head = Literal["categorical", "mixture"]
 Attention = Literal["global", "local_1d", "local_2d"]

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from models.configs import Preset, SamplingDefaults, TransformerConfig, VQGANConfig
-from models.random_preset import TINY_VQGAN, random_preset
-from models.ranker_configs import IMAGENET_CLASSIFIER
+from models.configs.preset import Preset, SamplingDefaults, TransformerConfig, VQGANConfig
+from models.configs.rankers import IMAGENET_CLASSIFIER
+from models.presets.random import TINY_VQGAN, random_preset
 
 _LICENCE = "unknown"
 

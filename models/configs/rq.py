@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-from models.configs import PrefixKind, StackConfig, VQGANConfig
-from models.views import View
+from models.configs.preset import PrefixKind, StackConfig, VQGANConfig
+from models.configs.views import View
 
 _BODY, _HEAD = StackConfig(1280, 26, 20), StackConfig(1280, 4, 20)
 

@@ -3,9 +3,9 @@ import sys
 
 import pytest
 
-from models.configs import Preset, levels_of
+from models.configs.preset import Preset, levels_of
 from models.drawing.sampling import RowParams
-from models.presets import PRESETS, UnknownPresetError, get_preset
+from models.presets.register import PRESETS, UnknownPresetError, get_preset
 from tests.models.mindalle import shape
 
 
@@ -43,7 +43,7 @@ def test_official_shapes() -> None:
 
 
 def test_the_api_can_read_presets_without_torch() -> None:
-    check = "import sys, models.presets; sys.exit('torch' in sys.modules)"
+    check = "import sys, models.presets.register; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False, timeout=50).returncode == 0
 
 

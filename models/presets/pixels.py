@@ -6,8 +6,7 @@ den Oord et al. 2016, Salimans et al. 2017, Parmar et al. 2018), for checkpoints
 
 from __future__ import annotations
 
-from models.configs import Preset, SamplingDefaults
-from models.pixel_configs import (
+from models.configs.pixels import (
     GatedPixelCNNConfig,
     ImageTransformerConfig,
     PixelCNNConfig,
@@ -15,6 +14,7 @@ from models.pixel_configs import (
     PixelPriorConfig,
     codec_for,
 )
+from models.configs.preset import Preset, SamplingDefaults
 
 _SAMPLING = SamplingDefaults(top_k=None, num_candidates=4)
 

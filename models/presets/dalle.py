@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.configs import Preset, SamplingDefaults, VQGANConfig
-from models.dalle_configs import DalleConfig, ru_dalle_masks
-from models.random_preset import random_preset
+from models.configs.dalle import DalleConfig, ru_dalle_masks
+from models.configs.preset import Preset, SamplingDefaults, VQGANConfig
+from models.presets.random import random_preset
 
 _UNKNOWN = "unknown"
 GUMBEL_F8 = VQGANConfig(

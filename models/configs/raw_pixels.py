@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from models.configs import Size
-from models.views import View
+from models.configs.preset import Size
+from models.configs.views import View
 
 NUM_BYTES = 256
 

@@ -7,20 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.configs import (
-    Preset,
-    SamplingDefaults,
-    StackConfig,
-    TransformerConfig,
-)
-from models.hq_configs import (
-    HQTransformerConfig,
-    HQVAEConfig,
-    MultiScaleConfig,
-    TwoScalesConfig,
-)
-from models.random_preset import random_preset
-from models.ranker_configs import IMAGENET_CLASSIFIER
+from models.configs.hq import HQTransformerConfig, HQVAEConfig, MultiScaleConfig, TwoScalesConfig
+from models.configs.preset import Preset, SamplingDefaults, StackConfig, TransformerConfig
+from models.configs.rankers import IMAGENET_CLASSIFIER
+from models.presets.random import random_preset
 
 # The authors forbid any commercial use of their weights; their code is MIT.
 _LICENCE = "non-commercial (see the authors' configs/README.md)"
@@ -85,7 +75,7 @@ _RELEASED = (
     ),
 )
 
-# Odd sizes and switches on purpose, as in `presets`.
+# Odd sizes and switches on purpose, as in `register`.
 _TINY_STAGE1 = HQVAEConfig(
     embed_dim=8,
     n_embed=(64, 40),

@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d
 from models.drawing.sampling import RowParams
 from models.files import checkpoint as checkpoints
 from models.pipeline import Picture, Pipeline, load
-from models.presets import WEIGHTS_FOLDER, get_preset, shipped_presets
+from models.presets.register import WEIGHTS_FOLDER, get_preset, shipped_presets
 
 SHIPPED = shipped_presets()
 MAX_BYTES = 40_000_000

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from models.filter_words import filter_words
-from models.presets import PRESETS
+from models.configs.filter_words import filter_words
+from models.presets.register import PRESETS
 
 
 @pytest.mark.parametrize(
@@ -28,5 +28,5 @@ def test_each_filter_says_what_it_is_applied_to(name: str, what: str) -> None:
 
 
 def test_the_api_can_read_them_without_torch() -> None:
-    check = "import sys, models.filter_words; sys.exit('torch' in sys.modules)"
+    check = "import sys, models.configs.filter_words; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False, timeout=50).returncode == 0

@@ -5,8 +5,8 @@ And the small codec that most of these draw for. Knows no torch.
 
 from __future__ import annotations
 
-from models.configs import CodecConfig, Preset, PriorConfig, SamplingDefaults, VQGANConfig
-from models.enhancement import Enhancement
+from models.configs.enhancement import Enhancement
+from models.configs.preset import CodecConfig, Preset, PriorConfig, SamplingDefaults, VQGANConfig
 
 # Odd sizes and switches on purpose: what a test passes on these, it passes on options that the
 # large models leave at their defaults.

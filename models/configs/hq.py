@@ -10,9 +10,17 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
-from models.backbone_config import BackboneConfig
-from models.configs import Amount, Count, PrefixKind, Share, Size, StackConfig, TransformerConfig
-from models.views import View
+from models.configs.backbone import BackboneConfig
+from models.configs.preset import (
+    Amount,
+    Count,
+    PrefixKind,
+    Share,
+    Size,
+    StackConfig,
+    TransformerConfig,
+)
+from models.configs.views import View
 
 Resize = Literal["pixelshuffle", "nearest", "conv"]
 Smoothing = Literal["nearest", "deconv2d"]

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.configs import TransformerConfig, VQGANConfig
+from models.configs.hq import HQVAEConfig, TwoScalesConfig
+from models.configs.preset import TransformerConfig, VQGANConfig
+from models.configs.rq import RQVAEConfig
 from models.errors import Shape
-from models.hq_configs import HQVAEConfig, TwoScalesConfig
-from models.rq_configs import RQVAEConfig
 
 AVERAGES = r".*\.(cluster_size|embedding_avg)"  # moving averages of a codebook: training's
 _QKV = ("query", "key", "value")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isqrt
 
-from models.backbone_config import BackboneConfig
-from models.configs import Size, StackConfig
+from models.configs.backbone import BackboneConfig
+from models.configs.preset import Size, StackConfig
 
 _CODEC = BackboneConfig(ch_mult=(1, 1, 2, 2), attn_resolutions=())
 _BODY, _HEAD = StackConfig(1024, 4, 16), StackConfig(1024, 2, 16)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.configs import PrefixKind, Preset, SamplingDefaults, StackConfig
-from models.random_preset import random_preset
-from models.ranker_configs import IMAGENET_CLASSIFIER
-from models.rq_configs import RQTransformerConfig, RQVAEConfig
+from models.configs.preset import PrefixKind, Preset, SamplingDefaults, StackConfig
+from models.configs.rankers import IMAGENET_CLASSIFIER
+from models.configs.rq import RQTransformerConfig, RQVAEConfig
+from models.presets.random import random_preset
 
 _LICENCE = "CC-BY-NC-SA-4.0"
 _STAGE1 = RQVAEConfig()

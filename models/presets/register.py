@@ -5,21 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from models.backbone_config import BackboneConfig
-from models.configs import Preset, StackConfig, TransformerConfig, VQGANConfig
-from models.dalle_presets import DALLE_PRESETS
-from models.emoji_presets import EMOJI_PRESETS
-from models.enhancement import Enhancement
+from models.configs.backbone import BackboneConfig
+from models.configs.enhancement import Enhancement
+from models.configs.preset import Preset, StackConfig, TransformerConfig, VQGANConfig
+from models.configs.rankers import IMAGENET_CLASSIFIER, ClipConfig
+from models.configs.upsamplers import CellUpsamplerConfig
 from models.errors import MissingFileError
-from models.hq_presets import HQ_PRESETS
-from models.pixel_presets import PIXEL_PRESETS
-from models.random_preset import TINY_VQGAN, random_preset
-from models.ranker_configs import IMAGENET_CLASSIFIER, ClipConfig
-from models.rq_presets import RQ_PRESETS
-from models.taming_presets import TAMING_PRESETS
-from models.upsampler_configs import CellUpsamplerConfig
+from models.presets.dalle import DALLE_PRESETS
+from models.presets.emoji import EMOJI_PRESETS
+from models.presets.hq import HQ_PRESETS
+from models.presets.pixels import PIXEL_PRESETS
+from models.presets.random import TINY_VQGAN, random_preset
+from models.presets.rq import RQ_PRESETS
+from models.presets.taming import TAMING_PRESETS
 
-WEIGHTS_FOLDER = Path(__file__).parent / "weights"
+WEIGHTS_FOLDER = Path(__file__).parents[1] / "weights"
 _OFFICIAL_CLIP = ClipConfig(model_name="ViT-B-32-quickgelu", weights="clip/ViT-B-32.pt")
 _OFFICIAL_LICENCE = "CC-BY-NC-SA-4.0"
 
