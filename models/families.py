@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from models.configs.codec import CodecConfig
 from models.configs.dalle import DalleConfig
 from models.configs.enhancement import UpsamplerConfig
 from models.configs.hq import (
@@ -33,10 +34,12 @@ from models.configs.pixels import (
     PixelCNNConfig,
     PixelCNNPPConfig,
 )
-from models.configs.preset import CodecConfig, PriorConfig, TransformerConfig, VQGANConfig
+from models.configs.prior import PriorConfig
 from models.configs.raw_pixels import RawPixelsConfig
 from models.configs.rq import RQTransformerConfig, RQVAEConfig
+from models.configs.transformer import TransformerConfig
 from models.configs.upsamplers import CellUpsamplerConfig
+from models.configs.vqgan import VQGANConfig
 from models.enhance.cell_upsampler import CellUpsampler
 from models.enhance.upsampler import Upsampler
 from models.errors import ConfigError, Shape

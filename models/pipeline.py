@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.configs.preset import Preset, Prompt
+from models.configs.preset import Preset
+from models.configs.prior import Prompt
 from models.drawing.cuda_graphs import Graphs
 from models.drawing.forced import Forced, prefill
 from models.drawing.generate import Batch, Shapes, run_now, run_to_end

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
-from annotated_types import Ge, Gt, Le
-
+from models.configs.numbers import Share, Size
 from models.configs.views import View
-
-_Size = Annotated[int, Gt(0)]
-_Share = Annotated[float, Ge(0), Le(1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +22,17 @@ class BackboneConfig:
     leave parts out.
     """
 
-    z_channels: _Size = 256
-    resolution: _Size = 256
-    in_channels: _Size = 3
-    out_ch: _Size = 3
-    ch: _Size = 128
-    ch_mult: tuple[_Size, ...] = (1, 1, 2, 2, 4)
-    num_res_blocks: _Size = 2
-    attn_resolutions: tuple[_Size, ...] = (16,)
-    pdrop: _Share = 0.0
-    patch_size: _Size = 1
-    norm_groups: _Size = 32
+    z_channels: Size = 256
+    resolution: Size = 256
+    in_channels: Size = 3
+    out_ch: Size = 3
+    ch: Size = 128
+    ch_mult: tuple[Size, ...] = (1, 1, 2, 2, 4)
+    num_res_blocks: Size = 2
+    attn_resolutions: tuple[Size, ...] = (16,)
+    pdrop: Share = 0.0
+    patch_size: Size = 1
+    norm_groups: Size = 32
     norm: Literal["group", "none"] = "group"
     resamp_with_conv: bool = True
     use_init_downsample: bool = False

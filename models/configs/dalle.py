@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from models.configs.preset import PrefixKind, Share, Size
+from models.configs.numbers import Share, Size
+from models.configs.prior import PrefixKind
 
 MaskKind = Literal[
     "full",  # every earlier cell

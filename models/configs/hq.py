@@ -11,15 +11,9 @@ from itertools import accumulate
 from typing import Literal
 
 from models.configs.backbone import BackboneConfig
-from models.configs.preset import (
-    Amount,
-    Count,
-    PrefixKind,
-    Share,
-    Size,
-    StackConfig,
-    TransformerConfig,
-)
+from models.configs.numbers import Amount, Count, Share, Size
+from models.configs.prior import PrefixKind
+from models.configs.transformer import StackConfig, TransformerConfig
 from models.configs.views import View
 
 Resize = Literal["pixelshuffle", "nearest", "conv"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from models.configs.preset import CodecConfig, PrefixKind, Size
+from models.configs.codec import CodecConfig
+from models.configs.numbers import Size
+from models.configs.prior import PrefixKind
 
 
 @dataclass(frozen=True, slots=True)

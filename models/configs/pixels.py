@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from models.configs.preset import Count, PrefixKind, Share, Size
+from models.configs.numbers import Count, Share, Size
+from models.configs.prior import PrefixKind
 from models.configs.raw_pixels import NUM_BYTES, RawPixelsConfig
 
 Head = Literal["categorical", "mixture"]

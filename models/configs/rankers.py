@@ -6,11 +6,8 @@ Knows no torch. `weights` are files inside the checkpoint folder.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
-from annotated_types import Gt
-
-_Size = Annotated[int, Gt(0)]
+from models.configs.numbers import Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +33,8 @@ class ClassifierConfig:
 
     weights: str
     model_name: str = "resnet101"
-    short_side: _Size = 256
-    size: _Size = 224
+    short_side: Size = 256
+    size: Size = 224
 
 
 # Torchvision's first weights, which the authors of RQ ranked with; under torchvision's file name.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from models.configs.preset import Size
+from models.configs.numbers import Size
 from models.configs.views import View
 
 NUM_BYTES = 256

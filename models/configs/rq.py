@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-from models.configs.preset import PrefixKind, StackConfig, VQGANConfig
+from models.configs.prior import PrefixKind
+from models.configs.transformer import StackConfig
 from models.configs.views import View
+from models.configs.vqgan import VQGANConfig
 
 _BODY, _HEAD = StackConfig(1280, 26, 20), StackConfig(1280, 4, 20)
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from math import isqrt
 
 from models.configs.backbone import BackboneConfig
-from models.configs.preset import Size, StackConfig
+from models.configs.numbers import Size
+from models.configs.transformer import StackConfig
 
 _CODEC = BackboneConfig(ch_mult=(1, 1, 2, 2), attn_resolutions=())
 _BODY, _HEAD = StackConfig(1024, 4, 16), StackConfig(1024, 2, 16)

@@ -13,8 +13,10 @@ import torch
 from torch import nn
 
 from models import lookalikes
+from models.configs.codec import CodecConfig
 from models.configs.no_prior import NoPriorConfig
-from models.configs.preset import CodecConfig, Preset, PriorConfig
+from models.configs.preset import Preset
+from models.configs.prior import PriorConfig
 from models.configs.raw_pixels import RawPixelsConfig
 from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.families import build_codec, build_prior

@@ -15,7 +15,9 @@ from typing import Any
 
 import yaml
 
-from models.configs.preset import CodecConfig, Preset, PriorConfig, SamplingDefaults, levels_of
+from models.configs.codec import CodecConfig, levels_of
+from models.configs.preset import Preset, SamplingDefaults
+from models.configs.prior import PriorConfig
 from models.configs.rankers import ClassifierConfig, ClipConfig
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import ConfigError

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from models.configs.codec import CodecConfig
 from models.configs.dalle import DalleConfig, ru_dalle_masks
-from models.configs.preset import CodecConfig, Size
+from models.configs.numbers import Size
 from models.files.checked import checked
 from models.files.sections import plain, require
 from models.presets.dalle import second_version

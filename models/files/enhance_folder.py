@@ -19,9 +19,10 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from models.configs.codec import CodecConfig
 from models.configs.enhancement import Enhancement, UpsamplerConfig
-from models.configs.preset import CodecConfig, VQGANConfig
 from models.configs.upsamplers import CellUpsamplerConfig
+from models.configs.vqgan import VQGANConfig
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import ConfigError, MissingFileError
 from models.families import UPSAMPLERS, build_upsampler, upsampler_type

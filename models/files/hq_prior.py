@@ -12,8 +12,10 @@ from dataclasses import asdict, fields, replace
 from math import isqrt
 from typing import get_args
 
+from models.configs.codec import CodecConfig
 from models.configs.hq import HQ_TYPES, Embedding, HQTransformerConfig, HQVAEConfig
-from models.configs.preset import CodecConfig, PrefixKind, StackConfig
+from models.configs.prior import PrefixKind
+from models.configs.transformer import StackConfig
 from models.errors import ConfigError
 from models.files import hq_sections
 from models.files.checked import checked

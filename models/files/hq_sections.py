@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from models.configs.preset import Amount, Count, Share, Size
+from models.configs.numbers import Amount, Count, Share, Size
 from models.files.sections import require
 
 Sizes = Size | tuple[Size, ...]

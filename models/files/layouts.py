@@ -12,18 +12,15 @@ from dataclasses import asdict, replace
 from math import isqrt
 from typing import Any
 
+from models.configs.codec import CodecConfig
 from models.configs.dalle import DalleConfig
 from models.configs.hq import HQTransformerConfig, HQVAEConfig, MultiScaleConfig, TwoScalesConfig
 from models.configs.no_prior import NoPriorConfig
-from models.configs.preset import (
-    CodecConfig,
-    PrefixKind,
-    PriorConfig,
-    TransformerConfig,
-    VQGANConfig,
-)
+from models.configs.prior import PrefixKind, PriorConfig
 from models.configs.raw_pixels import RawPixelsConfig
 from models.configs.rq import RQTransformerConfig, RQVAEConfig
+from models.configs.transformer import TransformerConfig
+from models.configs.vqgan import VQGANConfig
 from models.errors import ConfigError
 from models.files import (
     dalle_config,

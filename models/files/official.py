@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.configs.preset import CodecConfig, PriorConfig
+from models.configs.codec import CodecConfig
+from models.configs.prior import PriorConfig
 from models.errors import KeyMismatchError, KeyReport, Shape
 from models.families import unread_keys, upstream_rows, upstream_shapes
 from models.files.pickles import OF_TRAINING, read_state_dict

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, TypeVar
 
+from models.configs.codec import CodecConfig
 from models.configs.pixels import (
     GatedPixelCNNConfig,
     ImageTransformerConfig,
@@ -17,7 +18,6 @@ from models.configs.pixels import (
     PixelPriorConfig,
     codec_for,
 )
-from models.configs.preset import CodecConfig
 from models.configs.raw_pixels import RawPixelsConfig
 from models.errors import ConfigError
 from models.files.checked import checked

@@ -11,8 +11,11 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from models.configs.preset import CodecConfig, PrefixKind, SamplingDefaults, StackConfig
+from models.configs.codec import CodecConfig
+from models.configs.preset import SamplingDefaults
+from models.configs.prior import PrefixKind
 from models.configs.rq import RQTransformerConfig, RQVAEConfig
+from models.configs.transformer import StackConfig
 from models.errors import ConfigError
 from models.files import rq_sections
 from models.files.sections import check_backbone, plain, require

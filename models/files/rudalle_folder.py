@@ -16,7 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.configs.dalle import DalleConfig
-from models.configs.preset import Preset, VQGANConfig
+from models.configs.preset import Preset
+from models.configs.vqgan import VQGANConfig
 from models.errors import ConfigError
 from models.files.checked import checked
 from models.files.dalle_config import RuDalleDocument, Version, rudalle_config

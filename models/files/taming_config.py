@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from models.configs.preset import CodeOrder, PrefixKind, TransformerConfig, VQGANConfig
+from models.configs.prior import PrefixKind
+from models.configs.transformer import TransformerConfig
+from models.configs.vqgan import CodeOrder, VQGANConfig
 from models.errors import ConfigError
 from models.files import taming_sections as sections
 from models.files.checked import checked

@@ -12,15 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from models.configs.codec import CodecConfig
 from models.configs.no_prior import NoPriorConfig
-from models.configs.preset import (
-    CodecConfig,
-    Preset,
-    PriorConfig,
-    SamplingDefaults,
-    TransformerConfig,
-    VQGANConfig,
-)
+from models.configs.preset import Preset, SamplingDefaults
+from models.configs.prior import PriorConfig
+from models.configs.transformer import TransformerConfig
+from models.configs.vqgan import VQGANConfig
 from models.errors import ConfigError
 from models.files import taming_config
 from models.files.documents import yaml_in

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from models.configs.preset import Count, Share, Size
+from models.configs.numbers import Count, Share, Size
 
 
 @dataclass(frozen=True, slots=True)

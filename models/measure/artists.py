@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from models.configs.preset import Prompt
+from models.configs.prior import Prompt
 from models.measure.captions import prompts_for
 from models.measure.drawer import Setting, draw
 from models.measure.drawings import Ask, Drawings, asks_for

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.configs.preset import TransformerConfig
+from models.configs.transformer import TransformerConfig
 from models.stage2.blocks import Attention, Block
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from models.configs.preset import PrefixKind, Prompt
+from models.configs.prior import PrefixKind, Prompt
 from models.errors import ConfigError
 
 

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from models.configs.enhancement import Enhancement
 from models.configs.hq import HQTransformerConfig, HQVAEConfig
-from models.configs.preset import Preset, StackConfig
+from models.configs.preset import Preset
 from models.configs.rq import RQTransformerConfig, RQVAEConfig
+from models.configs.transformer import StackConfig
 from models.configs.upsamplers import CellUpsamplerConfig
 from models.drawing.generate import Batch, run_to_end
 from models.drawing.sampling import RowParams

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from models.configs.preset import Prompt
+from models.configs.prior import Prompt
 from models.pictures import to_bytes
 
 MANIFEST = "manifest.jsonl"

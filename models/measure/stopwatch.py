@@ -16,7 +16,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from models.configs.preset import PrefixKind, Preset, Prompt
+from models.configs.preset import Preset
+from models.configs.prior import PrefixKind, Prompt
 from models.drawing.sampling import Filters, RowParams, draw
 from models.families import prior_family
 from models.measure import machine

@@ -9,7 +9,9 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.configs.preset import Preset, TransformerConfig, VQGANConfig
+from models.configs.preset import Preset
+from models.configs.transformer import TransformerConfig
+from models.configs.vqgan import VQGANConfig
 from models.errors import ConfigError
 from models.files.checkpoint import open_checkpoint
 from models.measure import comparison

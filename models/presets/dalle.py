@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from models.configs.dalle import DalleConfig, ru_dalle_masks
-from models.configs.preset import Preset, SamplingDefaults, VQGANConfig
+from models.configs.preset import Preset, SamplingDefaults
+from models.configs.vqgan import VQGANConfig
 from models.presets.random import random_preset
 
 _UNKNOWN = "unknown"

@@ -8,15 +8,11 @@ from __future__ import annotations
 from models.configs.backbone import BackboneConfig
 from models.configs.enhancement import Enhancement
 from models.configs.hq import HQTransformerConfig, HQVAEConfig
-from models.configs.preset import (
-    Preset,
-    SamplingDefaults,
-    StackConfig,
-    TransformerConfig,
-    VQGANConfig,
-)
+from models.configs.preset import Preset, SamplingDefaults
 from models.configs.rankers import ClipConfig
+from models.configs.transformer import StackConfig, TransformerConfig
 from models.configs.upsamplers import CellUpsamplerConfig
+from models.configs.vqgan import VQGANConfig
 
 # As `train clip` writes it: each folder's own JSON describes its ranker.
 _RANKER = ClipConfig("emoji", "clip/clip.safetensors", config="clip/open_clip_config.json")

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from models.configs.hq import HQTransformerConfig, HQVAEConfig, MultiScaleConfig, TwoScalesConfig
-from models.configs.preset import Preset, SamplingDefaults, StackConfig, TransformerConfig
+from models.configs.preset import Preset, SamplingDefaults
 from models.configs.rankers import IMAGENET_CLASSIFIER
+from models.configs.transformer import StackConfig, TransformerConfig
 from models.presets.random import random_preset
 
 # The authors forbid any commercial use of their weights; their code is MIT.
@@ -75,7 +76,7 @@ _RELEASED = (
     ),
 )
 
-# Odd sizes and switches on purpose, as in `register`.
+# Odd sizes and switches on purpose, as in `mindalle`.
 _TINY_STAGE1 = HQVAEConfig(
     embed_dim=8,
     n_embed=(64, 40),

@@ -5,8 +5,11 @@ And the small codec that most of these draw for. Knows no torch.
 
 from __future__ import annotations
 
+from models.configs.codec import CodecConfig
 from models.configs.enhancement import Enhancement
-from models.configs.preset import CodecConfig, Preset, PriorConfig, SamplingDefaults, VQGANConfig
+from models.configs.preset import Preset, SamplingDefaults
+from models.configs.prior import PriorConfig
+from models.configs.vqgan import VQGANConfig
 
 # Odd sizes and switches on purpose: what a test passes on these, it passes on options that the
 # large models leave at their defaults.

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.configs.preset import PrefixKind, Preset, SamplingDefaults, StackConfig
+from models.configs.preset import Preset, SamplingDefaults
+from models.configs.prior import PrefixKind
 from models.configs.rankers import IMAGENET_CLASSIFIER
 from models.configs.rq import RQTransformerConfig, RQVAEConfig
+from models.configs.transformer import StackConfig
 from models.presets.random import random_preset
 
 _LICENCE = "CC-BY-NC-SA-4.0"

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from models.configs.preset import Preset, SamplingDefaults, TransformerConfig, VQGANConfig
+from models.configs.preset import Preset, SamplingDefaults
 from models.configs.rankers import IMAGENET_CLASSIFIER
+from models.configs.transformer import TransformerConfig
+from models.configs.vqgan import VQGANConfig
 from models.presets.random import TINY_VQGAN, random_preset
 
 _LICENCE = "unknown"

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from models import lookalikes
-from models.configs.preset import Prompt
+from models.configs.prior import Prompt
 from models.configs.rankers import ClassifierConfig
 from models.errors import ConfigError, KeyMismatchError, KeyReport
 from models.files.weights import shapes

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.configs.preset import Prompt
+from models.configs.prior import Prompt
 from models.rerank.preprocess import Preprocess
 
 

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from models.configs.preset import Prompt
+from models.configs.prior import Prompt
 from models.tokenizer import Tokenizer
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from models.configs.preset import Prompt
+from models.configs.prior import Prompt
 
 Scores = list[float | None]  # one per picture; None where nothing can be scored
 

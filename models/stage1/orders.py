@@ -12,7 +12,7 @@ from typing import get_args
 
 import numpy as np
 
-from models.configs.preset import CodeOrder
+from models.configs.vqgan import CodeOrder
 
 
 def raster_places(order: CodeOrder, side: int) -> list[int]:

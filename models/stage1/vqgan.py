@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.configs.backbone import BackboneConfig
-from models.configs.preset import VQGANConfig
+from models.configs.vqgan import VQGANConfig
 from models.stage1.orders import raster_places
 
 

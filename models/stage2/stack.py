@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from models.configs.preset import StackConfig
+from models.configs.transformer import StackConfig
 from models.stage2.blocks import Block
 from models.stage2.kv_cache import KVCache, Step
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.configs.preset import TransformerConfig
+from models.configs.transformer import TransformerConfig
 from models.stage2.blocks import Block, EndsInNorm
 from models.stage2.code_loss import text_cross_entropy
 from models.stage2.kv_cache import CachedPrefix, KVCache, reaches

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.configs.preset import CodecConfig
+from models.configs.codec import CodecConfig
 from models.errors import ConfigError
 from models.families import as_codec
 from models.flags import count, count_or_none

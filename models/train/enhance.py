@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from models.configs.codec import CodecConfig
 from models.configs.enhancement import Enhancement
-from models.configs.preset import CodecConfig
 from models.enhance.cell_upsampler import CellUpsampler
 from models.errors import ConfigError
 from models.families import as_codec, build_upsampler

@@ -11,7 +11,7 @@ from random import Random
 import torch
 from torch import nn
 
-from models.configs.preset import PriorConfig
+from models.configs.prior import PriorConfig
 from models.families import build_prior
 from models.train.codes import encode_all
 from models.train.data.data_set import DataSet, Variant

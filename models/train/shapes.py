@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 import yaml
 
+from models.configs.codec import CodecConfig
 from models.configs.enhancement import UpsamplerConfig
-from models.configs.preset import CodecConfig, PriorConfig
+from models.configs.prior import PriorConfig
 from models.errors import ConfigError
 from models.files.checked import checked
 from models.files.documents import json_in

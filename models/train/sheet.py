@@ -14,7 +14,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from models.configs.preset import Prompt, SamplingDefaults
+from models.configs.preset import SamplingDefaults
+from models.configs.prior import Prompt
 from models.drawing.sampling import RowParams
 from models.pipeline import Picture, Pipeline
 

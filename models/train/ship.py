@@ -16,8 +16,10 @@ from pathlib import Path
 import torch
 
 from models import pipeline
+from models.configs.codec import CodecConfig
 from models.configs.enhancement import Enhancement
-from models.configs.preset import CodecConfig, Preset, PriorConfig, Prompt, SamplingDefaults
+from models.configs.preset import Preset, SamplingDefaults
+from models.configs.prior import PriorConfig, Prompt
 from models.configs.rankers import ClipConfig
 from models.errors import MissingFileError
 from models.files import checkpoint as checkpoints

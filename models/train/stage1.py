@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.configs.preset import CodecConfig
+from models.configs.codec import CodecConfig
 from models.families import as_codec, build_codec
 from models.flags import count_or_none, positive
 from models.train import options

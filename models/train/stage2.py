@@ -17,7 +17,9 @@ from random import Random
 import torch
 from torch import nn
 
-from models.configs.preset import CodecConfig, Preset, PriorConfig, SamplingDefaults
+from models.configs.codec import CodecConfig
+from models.configs.preset import Preset, SamplingDefaults
+from models.configs.prior import PriorConfig
 from models.errors import ConfigError
 from models.families import as_codec, as_prior, build_prior
 from models.flags import count, count_or_none, positive, share_or_none

@@ -13,7 +13,9 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from models.configs.preset import CodecConfig, Preset, PriorConfig
+from models.configs.codec import CodecConfig
+from models.configs.preset import Preset
+from models.configs.prior import PriorConfig
 from models.errors import ConfigError
 from models.families import build_codec, build_prior
 from models.files import checkpoint as checkpoints

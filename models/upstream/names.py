@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from models.configs.hq import HQVAEConfig, TwoScalesConfig
-from models.configs.preset import TransformerConfig, VQGANConfig
 from models.configs.rq import RQVAEConfig
+from models.configs.transformer import TransformerConfig
+from models.configs.vqgan import VQGANConfig
 from models.errors import Shape
 
 AVERAGES = r".*\.(cluster_size|embedding_avg)"  # moving averages of a codebook: training's

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from models.configs.dalle import DalleConfig
 from models.configs.hq import HQTransformerConfig, TwoScalesConfig
-from models.configs.preset import TransformerConfig
 from models.configs.rq import RQTransformerConfig
+from models.configs.transformer import TransformerConfig
 
 OF_CODEC = frozenset({"dec_raw", "dec_pixels", "enc_prequant", "enc_codes", "enc_recon_raw"})
 

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from models.configs.preset import PriorConfig
+from models.configs.prior import PriorConfig
 from models.families import prior_family
 from models.files.checkpoint import open_checkpoint
 from models.verify import (

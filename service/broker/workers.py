@@ -15,7 +15,8 @@ from typing import Any, Literal, Self
 
 from redis.asyncio import Redis
 
-from models.configs.preset import PrefixKind, SamplingDefaults
+from models.configs.preset import SamplingDefaults
+from models.configs.prior import PrefixKind
 from service.broker.keys import GROUP, Key
 from service.broker.redis_connection import translated_errors
 from service.broker.scripts import Scripts

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import httpx
 
-from models.configs.preset import Prompt
+from models.configs.prior import Prompt
 from models.measure import eval as evaluation
 from models.measure.captions import prompts_for
 from models.measure.drawer import Setting

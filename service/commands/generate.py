@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from tqdm import tqdm
 
-from models.configs.preset import PrefixKind, Preset
+from models.configs.preset import Preset
+from models.configs.prior import PrefixKind
 from models.presets.register import get_preset
 from service.answers.preset_cards import preset_card
 from service.answers.schemas import is_blank

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.configs.preset import Prompt
+from models.configs.prior import Prompt
 from models.pipeline import LoadOptions, Pipeline, load
 from tests.models.priors import OTHERS, load_any
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import torch
 
-from models.configs.preset import Preset, TransformerConfig, VQGANConfig
+from models.configs.preset import Preset
+from models.configs.transformer import TransformerConfig
+from models.configs.vqgan import VQGANConfig
 from models.files.checkpoint import load_stage1, load_stage2, open_checkpoint
 from models.pipeline import Pipeline
 from models.presets.register import get_preset

@@ -17,7 +17,8 @@ import torch
 import yaml
 from torch import Tensor
 
-from models.configs.preset import Preset, TransformerConfig
+from models.configs.preset import Preset
+from models.configs.transformer import TransformerConfig
 from models.errors import Shape
 from models.families import build_codec, build_prior, upstream_shapes
 from models.files import config

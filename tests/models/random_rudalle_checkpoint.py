@@ -17,7 +17,8 @@ import yaml
 from torch import Tensor
 
 from models.configs.dalle import DalleConfig, ru_dalle_masks
-from models.configs.preset import Preset, VQGANConfig
+from models.configs.preset import Preset
+from models.configs.vqgan import VQGANConfig
 from models.errors import Shape
 from models.families import build_codec, build_prior, upstream_shapes
 from models.files.weights import on_meta, shapes

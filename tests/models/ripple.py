@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.configs.preset import PrefixKind
+from models.configs.prior import PrefixKind
 from models.stage2.prior import Draw
 
 

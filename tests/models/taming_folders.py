@@ -9,7 +9,11 @@ import torch
 import yaml
 from torch import Tensor
 
-from models.configs.preset import CodecConfig, Preset, PriorConfig, TransformerConfig, VQGANConfig
+from models.configs.codec import CodecConfig
+from models.configs.preset import Preset
+from models.configs.prior import PriorConfig
+from models.configs.transformer import TransformerConfig
+from models.configs.vqgan import VQGANConfig
 from models.families import build_codec, build_prior, upstream_shapes
 from models.files.weights import on_meta, shapes
 from models.stage1.orders import raster_places

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from models import families
-from models.configs.preset import VQGANConfig
+from models.configs.vqgan import VQGANConfig
 from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.drawing.streams import uniforms

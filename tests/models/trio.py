@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from models.configs.preset import PrefixKind
+from models.configs.prior import PrefixKind
 from models.stage2.blocks import Block
 from models.stage2.kv_cache import CachedPrefix, KVCache
 from models.stage2.prior import Draw

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image as Pillow
 from redis.asyncio import Redis
 
-from models.configs.preset import Prompt
+from models.configs.prior import Prompt
 from models.drawing.sampling import RowParams
 from models.pipeline import to_bytes
 from service.broker.queue import Queue

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.configs.backbone import BackboneConfig
-from models.configs.preset import CodecConfig, StackConfig
+from models.configs.codec import CodecConfig
 from models.configs.rq import RQVAEConfig
+from models.configs.transformer import StackConfig
 from models.configs.upsamplers import CellUpsamplerConfig
 from models.enhance.cell_upsampler import CellUpsampler
 from models.errors import ConfigError

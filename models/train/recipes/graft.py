@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from models.configs.hq import HQTransformerConfig
-from models.configs.preset import TransformerConfig
+from models.configs.transformer import TransformerConfig
 from models.errors import ConfigError
 from models.stage2.hq_transformer import HQTransformer
 from models.stage2.transformer import Transformer

@@ -12,8 +12,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from models.configs.codec import CodecConfig
 from models.configs.hq import HQTransformerConfig, HQVAEConfig
-from models.configs.preset import CodecConfig
 from models.errors import ConfigError
 from models.presets.register import get_preset
 from models.stage1.hq_vae import HQVAE, soft_cells

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from models.configs.preset import PrefixKind
+from models.configs.prior import PrefixKind
 from models.train.loop.engine import Engine
 from models.train.loop.learner import Learner
 from models.train.loop.muon import optimisers

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from models.configs.codec import CodecConfig
 from models.configs.hq import HQTransformerConfig
-from models.configs.preset import CodecConfig, PriorConfig, TransformerConfig
+from models.configs.prior import PriorConfig
 from models.configs.rq import RQTransformerConfig
+from models.configs.transformer import TransformerConfig
 from models.errors import ConfigError
 from models.presets.register import get_preset
 from models.train.loop.run import Run

@@ -12,8 +12,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from models.configs.preset import CodecConfig, StackConfig
+from models.configs.codec import CodecConfig
 from models.configs.rq import RQTransformerConfig, RQVAEConfig
+from models.configs.transformer import StackConfig
 from models.errors import ConfigError
 from models.stage1.rq_vae import RQVAE
 from models.stage2.rq_transformer import RQTransformer

@@ -10,7 +10,9 @@ from dataclasses import replace
 
 import torch
 
-from models.configs.preset import PrefixKind, Preset, TransformerConfig
+from models.configs.preset import Preset
+from models.configs.prior import PrefixKind
+from models.configs.transformer import TransformerConfig
 from models.errors import ConfigError, KeyReport
 from models.families import upstream_shapes
 from models.files import checkpoint as checkpoints

@@ -10,7 +10,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from models.configs.preset import CodecConfig, TransformerConfig
+from models.configs.codec import CodecConfig
+from models.configs.transformer import TransformerConfig
 from models.presets.register import get_preset
 from models.stage2.transformer import Transformer
 from models.train.loop.schedule import Schedule

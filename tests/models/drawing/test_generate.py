@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.configs.preset import TransformerConfig
+from models.configs.transformer import TransformerConfig
 from models.drawing.generate import Batch, BatchFullError, run_to_end
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import UnsoundWeightsError

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.configs.preset import StackConfig
+from models.configs.transformer import StackConfig
 from models.configs.upsamplers import CellUpsamplerConfig
 from models.enhance.cell_upsampler import CellUpsampler
 from models.enhancer import random_upsampler

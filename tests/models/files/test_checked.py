@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from models.configs.preset import Count, Share, Size
+from models.configs.numbers import Count, Share, Size
 from models.errors import ConfigError
 from models.files.checked import checked
 

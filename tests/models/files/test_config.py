@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 import yaml
 
-from models.configs.preset import SamplingDefaults, TransformerConfig, VQGANConfig
+from models.configs.preset import SamplingDefaults
 from models.configs.rankers import ClipConfig
+from models.configs.transformer import TransformerConfig
+from models.configs.vqgan import VQGANConfig
 from models.errors import ConfigError, MissingFileError
 from models.files import config, enhance_folder
 from models.presets.register import PRESETS

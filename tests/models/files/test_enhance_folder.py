@@ -12,7 +12,7 @@ import yaml
 from torch import nn
 
 from models.configs.enhancement import Enhancement
-from models.configs.preset import StackConfig
+from models.configs.transformer import StackConfig
 from models.configs.upsamplers import CellUpsamplerConfig
 from models.drawing.sampling import RowParams
 from models.enhancer import random_upsampler

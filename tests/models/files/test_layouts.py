@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from models.configs.preset import TransformerConfig, VQGANConfig
+from models.configs.transformer import TransformerConfig
+from models.configs.vqgan import VQGANConfig
 from models.errors import ConfigError
 from models.files.layouts import (
     CODEC_READERS,

@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from models.configs.preset import Preset, levels_of
+from models.configs.codec import levels_of
+from models.configs.preset import Preset
 from models.drawing.sampling import RowParams
 from models.presets.register import PRESETS, UnknownPresetError, get_preset
 from tests.models.mindalle import shape

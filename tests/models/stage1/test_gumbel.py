@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.configs.preset import VQGANConfig
+from models.configs.vqgan import VQGANConfig
 from models.errors import ConfigError
 from models.families import upstream_shapes
 from models.files.layouts import read_vqgan, write_vqgan

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.configs.hq import MultiScaleConfig
-from models.configs.preset import VQGANConfig
+from models.configs.vqgan import VQGANConfig
 from models.stage1.multi_scale import MultiScaleVQ, official_name, to_sequence
 from models.stage1.vqgan import VQGAN
 

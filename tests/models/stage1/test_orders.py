@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 import torch
 
-from models.configs.preset import CodeOrder
+from models.configs.vqgan import CodeOrder
 from models.stage1.orders import allowed_sides, raster_places
 from models.stage1.vqgan import VQGAN
 from tests.models.mindalle import codec_shape

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.configs.preset import VQGANConfig
+from models.configs.vqgan import VQGANConfig
 from models.stage1.vqgan import VQGAN, AttnBlock, Downsample, Upsample
 from tests.models.mindalle import codec_shape
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.configs.hq import HQTransformerConfig
-from models.configs.preset import StackConfig
+from models.configs.transformer import StackConfig
 from models.drawing.generate import Batch, run_to_end
 from models.drawing.sampling import RowParams
 from models.files import config

@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.configs.preset import Preset, TransformerConfig, VQGANConfig
+from models.configs.preset import Preset
+from models.configs.transformer import TransformerConfig
+from models.configs.vqgan import VQGANConfig
 from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.files.convert import convert

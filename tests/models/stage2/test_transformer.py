@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.configs.preset import TransformerConfig
+from models.configs.transformer import TransformerConfig
 from models.pipeline import Pipeline
 from models.stage2.blocks import attend_one
 from models.stage2.transformer import Transformer

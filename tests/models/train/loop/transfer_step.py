@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from models.configs.preset import TransformerConfig
+from models.configs.transformer import TransformerConfig
 from models.presets.register import get_preset
 from models.stage2.transformer import Transformer
 from models.train.loop.engine import Engine

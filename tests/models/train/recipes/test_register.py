@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from models.configs.preset import CodecConfig, Preset, PriorConfig
+from models.configs.codec import CodecConfig
+from models.configs.preset import Preset
+from models.configs.prior import PriorConfig
 from models.errors import ConfigError
 from models.families import build_codec, build_prior
 from models.files import config

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.configs.preset import PrefixKind
+from models.configs.prior import PrefixKind
 from models.families import upstream_shapes
 from models.files import checkpoint as checkpoints
 from models.train.recipes.transfer import transfer
