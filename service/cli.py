@@ -10,10 +10,11 @@ import argparse
 import difflib
 import importlib
 import io
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import MappingProxyType
+from types import FrameType, MappingProxyType
 from typing import NoReturn, Protocol, cast
 
 import service
@@ -97,12 +98,27 @@ class CommandError(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 for a failure, 2 for a wrong call."""
     outlet.fill_standard_descriptors()
+    if argv is None:
+        _hear_the_end()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a path, an arrow: what it can't say is escaped
             stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     prog = " ".join(["mindalle", *arguments[:1]])
     return _with_output_written(prog, _guarded(prog, arguments))
+
+
+def _hear_the_end() -> None:
+    """Let SIGTERM end what has no handler of its own (yet), such as a worker that loads.
+
+    The first process of a container hears only signals that it handles.
+    """
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _end)
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def _guarded(prog: str, arguments: list[str]) -> int:

@@ -245,5 +245,6 @@ def _hidden_url(url: str) -> str:
     parts = urlsplit(url)
     _, at, host = parts.netloc.rpartition("@")
     netloc = f"***@{host}" if at else host
+    path = f"***@{parts.path.rpartition('@')[2]}" if "@" in parts.path else parts.path
     query = "&".join(f"{name}=***" for name, _ in parse_qsl(parts.query, keep_blank_values=True))
-    return urlunsplit(parts._replace(netloc=netloc, query=query))
+    return urlunsplit(parts._replace(netloc=netloc, path=path, query=query))

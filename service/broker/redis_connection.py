@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -24,18 +24,20 @@ from redis.exceptions import ConnectionError, RedisError, ResponseError
 from service.broker.keys import Key
 from service.broker.redis_faults import fault_of
 from service.config.groups import RedisSettings
+from service.config.redis_url import split_redis_url
 from service.errors import QueueUnavailable, StartRefused
 
 _log = logging.getLogger(__name__)
 
 _OLDEST = (7, 0)
+_LAST_PORT = 65_535
 _SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
 
 
 def connect(settings: RedisSettings) -> Redis:
     """A client for `settings.url`; connects at the first command. StartRefused for a bad URL."""
     try:
-        url = urlsplit(settings.url.get_secret_value())
+        url = split_redis_url(settings.url.get_secret_value())
         if url.scheme not in _SCHEMES:
             raise ValueError(f"scheme {url.scheme!r} is none of {', '.join(_SCHEMES)}")
         if url.scheme.endswith("+sentinel"):
@@ -92,7 +94,7 @@ def _connect_single(url: SplitResult, settings: RedisSettings) -> Redis:
     )
     try:
         pool.connection_class(**pool.connection_kwargs)  # connects to nothing yet
-    except TypeError as error:
+    except (TypeError, RedisError) as error:
         raise ValueError(f"the query has an option that is none: {error}") from None
     return Redis.from_pool(pool)
 
@@ -133,7 +135,7 @@ async def disconnect(redis: Redis) -> None:
 
 def _host_port(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or not port.isdecimal() or int(port) > _LAST_PORT:
         raise ValueError(f"{text!r} is not host:port")
     return host.strip("[]"), int(port)
 

@@ -21,5 +21,5 @@ def run(args: Namespace) -> None:
     """Serve until a signal."""
     loaded = flags.load(args, *_FLAGS)
     logs.configure("api", level=loaded.log_level, style=loaded.log_format)
-    ports.claim("MINDALLE_API__PORT", loaded.api.host, loaded.api.port)
+    ports.claim("MINDALLE_API__", loaded.api.host, loaded.api.port)
     server.serve(loaded)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from models.flags import count
@@ -16,7 +16,7 @@ from service.broker.hook_letters import PREFIX, HookLetter, HookLetters
 from service.broker.redis_connection import connect, disconnect
 from service.broker.redis_faults import AWAY, FAULT_OF_CODE
 from service.cli import CommandError
-from service.errors import QueueUnavailable
+from service.errors import NotFound, QueueUnavailable
 from service.settings import Settings
 
 _OWN = "; a Valkey that `mindalle serve` brings is its own: give it another by --redis"
@@ -55,37 +55,48 @@ async def _run(args: Namespace, loaded: Settings) -> None:
         hooks = HookLetters(redis)
         if args.verb == "list":
             await _list(args, letters, hooks)
-        elif args.verb == "retry":
-            await _retry(args.letter, letters, hooks)
         else:
-            await _drop(args.letter, letters, hooks)
+            act = _retry if args.verb == "retry" else _drop
+            await _each(args.letter, lambda letter_id: act(letter_id, letters, hooks))
     finally:
         await disconnect(redis)
 
 
 async def _list(args: Namespace, letters: DeadLetters, hooks: HookLetters) -> None:
+    at_most = args.limit + 1  # one more tells that there are more
     found: list[DeadLetter | HookLetter] = [
-        *await letters.list(args.limit),
-        *await hooks.list(args.limit),
+        *await letters.list(at_most),
+        *await hooks.list(at_most),
     ]
     found.sort(key=lambda letter: letter.died_ms, reverse=True)
     for letter in found[: args.limit]:
         _say(_as_json(letter) if args.json else _as_line(letter))
+    if len(found) > args.limit:
+        sys.stderr.write(f"the newest {args.limit}; there are older ones, see --limit\n")
 
 
-async def _retry(letter_ids: Sequence[str], letters: DeadLetters, hooks: HookLetters) -> None:
+async def _each(letter_ids: Sequence[str], act: Callable[[str], Awaitable[str]]) -> None:
+    """Act on each and say so. CommandError, after all of them, says for which it could not be."""
+    failed = []
     for letter_id in letter_ids:
-        if letter_id.startswith(PREFIX):
-            await hooks.retry(letter_id)
-            _say(f"{letter_id} is sent again")
-        else:
-            _say(f"{letter_id} queued again as {await letters.retry(letter_id)}")
+        try:
+            _say(await act(letter_id))
+        except NotFound as error:
+            failed.append(str(error))
+    if failed:
+        raise CommandError("\n".join(failed), 2)
 
 
-async def _drop(letter_ids: Sequence[str], letters: DeadLetters, hooks: HookLetters) -> None:
-    for letter_id in letter_ids:
-        await (hooks if letter_id.startswith(PREFIX) else letters).drop(letter_id)
-        _say(f"{letter_id} dropped")
+async def _retry(letter_id: str, letters: DeadLetters, hooks: HookLetters) -> str:
+    if letter_id.startswith(PREFIX):
+        await hooks.retry(letter_id)
+        return f"{letter_id} is sent again"
+    return f"{letter_id} queued again as {await letters.retry(letter_id)}"
+
+
+async def _drop(letter_id: str, letters: DeadLetters, hooks: HookLetters) -> str:
+    await (hooks if letter_id.startswith(PREFIX) else letters).drop(letter_id)
+    return f"{letter_id} dropped"
 
 
 def _say(line: str) -> None:

@@ -15,6 +15,7 @@ from service.config.hosted import read_hosted
 from service.config.mirrors import read_mirrors
 from service.config.origins import read_origins
 from service.config.paths import UserPath
+from service.config.redis_url import split_redis_url
 from service.jobs import MAX_CANDIDATES
 
 API_PORT = 8000
@@ -41,6 +42,12 @@ class RedisSettings(BaseModel):
     )
     timeout_s: float = Field(3.0, ge=0.5, le=60, description="Limit for one command.")
     max_connections: int = Field(64, ge=4, le=10_000, description="Connections per process.")
+
+    @field_validator("url")
+    @classmethod
+    def _can_be_read(cls, text: SecretStr) -> SecretStr:
+        split_redis_url(text.get_secret_value())
+        return text
 
 
 class ApiSettings(BaseModel):

@@ -26,7 +26,7 @@ from service.broker.redis_connection import (
 from service.broker.redis_faults import AWAY, FAULT_OF_CODE
 from service.doctor.finding import Finding
 from service.errors import QueueUnavailable, ResultsUnavailable, StartRefused
-from service.local.ports import probe, url_of
+from service.local.ports import at_fault, probe, url_of
 from service.settings import Settings, is_loopback
 from service.store.object_store import in_one_line, open_store
 
@@ -67,28 +67,25 @@ def access(settings: Settings) -> Finding:
 def ports(settings: Settings) -> Iterator[Finding]:
     """Whether the API and the worker could listen."""
     api, worker = settings.api, settings.worker
-    yield _port("API port", "MINDALLE_API__PORT", api.host, api.port)
+    yield _port("API port", "MINDALLE_API__", api.host, api.port)
     if worker.metrics_port:
         yield _port(
-            "metrics port",
-            "MINDALLE_WORKER__METRICS_PORT",
-            worker.metrics_host,
-            worker.metrics_port,
+            "metrics port", "MINDALLE_WORKER__METRICS_", worker.metrics_host, worker.metrics_port
         )
 
 
-def _port(about: str, variable: str, host: str, port: int) -> Finding:
+def _port(about: str, names: str, host: str, port: int) -> Finding:
     try:
         probe(host, port)
     except OSError as error:
         if _is_ours(host, port):
             return Finding(about, "ok", f"{host}:{port} answers: it runs already")
-        return Finding(
-            about,
-            "problem",
-            f"can't listen on {host}:{port}: {error.strerror}",
-            f"end what uses it, or set {variable}",
-        )
+        variable = at_fault(names, error)
+        advice = f"correct {variable}: an address of this machine, such as 127.0.0.1 or ::"
+        if variable.endswith("PORT"):
+            advice = f"end what uses it, or set {variable}"
+        found = f"can't listen on {host}:{port}: {error.strerror}"
+        return Finding(about, "problem", found, advice)
     return Finding(about, "ok", f"{host}:{port} is free")
 
 

@@ -59,7 +59,7 @@ def plan(
             default model is not among the worker's.
     """
     models = _models(settings, shipped_presets() if shipped is None else shipped)
-    port = ports.claim("MINDALLE_API__PORT", settings.api.host, settings.api.port)
+    port = ports.claim("MINDALLE_API__", settings.api.host, settings.api.port)
     changes = {**flags, "MINDALLE_API__PORT": str(port)}
     if len(models) > 1:
         changes["MINDALLE_MODEL"] = models[0]

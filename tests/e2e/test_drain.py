@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from service.client import Client
-from tests.e2e.stack import Stack, serving
+from tests.e2e.stack import Stack, Worker, serving
+from tests.servers import free_port
 
 # The time limit is for machines that are busy with other work: workers start within the tests.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -69,3 +72,14 @@ def test_what_does_not_end_in_time_is_handed_back(stack: Stack, client: Client) 
     same = client.submit("long", seed=3, num_candidates=24)
     assert client.wait(same.id).status == "succeeded"
     assert client.image(same.id) == client.image(long.id)
+
+
+def test_a_worker_that_has_not_begun_ends_by_a_handler_of_its_own(tmp_path: Path) -> None:
+    """The kernel keeps all other signals from the first process of a container."""
+    away = f"redis://127.0.0.1:{free_port()}/0"
+    worker = Worker(0, tmp_path, {"MINDALLE_MODEL": "tiny", "MINDALLE_REDIS__URL": away})
+    worker.start("worker")
+    while "it does not answer" not in worker.log.read_text():
+        assert worker.is_running, worker.log.read_text()
+        time.sleep(0.05)
+    assert worker.end(signal.SIGTERM) == 128 + signal.SIGTERM

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from redis.asyncio import Redis
 
+from service import cli
 from service.broker.dead_letters import DeadLetters
 from service.broker.keys import Key
 from service.errors import NotFound
 from service.jobs import Job, JobStatus
+from tests.servers import RedisServer
 from tests.service.makers import claim_one, make_leases, make_queue, put
 
 
@@ -55,3 +59,40 @@ async def test_drop_throws_it_away(redis: Redis) -> None:
     for wrong in (letter.id, "nonsense", "1-1"):
         with pytest.raises(NotFound):
             await letters.drop(wrong)
+
+
+@pytest.mark.parametrize("verb", ["retry", "drop"])
+async def test_the_command_goes_on_after_a_letter_that_is_gone(
+    verb: str,
+    redis: Redis,
+    valkey_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MINDALLE_REDIS__URL", valkey_server.url)
+    await bury(redis)
+    letters = DeadLetters(redis, result_ttl_s=60)
+    (letter,) = await letters.list()
+    assert await asyncio.to_thread(cli.main, ["dlq", verb, "1-1", letter.id, "2-2"]) == 2
+    assert await letters.list() == []
+    told = capsys.readouterr()
+    assert told.out.startswith(f"{letter.id} ")
+    assert "'1-1'" in told.err
+    assert "'2-2'" in told.err
+
+
+async def test_the_command_says_that_there_are_more_letters_than_it_lists(
+    redis: Redis,
+    valkey_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MINDALLE_REDIS__URL", valkey_server.url)
+    for _ in range(2):
+        await bury(redis)
+    assert await asyncio.to_thread(cli.main, ["dlq", "list", "--limit", "1"]) == 0
+    told = capsys.readouterr()
+    assert (len(told.out.splitlines()), "--limit" in told.err) == (1, True)
+    assert await asyncio.to_thread(cli.main, ["dlq", "list", "--limit", "2"]) == 0
+    told = capsys.readouterr()
+    assert (len(told.out.splitlines()), told.err) == (2, "")

@@ -60,6 +60,12 @@ def test_a_port_that_is_taken_by_another_program() -> None:
     assert "MINDALLE_API__PORT" in api.advice
 
 
+def test_a_host_that_is_none_of_this_machine() -> None:
+    api, metrics = ports(settings(api={"host": "[::1]"}, worker={"metrics_host": "192.0.2.1"}))
+    assert "MINDALLE_API__HOST" in api.advice
+    assert "MINDALLE_WORKER__METRICS_HOST" in metrics.advice
+
+
 async def test_a_redis_as_it_should_be(tmp_path: Path) -> None:
     server = RedisServer("redis", tmp_path, durable=True)
     server.start()

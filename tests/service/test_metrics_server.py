@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 import httpx
@@ -62,6 +63,23 @@ def test_a_taken_port_stops_the_start(server: MetricsServer) -> None:
     port = int(server.server_address[1])
     with pytest.raises(StartRefused, match="METRICS_PORT"):
         MetricsServer("127.0.0.1", port, CollectorRegistry(), lambda: True, lambda: True)
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "[::1]", "127.0.0..1", "192.0.2.1"])
+def test_a_host_that_is_none_of_this_machine_names_its_setting(host: str) -> None:
+    with pytest.raises(StartRefused, match="METRICS_HOST: can't listen on "):
+        MetricsServer(host, 0, CollectorRegistry(), lambda: True, lambda: True)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize(("host", "caller"), [("::1", "[::1]"), ("::", "127.0.0.1")])
+def test_it_listens_where_the_api_can(host: str, caller: str) -> None:
+    server = MetricsServer(host, 0, CollectorRegistry(), lambda: True, lambda: True)
+    server.start()
+    url = f"http://{caller}:{server.server_address[1]}/livez"
+    assert httpx.get(url, trust_env=False).status_code == 200
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz/", "/metrics", "/nothing"])

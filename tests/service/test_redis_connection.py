@@ -62,6 +62,8 @@ async def client(url: str, **changes: object) -> AsyncIterator[Redis]:
         ("redis+sentinel://a:1/", "Sentinel's service"),
         ("redis+sentinel://a/mymaster", "not host:port"),
         ("redis+sentinel://a:1/mymaster/x", "not a number"),
+        ("redis+sentinel://a:99999/mymaster", "not host:port"),
+        ("redis://localhost/0?protocol=9", "an option that is none"),
     ],
 )
 def test_a_bad_url_stops_the_start(url: str, reason: str) -> None:

@@ -110,7 +110,12 @@ def test_an_open_address_without_keys_stops_the_start(monkeypatch: pytest.Monkey
             "redis+sentinel://a:1,b:2/mymaster?sentinel_password=hush",
             "redis+sentinel://a:1,b:2/mymaster?sentinel_password=***",
         ),
+        (
+            "redis+sentinel://a:1/m?sentinel_password=h@hush",
+            "redis+sentinel://a:1/m?sentinel_password=***",
+        ),
         ("redis://redis.example:6379/0", "redis://redis.example:6379/0"),
+        ("user:hush@redis.example:6379/0", "user:***@redis.example:6379/0"),
     ],
 )
 @pytest.mark.parametrize("keys", ["alice:hush-hush", "redis-team:hush-hush", "redis://hush-hush"])
@@ -125,6 +130,17 @@ def test_show_hides_secrets(
     assert shown["MINDALLE_REDIS__URL"] == visible
     assert shown["MINDALLE_WORKER__ROWS"] == ""
     assert "hush" not in f"{shown} {settings!r}"
+
+
+@pytest.mark.parametrize("end", "/?#[]")
+@pytest.mark.parametrize("password", ["hu{}sh", "h@u{}sh", "1{}hush"])
+def test_a_password_that_is_not_encoded_is_refused_and_not_told(
+    monkeypatch: pytest.MonkeyPatch, password: str, end: str
+) -> None:
+    monkeypatch.setenv("MINDALLE_REDIS__URL", f"redis://:{password.format(end)}@redis.example/0")
+    with pytest.raises(StartRefused, match=r"^MINDALLE_REDIS__URL: .* percent-encoded") as refused:
+        load()
+    assert "sh" not in str(refused.value)
 
 
 def test_every_setting_is_described() -> None:
