@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ConfigError
-from models.train.data.folder import SUFFIXES
+from models.train.data.folder import SUFFIXES, read_text
 
 _TEXTS = (".txt", ".cls")
 _HEADER = 512  # bytes before each member
@@ -77,7 +77,7 @@ class ShardFiles:
 
     def text(self, number: int) -> str:
         shard, (_, _, start, length) = self._at(number)
-        return self._read(shard, start, length).decode("utf-8", "replace")
+        return read_text(self._read(shard, start, length))
 
     def _at(self, number: int) -> tuple[int, list[int]]:
         """Which shard, and the row of its index."""
