@@ -10,6 +10,7 @@ import re
 import tarfile
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 from uuid import uuid4
@@ -95,8 +96,9 @@ def _index(shard: Path) -> Index:
     """Read, or made, and noted beside the shard."""
     noted = shard.with_suffix(".index.npy")
     if noted.is_file() and noted.stat().st_mtime >= shard.stat().st_mtime:
-        found: Index = np.load(noted, mmap_mode="r")
-        return found
+        with suppress(ValueError, EOFError):  # a crash of the machine may leave half of it
+            found: Index = np.load(noted, mmap_mode="r")
+            return found
     made = np.array(list(_rows(shard)), np.int64).reshape(-1, 4)
     part = noted.with_suffix(f".{uuid4().hex}.npy")  # others may note the same at this moment
     try:
