@@ -9,6 +9,8 @@ import math
 import sys
 from argparse import ArgumentTypeError
 
+_MAX_SEED = 2**63 - 1  # of models.drawing.streams, which needs torch
+
 
 def count(text: str, most: int = sys.maxsize, least: int = 1) -> int:
     """A whole number of at least so many, and at most so many."""
@@ -21,6 +23,13 @@ def count(text: str, most: int = sys.maxsize, least: int = 1) -> int:
 def count_or_none(text: str) -> int:
     """A whole number of at least 0."""
     return 0 if text.strip("0") == "" != text else count(text)
+
+
+def seed(text: str) -> int:
+    """A whole number that rows can be drawn by."""
+    if not text.isdecimal() or int(text) > _MAX_SEED:
+        raise ArgumentTypeError(f"must be a whole number from 0 to 2**63 - 1, not {text!r}")
+    return int(text)
 
 
 def several(text: str) -> int:

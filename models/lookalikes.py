@@ -196,7 +196,9 @@ def _without_config(path: Path) -> str:
         return "is an empty folder"
     if len(inside) == 1 and inside[0].is_file() and "archive" in (what := _file(inside[0])):
         return f"holds only {inside[0].name}, which {what}"
-    return f"holds no {CONFIG_NAME}{_in_place_of(path / CONFIG_NAME)}"
+    is_run = (path / "log.jsonl").is_file() and (path / "checkpoints").is_dir()
+    ship = "is a training's run: `python -m models.train ship` makes a checkpoint of it"
+    return ship if is_run else f"holds no {CONFIG_NAME}{_in_place_of(path / CONFIG_NAME)}"
 
 
 def _checkpoints_below(path: Path) -> list[Path]:

@@ -17,6 +17,16 @@ class FolderInUseError(CheckpointError):
     """The folder to write to already holds something."""
 
 
+def check_free(folder: Path) -> None:
+    """Refuse what `new_folder` would, before the work that is to be written there.
+
+    Raises:
+        FolderInUseError: the folder holds something already.
+    """
+    if folder.is_file() or (folder.exists() and any(folder.iterdir())):
+        raise FolderInUseError(f"{folder} is not empty")
+
+
 @contextmanager
 def new_folder(folder: Path, dtype: torch.dtype | None = None) -> Iterator[ShardWriter]:
     """Gives a writer into a draft, which becomes `folder` where nothing was raised.
@@ -24,8 +34,7 @@ def new_folder(folder: Path, dtype: torch.dtype | None = None) -> Iterator[Shard
     Raises:
         FolderInUseError: the folder holds something already.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise FolderInUseError(f"{folder} is not empty")
+    check_free(folder)
     draft = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)

@@ -53,7 +53,7 @@ class ShardWriter:
         names = self._stages.setdefault(stage, [])
         for number, shard in enumerate(_shards(tensors, self._dtype)):
             name = f"{stage}-{number:05d}.safetensors"
-            save_file(shard, self.folder / name)
+            _write(shard, self.folder / name)
             names.append(name)
             self.record(name)
             dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in shard.values()}
@@ -111,6 +111,14 @@ class ShardedWeights:
                 names = _names(shard)
             for name in names:
                 yield name, _read(path, name, device, dtype)
+
+
+def _write(shard: dict[str, Tensor], path: Path) -> None:
+    """OSError where there is no room: the library has an error of its own for that."""
+    try:
+        save_file(shard, path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from error
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from random import Random
 
 from models.configs.prior import PrefixKind, Prompt
 from models.errors import ConfigError
+from models.tokenizer import well_formed
 
 
 def read_prompts(path: Path) -> list[str]:
@@ -25,7 +26,7 @@ def read_prompts(path: Path) -> list[str]:
     try:
         text = path.read_text("utf-8-sig")
         found = _in_json(json.loads(text)) if path.suffix == ".json" else text.splitlines()
-        prompts = [prompt for line in found if (prompt := " ".join(line.split()))]
+        prompts = [prompt for line in found if (prompt := " ".join(well_formed(line).split()))]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path}: prompts can't be read from it: {error!r}") from None
     if not prompts:

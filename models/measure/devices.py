@@ -13,7 +13,6 @@ def device(text: str) -> torch.device:
         found = torch.device(text)
         torch.zeros(1, device=found)
     except (RuntimeError, AssertionError):
-        raise ArgumentTypeError(
-            f"there is no device {text!r} here; try cpu, cuda or cuda:1"
-        ) from None
+        there = "cpu, cuda or cuda:1" if torch.cuda.is_available() else "cpu"
+        raise ArgumentTypeError(f"there is no device {text!r} here; try {there}") from None
     return found

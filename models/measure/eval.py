@@ -18,7 +18,7 @@ import torch
 
 from models.errors import ConfigError
 from models.files.checkpoint import open_checkpoint
-from models.flags import count, count_or_none, positive, share, share_or_none
+from models.flags import count, count_or_none, positive, seed, share, share_or_none
 from models.measure import blind
 from models.measure.artists import Artist, OwnArtist
 from models.measure.captions import read_prompts, sample
@@ -83,9 +83,9 @@ def _add_drawing(group: argparse._ArgumentGroup) -> None:
         ("--rows", 32, "drawn at a time (default: 32)"),
     ):
         group.add_argument(flag, type=count, default=default, metavar="N", help=about)
-    group.add_argument("--seed", type=int, default=0, help="of the pictures (default: 0)")
+    group.add_argument("--seed", type=seed, default=0, help="of the pictures (default: 0)")
     group.add_argument(
-        "--seeds", type=int, nargs="+", metavar="SEED",
+        "--seeds", type=seed, nargs="+", metavar="SEED",
         help="several: figures get deviations (default: --seed alone)",
     )  # fmt: skip
     for flag, kind, metavar in (

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from models.errors import ConfigError
 from models.measure.impression import Crowd, crowd_of
 from models.measure.metrics.gaussian import Gaussian
 from models.measure.networks import Network
@@ -40,6 +41,12 @@ class Reference:
     real: Path | None = None
     _opened: dict[int, DataSet] = field(default_factory=dict, init=False)
     _crowds: dict[tuple[str, int], Crowd] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        """ConfigError where `real` is neither: codecs would be tried on the data set instead."""
+        real = self.real
+        if real and not (real.is_dir() or (real.suffix == ".npz" and real.is_file())):
+            raise ConfigError(f"--real: {real} is no folder of pictures, and no .npz")
 
     def data_set(self, size: int) -> DataSet:
         """With pictures of this size."""

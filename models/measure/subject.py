@@ -46,8 +46,7 @@ def chosen(args: argparse.Namespace) -> Subject:
         return Subject(open_checkpoint(args.checkpoint).preset, args.checkpoint)
     if args.preset:
         return Subject(PRESETS[args.preset], None)
-    if args.width % args.heads:
-        raise ConfigError(f"--heads: {args.heads} must divide --width {args.width}")
+    _check_heads(args)
     stage2 = TransformerConfig(
         prefix="text" if args.text else "none",
         embed_dim=args.width,
@@ -69,9 +68,11 @@ def compared(args: argparse.Namespace) -> list[Subject]:
     """The grids of a given shape; or a checkpoint, whose pictures are enhanced.
 
     Raises:
-        CheckpointError: the folder can't be used, or has no enhancement.
+        CheckpointError: the folder can't be used, or has no enhancement, or the flags' sizes don't
+            fit each other.
     """
     if not args.checkpoint:
+        _check_heads(args)
         shapes = comparison.presets(
             args.width, args.heads, args.layers, args.vocab, args.enhance_width
         )
@@ -80,3 +81,8 @@ def compared(args: argparse.Namespace) -> list[Subject]:
     if preset.enhancement is None:
         raise ConfigError(f"--checkpoint: {args.checkpoint} has no enhancement to compare with")
     return [Subject(preset, args.checkpoint)]
+
+
+def _check_heads(args: argparse.Namespace) -> None:
+    if args.width % args.heads:
+        raise ConfigError(f"--heads: {args.heads} must divide --width {args.width}")

@@ -19,9 +19,15 @@ def main(argv: list[str]) -> int:
     name, *rest = argv
     try:
         import_module(f"models.train.{name}").main(rest)
+    except ModuleNotFoundError as error:
+        packages = "pip install 'mindalle-serve[worker,train]'"
+        print(f"{name}: {error.name} is not installed: {packages}", file=sys.stderr)
+        return 1
     except (CheckpointError, NotFiniteError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

@@ -8,7 +8,7 @@ from random import Random
 
 from models.flags import count
 from models.train.data import sources
-from models.train.data.tokens import CONTEXT_LENGTH, VOCAB_SIZE, load_or_learn
+from models.train.data.tokens import CONTEXT_LENGTH, VOCAB_SIZE, is_learnt, load_or_learn
 
 _NUM_TRIED = 2000
 
@@ -21,6 +21,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--size", type=count, default=VOCAB_SIZE, help="tokens (%(default)s)")
     args = parser.parse_args(argv)
     data = sources.opened(args)
+    if is_learnt(args.out):
+        print(
+            f"kept: {args.out} holds a tokenizer; remove it, or give another --out, for a new one"
+        )
     tokenizer = load_or_learn(data, args.out, args.size)
     rng = Random(1)
     drawn = [data.caption(data.draw(rng), rng) for _ in range(_NUM_TRIED)]

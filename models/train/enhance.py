@@ -21,6 +21,7 @@ from models.errors import ConfigError
 from models.families import as_codec, build_upsampler
 from models.files import enhance_folder, fingerprint
 from models.files.checkpoint import load_stage1, open_checkpoint
+from models.files.new_folder import check_free
 from models.lookalikes import CONFIG_NAME
 from models.presets.register import WEIGHTS_FOLDER
 from models.stage1.codec import Codec
@@ -143,6 +144,8 @@ def _prior_part(
 
 def _work(args: Namespace) -> None:
     options.prepare(args)
+    if args.ship:
+        check_free(args.ship)
     checkpoint = open_checkpoint(args.checkpoint, codec_alone=True)
     device = Engine.usual_device()
     shape, stage1 = checkpoint.preset.stage1, load_stage1(checkpoint)

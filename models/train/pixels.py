@@ -24,6 +24,7 @@ from models.errors import ConfigError
 from models.families import as_codec, as_prior, build_codec, build_prior
 from models.files import convert, pixel_config
 from models.files.layouts import written
+from models.files.new_folder import check_free
 from models.flags import count_or_none
 from models.pipeline import LoadOptions, Pipeline
 from models.stage1.raw_pixels import RawPixels
@@ -107,6 +108,8 @@ def _draw(preset: Preset, model: nn.Module, args: Namespace) -> Tensor:
 
 def _work(args: Namespace) -> None:
     options.prepare(args)
+    if args.ship:
+        check_free(args.ship)
     size = codec_for(cast(PixelPriorConfig, changed(SHAPES[args.family], args.shape))).width
     data = opened(args, size)
     classes, num_classes = classes_in(data)

@@ -19,7 +19,7 @@ from models.configs.prior import PriorConfig
 from models.errors import ConfigError
 from models.files.checked import checked
 from models.files.documents import json_in
-from models.train.loop.checkpoints import run_of
+from models.train.loop.checkpoints import latest, run_of
 from models.train.recipes.register import (
     CODEC_RECIPES,
     PRIOR_RECIPES,
@@ -28,18 +28,23 @@ from models.train.recipes.register import (
 )
 
 NAME = "shape.json"
+_RECIPES: dict[str, CodecRecipe | PriorRecipe] = {**CODEC_RECIPES, **PRIOR_RECIPES}
 _Shape = TypeVar("_Shape", CodecConfig, PriorConfig, UpsamplerConfig)
 
 
 def family_of(shape: CodecConfig | PriorConfig) -> str:
     """The name of the family that a shape is of."""
-    recipes: dict[str, CodecRecipe | PriorRecipe] = {**CODEC_RECIPES, **PRIOR_RECIPES}
-    return next(name for name, recipe in recipes.items() if isinstance(shape, recipe.config))
+    return next(name for name, recipe in _RECIPES.items() if isinstance(shape, recipe.config))
 
 
 def save(folder: Path, shape: CodecConfig | PriorConfig) -> None:
-    """Say that this folder is of a model of this shape."""
+    """Say that this folder is of a model of this shape.
+
+    ConfigError where a run of another model lies there: without its shape none could use it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    if latest(folder) is not None and _load(folder, _RECIPES) not in (None, shape):
+        raise ConfigError(f"{folder} holds the run of another model: take another folder")
     values = {"family": family_of(shape), **asdict(shape)}
     (folder / NAME).write_text(json.dumps(values, indent=2) + "\n")
 
@@ -86,7 +91,7 @@ def with_values(values: dict[str, Any], pairs: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _load(folder: Path, recipes: Mapping[str, CodecRecipe] | Mapping[str, PriorRecipe]) -> Any:
+def _load(folder: Path, recipes: Mapping[str, CodecRecipe | PriorRecipe]) -> Any:
     """Any: a shape of the kind that the recipes are for."""
     path = run_of(folder) / NAME
     if not path.is_file():

@@ -25,10 +25,12 @@ from models.errors import MissingFileError
 from models.files import checkpoint as checkpoints
 from models.files import convert, enhance_folder, fingerprint, shards
 from models.files.checkpoint import TOKENIZER_FOLDER, Checkpoint
-from models.files.convert import Tensors
+from models.files.convert import FolderInUseError, Tensors
 from models.files.places import Stage
 from models.flags import count
+from models.lookalikes import visible
 from models.presets.register import PRESETS, get_preset
+from models.tokenizer import Tokenizer
 from models.train import shapes
 from models.train.data.emoji.prompts import sheet_prompts
 from models.train.loop.checkpoints import averaged, latest
@@ -37,6 +39,7 @@ from models.train.sheet import write_sheet
 from models.train.start import codec_shape_of, preset_of
 
 _NUM_CLASSES_SHOWN = 24
+_KEPT = ("*.md", "*.png", "NOTICE*", "LICENSE*")
 ENHANCE_FOLDER = "enhance"
 
 
@@ -100,7 +103,7 @@ def _clip(args: Namespace) -> tuple[Path, ClipConfig | None]:
 
 
 def _extras(args: Namespace, preset: Preset) -> dict[str, Path]:
-    """The files beside the weights: tokenizer and CLIP."""
+    """The files beside the weights: tokenizer and CLIP; CheckpointError where they don't fit."""
     files: dict[str, Path] = {}
     if args.enhance:
         files |= enhance_folder.files(args.enhance, ENHANCE_FOLDER)
@@ -109,8 +112,8 @@ def _extras(args: Namespace, preset: Preset) -> dict[str, Path]:
         folder = args.tokenizer or (
             inside if inside and inside.is_dir() else args.runs / "tokenizer"
         )
-        found = [*folder.glob("*-vocab.json"), *folder.glob("*-merges.txt")]
-        files |= {f"{TOKENIZER_FOLDER}/{path.name}": path for path in found}
+        Tokenizer.load(folder, preset.prompt_len).check_fits(preset.stage2.prompt_vocab_size)
+        files |= {f"{TOKENIZER_FOLDER}/{path.name}": path for path in Tokenizer.files(folder)}
     folder, clip = _clip(args)
     names = (clip.weights, clip.config) if clip else ()
     return files | {name: folder / name for name in names if name}
@@ -136,9 +139,28 @@ def _noted_steps(checkpoint: Checkpoint, stage: Stage) -> int:
     return int(steps.get(stage, 0))
 
 
+def _kept(folder: Path) -> list[Path]:
+    """What people have added to a shipped folder."""
+    return [path for pattern in _KEPT for path in folder.glob(pattern)]
+
+
+def _check_replaceable(folder: Path) -> None:
+    """FolderInUseError where something would be lost that no run makes again."""
+    if Path.cwd().is_relative_to(folder):
+        raise FolderInUseError(f"{folder}: you stand in it; call this from another folder")
+    known = {folder / shards.MANIFEST_NAME, *_kept(folder)}
+    if (folder / shards.MANIFEST_NAME).is_file():
+        known |= {folder / name for name in shards.read_manifest(folder)["sha256"]}
+    for path in [folder] if folder.is_file() else visible(folder.rglob("*"), folder):
+        if path not in known and not path.is_dir():
+            raise FolderInUseError(f"{path} was not shipped there: move it, or ship elsewhere")
+
+
 def ship(args: Namespace) -> None:
     """Replace `args.folder` by the present state of the runs; its README stays."""
-    folder, preset = args.folder, preset_to_ship(args)
+    folder, preset = args.folder.resolve(), preset_to_ship(args)
+    _check_replaceable(folder)
+    extras = _extras(args, preset)
     steps1, stage1 = _weights(args, "stage1", args.stage1)
     if preset.enhancement:
         stage1 = list(stage1)
@@ -151,10 +173,10 @@ def ship(args: Namespace) -> None:
         preset,
         {"stage1": stage1, "stage2": stage2},
         torch.float16,
-        extras=_extras(args, preset),
+        extras=extras,
         source={"trained by": "models.train", "steps": {"stage1": steps1, "stage2": steps2}},
     )
-    for kept in [*folder.glob("*.md"), *folder.glob("*.png"), *folder.glob("NOTICE")]:
+    for kept in _kept(folder):
         shutil.copyfile(kept, draft / kept.name)
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)

@@ -188,7 +188,7 @@ def _work(args: Namespace) -> None:
         is_soft = batches.table.features is not None
         judged = examples_of(data, args.judged, codec, batches.to_ids, is_soft=is_soft)
     chores: list[Chore] = [(args.look_every, partial(_judge, trainer, shape, judged))]
-    if args.prefix == "text" and codec is not None:
+    if args.prefix == "text" and codec is not None and args.shown != 0:
         preset = Preset(args.run.name, "", "", codec_shape, shape)
         chores.append((600, partial(_look, args, preset, codec, data)))
     options.train(args, run, trainer.learner, step_once, chores)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.configs.prior import PriorConfig
+from models.errors import ConfigError
 from models.families import prior_family
 from models.files.checkpoint import open_checkpoint
 from models.verify import (
@@ -58,6 +59,13 @@ def run(checkpoint_dir: Path | None, expected_dir: Path, file: TextIO | None = N
     """
     out = file or sys.stdout
     numbers = Recorded.load(expected_dir)
+    try:
+        return _run(checkpoint_dir, numbers, out)
+    except (IndexError, RuntimeError) as error:  # sizes that don't fit each other
+        raise ConfigError(f"{expected_dir} was not recorded of such a model: {error}") from error
+
+
+def _run(checkpoint_dir: Path | None, numbers: Recorded, out: TextIO) -> bool:
     if checkpoint_dir is None:
         found = (result for formula in FORMULAS for result in formula(numbers))
         return _report(found, numbers, _FORMULA_INPUTS, out)

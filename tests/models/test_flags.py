@@ -7,6 +7,8 @@ from functools import partial
 import pytest
 
 from models import flags
+from models.drawing.sampling import RowParams
+from models.drawing.streams import MAX_SEED
 from models.train import __main__ as commands
 
 REFUSED: list[tuple[Callable[[str], object], tuple[str, ...]]] = [
@@ -15,6 +17,7 @@ REFUSED: list[tuple[Callable[[str], object], tuple[str, ...]]] = [
     (partial(flags.count, least=8), ("7", "x")),
     (flags.count_or_none, ("-1", "", "0.0", "x")),
     (flags.several, ("0", "1", "x")),
+    (flags.seed, ("-1", "1.5", "x", str(2**63), "9" * 30)),
     (flags.share, ("0", "1.1", "-0.5", "nan", "inf", "half")),
     (flags.share_or_none, ("1.1", "-0.5", "nan", "inf", "half")),
     (flags.positive, ("0", "-1", "nan", "inf", "")),
@@ -34,6 +37,11 @@ def test_the_least_that_is_taken_is_said_whatever_came() -> None:
     for value in ("0", "1"):
         with pytest.raises(ArgumentTypeError, match=f"at least 2, not '{value}'"):
             flags.several(value)
+
+
+def test_a_seed_that_is_taken_can_be_drawn_by() -> None:
+    for text in ("0", str(MAX_SEED)):
+        assert RowParams(flags.seed(text), 0).seed == int(text)
 
 
 def test_what_makes_sense_is_taken() -> None:
@@ -58,6 +66,7 @@ def test_what_makes_sense_is_taken() -> None:
         ("stage2", "--text-weight", "2"),
         ("stage2", "--bpe-dropout", "nan"),
         ("clip", "--threads", "0"),
+        ("pixels", "--seed", "-1"),
         ("clip", "--size", "small"),
         ("codes", "--scenes", "-1"),
         ("pixels", "--samples", "-1"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Self
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -34,9 +35,9 @@ class Gaussian:
         """
         made = cls()
         try:
-            with np.load(path) as file:
+            with path.open("rb") as opened, np.load(opened) as file:
                 mean, covariance = (torch.from_numpy(file[key]).double() for key in ("mu", "sigma"))
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise ConfigError(f"{path}: no statistics with mu and sigma: {error}") from None
         if covariance.shape != (len(mean), len(mean)):
             raise ConfigError(f"{path}: mu and sigma are of different features")
@@ -65,10 +66,13 @@ class Gaussian:
         return self._shift + mean, covariance
 
     def distance(self, other: Gaussian) -> float:
-        """The squared 2-Wasserstein distance. ValueError for features of other networks."""
+        """The squared 2-Wasserstein distance. ConfigError for features of other networks."""
         (mean, covariance), (other_mean, other_covariance) = self.moments, other.moments
         if mean.shape != other_mean.shape:
-            raise ValueError(f"features of {len(mean)} and of {len(other_mean)} numbers")
+            raise ConfigError(
+                f"features of {len(mean)} and of {len(other_mean)} numbers: sets are compared in"
+                " the eyes of one network, see --features"
+            )
         values, vectors = torch.linalg.eigh(covariance)
         root = vectors * values.clamp(min=0).sqrt() @ vectors.T
         cross = torch.linalg.eigvalsh(root @ other_covariance @ root).clamp(min=0).sqrt().sum()

@@ -19,11 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.errors import ConfigError
 from models.train.data import epochs
-from models.train.data.data_set import DataSet, Variant
+from models.train.data.data_set import DataSet, Ordered, Variant
 
 _CODES, _FEATURES, _VARIANTS = "codes.npy", "features.npy", "variants.json"
-_BROKEN = "broken.json"
+_BROKEN, _UNFINISHED = "broken.json", "unfinished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,17 @@ class CodeTable:
 
     @classmethod
     def load(cls, folder: Path, data: DataSet) -> CodeTable:
-        """Read what `reserve` and `fill` wrote of this data set."""
+        """Read what `reserve` and `fill` wrote of this data set.
+
+        Raises:
+            ConfigError: not all of it is written, or it is of other pictures.
+        """
+        if (folder / _UNFINISHED).exists():
+            raise ConfigError(f"--codes: {folder}: its encoding did not end; call `codes` again")
         rows = json.loads((folder / _VARIANTS).read_text())
         variants = tuple(Variant(image, tuple(look)) for image, *look in rows)
+        if isinstance(data, Ordered) and {v.image for v in variants} != set(data.images):
+            raise ConfigError(f"--codes: {folder} is of other pictures than --data: encode those")
         noted, codes = folder / _BROKEN, np.load(folder / _CODES, mmap_mode="r")
         broken = set(json.loads(noted.read_text())) if noted.is_file() else set()
         table = cls.of(data, variants, codes, broken)
@@ -94,8 +103,12 @@ def reserve(
     code_shape: tuple[int, int],
     features: tuple[int, int, int] | None = None,
 ) -> None:
-    """Write variants, and room for their codes (T, D) and for features (C, h, w), if wanted."""
+    """Write variants, and room for their codes (T, D) and for features (C, h, w), if wanted.
+
+    Until `note_broken` the table can't be loaded: codes that are still to come are 0.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / _UNFINISHED).touch()
     rows = [(variant.image, *variant.look) for variant in variants]
     (folder / _VARIANTS).write_text(json.dumps(rows))
     extent = code_shape if code_shape[1] > 1 else code_shape[:1]
@@ -115,8 +128,9 @@ def fill(folder: Path, start: int, codes: Tensor, features: Tensor | None = None
 
 
 def note_broken(folder: Path, images: Collection[int]) -> None:
-    """Say which pictures could not be read."""
+    """Say which pictures could not be read: now all of the table is written."""
     (folder / _BROKEN).write_text(json.dumps(sorted(images)))
+    (folder / _UNFINISHED).unlink(missing_ok=True)
 
 
 def _room(path: Path, kind: str, shape: tuple[int, ...]) -> None:

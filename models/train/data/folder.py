@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from random import Random
@@ -23,9 +22,15 @@ from torch import Tensor
 from models.lookalikes import visible
 from models.train.data import epochs
 from models.train.data.data_set import Variant
+from models.train.data.decoding import decoded
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 HELD_OUT_EVERY = 20
+
+
+def read_text(data: bytes) -> str:
+    """Captions' bytes, without a mark that editors begin with; what is no UTF-8 is U+FFFD."""
+    return data.decode("utf-8-sig", "replace")
 
 
 class Files(Protocol):
@@ -61,7 +66,7 @@ class FolderFiles:
 
     def text(self, number: int) -> str:
         path = self.paths[number].with_suffix(".txt")
-        return path.read_text("utf-8") if path.is_file() else ""
+        return read_text(path.read_bytes()) if path.is_file() else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +172,7 @@ class FolderSet:
     def _pixels(self, image: int, look: tuple[str | None, ...]) -> Tensor | None:
         """None, and it is counted, where the picture is broken."""
         try:
-            with Image.open(BytesIO(self.files.picture(image))) as opened:
-                square = self._cut(opened.convert("RGB"), image, look)
+            square = self._cut(decoded(self.files.picture(image)), image, look)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             if image not in self.broken:
                 self.broken.add(image)

@@ -10,6 +10,7 @@ import re
 import tarfile
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 from uuid import uuid4
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ConfigError
-from models.train.data.folder import SUFFIXES
+from models.train.data.folder import SUFFIXES, read_text
 
 _TEXTS = (".txt", ".cls")
 _HEADER = 512  # bytes before each member
@@ -77,7 +78,7 @@ class ShardFiles:
 
     def text(self, number: int) -> str:
         shard, (_, _, start, length) = self._at(number)
-        return self._read(shard, start, length).decode("utf-8", "replace")
+        return read_text(self._read(shard, start, length))
 
     def _at(self, number: int) -> tuple[int, list[int]]:
         """Which shard, and the row of its index."""
@@ -95,8 +96,9 @@ def _index(shard: Path) -> Index:
     """Read, or made, and noted beside the shard."""
     noted = shard.with_suffix(".index.npy")
     if noted.is_file() and noted.stat().st_mtime >= shard.stat().st_mtime:
-        found: Index = np.load(noted, mmap_mode="r")
-        return found
+        with suppress(ValueError, EOFError):  # a crash of the machine may leave half of it
+            found: Index = np.load(noted, mmap_mode="r")
+            return found
     made = np.array(list(_rows(shard)), np.int64).reshape(-1, 4)
     part = noted.with_suffix(f".{uuid4().hex}.npy")  # others may note the same at this moment
     try:

@@ -48,6 +48,11 @@ def texts(data: DataSet, seed: int = 0) -> Iterator[str]:
     yield from (" ".join(string.ascii_lowercase + string.digits + string.punctuation),) * 3
 
 
+def is_learnt(folder: Path) -> bool:
+    """Whether a tokenizer lies there, so that none is learnt."""
+    return (folder / f"{NAME}-vocab.json").exists()
+
+
 def load_or_learn(
     data: DataSet,
     folder: Path,
@@ -55,7 +60,7 @@ def load_or_learn(
     context_length: int = CONTEXT_LENGTH,
 ) -> Tokenizer:
     """The run's tokenizer, learnt at the first call."""
-    if not (folder / f"{NAME}-vocab.json").exists():
+    if not is_learnt(folder):
         learn(texts(data), folder, vocab_size)
     return Tokenizer.load(folder, context_length)
 

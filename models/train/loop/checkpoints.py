@@ -20,6 +20,7 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import (
     HuggingFaceStorageReader,
     HuggingFaceStorageWriter,
@@ -66,7 +67,7 @@ class Checkpoints:
             folder.mkdir(parents=True)
         writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
         if self._group is None:
-            with _alone():
+            with _alone(), _plainly():
                 write(tensors, storage_writer=writer, no_dist=True)
             self._complete(folder, facts)
             return
@@ -79,7 +80,8 @@ class Checkpoints:
     def finish(self) -> None:
         """Wait for what is being written; OSError and the like where it failed."""
         if self._writing is not None:
-            self._writing.result()
+            with _plainly():
+                self._writing.result()
             self._writing = None
 
     def _complete(self, folder: Path, facts: object) -> None:
@@ -149,6 +151,18 @@ def _alone() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*intent is to (save|load) in a single process")
         yield
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Torch tells what failed by the process that it failed in, with the ways to it."""
+    try:
+        yield
+    except CheckpointException as error:
+        for cause, _ in error.failures.values():
+            if isinstance(cause, OSError):
+                raise cause from error
+        raise
 
 
 def _whole_ones(folder: Path) -> list[Path]:

@@ -61,9 +61,10 @@ class Run:
             file.write(json.dumps({"step": step, "time": round(time.time(), 1), **values}) + "\n")
 
     def history(self) -> list[dict[str, float]]:
-        """All lines of the log."""
+        """All lines of the log, but for those that a kill or a full disk has cut."""
         path = self.folder / "log.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        rows = map(_row, path.read_text().splitlines() if path.exists() else ())
+        return [row for row in rows if row]
 
     def plot(self, *keys: str) -> None:
         """Draw the log's curves into curve.png, one panel a key."""
@@ -77,6 +78,15 @@ class Run:
     def is_begun(self) -> bool:
         """Whether there is a checkpoint."""
         return latest(self.folder) is not None
+
+
+def _row(line: str) -> dict[str, float]:
+    """Of the log; empty where it is none."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return {}
+    return row if isinstance(row, dict) and "step" in row else {}
 
 
 def train(  # noqa: PLR0913  what a run consists of

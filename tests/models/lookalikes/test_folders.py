@@ -14,6 +14,8 @@ from models.files.checkpoint import open_checkpoint
 from models.files.convert import convert
 from models.presets.register import WEIGHTS_FOLDER
 from models.train.data.folder import FolderFiles
+from models.train.loop.checkpoints import Checkpoints
+from models.train.loop.run import Run
 from tests.models.lookalikes.conftest import load_all
 from tests.models.refusals import refusal
 
@@ -125,3 +127,9 @@ def test_what_a_conversion_that_did_not_end_has_left(folder: Path) -> None:
 def test_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / ".gitkeep").touch()
     assert "is an empty folder" in refusal(lambda: open_checkpoint(tmp_path))
+
+
+def test_a_trainings_run_is_to_be_shipped_first(tmp_path: Path) -> None:
+    Checkpoints(tmp_path, 1).save({"step": 1})
+    Run(tmp_path, 0).log(1, loss=2.0)
+    assert "`python -m models.train ship` makes a" in refusal(lambda: open_checkpoint(tmp_path))

@@ -20,6 +20,10 @@ FORMS = {
     "lines.txt": ("cat\n\n dog \n", ["cat", "dog"]),
     "list.json": ('["cat", {"prompt": "dog"}, {"caption": "cow"}, 3]', ["cat", "dog", "cow", "3"]),
     "prompts.json": ('{"prompts": [{"prompt": "cat"}, {"prompt": "dog"}]}', ["cat", "dog"]),
+    "odd.json": (
+        r'["half a \ud800 pair", "a whole \ud83d\ude00"]',
+        ["half a \ufffd pair", "a whole 😀"],
+    ),
     "coco.json": (json.dumps(COCO), ["A cat on a mat.", "A dog."]),
 }
 

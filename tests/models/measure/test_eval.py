@@ -83,6 +83,7 @@ def test_what_can_not_be_made_is_said(tmp_path: Path) -> None:
     for given, said in (
         (["--tables", "best-of"], "needs --prompts"),
         (["--tables", "grid", "--prompts", "p.txt"], "needs --temperatures"),
+        (["--tables", "reconstruction", "--real", "nowhere"], "nowhere is no folder of pictures"),
         (["--tables", "blind", "--prompts", "p.txt", "--num-prompts", "1"], "without --num"),
     ):
         (tmp_path / "p.txt").write_text("a")

@@ -208,7 +208,7 @@ def test_both_stages_go_on_from_an_official_rq_folder(pictures: Path, tmp_path: 
     stage1.main([*start, "--run", str(tmp_path / "stage1"), "--judged", "1"])
     encoding = ["--init", str(official), "--out", str(tmp_path / "codes"), "--workers", "1"]
     codes.main([*data, *encoding])
-    more = ["--codes", str(tmp_path / "codes"), "--shown", "1"]
+    more = ["--codes", str(tmp_path / "codes"), "--shown", "0"]
     stage2.main([*start, *more, "--run", str(tmp_path / "stage2")])
     shape = load_prior(tmp_path / "stage2")
     assert shape == tiny_text().stage2

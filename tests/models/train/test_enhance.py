@@ -17,6 +17,7 @@ from models.errors import ConfigError
 from models.families import build_upsampler
 from models.files import fingerprint
 from models.files.checkpoint import load_stage1, open_checkpoint
+from models.files.new_folder import FolderInUseError
 from models.files.shards import verify
 from models.pipeline import load
 from models.presets.register import get_preset
@@ -123,6 +124,9 @@ def test_options_that_contradict_each_other(
 ) -> None:
     with pytest.raises(ConfigError, match="give the codec's run as --start"):
         command.main(_options(base, pictures, tmp_path, "--part=prior", "--shape", *_SHAPE))
+    with pytest.raises(FolderInUseError, match="is not empty"):
+        command.main(_options(base, pictures, tmp_path / "in use", f"--ship={pictures}"))
+    assert not (tmp_path / "in use").exists()
     larger = [f"--start={codec_run}", "--shape", "n_embed=32"]
     with pytest.raises(ConfigError, match="are another's"):
         command.main(_options(base, pictures, tmp_path / "larger", *larger))

@@ -11,6 +11,7 @@ import torch
 
 from models.drawing.sampling import RowParams
 from models.errors import ConfigError
+from models.files.new_folder import FolderInUseError
 from models.pipeline import load
 from models.train import pixels
 from models.train.loop.checkpoints import averaged
@@ -98,3 +99,12 @@ def test_what_can_not_be_trained_is_said(pictures: Path, tmp_path: Path) -> None
         command = ["--family", family, "--data", str(pictures), "--run", str(tmp_path), *more]
         with pytest.raises(ConfigError, match=message):
             pixels.main(command)
+
+
+def test_a_folder_that_is_in_use_is_refused_before_the_training(
+    pictures: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(FolderInUseError, match="is not empty"):
+        pixels.main(_command("pixel-cnn", pictures, run, "--steps", "9", f"--ship={pictures}"))
+    assert not run.exists()

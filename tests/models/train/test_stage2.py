@@ -27,6 +27,7 @@ def folder(tmp_path: Path) -> Path:
         (tmp_path / f"{number}.txt").write_text("2" if number else "3")
     variants = FolderSet(FolderFiles(tmp_path), 32).variants()
     code_table.reserve(tmp_path / "codes", variants, _CODEC.code_shape)
+    code_table.note_broken(tmp_path / "codes", ())
     return tmp_path
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models.errors import CorruptFileError, MissingFileError
+from models.errors import ConfigError, CorruptFileError, MissingFileError
 from models.files.checkpoint import open_checkpoint
 from models.verify.check import Check, Result, Tie
 from models.verify.compare import CHECKS, run
@@ -224,6 +224,11 @@ def test_numbers_of_another_model_miss_instead_of_raising() -> None:
     is_same, lines = _verify(GOLDEN / "igpt_cls", GOLDEN / "mindalle_text")
     assert not is_same
     assert "MISS" in "\n".join(lines)
+
+
+def test_inputs_that_another_model_can_not_take_are_told_with_their_set() -> None:
+    with pytest.raises(ConfigError, match="igpt_cls was not recorded of such a model: "):
+        _verify(GOLDEN / "mindalle_text", GOLDEN / "igpt_cls")
 
 
 def test_a_set_with_nothing_to_check_is_no_success(expected: Path) -> None:

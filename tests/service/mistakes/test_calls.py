@@ -21,6 +21,10 @@ CALLS = {
     "fewer positions than none": (("bench", "--text", "-1"), "at least 1"),
     "one position": (("bench", "--image", "1"), "at least 2"),
     "heads that don't divide": (("bench", "--heads", "7"), "7 must divide --width 512"),
+    "heads that don't divide in any grid": (
+        ("bench", "--compare", "--width", "33", "--heads", "2"),
+        "2 must divide --width 33",
+    ),
     "a temperature that is no number": (
         ("eval", "emoji", "--temperatures", "0.5", "nan"),
         "--temperatures: must be a number above 0, not 'nan'",

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -122,7 +123,11 @@ class Art:
 
 
 def fetch(cache: Path, packages: Sequence[tuple[str, str]]) -> None:
-    """Install npm packages (name, version) into `cache`/node_modules unless they are there."""
+    """Install npm packages (name, version) into `cache`/node_modules unless they are there.
+
+    Raises:
+        OSError: npm is not installed, or fails.
+    """
     missing = [f"{name}@{version}" for name, version in packages if not _installed(cache, name)]
     if not missing:
         return
@@ -130,7 +135,10 @@ def fetch(cache: Path, packages: Sequence[tuple[str, str]]) -> None:
     if not (listed := cache / "package.json").exists():  # npm removes what isn't listed there
         listed.write_text('{"private": true}\n')
     flags = ["--ignore-scripts", "--no-audit", "--no-fund"]
-    subprocess.run(["npm", "install", *flags, *missing], cwd=cache, check=True, timeout=600)
+    try:
+        subprocess.run(["npm", "install", *flags, *missing], cwd=cache, check=True, timeout=600)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise OSError(f"npm can't fetch the emoji art into {cache}: {error}") from error
 
 
 def _installed(cache: Path, package: str) -> bool:
@@ -165,7 +173,9 @@ def _rasterise_all(
             rgba += pool.map(_picture, [source[key] for _, key in found], repeat(size))
         owners += [(index, style) for index, _ in found]
     concept, styles = np.array(owners, dtype=np.int64).T
-    np.savez_compressed(path, rgba=np.stack(rgba), concept=concept, style=styles)
+    part = path.with_suffix(f".{uuid4().hex}.npz")  # a kill leaves no half under the name
+    np.savez_compressed(part, rgba=np.stack(rgba), concept=concept, style=styles)
+    part.replace(path)
 
 
 def _find(concept: Concept, source: dict[str, Path | str]) -> str | None:

@@ -51,5 +51,10 @@ def test_statistics_are_read_from_a_file(tmp_path: Path) -> None:
     np.savez(tmp_path / "none.npz", mean=mean.numpy())
     with pytest.raises(ConfigError, match=r"none\.npz"):
         Gaussian.read(tmp_path / "none.npz")
-    with pytest.raises(ValueError, match="4 and of 5"):
+    whole = (tmp_path / "s.npz").read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2]):
+        (tmp_path / "half.npz").write_bytes(damaged)
+        with pytest.raises(ConfigError, match=r"half\.npz"):
+            Gaussian.read(tmp_path / "half.npz")
+    with pytest.raises(ConfigError, match="4 and of 5"):
         read.distance(gathered(torch.randn(9, 5)))

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from random import Random
 
 import numpy as np
+import pytest
 import torch
 
+from models.errors import ConfigError
 from models.train.data import code_table
 from models.train.data.code_table import CodeTable
 from models.train.data.data_set import Variant
 from models.train.data.emoji.captions import Look
 from models.train.data.emoji.emoji_set import EmojiSet
+from models.train.data.sources import open_data
 
 MADE = tuple(Variant(i, look) for look in (Look(), Look(colour="red")) for i in range(4))
 
@@ -27,7 +31,10 @@ def test_what_is_saved_is_loaded(emoji_set: EmojiSet, tmp_path: Path) -> None:
     codes = torch.arange(8 * 16).view(8, 16, 1)
     code_table.reserve(tmp_path, MADE, (16, 1))
     code_table.fill(tmp_path, 0, codes[:5])
+    with pytest.raises(ConfigError, match="did not end"):
+        CodeTable.load(tmp_path, emoji_set)
     code_table.fill(tmp_path, 5, codes[5:])
+    code_table.note_broken(tmp_path, ())
     table = CodeTable.load(tmp_path, emoji_set)
     assert table.variants == MADE
     assert table.by_kind == {"plain": (0, 1, 2, 3), "colour": (4, 5, 6, 7)}
@@ -41,8 +48,22 @@ def test_several_codes_a_step_lie_beside_their_features(
     codes, features = torch.arange(8 * 12).view(8, 4, 3), torch.randn(8, 5, 2, 2)
     code_table.reserve(tmp_path, MADE, (4, 3), (5, 2, 2))
     code_table.fill(tmp_path, 0, codes, features)
+    code_table.note_broken(tmp_path, ())
     table = CodeTable.load(tmp_path, emoji_set)
     assert torch.equal(table.codes_of(range(8)), codes)
     found = table.features_of([6, 1])
     assert found is not None
     torch.testing.assert_close(found, features[[6, 1]], atol=2e-3, rtol=0)
+
+
+def test_a_table_of_other_pictures_is_refused(pictures: Path, tmp_path: Path) -> None:
+    """Numbers of pictures shift when one comes or goes, and each would get another's captions."""
+    folder, table = tmp_path / "pictures", tmp_path / "codes"
+    shutil.copytree(pictures, folder)
+    variants = open_data(folder, Path("none"), 32).variants()
+    code_table.reserve(table, variants, (16, 1))
+    code_table.note_broken(table, ())
+    assert CodeTable.load(table, open_data(folder, Path("none"), 32)).variants == variants
+    (folder / "00.png").unlink()
+    with pytest.raises(ConfigError, match="other pictures"):
+        CodeTable.load(table, open_data(folder, Path("none"), 32))

@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import cast
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -54,6 +55,16 @@ def test_shards_are_the_folder(pictures: Path, tmp_path: Path) -> None:
             assert torch.equal(data.render(variant), folder.render(variant))
             assert data.caption(variant, Random(1)) == folder.caption(variant, Random(1))
     assert made.title(made.variants()[9]) == "0001.tar/pictures/09.png"
+
+
+@pytest.mark.parametrize("left", [b"", b"\x93NUMPY\x01\x00v\x00{'descr'", b"other"])
+def test_a_damaged_index_is_made_again(left: bytes, pictures: Path, tmp_path: Path) -> None:
+    pattern = write_shards(pictures, tmp_path, 1)
+    whole = opened(pattern)
+    (tmp_path / "0000.index.npy").write_bytes(left)
+    again = opened(pattern)
+    assert again.names() == whole.names()
+    assert np.load(tmp_path / "0000.index.npy").shape == (24, 4)
 
 
 def test_each_picture_is_seen_once_an_epoch_wherever_it_is_cut(pictures: Path) -> None:

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import pytest
 import torch
-from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 
 from models.errors import MissingFileError
@@ -96,7 +95,7 @@ def _write_together(out: Path) -> None:
         step, weights = averaged(out.parent)  # which no other process is asked for
     pytest.MonkeyPatch().setattr(checkpoints, "HuggingFaceStorageWriter", Full)
     saved.save(state(2))
-    with pytest.raises(CheckpointException, match="no space left"):
+    with pytest.raises(OSError, match=r"^no space left$"):
         saved.finish()
     if is_first():
         last = latest(out.parent)
@@ -108,6 +107,15 @@ def _write_together(out: Path) -> None:
 class Full(HuggingFaceStorageWriter):
     def write_data(self, *_: object) -> Any:
         raise OSError("no space left")
+
+
+def test_a_full_disk_is_told_in_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "HuggingFaceStorageWriter", Full)
+    with pytest.raises(OSError, match=r"^no space left$"):
+        Checkpoints(tmp_path, 1).save(state(1))
+    assert latest(tmp_path) is None
 
 
 def test_any_of_a_runs_checkpoints_can_be_taken(tmp_path: Path) -> None:

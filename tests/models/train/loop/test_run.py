@@ -79,6 +79,17 @@ def test_train_logs_and_does_its_chores_at_their_times_and_at_the_end(tmp_path: 
     assert (tmp_path / "curve.png").stat().st_size > 1000
 
 
+def test_a_log_that_was_cut_is_still_drawn(tmp_path: Path) -> None:
+    run = Run(tmp_path, 0)
+    run.log(1, loss=3.0)
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"step": 2, "lo')  # killed, or the disk was full
+    run.log(3, loss=2.0)
+    run.log(4, loss=1.0)
+    assert [row["step"] for row in run.history()] == [1, 4]
+    run.plot("loss")
+
+
 def test_when_told_to_end_a_run_saves_after_the_step_under_way(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,43 @@
+"""How a training command ends where it can't go on: in words, with a status."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.train import __main__ as commands
+
+
+def test_a_package_that_is_not_installed_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers.implementations.char_level_bpe", None)
+    monkeypatch.delitem(sys.modules, "models.train.data.tokens", raising=False)
+    monkeypatch.delitem(sys.modules, "models.train.bpe", raising=False)
+    assert commands.main(["bpe"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("bpe: tokenizers.implementations.char_level_bpe is not installed: pip")
+
+
+def test_ctrl_c_ends_a_command_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rglob", interrupted)
+    assert commands.main(["bpe", "--data", str(tmp_path)]) == 130
+
+
+def test_a_tokenizer_that_is_there_is_kept_and_that_is_said(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["bpe", "--data", str(pictures), "--out", str(tmp_path / "words")]
+    assert commands.main(options) == 0
+    assert "kept" not in capsys.readouterr().out
+    before = [path.read_bytes() for path in sorted((tmp_path / "words").iterdir())]
+    assert commands.main([*options, "--size", "200"]) == 0
+    assert f"kept: {tmp_path / 'words'} holds a tokenizer" in capsys.readouterr().out
+    assert before == [path.read_bytes() for path in sorted((tmp_path / "words").iterdir())]

@@ -1,0 +1,66 @@
+"""What `ship` does to the folder that it is to write."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from models.errors import ConfigError, MissingFileError
+from models.files.new_folder import FolderInUseError
+from models.files.shards import verify
+from models.presets.register import WEIGHTS_FOLDER
+from models.train import ship
+
+EMOJI = WEIGHTS_FOLDER / "emoji"
+
+
+def options(folder: Path, runs: Path) -> list[str]:
+    return [str(folder), "--init", str(EMOJI), "--runs", str(runs), "--shown", "1"]
+
+
+def test_a_shipped_folder_is_replaced_and_what_people_wrote_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    ship.main(options(folder, tmp_path))
+    for name in ("README.md", "NOTICE", "LICENSE"):
+        (folder / name).write_text(f"our {name}")
+    ship.main([*options(folder, tmp_path), "--temperature", "0.5"])
+    assert (folder / "LICENSE").read_text() == "our LICENSE"
+    assert "temperature: 0.5" in (folder / "config.yaml").read_text()
+    assert verify(folder)
+
+
+def test_what_was_not_shipped_there_is_not_deleted(pictures: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(pictures, folder)
+    with pytest.raises(FolderInUseError, match=r"00\.txt was not shipped there"):
+        ship.main(options(folder, tmp_path))
+    assert len(list(folder.iterdir())) == 48
+    with pytest.raises(FolderInUseError, match=r"00\.png was not shipped there"):
+        ship.main(options(folder / "00.png", tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine"]
+
+
+def test_the_folder_in_which_one_stands_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FolderInUseError, match="you stand in it"):
+        ship.main(options(Path(), tmp_path))
+    assert tmp_path.is_dir()
+
+
+def test_a_model_that_could_not_read_its_words_is_not_shipped(tmp_path: Path) -> None:
+    folder, words = tmp_path / "model", tmp_path / "words"
+    words.mkdir()
+    with pytest.raises(MissingFileError, match=r"holds no \*vocab\.json"):
+        ship.main([*options(folder, tmp_path), "--tokenizer", str(words)])
+    shutil.copytree(EMOJI / "tokenizer", words, dirs_exist_ok=True)
+    (vocabulary,) = words.glob("*vocab.json")
+    vocabulary.write_text(json.dumps(json.loads(vocabulary.read_text()) | {"newer": 9999}))
+    with pytest.raises(ConfigError, match="the tokenizer makes ids up to"):
+        ship.main([*options(folder, tmp_path), "--tokenizer", str(words)])
+    assert not folder.exists()
