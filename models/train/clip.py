@@ -16,11 +16,12 @@ from models.errors import ConfigError
 from models.files.checkpoint import TOKENIZER_FOLDER, open_checkpoint
 from models.flags import count, share_or_none
 from models.rerank.clip_files import load_weights, own_description
+from models.tokenizer import Tokenizer
 from models.train import options
 from models.train.data.data_set import Variant
 from models.train.data.emoji.emoji_set import Selection
 from models.train.data.sources import opened
-from models.train.data.tokens import load_or_learn, vocab_size
+from models.train.data.tokens import CONTEXT_LENGTH, load_or_learn, vocab_size
 from models.train.loop.engine import Engine
 from models.train.loop.learner import Weights, with_weights
 from models.train.loop.precision import PRECISIONS
@@ -42,7 +43,8 @@ def main(argv: list[str] | None = None) -> None:
     words = args.checkpoint / TOKENIZER_FOLDER if begun else args.tokenizer
     size = begun.size if begun else args.size or _SIZE
     data = opened(args, size, Selection(part=args.part, more=args.more_art))
-    tokenizer = load_or_learn(data, words)
+    # Never learnt into somebody's checkpoint.
+    tokenizer = Tokenizer.load(words, CONTEXT_LENGTH) if begun else load_or_learn(data, words)
     document = begun.document if begun else clip.description(vocab_size(words), size)
     with_values(document["model_cfg"], args.shape)
     model = clip.build(document)
@@ -53,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     trainer = clip.ClipTrainer(model, Schedule(args.steps), engine, rate=args.rate)
 
     def make(step: int, variants: list[Variant], rng: Random) -> Batch:
-        shown = _made_plain(variants, args.plain, rng) if args.plain else variants
+        shown = made_plain(variants, args.plain, rng) if args.plain else variants
         images, ids, targets = clip.batch(data, tokenizer, shown, rng)
         numbers = run.torch_rng(step)
         changed = distorted(clip.disturb(images, numbers), args.distortion, numbers)
@@ -106,7 +108,8 @@ def _arguments() -> ArgumentParser:
     return parser
 
 
-def _made_plain(variants: list[Variant], share: float, rng: Random) -> list[Variant]:
+def made_plain(variants: list[Variant], share: float, rng: Random) -> list[Variant]:
+    """So many of them alone and as they are, with the same pictures."""
     return [Variant(v.image) if rng.random() < share else v for v in variants]
 
 

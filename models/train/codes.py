@@ -69,7 +69,9 @@ def _work(args: Namespace) -> None:
     data = sources.opened(args, shape.size[0], selection)
     variants = data.variants()
     if processes.is_first():
-        code_table.reserve(args.out, variants, shape.code_shape, _extent(args, shape))
+        number = code_table.num_pictures(data)
+        extent = _extent(args, shape)
+        code_table.reserve(args.out, variants, shape.code_shape, extent, out_of=number)
         shapes.save(args.out, shape)
     processes.wait()
     _encode_share(args, shape, data, variants)

@@ -43,7 +43,10 @@ def save(folder: Path, shape: CodecConfig | PriorConfig) -> None:
     ConfigError where a run of another model lies there: without its shape none could use it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if latest(folder) is not None and _load(folder, _RECIPES) not in (None, shape):
+    known = _load(folder, _RECIPES) if latest(folder) is not None else None
+    if known == shape:  # other processes of this run may be reading it
+        return
+    if known is not None:
         raise ConfigError(f"{folder} holds the run of another model: take another folder")
     values = {"family": family_of(shape), **asdict(shape)}
     (folder / NAME).write_text(json.dumps(values, indent=2) + "\n")

@@ -28,7 +28,6 @@ from models.files.checkpoint import TOKENIZER_FOLDER, Checkpoint
 from models.files.convert import FolderInUseError, Tensors
 from models.files.places import Stage
 from models.flags import count
-from models.lookalikes import visible
 from models.presets.register import PRESETS, get_preset
 from models.tokenizer import Tokenizer
 from models.train import shapes
@@ -151,7 +150,7 @@ def _check_replaceable(folder: Path) -> None:
     known = {folder / shards.MANIFEST_NAME, *_kept(folder)}
     if (folder / shards.MANIFEST_NAME).is_file():
         known |= {folder / name for name in shards.read_manifest(folder)["sha256"]}
-    for path in [folder] if folder.is_file() else visible(folder.rglob("*"), folder):
+    for path in [folder] if folder.is_file() else sorted(folder.rglob("*")):
         if path not in known and not path.is_dir():
             raise FolderInUseError(f"{path} was not shipped there: move it, or ship elsewhere")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from models.configs.prior import PriorConfig
@@ -61,6 +62,8 @@ def run(checkpoint_dir: Path | None, expected_dir: Path, file: TextIO | None = N
     numbers = Recorded.load(expected_dir)
     try:
         return _run(checkpoint_dir, numbers, out)
+    except (torch.OutOfMemoryError, NotImplementedError):
+        raise
     except (IndexError, RuntimeError) as error:  # sizes that don't fit each other
         raise ConfigError(f"{expected_dir} was not recorded of such a model: {error}") from error
 

@@ -84,7 +84,7 @@ async def _each(letter_ids: Sequence[str], act: Callable[[str], Awaitable[str]])
         except NotFound as error:
             failed.append(str(error))
     if failed:
-        raise CommandError("\n".join(failed), 2)
+        raise CommandError("; ".join(failed), 2)
 
 
 async def _retry(letter_id: str, letters: DeadLetters, hooks: HookLetters) -> str:

@@ -25,7 +25,14 @@ def split_redis_url(text: str) -> SplitResult:
     except ValueError:
         raise ValueError(_UNREADABLE) from None
     names = [option.partition("=")[0] for option in url.query.split("&")]
-    is_cut = "@" in url.path or any("@" in name for name in names)
-    if "#" in text or (url.netloc and is_cut):
+    is_cut = "@" in url.path if "@" in url.netloc else not _is_whole(url.netloc)
+    has_more = "@" in url.path or "@" in url.query
+    if "#" in text or any("@" in name for name in names) or (url.netloc and has_more and is_cut):
         raise ValueError(_UNREADABLE)
     return url
+
+
+def _is_whole(netloc: str) -> bool:
+    """Whether hosts and ports stand there, so that an @ behind them can be no password's end."""
+    hosts = [part.rpartition(":") if ":" in part else (part, ":", "") for part in netloc.split(",")]
+    return all(name and (not port or port.isdecimal()) for name, _, port in hosts)

@@ -132,8 +132,16 @@ def test_show_hides_secrets(
     assert "hush" not in f"{shown} {settings!r}"
 
 
+@pytest.mark.parametrize(
+    "url", ["redis://h?username=a@b", "redis://h:1/0?password=a@b", "redis+sentinel://a:1,b/my@m/0"]
+)
+def test_an_at_sign_may_stand_behind_whole_hosts(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINDALLE_REDIS__URL", url)
+    assert load().redis.url.get_secret_value() == url
+
+
 @pytest.mark.parametrize("end", "/?#[]")
-@pytest.mark.parametrize("password", ["hu{}sh", "h@u{}sh", "1{}hush"])
+@pytest.mark.parametrize("password", ["hu{}sh", "h@u{}sh", "1{}hush", "hu{}s=h"])
 def test_a_password_that_is_not_encoded_is_refused_and_not_told(
     monkeypatch: pytest.MonkeyPatch, password: str, end: str
 ) -> None:

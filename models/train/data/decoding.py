@@ -1,6 +1,7 @@
 """A picture's file as people see it: upright, in eight bits, on white where it is clear.
 
-The service reads what its callers send in the same way. Knows no sizes and no captions.
+The service reads what its callers send in the same way, and by its colour profile besides. Knows no
+sizes and no captions.
 """
 
 from __future__ import annotations

@@ -10,8 +10,10 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import SEEK_END
 from pathlib import Path
 from random import Random
+from typing import IO
 
 import torch
 from tqdm import tqdm
@@ -57,8 +59,9 @@ class Run:
         """Append one line to the log."""
         for mirror in self.mirrors:
             mirror(step, values)
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps({"step": step, "time": round(time.time(), 1), **values}) + "\n")
+        line = json.dumps({"step": step, "time": round(time.time(), 1), **values}) + "\n"
+        with (self.folder / "log.jsonl").open("ab+") as file:
+            file.write((line if _is_whole(file) else "\n" + line).encode())
 
     def history(self) -> list[dict[str, float]]:
         """All lines of the log, but for those that a kill or a full disk has cut."""
@@ -78,6 +81,14 @@ class Run:
     def is_begun(self) -> bool:
         """Whether there is a checkpoint."""
         return latest(self.folder) is not None
+
+
+def _is_whole(file: IO[bytes]) -> bool:
+    """Whether no kill has cut its last line."""
+    if not file.seek(0, SEEK_END):
+        return True
+    file.seek(-1, SEEK_END)
+    return file.read(1) == b"\n"
 
 
 def _row(line: str) -> dict[str, float]:

@@ -63,7 +63,7 @@ class MetricsServer(ThreadingHTTPServer):
 
 def _family(host: str) -> socket.AddressFamily:
     """IPv4 where the host has it, as ever; else IPv6."""
-    found = {entry[0] for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    found = {entry[0] for entry in socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM)}
     return socket.AF_INET if socket.AF_INET in found else socket.AF_INET6
 
 

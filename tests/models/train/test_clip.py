@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.errors import ConfigError, KeyMismatchError
+from models.errors import ConfigError, KeyMismatchError, MissingFileError
 from models.presets.register import WEIGHTS_FOLDER
 from models.train import clip
+from models.train.data.data_set import Variant
 from models.train.loop.checkpoints import averaged
 
 EMOJI = WEIGHTS_FOLDER / "emoji"
-HQ = WEIGHTS_FOLDER / "emoji-hq"
 GOLDEN = Path(__file__).parents[2] / "golden" / "mindalle_text"
 
 
@@ -76,9 +78,17 @@ def test_distorted_pictures_make_another_loss(pictures: Path, tmp_path: Path) ->
     assert first_loss(tmp_path / "0") != first_loss(tmp_path / "1")
 
 
-def test_a_share_of_plain_pictures_is_shown_plain(art_cache: Path, tmp_path: Path) -> None:
-    for share in ("0", "1"):
-        drawn = ["--plain", share, "--art", str(art_cache), "--init", str(HQ)]
-        short = ["--steps", "1", "--batch", "4", "--threads", "1"]
-        clip.main(["--data", "scenes", "--run", str(tmp_path / share), *drawn, *short])
-    assert first_loss(tmp_path / "0") != first_loss(tmp_path / "1")
+def test_a_share_of_plain_pictures_is_shown_plain() -> None:
+    drawn = [Variant(image, ("single/small",)) for image in range(100)]
+    shown = clip.made_plain(drawn, 0.5, Random(0))
+    assert [variant.image for variant in shown] == list(range(100))
+    assert 30 < sum(variant.look == () for variant in shown) < 70
+    assert clip.made_plain(drawn, 1.0, Random(0)) == [Variant(image) for image in range(100)]
+
+
+def test_no_tokenizer_is_learnt_into_the_checkpoint(pictures: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(EMOJI, folder, ignore=shutil.ignore_patterns("tokenizer"))
+    with pytest.raises(MissingFileError, match=r"vocab\.json"):
+        train(pictures, tmp_path / "run", "--init", str(folder))
+    assert not (folder / "tokenizer").exists()

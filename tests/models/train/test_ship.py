@@ -44,6 +44,15 @@ def test_what_was_not_shipped_there_is_not_deleted(pictures: Path, tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine"]
 
 
+def test_nor_is_what_is_hidden_there(tmp_path: Path) -> None:
+    history = tmp_path / "clone" / ".git" / "config"
+    history.parent.mkdir(parents=True)
+    history.touch()
+    with pytest.raises(FolderInUseError, match=r"config was not shipped there"):
+        ship.main(options(tmp_path / "clone", tmp_path))
+    assert history.exists()
+
+
 def test_the_folder_in_which_one_stands_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,3 +67,23 @@ def test_a_table_of_other_pictures_is_refused(pictures: Path, tmp_path: Path) ->
     (folder / "00.png").unlink()
     with pytest.raises(ConfigError, match="other pictures"):
         CodeTable.load(table, open_data(folder, Path("none"), 32))
+
+
+def test_a_table_is_refused_where_only_a_held_out_picture_came(
+    pictures: Path, tmp_path: Path
+) -> None:
+    """Every twentieth is held out: 19 and 20 pictures are the same ones for training."""
+    folder, table = tmp_path / "pictures", tmp_path / "codes"
+    shutil.copytree(pictures, folder)
+    for number in range(19, 24):
+        (folder / f"{number}.png").unlink()
+    data = open_data(folder, Path("none"), 32)
+    code_table.reserve(table, data.variants(), (16, 1), out_of=code_table.num_pictures(data))
+    code_table.note_broken(table, ())
+    assert CodeTable.load(table, data).variants == data.variants()
+    shutil.copy(folder / "00.png", folder / "000.png")
+    shutil.copy(folder / "00.txt", folder / "000.txt")
+    more = open_data(folder, Path("none"), 32)
+    assert more.images == data.images
+    with pytest.raises(ConfigError, match="other pictures"):
+        CodeTable.load(table, more)

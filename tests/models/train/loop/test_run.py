@@ -85,8 +85,7 @@ def test_a_log_that_was_cut_is_still_drawn(tmp_path: Path) -> None:
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"step": 2, "lo')  # killed, or the disk was full
     run.log(3, loss=2.0)
-    run.log(4, loss=1.0)
-    assert [row["step"] for row in run.history()] == [1, 4]
+    assert [row["step"] for row in run.history()] == [1, 3]
     run.plot("loss")
 
 
