@@ -41,6 +41,7 @@ class _Seconds:
     """A clock that goes on by a second with every decode step, and by ten with every prefill."""
 
     def __init__(self, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+        pipeline.batch(ROWS)  # tries shapes by decoding, once a pipeline: before the clock runs
         self.now = 1000.0
         for name, seconds in (("decode", 1.0), ("prefill", 10.0)):
             work = self._taking(getattr(pipeline.stage2, name), seconds)
