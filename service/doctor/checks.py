@@ -24,9 +24,10 @@ from service.broker.redis_connection import (
     translated_errors,
 )
 from service.broker.redis_faults import AWAY, FAULT_OF_CODE
+from service.config.listening import at_fault
 from service.doctor.finding import Finding
 from service.errors import QueueUnavailable, ResultsUnavailable, StartRefused
-from service.local.ports import at_fault, probe, url_of
+from service.local.ports import probe, url_of
 from service.settings import Settings, is_loopback
 from service.store.object_store import in_one_line, open_store
 

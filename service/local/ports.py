@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 
+from service.config.listening import family, refusal
 from service.errors import StartRefused
 
 _LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # addresses to listen on → to call
@@ -12,12 +12,7 @@ _LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # addresses to listen on → to 
 
 def probe(host: str, port: int) -> int:
     """The port, or a free one in place of 0. OSError when nobody could listen there now."""
-    try:
-        found = {entry[0] for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
-    except UnicodeError:  # a label that is empty or too long, as in 127.0.0..1
-        raise socket.gaierror(socket.EAI_NONAME, "it is no host's name") from None
-    family = socket.AF_INET if socket.AF_INET in found else socket.AF_INET6
-    with socket.socket(family) as listener:
+    with socket.socket(family(host)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         return int(listener.getsockname()[1])
@@ -31,14 +26,7 @@ def claim(settings: str, host: str, port: int) -> int:
     try:
         return probe(host, port)
     except OSError as error:
-        variable = at_fault(settings, error)
-        raise StartRefused(f"{variable}: can't listen on {host}:{port}: {error.strerror}") from None
-
-
-def at_fault(settings: str, error: OSError) -> str:
-    """Which of the two settings an error of `probe` blames."""
-    is_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
-    return f"{settings}HOST" if is_host else f"{settings}PORT"
+        raise StartRefused(refusal(settings, host, port, error)) from None
 
 
 def url_of(host: str, port: int) -> str:

@@ -5,9 +5,7 @@ Runs on a thread, so that it answers while the event loop is busy. Knows nothing
 
 from __future__ import annotations
 
-import errno
 import logging
-import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -15,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from service.config.listening import family, refusal
 from service.errors import StartRefused
 
 Check = Callable[[], bool]
@@ -32,20 +31,11 @@ class MetricsServer(ThreadingHTTPServer):
         self, host: str, port: int, registry: CollectorRegistry, is_live: Check, is_ready: Check
     ) -> None:
         """Listen. StartRefused when the port is taken, or the host is none."""
-        refusal = f"can't listen on {host}:{port}"
         try:
-            self.address_family = _family(host)
+            self.address_family = family(host or None)
             super().__init__((host, port), _Handler)
-        except UnicodeError:  # a label that is empty or too long, as in 127.0.0..1
-            raise StartRefused(
-                f"MINDALLE_WORKER__METRICS_HOST: {refusal}: it is no host's name"
-            ) from None
         except OSError as error:
-            is_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
-            raise StartRefused(
-                f"MINDALLE_WORKER__METRICS_{'HOST' if is_host else 'PORT'}: "
-                f"{refusal}: {error.strerror}"
-            ) from None
+            raise StartRefused(refusal("MINDALLE_WORKER__METRICS_", host, port, error)) from None
         self.registry = registry
         self.is_live = is_live
         self.is_ready = is_ready
@@ -59,12 +49,6 @@ class MetricsServer(ThreadingHTTPServer):
     def start(self) -> None:
         """Answer from now on."""
         threading.Thread(target=self.serve_forever, name="metrics", daemon=True).start()
-
-
-def _family(host: str) -> socket.AddressFamily:
-    """IPv4 where the host has it, as ever; else IPv6."""
-    found = {entry[0] for entry in socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM)}
-    return socket.AF_INET if socket.AF_INET in found else socket.AF_INET6
 
 
 class _Handler(BaseHTTPRequestHandler):
