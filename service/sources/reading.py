@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image as Pillow
-from PIL import ImageCms, ImageOps
+from PIL import ImageCms
 
+from models.picture_files import SIXTEEN_BITS, TO_EIGHT, in_eight_bits, upright
 from service.errors import InvalidRequest
 
 MAX_PIXELS = 16 * 1024 * 1024  # 64 MB in memory, and a few times that on the way
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _SCAN = b"\xff\xda"
 _MAX_SCANS = 64  # of a progressive JPEG; usual files have about ten, and each costs a whole pass
-_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-_TO_EIGHT = 1 / 257
 _REDUCIBLE = ("RGB", "RGBA", "L", "CMYK")
 _NEEDED = ("exif", "icc_profile")
 _DEPTH_AT = 24  # the byte of a PNG that says how many bits a level has
@@ -53,10 +52,10 @@ def read(data: bytes, field: str, enough: int = MAX_PIXELS) -> Read:
         opened = _open(data, field)
         width, height = opened.size
         lying = _reduced(opened, enough)
-        upright = _upright(lying)
-        is_turned = upright.size != lying.size
+        standing = upright(lying)
+        is_turned = standing.size != lying.size
         size = (height, width) if is_turned else (width, height)
-        return Read(_in_srgb(upright), size, _alpha(opened, lying.info))
+        return Read(_in_srgb(standing), size, _alpha(opened, lying.info))
     except InvalidRequest:
         raise
     except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning):
@@ -94,7 +93,7 @@ def _as_levels(picture: Pillow.Image, depth: int) -> object:
         return tuple(level >> (depth - 8) for level in key)
     if picture.mode == "L":
         return key * 255 // (2**depth - 1)
-    return int(key * _TO_EIGHT + 0.5) if picture.mode in _SIXTEEN_BITS else key
+    return int(key * TO_EIGHT + 0.5) if picture.mode in SIXTEEN_BITS else key
 
 
 def _reduced(picture: Pillow.Image, enough: int) -> Pillow.Image:
@@ -122,11 +121,11 @@ def _alpha(picture: Pillow.Image, told: dict[str | tuple[int, int], Any]) -> Pil
     if "A" in picture.getbands():
         alpha = picture.getchannel("A")
     elif "transparency" in picture.info:
-        alpha = _in_eight_bits(picture).convert("RGBA").getchannel("A")
+        alpha = in_eight_bits(picture).convert("RGBA").getchannel("A")
     else:
         return None
     alpha.info = dict(told)
-    return _upright(alpha)
+    return upright(alpha)
 
 
 def _too_large(field: str) -> InvalidRequest:
@@ -136,33 +135,16 @@ def _too_large(field: str) -> InvalidRequest:
     )
 
 
-def _upright(picture: Pillow.Image) -> Pillow.Image:
-    """Turned as its EXIF orientation says; one that can't be read says nothing."""
-    try:
-        return ImageOps.exif_transpose(picture)
-    except Exception as error:  # what is wrong with metadata is no fault of the picture
-        _log.debug("an orientation can't be read", exc_info=error)
-        return picture
-
-
 def _in_srgb(picture: Pillow.Image) -> Pillow.Image:
     """By its colour profile, where it has one that can be read; then without all metadata."""
     profile = picture.info.get("icc_profile")
-    picture = _in_eight_bits(picture)
+    picture = in_eight_bits(picture)
     if profile and picture.mode in ("RGB", "RGBA", "CMYK", "L"):
         picture = _converted(picture, profile)
     has_alpha = "A" in picture.getbands() or "transparency" in picture.info
     plain = picture.convert("RGBA" if has_alpha else "RGB")
     plain.info.clear()
     return plain
-
-
-def _in_eight_bits(picture: Pillow.Image) -> Pillow.Image:
-    """Pillow has 16 bits for grey only, and would cut them off instead of scaling them."""
-    if picture.mode not in _SIXTEEN_BITS:
-        return picture
-    wide = picture.convert("I").convert("F")
-    return wide.point(lambda level: level * _TO_EIGHT + 0.5).convert("L")
 
 
 def _converted(picture: Pillow.Image, profile: bytes) -> Pillow.Image:
