@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from models import lookalikes
 from models.configs.prior import Prompt
 from models.configs.rankers import ClassifierConfig
 from models.errors import ConfigError, KeyMismatchError, KeyReport
@@ -65,10 +64,9 @@ def load(
         CheckpointError: the file is missing, damaged, or of another network or other classes.
     """
     path = folder / config.weights
-    if not path.is_file():
-        raise lookalikes.missing(path)
+    state = read_weights(path, rf".*\.{_COUNTER}")[0]
     network = _build(config.model_name, num_classes)
-    _load_state(network, read_weights(path, rf".*\.{_COUNTER}")[0], path)
+    _load_state(network, state, path)
     network.eval().requires_grad_(False)
     preprocess = Preprocess(config.size, _MEAN, _STD, config.short_side, Image.Resampling.BILINEAR)
     return Classifier(network.to(device), preprocess, device)

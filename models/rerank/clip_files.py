@@ -49,10 +49,8 @@ def load(clip: ClipConfig, folder: Path, device: torch.device | str = "cpu") -> 
         CheckpointError: a file is missing or damaged, the model is unknown, or they do not fit.
     """
     path = folder / clip.weights
-    if not path.is_file():
-        raise lookalikes.missing(path)
     state, is_openai = read_weights(path)
-    description = _description(folder / clip.config) if clip.config else {}
+    description = _described(clip, folder)
     model = _build(clip.model_name, description.get("model_cfg"), is_openai)
     _load_state(model, state, path)
     return ClipScorer(
@@ -69,7 +67,7 @@ def own_description(clip: ClipConfig, folder: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: missing or damaged; a ConfigError also where it reads other text ids.
     """
-    description = _description(folder / clip.config) if clip.config else {}
+    description = _described(clip, folder)
     if description.get("tokenizer") != "checkpoint":
         raise ConfigError(f"{folder}: its ranker reads other text ids than the image model's")
     return description
@@ -78,8 +76,6 @@ def own_description(clip: ClipConfig, folder: Path) -> dict[str, Any]:
 def load_weights(model: nn.Module, clip: ClipConfig, folder: Path) -> None:
     """Give an open_clip model the weights of a checkpoint's folder; raises as `load`."""
     path = folder / clip.weights
-    if not path.is_file():
-        raise lookalikes.missing(path)
     _load_state(model, read_weights(path)[0], path)
 
 
@@ -89,8 +85,10 @@ def read_weights(path: Path, unread: str = "") -> tuple[dict[str, Tensor], bool]
     `unread` is a pattern of the whole names of tensors that need be no weights.
 
     Raises:
-        CheckpointError: damaged, or a pickle that asks for more than tensors.
+        CheckpointError: missing, damaged, or a pickle that asks for more than tensors.
     """
+    if not path.is_file():
+        raise lookalikes.missing(path)
     if path.suffix == ".safetensors":
         path.open("rb").close()  # the library says of what may not be read that it is not there
         try:
@@ -117,6 +115,11 @@ def tokenize_with(tokenizer: Callable[[str], Tensor]) -> Callable[[str], Tensor]
         return tokenizer(text.encode()[:_MAX_PROMPT_BYTES].decode(errors="ignore"))
 
     return tokenize
+
+
+def _described(clip: ClipConfig, folder: Path) -> dict[str, Any]:
+    """Empty of a model that open_clip knows by name."""
+    return _description(folder / clip.config) if clip.config else {}
 
 
 def _description(path: Path) -> dict[str, Any]:

@@ -40,12 +40,14 @@ def main(argv: list[str] | None = None) -> None:
     args = _arguments().parse_args(argv)
     options.prepare(args)
     begun = _begun(args.checkpoint, args.size) if args.checkpoint else None
-    words = args.checkpoint / TOKENIZER_FOLDER if begun else args.tokenizer
     size = begun.size if begun else args.size or _SIZE
     data = opened(args, size, Selection(part=args.part, more=args.more_art))
-    # Never learnt into somebody's checkpoint.
-    tokenizer = Tokenizer.load(words, CONTEXT_LENGTH) if begun else load_or_learn(data, words)
-    document = begun.document if begun else clip.description(vocab_size(words), size)
+    if begun:  # no tokenizer is ever learnt into somebody's checkpoint
+        tokenizer = Tokenizer.load(begun.folder / TOKENIZER_FOLDER, CONTEXT_LENGTH)
+        document = begun.document
+    else:
+        tokenizer = load_or_learn(data, args.tokenizer)
+        document = clip.description(vocab_size(args.tokenizer), size)
     with_values(document["model_cfg"], args.shape)
     model = clip.build(document)
     if begun:

@@ -84,9 +84,9 @@ MORE_SETS = (
 )
 NAMES = ("emojibase-data", "17.0.0")  # CLDR names and keywords, MIT, from Unicode data
 STYLES = tuple(art.style for art in (*ART_SETS, *MORE_SETS))
-_MORE_STYLES = tuple(art.style for art in MORE_SETS)
 # These two are drawn for every concept, so that none is left without a picture.
 KEPT_STYLES = ("noto", "fluent")
+_ALWAYS_SEEN = (*KEPT_STYLES, *(art.style for art in MORE_SETS))
 MODULES = "node_modules"
 
 
@@ -114,8 +114,7 @@ class Art:
     def is_held_out(self, image: int) -> bool:
         """Whether this (concept, style) is kept from training; of `MORE_SETS` none is."""
         label, style = self.concept_of(image).label, self.style_of(image)
-        is_always_seen = style in KEPT_STYLES or style in _MORE_STYLES
-        return not is_always_seen and is_held_out(label, "style", style)
+        return style not in _ALWAYS_SEEN and is_held_out(label, "style", style)
 
     def names(self) -> tuple[str, ...]:
         """Every concept's label, lower case."""

@@ -158,9 +158,9 @@ def _rng_of(seed: int, index: int) -> Random:
     return Random(f"scene/{seed}/{index}")
 
 
-def open_scenes(cache: Path, size: int, selection: Selection | None = None) -> SceneSet:
+def open_scenes(cache: Path, size: int, selection: Selection) -> SceneSet:
     """The scene set from art and words that are fetched into `cache` once."""
-    art = load_art(cache, size, more=selection is not None and selection.more)
+    art = load_art(cache, size, more=selection.more)
     fetch(cache, (CLDR,))
     lexicons = load_lexicons(cache / MODULES, art.concepts, load_things())
     return SceneSet(art, lexicons, selection)
