@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from models.errors import ConfigError
-from models.flags import count_or_none, share
+from models.flags import count_or_none, share, share_or_none
 from models.train.data import shards
 from models.train.data.data_set import DataSet
 from models.train.data.emoji.art import load_art
@@ -49,18 +50,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the largest square, which theirs is at least (default: %(default)s)",
     )
     parser.add_argument("--mirrors", action="store_true", help="half of these squares mirrored")
+    parser.add_argument(
+        "--other-languages",
+        type=share_or_none,
+        metavar="SHARE",
+        help="of scenes' captions, where they can be said in one"
+        f" (default: {Selection().foreign}; the rest is English)",
+    )
 
 
 def opened(args: argparse.Namespace, size: int = 64, selection: Selection | None = None) -> DataSet:
     """The data set that the options name; see `open_data`.
 
     Raises:
-        ConfigError: they name squares that can't be.
+        ConfigError: they name squares that can't be, or languages of captions that are given.
     """
+    chosen = selection or Selection()
+    if args.other_languages is not None:
+        if args.data != SCENES:
+            raise ConfigError(f'--other-languages: of "{SCENES}" only: give --data {SCENES}')
+        chosen = replace(chosen, foreign=args.other_languages)
     if not args.crops and (args.mirrors or args.crop_area < 1):
         raise ConfigError("--crop-area, --mirrors: of how many squares? give --crops")
     crops = Crops(args.crops, args.crop_area, args.mirrors)
-    return open_data(args.data, args.art, size, selection, crops)
+    return open_data(args.data, args.art, size, chosen, crops)
 
 
 def open_data(

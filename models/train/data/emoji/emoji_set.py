@@ -31,14 +31,16 @@ class Selection:
 
     `part` "even" or "odd" leaves training half of it: a judge should not see what a ranker saw. Of
     what stage 2 is to see, plain pictures are those in `styles`, varied ones those in `varied`; ()
-    is all. Of scenes, without an end, it is to see what is in the first `num_scenes`. With `more`
-    the art sets that only rankers learn from are among it.
+    is all. Of scenes, without an end, it is to see what is in the first `num_scenes`, and a share
+    `foreign` of their captions is in another language than English, where they can be said in one.
+    With `more` the art sets that only rankers learn from are among it.
     """
 
     part: Literal["all", "even", "odd"] = "all"
     styles: tuple[str, ...] = ()
     varied: tuple[str, ...] = ()
     num_scenes: int = 100_000
+    foreign: float = 0.1
     more: bool = False
 
     def split(self, art: Art) -> tuple[tuple[int, ...], tuple[int, ...]]:

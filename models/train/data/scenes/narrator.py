@@ -21,25 +21,33 @@ from models.train.data.scenes.composition import Part, Scene
 from models.train.data.scenes.languages import Lexicon
 from models.train.data.scenes.things import LANGUAGES, Thing
 
-_FOREIGN, _STYLE, _KEYWORD, _NATURAL = 0.1, 0.15, 0.08, 0.06
+_STYLE, _KEYWORD, _NATURAL = 0.15, 0.08, 0.06
 _SHRINK = 4  # main colours are looked up on every fourth pixel
 
 
 class Narrator:
-    """Captions scenes of this art. Without lexicons it speaks English, and no keywords."""
+    """Captions scenes of this art, a share `foreign` of the simple ones in other languages.
+
+    Without lexicons it speaks English, and no keywords.
+    """
 
     def __init__(
-        self, art: Art, things: Mapping[str, Thing], lexicons: Mapping[str, Lexicon]
+        self,
+        art: Art,
+        things: Mapping[str, Thing],
+        lexicons: Mapping[str, Lexicon],
+        foreign: float,
     ) -> None:
         self.art = art
         self.things = things
         self.keywords = lexicons["en"].names if "en" in lexicons else {}
-        self.foreign = [lexicons[name] for name in LANGUAGES if name in lexicons]
+        self.lexicons = [lexicons[name] for name in LANGUAGES if name in lexicons]
+        self.foreign = foreign
         self._natural: dict[int, str] = {}
 
     def caption(self, scene: Scene, rng: Random) -> str:
         """A random true caption, lower case."""
-        if self.foreign and rng.random() < _FOREIGN:
+        if self.lexicons and rng.random() < self.foreign:
             text = self._in_another_language(scene, rng)
             if text is not None:
                 return text
@@ -50,7 +58,7 @@ class Narrator:
         """Every word of the templates and every name in every language, for a tokenizer."""
         english = [name for concept in self.art.concepts for name in concept.names]
         plurals = [plural for thing in self.things.values() for _, plural in thing.names]
-        foreign = [name for lex in self.foreign for names in lex.names.values() for name in names]
+        foreign = [name for lex in self.lexicons for names in lex.names.values() for name in names]
         return (*captions.vocabulary(), *languages.words(), *english, *plurals, *foreign)
 
     def _english(self, scene: Scene, rng: Random) -> str:
@@ -110,7 +118,7 @@ class Narrator:
             return None
         concepts = (self.art.concept_of(p.image) for p in scene.parts)
         things = [(c.label, p.colour) for c, p in zip(concepts, scene.parts, strict=True)]
-        return languages.caption(rng.choice(self.foreign), things, scene.background, rng)
+        return languages.caption(rng.choice(self.lexicons), things, scene.background, rng)
 
 
 def _sizes(scene: Scene, rng: Random) -> list[str]:

@@ -52,7 +52,7 @@ class SceneSet:
         self.composer = Composer(art, self.images, things, self.selection.varied)
         self._judges = tuple(filter(self._is_selected, self.held_out))
         self._judging = Composer(art, self._judges, things)
-        self.narrator = Narrator(art, things, lexicons)
+        self.narrator = Narrator(art, things, lexicons, self.selection.foreign)
         self._part = lru_cache(maxsize=_PARTS_KEPT)(self._make_part)
 
     def judged(self, number: int) -> Mapping[str, tuple[Variant, ...]]:

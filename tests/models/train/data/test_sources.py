@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -9,6 +10,8 @@ from models.errors import ConfigError
 from models.train.data.data_set import DataSet
 from models.train.data.emoji.emoji_set import EmojiSet, Selection
 from models.train.data.folder import Crops, FolderSet
+from models.train.data.scenes.composition import Part, Scene
+from models.train.data.scenes.layouts import SINGLE
 from models.train.data.scenes.scene_set import SceneSet
 from models.train.data.sources import SCENES, add_arguments, open_data, opened
 
@@ -46,3 +49,26 @@ def test_squares_are_named_by_options(pictures: Path) -> None:
         of("--crops", "2", "--crop-area", "2")
     with pytest.raises(ConfigError, match="of how many squares"):
         of("--mirrors")
+
+
+def test_as_many_captions_as_wanted_are_in_other_languages(art_cache: Path, pictures: Path) -> None:
+    parser = ArgumentParser()
+    add_arguments(parser)
+
+    def captions(*options: str) -> set[str]:
+        arguments = ["--art", str(art_cache), "--data", str(SCENES), *options]
+        data = opened(parser.parse_args(arguments), 128)
+        scene = Scene("single/", (Part(data.images[0], SINGLE[""]),), "night")
+        return {data.caption(scene.as_variant(), Random(seed)) for seed in range(100)}
+
+    def foreign(*options: str) -> int:
+        words = ("bei nacht", "la nuit", "de noche", "à noite", "夜の")
+        return sum(any(word in text for word in words) for text in captions(*options))
+
+    assert not foreign("--other-languages", "0")
+    assert 0 < foreign() < len(captions())
+    assert foreign("--other-languages", "1") == len(captions("--other-languages", "1"))
+    with pytest.raises(ConfigError, match="--data scenes"):
+        opened(parser.parse_args(["--other-languages", "0.5"]))
+    with pytest.raises(ConfigError, match="--data scenes"):
+        opened(parser.parse_args(["--data", str(pictures), "--other-languages", "0.5"]))
