@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from models.train.data.data_set import Variant
 from models.train.data.emoji.emoji_set import Selection
 from models.train.data.sources import opened
 from models.train.data.tokens import CONTEXT_LENGTH, load_or_learn, vocab_size
+from models.train.loop import processes
 from models.train.loop.engine import Engine
 from models.train.loop.learner import Weights, with_weights
 from models.train.loop.precision import PRECISIONS
@@ -37,7 +38,11 @@ Batch = tuple[Tensor, Tensor, Tensor]  # prepared images, text ids, and which sa
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
-    args = _arguments().parse_args(argv)
+    _work(_arguments().parse_args(argv))
+
+
+@processes.alone_in("run")
+def _work(args: Namespace) -> None:
     options.prepare(args)
     begun = _begun(args.checkpoint, args.size) if args.checkpoint else None
     size = begun.size if begun else args.size or _SIZE

@@ -57,6 +57,7 @@ def _extent(args: Namespace, shape: CodecConfig) -> tuple[int, int, int] | None:
     return recipe.features(shape) if recipe.features and is_soft else None
 
 
+@processes.alone_in("out")
 def _work(args: Namespace) -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)

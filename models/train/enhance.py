@@ -143,9 +143,14 @@ def _prior_part(
 
 
 def _work(args: Namespace) -> None:
-    options.prepare(args)
     if args.ship:
         check_free(args.ship)
+    _train(args)
+
+
+@processes.alone_in("run")
+def _train(args: Namespace) -> None:
+    options.prepare(args)
     checkpoint = open_checkpoint(args.checkpoint, codec_alone=True)
     device = Engine.usual_device()
     shape, stage1 = checkpoint.preset.stage1, load_stage1(checkpoint)

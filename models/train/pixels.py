@@ -107,9 +107,14 @@ def _draw(preset: Preset, model: nn.Module, args: Namespace) -> Tensor:
 
 
 def _work(args: Namespace) -> None:
-    options.prepare(args)
     if args.ship:
         check_free(args.ship)
+    _train(args)
+
+
+@processes.alone_in("run")
+def _train(args: Namespace) -> None:
+    options.prepare(args)
     size = codec_for(cast(PixelPriorConfig, changed(SHAPES[args.family], args.shape))).width
     data = opened(args, size)
     classes, num_classes = classes_in(data)

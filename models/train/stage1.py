@@ -61,6 +61,7 @@ def _critics(args: Namespace, model: nn.Module, schedule: Schedule, engine: Engi
     return critics
 
 
+@processes.alone_in("run")
 def _work(args: Namespace) -> None:
     options.prepare(args)
     shape, trainer = trainer_of(args)

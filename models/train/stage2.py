@@ -160,6 +160,7 @@ def _plan(args: Namespace, plan: PriorPlan) -> PriorPlan:
     )
 
 
+@processes.alone_in("run")
 def _work(args: Namespace) -> None:
     options.prepare(args)
     codec = codec_of(args.checkpoint, args.stage1)

@@ -1,10 +1,12 @@
 """The processes that train one model together: started by torchrun, on torch's process group.
 
-Each takes its share of a batch. Knows no model and no gradients; those are the engine's affair.
+Each takes its share of a batch, and no other command writes to their folder meanwhile. Knows no
+model and no gradients; those are the engine's affair.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
@@ -12,7 +14,10 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import wraps
+from pathlib import Path
 from threading import Event
+from typing import IO
 
 import torch
 import torch.distributed as dist
@@ -22,13 +27,14 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from models.errors import ConfigError
 
+Work = Callable[[Namespace], None]  # of a command, by its arguments
+
 PATIENCE = timedelta(days=7)  # a run that was paused goes on
+_LOCK = "lock"  # a file of the folder, which stays there
 _GRACE_S = "300"  # between SIGTERM and SIGKILL, where this program is what starts torchrun
 
 
-def run(
-    work: Callable[[Namespace], None], parser: ArgumentParser, command: str, argv: list[str] | None
-) -> None:
+def run(work: Work, parser: ArgumentParser, command: str, argv: list[str] | None) -> None:
     """Do a command's work by its arguments: here, or as one of the processes of torchrun.
 
     `--workers` starts torchrun on this machine. Where that is told to end, its processes have saved
@@ -72,6 +78,45 @@ def _torchrun(number: int, program: list[str]) -> None:
             raise SystemExit(128 + told.sigval) from None
     except ChildFailedError:
         raise SystemExit(1) from None
+
+
+def alone_in(option: str) -> Callable[[Work], Work]:
+    """What decorates work that no other command may do in the folder of this option meanwhile.
+
+    All processes of the command do the work; the first of them holds a lock, which goes with it,
+    however it ends. ConfigError where another command is at work there.
+    """
+
+    def alone(work: Work) -> Work:
+        @wraps(work)
+        def do(args: Namespace) -> None:
+            folder: Path = getattr(args, option)
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / _LOCK).open("ab") as file:
+                if all_of({0} if is_first() and _is_taken(file) else set()):
+                    raise ConfigError(
+                        f"--{option}: another command is at work in {folder}:"
+                        " take another folder, or wait for its end"
+                    )
+                work(args)
+
+        return do
+
+    return alone
+
+
+def _is_taken(file: IO[bytes]) -> bool:
+    """Whether another process has the lock; else this one has it now.
+
+    By lockf, whose locks forked processes don't share: loaders may outlive a killed run by seconds.
+    """
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # some networks' file systems know no locks
+        return False
+    return False
 
 
 @contextmanager
