@@ -9,6 +9,7 @@ import math
 import sys
 from argparse import ArgumentTypeError
 
+MAX_THREADS = 1024  # of torch; where OpenMP can't start so many, it ends the process
 _MAX_SEED = 2**63 - 1  # of models.drawing.streams, which needs torch
 
 
@@ -35,6 +36,11 @@ def seed(text: str) -> int:
 def several(text: str) -> int:
     """A whole number of at least 2."""
     return count(text, least=2)
+
+
+def threads(text: str) -> int:
+    """As many of the CPU's threads as torch can start."""
+    return count(text, most=MAX_THREADS)
 
 
 def share(text: str) -> float:

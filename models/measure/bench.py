@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from models.flags import count, count_or_none, several
+from models.flags import count, count_or_none, several, threads
 from models.measure import comparison, machine, naive
 from models.measure.baselines import is_block_stack
 from models.measure.devices import device
@@ -111,7 +111,7 @@ def _add_ways(how: argparse._ArgumentGroup) -> None:
     how.add_argument(
         "--device", type=device, default=torch.device("cpu"), help=f"cpu, cuda, cuda:1 {_DEFAULT}"
     )
-    how.add_argument("--threads", type=count, metavar="N", help="of the CPU (default: all)")
+    how.add_argument("--threads", type=threads, metavar="N", help="of the CPU (default: all)")
     for name, about in (
         ("--packed", "keep weights in the form that the CPU multiplies fastest"),
         ("--graphs", "capture steps as CUDA graphs"),

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from models.flags import count, count_or_none, positive, seed, share_or_none
+from models.flags import count, count_or_none, positive, seed, share_or_none, threads
 from models.train.data import sources
 from models.train.data.data_set import DataSet, Variant, batch_at, drawn, rendered
 from models.train.loop import checkpoints
@@ -53,7 +53,7 @@ def arguments(description: str, folder: str, steps: int) -> argparse.ArgumentPar
         help="make batches ahead in N processes, so that a GPU needn't wait (default: %(default)s)",
     )
     parser.add_argument("--seed", type=seed, default=0)
-    parser.add_argument("--threads", type=count, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=threads, default=torch.get_num_threads())
     parser.add_argument(
         "--tensorboard", action="store_true", help="the log also in RUN/tensorboard"
     )

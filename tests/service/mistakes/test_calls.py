@@ -16,6 +16,7 @@ CALLS = {
     ),
     "a device that is none": (("bench", "--device", "foo"), "there is no device 'foo'"),
     "no thread": (("bench", "--threads", "0"), "at least 1"),
+    "more threads than there can be": (("bench", "--threads", "1000000"), "at most 1024"),
     "no row": (("bench", "--batch", "0"), "at least 1"),
     "no layer": (("bench", "--layers", "0"), "at least 1"),
     "fewer positions than none": (("bench", "--text", "-1"), "at least 1"),
