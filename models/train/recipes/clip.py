@@ -7,6 +7,9 @@ CLIP's (Radford et al. 2021) with one change: captions that say the same share t
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import field, make_dataclass
+from inspect import signature
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models.errors import ConfigError
+from models.files.checked import checked
 from models.tokenizer import Tokenizer
 from models.train.data.data_set import DataSet, Variant, rendered
 from models.train.data.tokens import CONTEXT_LENGTH
@@ -66,14 +70,25 @@ def build(document: dict[str, Any]) -> Any:
     """open_clip's model of a description, with fresh weights.
 
     Raises:
-        ConfigError: with open_clip's own words, where it can't be built.
+        ConfigError: a key or a type that it doesn't have; or it can't be built, in its own words.
     """
     import open_clip  # noqa: PLC0415  takes seconds, and only this command needs it
 
+    checked(_shape_of(open_clip.CLIP), document["model_cfg"], "--shape")
     try:
         return open_clip.CLIP(**document["model_cfg"])
-    except (TypeError, ValueError, AssertionError) as error:
-        raise ConfigError(f"--shape: {error}") from error
+    except (AssertionError, ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error) or "it knows no such value"
+        raise ConfigError(f"--shape: open_clip can't build this: {reason}") from error
+
+
+def _shape_of(model: Callable[..., object]) -> type[Any]:
+    """A dataclass of what a model is built by, but for what no document can hold."""
+    fields = []
+    for one in signature(model).parameters.values():
+        default = {} if one.default is one.empty else {"default": one.default}
+        fields.append((one.name, one.annotation, field(**default)))
+    return make_dataclass("Shape", [one for one in fields if one[0] != "cast_dtype"])
 
 
 def prepare(images: Tensor) -> Tensor:

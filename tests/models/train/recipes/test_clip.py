@@ -1,8 +1,31 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
-from models.train.recipes.clip import hits
+from models.errors import ConfigError
+from models.train.recipes.clip import build, description, hits
+from models.train.shapes import with_values
+
+
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [
+        ("x=abc", "unknown key: --shape.x"),
+        ("text_cfg.x=1", "unknown key: --shape.text_cfg.x"),
+        ("embed_dim=abc", "--shape.embed_dim: should be a valid integer, not 'abc'"),
+        ("vision_cfg=3", "--shape.vision_cfg: must be a mapping"),
+        ("vision_cfg.width=100", "--shape: open_clip can't build this: embed_dim must be"),
+        ("vision_cfg.head_width=0", "--shape: open_clip can't build this: integer division"),
+        ("text_cfg.pool_type=x", "--shape: open_clip can't build this: it knows no such value"),
+    ],
+)
+def test_a_shape_that_can_not_be_is_told_by_its_key(pair: str, said: str) -> None:
+    document = description(16)
+    with_values(document["model_cfg"], [pair])
+    with pytest.raises(ConfigError) as refused:
+        build(document)
+    assert str(refused.value).startswith(said)
 
 
 def test_a_hit_is_the_true_name_first_or_among_five() -> None:
