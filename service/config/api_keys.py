@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from service.config.paths import in_text
+
 _SHORTEST = 8  # characters: fewer can be guessed by asking
 _LIST, _FILE = "MINDALLE_API_KEYS", "MINDALLE_API_KEYS_FILE"
 _COMMENT = re.compile(r"(?:^|\s)#.*")  # not inside a key: `abc#def` is one
@@ -124,19 +126,20 @@ def _in_list(listed: str) -> Iterator[tuple[str, str]]:
 
 def _in_file(path: Path) -> Iterator[tuple[str, str]]:
     """Place and text of each key in the file."""
+    where = f"{_FILE}: {in_text(path)}"
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"{_FILE}: {path} can't be read: {error.strerror}") from None
-    lines = enumerate(io.StringIO(_decoded(data, path), newline=None), 1)
+        raise ValueError(f"{where} can't be read: {error.strerror}") from None
+    lines = enumerate(io.StringIO(_decoded(data, where), newline=None), 1)
     entries = [(number, kept) for number, line in lines if (kept := _COMMENT.sub("", line).strip())]
     if not entries:
-        raise ValueError(f"{_FILE}: there is no key in {path}")
+        raise ValueError(f"{_FILE}: there is no key in {in_text(path)}")
     for number, text in entries:
-        yield f"{_FILE}: {path}, line {number}", text
+        yield f"{where}, line {number}", text
 
 
-def _decoded(data: bytes, path: Path) -> str:
+def _decoded(data: bytes, where: str) -> str:
     """By the file's byte order mark; without one, UTF-8."""
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
@@ -146,5 +149,5 @@ def _decoded(data: bytes, path: Path) -> str:
         number = len(io.StringIO(before + ".", newline=None).readlines())
         name = encoding.removesuffix("-sig").upper()
         raise ValueError(
-            f"{_FILE}: {path}, line {number}: not {name} text; save the file as UTF-8"
+            f"{where}, line {number}: not {name} text; save the file as UTF-8"
         ) from None

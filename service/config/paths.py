@@ -20,8 +20,13 @@ def expanded(path: Path) -> Path:
     """
     whole = Path(os.path.expanduser(path))
     if str(whole).startswith("~") and not whole.exists():
-        raise ValueError(f"{path}: there is no such home folder here; give the whole path")
+        raise ValueError(f"{in_text(path)}: there is no such home folder here; give the whole path")
     return whole
+
+
+def in_text(path: Path) -> str:
+    """A path for a message of a setting, which can't hold bytes that are no UTF-8: escaped."""
+    return str(path).encode(errors="backslashreplace").decode()
 
 
 UserPath = Annotated[Path, AfterValidator(expanded)]

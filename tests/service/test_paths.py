@@ -68,6 +68,20 @@ def test_every_path_setting_expands_alike(
         load()
 
 
+def test_a_path_of_bytes_that_are_no_utf_8_is_told_escaped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in PATHS:
+        with monkeypatch.context() as environment:
+            environment.setenv(name, os.fsdecode(b"~nobody-\xff/x"))
+            with pytest.raises(StartRefused, match=rf"^{name}: ~nobody-\\udcff/x: .*no such home"):
+                load()
+    monkeypatch.setenv("MINDALLE_API_KEYS_FILE", os.fsdecode(bytes(tmp_path) + b"/\xff"))
+    refusal = r"^MINDALLE_API_KEYS_FILE: .*/\\udcff can't be read: No such file"
+    with pytest.raises(StartRefused, match=refusal):
+        load()
+
+
 def test_a_name_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("~weights").mkdir()
