@@ -6,6 +6,7 @@ The only fake is the clock.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -50,6 +51,14 @@ def _one_thread() -> None:
 def _same_numbers() -> None:
     """What a test draws from torch does not depend on the tests that happen to run before it."""
     torch.default_generator.manual_seed(11)
+
+
+@pytest.fixture(scope="module")
+def hangups() -> Iterator[None]:
+    """Processes that a test starts hear SIGHUP, though the tests may run under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture

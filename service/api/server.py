@@ -1,14 +1,15 @@
 """Runs the API process: uvicorn, and an end that leaves nobody waiting.
 
-At SIGTERM or Ctrl-C the process stays reachable but not ready: it refuses new work with 503 while
-callers who wait get their images. Then it closes; who still waits gets a 503, and the job is
-cancelled. A second signal closes at once.
+At SIGTERM, Ctrl-C or the end of its terminal the process stays reachable but not ready: it refuses
+new work with 503 while callers who wait get their images. Then it closes; who still waits gets a
+503, and the job is cancelled. A second signal closes at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
 from types import FrameType
 
@@ -18,6 +19,7 @@ from fastapi import FastAPI
 from service.api.api_state import ApiState
 from service.api.app import create_app
 from service.broker.redis_connection import check_server, connect, disconnect
+from service.broker.stopping import end_signals
 from service.errors import QueueUnavailable, StartRefused
 from service.settings import Settings
 
@@ -46,7 +48,10 @@ async def _serve(settings: Settings) -> None:
         )
     finally:
         await disconnect(redis)
-    await DrainingServer(create_app(settings), settings).serve()
+    server = DrainingServer(create_app(settings), settings)
+    for number in end_signals():  # uvicorn doesn't hear all of them by itself
+        signal.signal(number, server.handle_exit)
+    await server.serve()
 
 
 class DrainingServer(uvicorn.Server):

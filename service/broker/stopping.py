@@ -1,4 +1,4 @@
-"""Ending tasks for certain.
+"""Ending for certain: by which signals a process does, and its tasks.
 
 On Python 3.11, `asyncio.wait_for` loses a cancellation that comes in the very moment in which its
 own future completes (python/cpython#86296), and redis-py calls it for every command. So a task in a
@@ -8,9 +8,18 @@ loop of commands may go on after `cancel`: it has to be asked again.
 from __future__ import annotations
 
 import asyncio
+import signal
+from collections.abc import Iterator
 from typing import Any
 
 _AGAIN_S = 0.25
+
+
+def end_signals() -> Iterator[signal.Signals]:
+    """SIGHUP comes when a terminal is closed; under `nohup` it is ignored and must stay so."""
+    yield from (signal.SIGINT, signal.SIGTERM)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        yield signal.SIGHUP
 
 
 async def stop(*tasks: asyncio.Future[Any]) -> None:

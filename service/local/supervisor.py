@@ -11,7 +11,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -19,7 +19,7 @@ from types import MappingProxyType
 import httpx
 
 from models.presets.register import shipped_presets
-from service.broker.stopping import stop
+from service.broker.stopping import end_signals, stop
 from service.errors import StartRefused
 from service.local import ports, welcome
 from service.local.child import Child, Program, complaint, describe, python
@@ -125,7 +125,7 @@ class Supervisor:
             StartRefused: a child can't start as configured, in its own words.
         """
         loop = asyncio.get_running_loop()
-        for number in _end_signals():
+        for number in end_signals():
             loop.add_signal_handler(number, self._on_signal)
         self._say(welcome.starting(self._plan.models or (self._settings.model,)))
         watching = [asyncio.create_task(self._keep(child)) for child in self._children.values()]
@@ -192,13 +192,6 @@ class Supervisor:
             child = self._children.get(name)
             if child is not None:
                 await child.end(graces.get(name, 0) + _END_S)
-
-
-def _end_signals() -> Iterator[signal.Signals]:
-    """SIGHUP comes when a terminal is closed; under `nohup` it is ignored and must stay so."""
-    yield from (signal.SIGINT, signal.SIGTERM)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        yield signal.SIGHUP
 
 
 async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
@@ -20,7 +19,7 @@ import torch
 from redis.asyncio import Redis
 
 from service.broker.result_files import ResultFiles
-from service.broker.stopping import stop
+from service.broker.stopping import end_signals, stop
 from service.broker.sweep import Sweeper
 from service.errors import QueueUnavailable
 from service.settings import Settings
@@ -127,7 +126,7 @@ class Worker:
     async def run(self) -> int:
         """Work until a signal, then drain. 0 after a clean end, 1 when a part died."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in end_signals():
             loop.add_signal_handler(number, self._on_signal)
         for lane in self._lanes:
             lane.begin()

@@ -1,4 +1,4 @@
-"""SIGTERM: a worker takes no more, finishes what it can, and hands the rest back untouched."""
+"""A worker that is told to end takes no more, finishes what it can, and hands the rest back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ READY = 'mindalle_worker_state{state="ready"}'
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(hangups: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A worker of four rows that draws four candidates in some 1.6 s and drains for 15 s."""
     settings = {
         "MINDALLE_WORKER__ROWS": "4",
@@ -43,12 +43,15 @@ def client(stack: Stack) -> Iterator[Client]:
         yield client
 
 
-def test_what_runs_is_finished_and_what_waits_stays(stack: Stack, client: Client) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_runs_is_finished_and_what_waits_stays(
+    number: signal.Signals, stack: Stack, client: Client
+) -> None:
     (worker,) = stack.workers
     runs = client.submit("runs", seed=1, num_candidates=4)
     waits = client.submit("waits", seed=2, num_candidates=4)
     stack.until(lambda: worker.metric(BUSY) == 4)
-    assert worker.end(signal.SIGTERM) == 0
+    assert worker.end(number) == 0
     assert client.job(runs.id).status == "succeeded"
     assert (client.job(waits.id).status, client.job(waits.id).attempts) == ("queued", 0)
     stack.until(lambda: not stack.is_ready())

@@ -68,12 +68,11 @@ def test_closed_descriptors(tmp_path: Path) -> None:
         _works_and_ends(service, 100, signal.SIGTERM)
 
 
+@pytest.mark.usefixtures("hangups")
 def test_a_terminal_that_is_closed(tmp_path: Path) -> None:
     """The reader goes, and SIGHUP comes: everything ends in good order."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a test run under nohup ignores it
     with (
         _pipe(is_closed=True) as gone,
         served(tmp_path, stdout=gone, stderr=gone) as service,
     ):
         _works_and_ends(service, 10, signal.SIGHUP)
-    signal.signal(signal.SIGHUP, before)

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from service.broker.stopping import stop
+from service.broker.stopping import end_signals, stop
 from service.metrics import WorkerMetrics
 from service.settings import Settings
 from service.tracing import tracing
@@ -71,7 +71,7 @@ async def working(
         ended_with = await running
         await stop(*beating)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in end_signals():
             loop.remove_signal_handler(number)
     assert ended_with == status
 

@@ -72,13 +72,15 @@ async def _caller_waits(
     return waiting
 
 
+@pytest.mark.usefixtures("hangups")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 async def test_a_stopped_server_answers_those_who_wait(
-    redis: Redis, valkey_server: RedisServer
+    number: signal.Signals, redis: Redis, valkey_server: RedisServer
 ) -> None:
     async with painting(redis) as painter, _api_process(valkey_server.url) as (process, client):
         await _answers(client, "/readyz")
         waiting = await _caller_waits(client, painter)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         async with asyncio.timeout(WAIT_S):
             while (await client.get("/readyz")).json().get("reason") != "draining":
                 await asyncio.sleep(0.01)

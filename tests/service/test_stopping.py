@@ -1,8 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 
-from service.broker.stopping import stop
+import pytest
+
+from service.broker.stopping import end_signals, stop
+
+
+@pytest.mark.usefixtures("hangups")
+def test_a_closed_terminal_is_an_end_but_not_under_nohup() -> None:
+    assert set(end_signals()) == {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert set(end_signals()) == {signal.SIGINT, signal.SIGTERM}
+    signal.signal(signal.SIGHUP, before)
 
 
 async def test_a_task_that_misses_its_cancellation_is_asked_again() -> None:
