@@ -86,18 +86,18 @@ class ModelFigures:
         codec, network = entrant.codec(self.options), self._network(entrant)
         data, kinds = self.reference.unseen(entrant.preset.size[0])
         for kind, variants in kinds.items():
-            seen = (pixels.to(self.options.device) for pixels in batches(data, variants))
+            seen = (pixels.to(self.options.device) for _, pixels in batches(data, variants))
             figures = reconstruction(codec, seen, network)
             self._note("reconstruction", (entrant.name, kind), figures)
 
     def _retrieve(self, entrant: Entrant, scorer: ClipScorer) -> None:
         data = self.reference.data_set(entrant.preset.size[0])
         variants = [variant for some in data.judged(MAX_JUDGED).values() for variant in some]
-        truth = [data.name_of(variant.image) for variant in variants]
-        first, five = retrieval(scorer, batches(data, variants), data.names(), truth)
-        names = f"of {len(data.names())} names"
-        figures = {"pictures": float(len(variants)), f"first {names}": first, "in five": five}
-        self._note("retrieval", (entrant.name,), figures)
+        shown = (
+            (pixels, [data.name_of(variant.image) for variant in part])
+            for part, pixels in batches(data, variants)
+        )
+        self._note("retrieval", (entrant.name,), retrieval(scorer, shown, data.names()))
 
     def _foresee(self, entrant: Entrant, pipeline: Pipeline) -> None:
         data, kinds = self.reference.unseen(entrant.preset.size[0])

@@ -17,7 +17,7 @@ from models.errors import ConfigError
 from models.measure.impression import Crowd, crowd_of
 from models.measure.metrics.gaussian import Gaussian
 from models.measure.networks import Network
-from models.train.data.data_set import DataSet, Variant
+from models.train.data.data_set import DataSet, Ordered, Variant
 from models.train.data.folder import FolderFiles, FolderSet
 from models.train.data.sources import open_data
 
@@ -25,11 +25,27 @@ _BATCH = 32
 MAX_JUDGED = 512  # of each kind; sets that compose pictures have no end of them
 
 
-def batches(data: DataSet, variants: Sequence[Variant]) -> Iterator[Tensor]:
-    """Pixels in 0..1 [n, 3, H, W]."""
+def batches(
+    data: DataSet, variants: Sequence[Variant]
+) -> Iterator[tuple[tuple[Variant, ...], Tensor]]:
+    """Those that can be read, and their pixels in 0..1 [n, 3, H, W].
+
+    Others are left out, for the data set shows another picture in their place.
+
+    Raises:
+        OSError: none can be read.
+    """
+    num = 0
     for begin in range(0, len(variants), _BATCH):
-        part = variants[begin : begin + _BATCH]
-        yield torch.stack([data.render(variant) for variant in part]) * 0.5 + 0.5
+        seen = [(variant, data.render(variant)) for variant in variants[begin : begin + _BATCH]]
+        broken = data.broken if isinstance(data, Ordered) else set()
+        whole = [(variant, pixels) for variant, pixels in seen if variant.image not in broken]
+        num += len(whole)
+        if whole:
+            part, pictures = zip(*whole, strict=True)
+            yield part, torch.stack(pictures) * 0.5 + 0.5
+    if variants and not num:
+        raise OSError(f"none of the {len(variants)} pictures to judge by can be read")
 
 
 @dataclass(slots=True)
@@ -75,7 +91,8 @@ class Reference:
         else:
             data = self.data_set(size)
             variants = [Variant(image) for image in data.images]
-        return crowd_of(network, batches(data, variants), len(variants))
+        pixels = (pixels for _, pixels in batches(data, variants))
+        return crowd_of(network, pixels, len(variants))
 
     def unseen(self, size: int) -> tuple[DataSet, dict[str, list[Variant]]]:
         """What codecs are tried on, by kind: all of a folder, or what training does not see."""

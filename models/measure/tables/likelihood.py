@@ -34,8 +34,7 @@ def bits_per_dimension(
     device = pipeline.options.device
     classes, _ = classes_in(data) if pipeline.preset.num_classes else ({}, 0)
     total, num = 0.0, 0
-    for pixels in batches(data, variants):
-        part = variants[num : num + len(pixels)]
+    for part, pixels in batches(data, variants):
         values = codec.values(codec.encode(pixels)).to(device)
         of = torch.tensor([classes[v.image] for v in part], device=device) if classes else None
         total += float(bits(model, values, of)) * len(part)

@@ -10,14 +10,19 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from models.measure.tables.table import Cell
 from models.rerank.clip import ClipScorer
 from models.train.recipes.clip import hits
 
 
 def retrieval(
-    scorer: ClipScorer, batches: Iterable[Tensor], names: Sequence[str], truth: Sequence[int]
-) -> tuple[float, float]:
-    """Share of pictures [n, 3, H, W] whose true name is first, and among the first five."""
+    scorer: ClipScorer, batches: Iterable[tuple[Tensor, Sequence[int]]], names: Sequence[str]
+) -> dict[str, Cell]:
+    """Share of pictures [n, 3, H, W] whose true name [n] is first, and among the first five."""
     texts = torch.stack([scorer.text_features(name) for name in names])
-    found = torch.cat([scorer.image_features(pixels) for pixels in batches])
-    return hits((found @ texts.T).cpu(), torch.tensor(truth))
+    found, truth = list[Tensor](), list[int]()
+    for pixels, own in batches:
+        found.append(scorer.image_features(pixels))
+        truth += own
+    first, five = hits((torch.cat(found) @ texts.T).cpu(), torch.tensor(truth))
+    return {"pictures": float(len(truth)), f"first of {len(names)} names": first, "in five": five}

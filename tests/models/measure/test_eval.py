@@ -68,6 +68,22 @@ def test_bits_of_a_model_of_pixels(data: Path, tmp_path: Path) -> None:
     assert 2.9 < float(str(row["bits per dimension"])) < 5
 
 
+def test_a_broken_picture_is_left_out_and_none_is_counted_twice(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["tiny", "tiny-pixelcnn", "--tables", "reconstruction", "bits", "--out", str(tmp_path)]
+    (data / "05.png").write_bytes(b"none")
+    evaluation.main([*asked, "--real", str(data)])
+    found = tables(tmp_path)
+    assert found["Reconstruction"][0]["pictures"] == 39
+    assert found["Bits per dimension"][0]["pictures"] == 39
+    assert "skipped, 1 so far: 05.png" in capsys.readouterr().out
+    for held_out in ("19.png", "39.png"):
+        (data / held_out).write_bytes(b"none")
+    with pytest.raises(OSError, match="none of the 2 pictures"):
+        evaluation.main([*asked, "--data", str(data)])
+
+
 @pytest.mark.gpu
 def test_a_gpu_measures_whatever_a_model_has(data: Path, tmp_path: Path) -> None:
     asked = ["emoji", "tiny-pixelcnn", "--device", "cuda", "--batch", "1", "--out", str(tmp_path)]
