@@ -70,9 +70,9 @@ def _work(args: Namespace) -> None:
     data = sources.opened(args, shape.size[0], selection)
     variants = data.variants()
     if processes.is_first():
-        number = code_table.num_pictures(data)
+        known_by = data.fingerprint() if isinstance(data, Ordered) else None
         extent = _extent(args, shape)
-        code_table.reserve(args.out, variants, shape.code_shape, extent, out_of=number)
+        code_table.reserve(args.out, variants, shape.code_shape, extent, pictures=known_by)
         shapes.save(args.out, shape)
     processes.wait()
     _encode_share(args, shape, data, variants)

@@ -24,7 +24,7 @@ from models.train.data import epochs
 from models.train.data.data_set import DataSet, Ordered, Variant
 
 _CODES, _FEATURES, _VARIANTS = "codes.npy", "features.npy", "variants.json"
-_BROKEN, _NUMBER, _UNFINISHED = "broken.json", "number.json", "unfinished"
+_BROKEN, _PICTURES, _UNFINISHED = "broken.json", "pictures.json", "unfinished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class CodeTable:
         """Read what `reserve` and `fill` wrote of this data set.
 
         Raises:
-            ConfigError: not all of it is written, or it is of more or fewer pictures.
+            ConfigError: not all of it is written, or it is of other pictures.
         """
         if (folder / _UNFINISHED).exists():
             raise ConfigError(f"--codes: {folder}: its encoding did not end; call `codes` again")
@@ -70,7 +70,7 @@ class CodeTable:
         variants = tuple(Variant(image, tuple(look)) for image, *look in rows)
         if isinstance(data, Ordered) and (
             {v.image for v in variants} != set(data.images)
-            or _noted_number(folder) not in {None, num_pictures(data)}
+            or _noted_pictures(folder) not in {None, data.fingerprint()}
         ):
             raise ConfigError(f"--codes: {folder} is of other pictures than --data: encode those")
         noted, codes = folder / _BROKEN, np.load(folder / _CODES, mmap_mode="r")
@@ -106,11 +106,11 @@ def reserve(
     code_shape: tuple[int, int],
     features: tuple[int, int, int] | None = None,
     *,
-    out_of: int | None = None,
+    pictures: str | None = None,
 ) -> None:
     """Write variants, and room for their codes (T, D) and for features (C, h, w), if wanted.
 
-    `out_of` is how many pictures the data set has, those that training may not see among them.
+    `pictures` is the data set's fingerprint, if it has one.
 
     Until `note_broken` the table can't be loaded: codes that are still to come are 0.
     """
@@ -118,7 +118,7 @@ def reserve(
     (folder / _UNFINISHED).touch()
     rows = [(variant.image, *variant.look) for variant in variants]
     (folder / _VARIANTS).write_text(json.dumps(rows))
-    (folder / _NUMBER).write_text(json.dumps(out_of))
+    (folder / _PICTURES).write_text(json.dumps(pictures))
     extent = code_shape if code_shape[1] > 1 else code_shape[:1]
     _room(folder / _CODES, "int32", (len(variants), *extent))
     (folder / _FEATURES).unlink(missing_ok=True)
@@ -141,16 +141,11 @@ def note_broken(folder: Path, images: Collection[int]) -> None:
     (folder / _UNFINISHED).unlink(missing_ok=True)
 
 
-def num_pictures(data: DataSet) -> int:
-    """How many there are, those that are held out among them."""
-    return len(data.images) + len(data.held_out)
-
-
-def _noted_number(folder: Path) -> int | None:
+def _noted_pictures(folder: Path) -> str | None:
     """What `reserve` was told; None of a table of the last release, which doesn't say."""
-    path = folder / _NUMBER
-    number: int | None = json.loads(path.read_text()) if path.is_file() else None
-    return number
+    path = folder / _PICTURES
+    noted: str | None = json.loads(path.read_text()) if path.is_file() else None
+    return noted
 
 
 def _room(path: Path, kind: str, shape: tuple[int, ...]) -> None:

@@ -78,6 +78,9 @@ class Ordered(Protocol):
 
     broken: set[int]  # pictures that can't be read, as far as anybody has tried
 
+    def fingerprint(self) -> str:
+        """By which the same pictures are known again, held-out ones among them."""
+
     def ordered(self, positions: range, seed: int) -> list[Variant]:
         """What stands at these positions, counted on over all epochs."""
 

@@ -6,6 +6,7 @@ captions trains without text. Pictures stay as they are: there is one kind of va
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class Files(Protocol):
 
     def __len__(self) -> int: ...
     def name(self, number: int) -> str: ...
+    def size(self, number: int) -> int: ...  # of the picture, in bytes
     def group(self, number: int) -> str: ...  # what stands together: a folder's name
     def picture(self, number: int) -> bytes: ...
     def text(self, number: int) -> str: ...
@@ -57,6 +59,9 @@ class FolderFiles:
 
     def name(self, number: int) -> str:
         return self.paths[number].name
+
+    def size(self, number: int) -> int:
+        return self.paths[number].stat().st_size
 
     def group(self, number: int) -> str:
         return str(self.paths[number].parent)
@@ -127,6 +132,11 @@ class FolderSet:
     def draw(self, rng: Random) -> Variant:
         """A random training picture."""
         return self._square(rng.choice(self.images), rng.randrange(self.crops.number or 1))
+
+    def fingerprint(self) -> str:
+        """See DataSet. Of the files' sizes: whatever they are called, and in shards, too."""
+        sizes = [self.files.size(number) for number in range(len(self.files))]
+        return hashlib.sha256(repr(sizes).encode()).hexdigest()
 
     def ordered(self, positions: range, seed: int) -> list[Variant]:
         """See DataSet: each training picture once an epoch."""

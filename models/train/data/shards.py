@@ -69,6 +69,10 @@ class ShardFiles:
         )
         return f"{self.shards[shard].name}/{header.name}"
 
+    def size(self, number: int) -> int:
+        _, (_, length, _, _) = self._at(number)
+        return length
+
     def group(self, number: int) -> str:
         return self.text(number).strip()  # its class, where it is one
 

@@ -7,6 +7,7 @@ from random import Random
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from models.errors import ConfigError
 from models.train.data import code_table
@@ -15,6 +16,7 @@ from models.train.data.data_set import Variant
 from models.train.data.emoji.captions import Look
 from models.train.data.emoji.emoji_set import EmojiSet
 from models.train.data.sources import open_data
+from tests.models.train.data.test_shards import opened, write_shards
 
 MADE = tuple(Variant(i, look) for look in (Look(), Look(colour="red")) for i in range(4))
 
@@ -69,6 +71,22 @@ def test_a_table_of_other_pictures_is_refused(pictures: Path, tmp_path: Path) ->
         CodeTable.load(table, open_data(folder, Path("none"), 32))
 
 
+def test_a_table_is_refused_where_one_picture_stands_for_another(
+    pictures: Path, tmp_path: Path
+) -> None:
+    """Of the same number, and even of the same name; shards of the same pictures are no others."""
+    folder, table = tmp_path / "pictures", tmp_path / "codes"
+    shutil.copytree(pictures, folder)
+    data = opened(folder)
+    code_table.reserve(table, data.variants(), (16, 1), pictures=data.fingerprint())
+    code_table.note_broken(table, ())
+    for same in (folder, write_shards(folder, tmp_path)):
+        assert CodeTable.load(table, opened(same)).variants == data.variants()
+    Image.effect_noise((64, 64), 90).save(folder / "05.png")
+    with pytest.raises(ConfigError, match="other pictures"):
+        CodeTable.load(table, opened(folder))
+
+
 def test_a_table_is_refused_where_only_a_held_out_picture_came(
     pictures: Path, tmp_path: Path
 ) -> None:
@@ -77,13 +95,13 @@ def test_a_table_is_refused_where_only_a_held_out_picture_came(
     shutil.copytree(pictures, folder)
     for number in range(19, 24):
         (folder / f"{number}.png").unlink()
-    data = open_data(folder, Path("none"), 32)
-    code_table.reserve(table, data.variants(), (16, 1), out_of=code_table.num_pictures(data))
+    data = opened(folder)
+    code_table.reserve(table, data.variants(), (16, 1), pictures=data.fingerprint())
     code_table.note_broken(table, ())
     assert CodeTable.load(table, data).variants == data.variants()
     shutil.copy(folder / "00.png", folder / "000.png")
     shutil.copy(folder / "00.txt", folder / "000.txt")
-    more = open_data(folder, Path("none"), 32)
+    more = opened(folder)
     assert more.images == data.images
     with pytest.raises(ConfigError, match="other pictures"):
         CodeTable.load(table, more)
