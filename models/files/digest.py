@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from models.configs.preset import Preset
+from models.files.shards import MANIFEST_NAME
 from models.lookalikes import visible
 
 
@@ -13,11 +14,11 @@ def weights_digest(preset: Preset, folder: Path | None) -> str:
     """Of the manifest, which holds the hash of every file; else of names and sizes."""
     if folder is None:
         return hashlib.sha256(repr(preset).encode()).hexdigest()
-    manifest = folder / "manifest.json"
+    manifest = folder / MANIFEST_NAME
     if manifest.is_file():
         digest = hashlib.sha256(manifest.read_bytes())
         if own := preset.enhancement:  # its folder may have been put there later
-            digest.update((folder / own.folder / manifest.name).read_bytes())
+            digest.update((folder / own.folder / MANIFEST_NAME).read_bytes())
         return digest.hexdigest()
     files = [path for path in visible(folder.rglob("*"), folder) if path.is_file()]
     listing = "\n".join(f"{path.relative_to(folder)} {path.stat().st_size}" for path in files)

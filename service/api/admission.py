@@ -68,7 +68,8 @@ async def admit(
 
     Raises:
         InvalidRequest, ModelNotFound, BodyTooLarge: the body is at fault.
-        Draining, NoWorker, QueueUnavailable, QueueFull, RateLimited, KeyShareExceeded: not now.
+        Draining, NoWorker, NoPictures, QueueUnavailable, QueueFull, RateLimited, KeyShareExceeded,
+            WebhooksFull: not now.
         IdempotencyMismatch: the key came with another body before.
     """
     if isinstance(body, SourceRequest):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from redis.asyncio import Redis
@@ -192,10 +193,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await state.queue.start()
     if deliveries is not None:
         deliveries.start()
-    parts = [asyncio.create_task(_keep_house(redis, state))]
+    interval_s = state.settings.queue.sweep_interval_s
+    parts = [asyncio.create_task(_again(partial(_keep_house, redis, state), interval_s))]
     if state.files is not None:
-        sweeping = state.files.keep_swept(state.settings.queue.sweep_interval_s)
-        parts.append(asyncio.create_task(sweeping))
+        sweeping = partial(state.files.keep_swept, interval_s)
+        parts.append(asyncio.create_task(_again(sweeping, interval_s)))
     try:
         yield
     finally:
@@ -205,6 +207,20 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await deliveries.close()
         await state.queue.close()
         await disconnect(redis)
+
+
+async def _again(part: Callable[[], Awaitable[None]], pause_s: float) -> None:
+    """Do a part until it has ended. What nobody foresaw is told, and it begins anew: else jobs
+    would be late for ever, and nobody would know why.
+    """
+    while True:
+        try:
+            await part()
+        except Exception:
+            _log.exception("a part of the API failed; it begins anew")
+            await asyncio.sleep(pause_s)
+        else:
+            return
 
 
 async def _keep_house(redis: Redis, state: ApiState) -> None:

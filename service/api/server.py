@@ -20,6 +20,7 @@ from service.api.api_state import ApiState
 from service.api.app import create_app
 from service.broker.redis_connection import check_server, connect, disconnect
 from service.broker.stopping import end_signals
+from service.config.listening import refusal
 from service.errors import QueueUnavailable, StartRefused
 from service.settings import Settings
 
@@ -79,10 +80,10 @@ class DrainingServer(uvicorn.Server):
         try:
             await super().startup(sockets)
         except SystemExit as end:
-            if isinstance(end.__context__, OSError):
-                host, port = self.config.host, self.config.port
+            error, config = end.__context__, self.config
+            if isinstance(error, OSError):
                 raise StartRefused(
-                    f"MINDALLE_API__PORT: can't listen on {host}:{port}: {end.__context__.strerror}"
+                    refusal("MINDALLE_API__", config.host, config.port, error)
                 ) from None
             raise
 

@@ -48,11 +48,6 @@ class DeadLetters:
             entries: Any = await self._redis.xrevrange(Key.DEAD.of(), count=limit)
         return [_letter(entry_id, entry) for entry_id, entry in entries]
 
-    async def count(self) -> int:
-        """How many there are."""
-        async with translated_errors():
-            return int(await self._redis.xlen(Key.DEAD.of()))
-
     async def retry(self, letter_id: str) -> str:
         """Queue the job again under a new id, which is returned; the letter is removed.
 

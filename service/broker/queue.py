@@ -114,7 +114,8 @@ class Queue:
         idempotency: Idempotency | None = None,
         source: bytes | None = None,
     ) -> Enqueued:
-        """Accept the job or raise QueueFull, RateLimited, KeyShareExceeded (with Retry-After).
+        """Accept the job or raise why not now, with Retry-After: QueueFull, RateLimited,
+        KeyShareExceeded, WebhooksFull.
 
         One script checks all limits and stores the job, so nothing is half accepted and there is
         no moment in which an idempotency key is taken but its job is not there. IdempotencyMismatch

@@ -44,7 +44,8 @@ async def _subscription(redis: Redis, channel: Key) -> AsyncIterator[str | None]
             message = await pubsub.get_message(timeout=5.0)
             if message is None:
                 continue
-            yield message["data"].decode() if message["type"] == "message" else None
+            is_hint = message["type"] == "message"
+            yield message["data"].decode(errors="replace") if is_hint else None
 
 
 class Watch:
@@ -111,7 +112,8 @@ class Wakeups:
             if message is None:
                 self._wake_all()
             else:
-                self._wake(*message.split(" ", 1))
+                job_id, _, event = message.partition(" ")
+                self._wake(job_id, event)
 
     def _wake(self, job_id: str, event: str) -> None:
         for watch in self._watches.get(job_id, ()):

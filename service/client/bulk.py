@@ -84,7 +84,7 @@ class Gate:
         """Nobody asks for a while. Raises the error where nobody should ask at all."""
         pause_s = min(0.5 * 2.0 ** len(refused_at), _LONGEST_BACKOFF_S)
         if isinstance(error, ApiError):
-            if error.status not in _REFUSED_FOR_NOW:
+            if not _is_for_now(error):
                 raise error
             pause_s = min(error.retry_after_s or pause_s, _LONGEST_PAUSE_S)
         # A call may wait for long before it is refused: that is no time without an answer.
@@ -151,9 +151,10 @@ class Bulk:
             job = await self.gate.call(partial(self.client.wait, job.id))
             images = await self._images(entry, job) if job.status == "succeeded" else []
         except ApiError as error:
-            if error.status in _ASKED_IN_VAIN or error.status in _REFUSED_FOR_NOW:
+            if error.status in _ASKED_IN_VAIN or _is_for_now(error):
                 raise
-            is_lost = job is not None and error.status == 404  # its time to live was over
+            # Its time to live was over, or the queue has lost it, perhaps while it was followed.
+            is_lost = job is not None and error.status in (404, None)
             status = "lost" if is_lost else "refused"
             return _record(status, job, error={"code": error.code, "message": str(error)})
         failure = job.error.model_dump() if job.error else None
@@ -171,6 +172,12 @@ class Bulk:
             told = {"rank": image.rank, "candidate": image.candidate, "score": image.score}
             images.append({"file": name, **told})
         return images
+
+
+def _is_for_now(error: ApiError) -> bool:
+    """Whether the same call may do later. In the middle of a stream an error has no status."""
+    is_of_server = error.status is None and error.type == "server_error"
+    return error.status in _REFUSED_FOR_NOW or is_of_server
 
 
 def _record(

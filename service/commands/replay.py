@@ -22,7 +22,7 @@ from service.worker.model_host import load_model
 from service.worker.pictures import png
 from service.worker.pictures.png import Record
 
-_FORMATS: dict[str | None, OutputFormat] = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
+_FORMATS: dict[str, OutputFormat] = {"PNG": "png", "JPEG": "jpeg", "WEBP": "webp"}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -55,13 +55,21 @@ def run(args: Namespace) -> int:
         record = png.read(args.file)
     except png.NoRecordError as error:
         raise CommandError(str(error), 2) from None
-    with Pillow.open(args.file) as image:
-        output_format = _FORMATS[image.format]
+    output_format = _format(args.file)
     output = _output(args, output_format)
     output.write_bytes(_made_again(args, record, output_format))
     verdict = _compare(args.file, output)
     sys.stdout.write(f"{output}: {verdict}\n")
     return 1 if verdict == "differs" else 0
+
+
+def _format(path: Path) -> OutputFormat:
+    with Pillow.open(path) as image:
+        found = _FORMATS.get(image.format or "")
+    if found is None:  # other programs take the record along into formats of theirs
+        kinds = ", ".join(_FORMATS)
+        raise CommandError(f"{path} is none of {kinds}; give the file that mindalle wrote", 2)
+    return found
 
 
 def _made_again(args: Namespace, record: Record, output_format: OutputFormat) -> bytes:

@@ -149,12 +149,7 @@ class JobSpan:
         self._batches = batches
         self._span = span
 
-    @property
-    def trace_id(self) -> str | None:
-        """For log lines."""
-        return _trace_id(self._span)
-
-    def stage(self, name: str, seconds: float, *, ended_ago_s: float = 0.0, **facts: Fact) -> None:
+    def stage(self, name: str, seconds: float, *, ended_ago_s: float = 0.0) -> None:
         """A stage of the job, that lasted so long and ended just now, or some time ago."""
         end_ns = time.time_ns() - round(ended_ago_s * 1e9)
         start_ns = end_ns - round(seconds * 1e9)
@@ -163,7 +158,6 @@ class JobSpan:
             name,
             set_span_in_context(self._span),
             links=self._batches.links(start_ns, end_ns) if is_shared else (),
-            attributes={f"mindalle.{fact}": value for fact, value in facts.items()},
             start_time=start_ns,
         )
         span.end(end_ns)

@@ -16,6 +16,8 @@ import torch
 
 _T = TypeVar("_T")
 
+_FOR_ROWS = 0.6  # of what is free; the rest is for what is computed on the way
+
 _log = logging.getLogger(__name__)
 
 
@@ -91,10 +93,9 @@ def rows_that_fit(
     bytes_per_row: int,
     *,
     most: int,
-    part: float = 0.6,
     reserved_bytes: int = 0,
 ) -> int:
-    """Rows that fit into `part` of a CUDA device's free memory: a multiple of 8, or fewer."""
+    """Rows that fit into their part of a CUDA device's free memory: a multiple of 8, or fewer."""
     free_bytes, _ = torch.cuda.mem_get_info(device)
-    rows = min(most, max(0, int((free_bytes - reserved_bytes) * part)) // bytes_per_row)
+    rows = min(most, max(0, int((free_bytes - reserved_bytes) * _FOR_ROWS)) // bytes_per_row)
     return max(1, rows - rows % 8 if rows > 8 else rows)

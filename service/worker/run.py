@@ -91,7 +91,7 @@ class Run:
 
     # Claims, on the event loop.
     is_leased: bool = True  # false once it is let go: then nothing is to be told to the queue
-    told_progress: int = 0  # the part of it that was published last
+    told_progress: int = 0  # how far it was when that was published last
 
     # Sources.
     known: Known | None = None  # of the picture that the job begins with

@@ -21,7 +21,9 @@ ROWS = 8
 
 def engine_on(pipeline: Pipeline, **faults: object) -> Engine:
     """An engine of ROWS rows."""
-    return Engine(pipeline, ROWS, faults=TestingSettings.model_validate(faults))
+    engine = Engine(pipeline, ROWS)
+    engine.faults = TestingSettings.model_validate(faults)
+    return engine
 
 
 def run(engine: Engine, until: Callable[[], bool] | None = None) -> list[StepReport]:

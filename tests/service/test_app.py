@@ -6,12 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
+import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
+from service.broker.keys import Key
+from service.broker.queue import Queue
 from service.broker.workers import Workers
+from service.jobs import JobStatus
 from tests.servers import RedisServer
 from tests.service.live_api import LiveApi, api_settings, serving
+from tests.service.makers import put
 from tests.service.painter import TEXT_CARD, Painter, painting
 from tests.service.test_catalog import INFO
 
@@ -203,6 +208,26 @@ async def test_a_redis_that_may_drop_jobs_is_not_used(tmp_path_factory: Any) -> 
                 await asyncio.sleep(0.01)
         assert (await http.post(PATH, json={"prompt": "a"})).status_code == 503
     server.stop()
+
+
+@pytest.mark.parametrize("results", ["file"], indirect=True)
+@pytest.mark.parametrize("broken", [Key.LIVE.of("another"), Key.FILES.of()])
+async def test_a_sweep_that_nobody_foresaw_could_fail_is_told_and_tried_again(
+    api: LiveApi, redis: Redis, queue: Queue, broken: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await redis.sadd(Key.MODELS.of(), "another")
+    await redis.set(broken, "not what we write there")
+    async with asyncio.timeout(30):
+        while "a part of the API failed" not in caplog.text:
+            await asyncio.sleep(0.01)
+    await redis.delete(broken)
+    await redis.zadd(Key.FILES.of(), {"job_that_is_gone": 0})
+    late = await put(queue, deadline_s=0.1)
+    async with asyncio.timeout(30):
+        while await redis.exists(Key.FILES.of()):
+            await asyncio.sleep(0.01)
+        while (await queue.get(late.id)).status != JobStatus.EXPIRED:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_draining_server_refuses_work(api: LiveApi, http: httpx.AsyncClient) -> None:

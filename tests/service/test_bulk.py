@@ -13,13 +13,18 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from service import cli
+from service.api.routes import event_streams
+from service.broker.keys import Key
+from service.broker.workers import WorkerInfo, Workers
 from service.client import ApiError, AsyncClient
 from service.client.bulk import Bulk, Counts, Gate
 from service.client.manifest import MANIFEST_NAME, Entry, Manifest
 from service.jobs import Priority
 from tests.servers import RedisServer
 from tests.service.live_api import LiveApi, api_settings, serving
-from tests.service.painter import FAILING_PROMPT, Painter, paint, painting
+from tests.service.painter import FAILING_PROMPT, TEXT_CARD, Painter, paint, painting
+
+FOLLOWED = 'mindalle_http_requests_total{code="200",method="GET",route="/v1/jobs/{job_id}/events"}'
 
 
 @pytest.fixture
@@ -111,6 +116,47 @@ async def test_what_fails_or_is_refused_is_told_and_tried_by_the_next_call(
     ]
     assert len({record.get("job") for record in records if record["name"] == "poison"}) == 2
     assert all(record["error"]["message"] for record in records if record["name"] != "p0")
+
+
+async def test_an_outage_while_jobs_are_followed_is_waited_for(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_streams, "_MAX_FAILURES", 0)  # then the stream tells it as an error
+    server = RedisServer("valkey", tmp_path_factory.mktemp("away"), durable=True)
+    server.start()
+    async with serving(api_settings(server)) as api, AsyncClient(api.url, max_retries=0) as client:
+        async with Redis.from_url(server.url) as redis:
+            await Workers(redis).heartbeat(WorkerInfo("w1", TEXT_CARD, "ready"))
+            running = asyncio.create_task(run(client, tmp_path, entries(1)))
+            await until_followed(api, redis)
+        server.stop()
+        async with asyncio.timeout(30):
+            while await api.metric(FOLLOWED) < 1:
+                await asyncio.sleep(0.05)
+        server.start()
+        async with Redis.from_url(server.url) as redis, painting(redis):
+            assert (await running).done == 1
+    server.stop()
+
+
+async def test_a_job_that_the_queue_lost_while_it_was_followed_is_drawn_anew(
+    api: LiveApi, client: AsyncClient, redis: Redis, tmp_path: Path
+) -> None:
+    await Workers(redis).heartbeat(WorkerInfo("w1", TEXT_CARD, "ready"))
+    running = asyncio.create_task(run(client, tmp_path, entries(1)))
+    await until_followed(api, redis)
+    await redis.flushall()
+    async with painting(redis):
+        assert (await running).done == 1
+
+
+async def until_followed(api: LiveApi, redis: Redis) -> None:
+    """Wait until the first job is in the queue and its events are asked for."""
+    async with asyncio.timeout(30):
+        while not await redis.exists(Key.WAITING.of("tiny")):
+            await asyncio.sleep(0.01)
+        while await api.metric("mindalle_http_requests_running") < 2:  # and that for the metrics
+            await asyncio.sleep(0.01)
 
 
 class Hours:

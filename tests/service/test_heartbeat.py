@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from service.broker.keys import Key
 from service.broker.stopping import stop
-from service.broker.workers import Workers
+from service.broker.workers import ModelCard, Workers
 from service.metrics import WorkerMetrics
 from service.worker.signs.heartbeat import Heartbeat
 from tests.servers import RedisServer
@@ -53,3 +53,19 @@ async def test_a_probe_is_as_patient_as_the_heartbeat_is_slow(
     with monkeypatch.context() as patched:
         patched.setattr(time, "monotonic", lambda: later)
         assert heartbeat.is_live() == is_live
+
+
+async def test_a_heartbeat_that_nobody_foresaw_could_fail_is_told_and_goes_on(
+    redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    await redis.set(Key.WORKERS.of(), "not what we write there")
+    metrics = WorkerMetrics(CollectorRegistry())
+    heartbeat = Heartbeat(Workers(redis), "w1", metrics, ModelCard("tiny"))
+    beating = asyncio.create_task(heartbeat.run(0.05))
+    async with asyncio.timeout(30):
+        while "a sign of life could not be given" not in caplog.text:
+            await asyncio.sleep(0.01)
+        await redis.delete(Key.WORKERS.of())
+        await heartbeat.named()
+    await stop(beating)
+    assert [worker.id for worker in await Workers(redis).list()] == ["w1"]

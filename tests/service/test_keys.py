@@ -117,7 +117,7 @@ async def test_dead_letters_and_their_jobs_have_a_time_to_live(redis: Redis) -> 
     await put(queue)
     for _ in range(3):
         await leases.crashed(await claim_one(leases), "boom")
-    assert await DeadLetters(redis, result_ttl_s=1).count() == 1
+    assert len(await DeadLetters(redis, result_ttl_s=1).list()) == 1
     assert await immortal(redis) == set()
 
 

@@ -83,9 +83,8 @@ def test_every_few_pictures_are_told(
     moves: list[int] = []
 
     def make() -> None:
-        makers = PictureMakers(
-            pipeline, CpuShare(total, can_split=True), on_move=lambda: moves.append(1)
-        )
+        makers = PictureMakers(pipeline, CpuShare(total, can_split=True))
+        makers.on_move = lambda: moves.append(1)
         with makers.at_work():
             makers.pixels(_codes(6))
         makers.close()

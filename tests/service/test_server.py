@@ -12,7 +12,11 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from service.api.app import create_app
+from service.api.server import DrainingServer
+from service.errors import StartRefused
 from tests.servers import RedisServer, free_port
+from tests.service.live_api import api_settings
 from tests.service.painter import Painter, painting
 
 PROGRAM = """
@@ -169,3 +173,12 @@ async def test_a_redis_that_may_drop_jobs_is_refused_at_the_start(
         assert process.returncode == 1
         assert b"noeviction" in errors
     server.stop()
+
+
+async def test_a_host_of_another_machine_is_refused_by_its_setting(
+    valkey_server: RedisServer,
+) -> None:
+    api = {"host": "192.0.2.1", "port": free_port()}
+    settings = api_settings(valkey_server, api=api, auth="off")
+    with pytest.raises(StartRefused, match=r"^MINDALLE_API__HOST: can't listen on 192\.0\.2\.1:"):
+        await DrainingServer(create_app(settings), settings).serve()

@@ -37,6 +37,18 @@ async def test_one_subscription_wakes_the_right_waiters(redis: Redis) -> None:
     await wakeups.close()
 
 
+async def test_a_message_that_is_none_of_ours_is_passed_over(redis: Redis) -> None:
+    wakeups = Wakeups(redis)
+    wakeups.start()
+    await subscribed(redis)
+    with wakeups.watch("job_a", only_end=True) as end:
+        await end.changed(0.1)
+        for message in (b"hello", b"\xff", b"job_a succeeded"):
+            await redis.publish(Key.NOTIFY.value, message)
+        await asyncio.wait_for(end.changed(60), 20)
+    await wakeups.close()
+
+
 async def test_a_lost_message_costs_only_the_poll(redis: Redis) -> None:
     wakeups = Wakeups(redis)  # not started: no message ever comes
     with wakeups.watch("job_a", only_end=False) as watch:

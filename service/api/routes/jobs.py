@@ -130,8 +130,8 @@ async def get_image(
     The job's `views` tell which query parameters, if any, show it coarser than it is.
     """
     asked = asked_for(request.query_params)
-    query = query_for(asked, await state.queue.get(job_id)) if asked else None
     view = await state.queue.get(job_id)
+    query = query_for(asked, view) if asked else None
     media_type, headers = MEDIA_TYPES[view.job.output_format], {"cache-control": _IMAGE_KEPT}
     file = await state.queue.file(job_id, rank, query)
     if isinstance(file, bytes):

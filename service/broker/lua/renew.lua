@@ -2,7 +2,7 @@
 -- Returns JSON: one word per claim: held, lost, cancelled, expired, or over, when the job of a part
 -- has ended by what became of another one.
 
-local MAX_TOLD = 20 -- progress events of one job at most
+local MAX_TOLD = 20 -- progress events of one job at most; lease_keeper.py has it of whole jobs
 
 local function keep_ticket(job)
   if job.ticket and job.ticket ~= '' then -- JUSTID: the delivery count stays, the idle time restarts

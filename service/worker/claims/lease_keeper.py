@@ -18,7 +18,7 @@ from service.worker.claims.leased import Leased
 from service.worker.run import DRAWING_PHASES, LeaveReason, Run, TakenOut
 from service.worker.signs.meter import Meter
 
-_PARTS = 20  # progress events of one job at most
+_MAX_TOLD = 20  # progress events of one job at most; renew.lua has it of jobs in parts
 _REASONS: dict[LeaseState, LeaveReason] = {
     LeaseState.CANCELLED: "cancelled",
     LeaseState.EXPIRED: "expired",
@@ -85,9 +85,9 @@ class LeaseKeeper:
     async def _tell(self, run: Run, at: Progress) -> None:
         if run.claim.part is not None:  # then the renewal told that of all parts
             return
-        part = _PARTS * at.codes_done // at.codes_total
-        if part > run.told_progress and run.phase != "commit":
-            run.told_progress = part
+        told = _MAX_TOLD * at.codes_done // at.codes_total
+        if told > run.told_progress and run.phase != "commit":
+            run.told_progress = told
             data = {"codes_done": at.codes_done, "codes_total": at.codes_total, "stage": at.stage}
             await self._leases.publish(run.claim, "progress", data)
 

@@ -49,7 +49,6 @@ class Engine:
         pipeline: Pipeline,
         num_rows: int,
         *,
-        faults: TestingSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.num_steps = 0
@@ -58,7 +57,7 @@ class Engine:
         self._pace = Pace(pipeline.options.device)
         self._scheduler = Scheduler()
         self._glimpses = Glimpses(pipeline.preset)
-        self.faults = faults
+        self.faults: TestingSettings | None = None
         self._clock = clock
         self._report = StepReport()  # the next one
         self._entering: list[Run] = []  # the run that is being admitted, if any

@@ -27,11 +27,9 @@ _T = TypeVar("_T")
 class PictureMakers:
     """Use it inside `at_work`, from one thread, which `on_move` is called on every few pictures."""
 
-    def __init__(
-        self, pipeline: Pipeline, share: CpuShare, on_move: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, share: CpuShare) -> None:
         self.pipeline = pipeline
-        self.on_move = on_move
+        self.on_move: Callable[[], None] | None = None
         self._share = share
         self._threads: ThreadPoolExecutor | None = None
         if share.total > 1:

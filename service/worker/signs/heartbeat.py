@@ -64,6 +64,8 @@ class Heartbeat:
                 await self.beat()
             except QueueUnavailable as error:
                 self.faults.note(error)
+            except Exception:  # else nobody would hear of this worker again, nor why
+                _log.exception("a sign of life could not be given")
             await asyncio.sleep(interval_s)
 
     async def beat(self) -> None:

@@ -35,6 +35,14 @@ RECORDS = {
 }
 
 
+def test_a_copy_in_a_format_that_is_none_of_ours(refusal: Callable[..., str]) -> None:
+    call = ["generate", "a", "--num-candidates", "1", "-o", "picture.jpg"]
+    assert cli.main(call) == 0
+    with Pillow.open("picture.jpg") as picture:
+        picture.save("copy.tiff", exif=picture.getexif())
+    assert "is none of PNG, JPEG, WEBP" in refusal("replay", "copy.tiff")
+
+
 @pytest.mark.parametrize("text", RECORDS.values(), ids=RECORDS.keys())
 def test_a_picture_that_can_not_be_made_again(
     text: str | None, refusal: Callable[..., str]
