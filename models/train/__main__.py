@@ -14,8 +14,10 @@ COMMANDS = ("stage1", "stage2", "enhance", "pixels", "bpe", "clip", "codes", "sh
 def main(argv: list[str]) -> int:
     """Run one command; 1 where what it was given can't be used, 2 for a command that isn't one."""
     if not argv or argv[0] not in COMMANDS:
-        print(f"usage: python -m models.train {{{','.join(COMMANDS)}}} …", file=sys.stderr)
-        return 2
+        is_asked = argv[:1] in (["--help"], ["-h"])
+        usage = f"usage: python -m models.train {{{','.join(COMMANDS)}}} …"
+        print(usage, file=sys.stdout if is_asked else sys.stderr)
+        return 0 if is_asked else 2
     name, *rest = argv
     try:
         import_module(f"models.train.{name}").main(rest)

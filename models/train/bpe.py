@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from random import Random
 
 from models.flags import count
 from models.train.data import sources
 from models.train.data.tokens import CONTEXT_LENGTH, VOCAB_SIZE, is_learnt, load_or_learn
+from models.train.options import parser_of
 
 _NUM_TRIED = 2000
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description="Learn the text tokenizer from captions.")
+    parser = parser_of("bpe", "Learn the text tokenizer from captions.")
     sources.add_arguments(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/tokenizer"))
     parser.add_argument("--size", type=count, default=VOCAB_SIZE, help="tokens (%(default)s)")

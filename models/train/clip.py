@@ -83,7 +83,7 @@ def _work(args: Namespace) -> None:
 
 def _arguments() -> ArgumentParser:
     parser = options.arguments(
-        "Train the CLIP that re-ranks the emoji model's pictures.", "runs/clip", 800
+        "clip", "Train the CLIP that re-ranks the emoji model's pictures.", 800
     )
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
     parser.add_argument("--part", choices=("all", "even", "odd"), default="all")

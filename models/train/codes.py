@@ -101,7 +101,7 @@ def _encode_share(
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description="Encode a data set by stage 1.")
+    parser = options.parser_of("codes", "Encode a data set by stage 1.")
     parser.add_argument("--stage1", type=Path, help="a stage-1 run")
     options.add_init(parser, "a model; its stage 1, if no run is given")
     sources.add_arguments(parser)

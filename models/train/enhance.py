@@ -197,7 +197,7 @@ def _ship(args: Namespace, enhancement: Enhancement) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
-    parser = options.arguments("Train an enhancement of a checkpoint.", "runs/enhance", 4000)
+    parser = options.arguments("enhance", "Train an enhancement of a checkpoint.", 4000)
     options.add_init(parser, "whose pictures are to be enhanced (default: the emoji model)")
     parser.set_defaults(checkpoint=_EMOJI)
     parser.add_argument("--part", choices=("codec", "prior"), default="codec")

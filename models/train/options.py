@@ -34,10 +34,19 @@ _Plan = TypeVar("_Plan", CodecPlan, PriorPlan)
 _Batch = TypeVar("_Batch")
 
 
-def arguments(description: str, folder: str, steps: int) -> argparse.ArgumentParser:
-    """A parser with the common options."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--run", type=Path, default=Path(folder), help="where the run lives")
+def parser_of(command: str, description: str) -> argparse.ArgumentParser:
+    """A parser that calls the command as people do."""
+    return argparse.ArgumentParser(
+        prog=f"python -m models.train {command}", description=description
+    )
+
+
+def arguments(command: str, description: str, steps: int) -> argparse.ArgumentParser:
+    """One with the common options."""
+    parser = parser_of(command, description)
+    parser.add_argument(
+        "--run", type=Path, default=Path("runs", command), help="where the run lives"
+    )
     parser.add_argument("--steps", type=count, default=steps)
     parser.add_argument("--until", type=count, help="stop early; the schedule still spans --steps")
     parser.add_argument("--save-every", type=count, default=100)

@@ -175,7 +175,7 @@ def _finish(args: Namespace, run: Run, shape: PixelPriorConfig, weights: Weights
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
-    parser = options.arguments("Train a prior over pixels.", "runs/pixels", 2000)
+    parser = options.arguments("pixels", "Train a prior over pixels.", 2000)
     parser.add_argument("--family", choices=tuple(SHAPES), default="pixel-cnn-pp")
     options.add_shape(parser, "height=16 width=16")
     options.add_rate(parser)

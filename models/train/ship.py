@@ -6,7 +6,6 @@ sheet of samples beside the runs to look at before the folder is kept.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from argparse import Namespace
 from collections.abc import Sequence
@@ -33,7 +32,7 @@ from models.tokenizer import Tokenizer
 from models.train import shapes
 from models.train.data.emoji.prompts import sheet_prompts
 from models.train.loop.checkpoints import averaged, latest
-from models.train.options import add_init, add_sampling
+from models.train.options import add_init, add_sampling, parser_of
 from models.train.sheet import write_sheet
 from models.train.start import codec_shape_of, preset_of
 
@@ -189,7 +188,7 @@ def _prompts(preset: Preset) -> Sequence[Prompt]:
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description="Make a checkpoint folder of the runs.")
+    parser = parser_of("ship", "Make a checkpoint folder of the runs.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--stage1", type=Path, help="the stage-1 run, where not in --runs")

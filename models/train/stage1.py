@@ -101,7 +101,7 @@ def _look(
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
-    parser = options.arguments("Train stage 1, a codec of any family.", "runs/stage1", 4000)
+    parser = options.arguments("stage1", "Train stage 1, a codec of any family.", 4000)
     options.add_stage(parser, CODEC_RECIPES)
     options.add_engine(parser)
     parser.add_argument(

@@ -235,7 +235,7 @@ def _look(
 
 def make_parser() -> ArgumentParser:
     """The command's options."""
-    parser = options.arguments("Train stage 2, a prior of any family.", "runs/stage2", _STEPS)
+    parser = options.arguments("stage2", "Train stage 2, a prior of any family.", _STEPS)
     parser.set_defaults(steps=None)
     parser.add_argument("--epochs", type=count, help="instead of --steps (a transfer: 8)")
     parser.add_argument("--size", choices=tuple(SIZES), help="from scratch, as large as this one")

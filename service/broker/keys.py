@@ -56,7 +56,7 @@ class Key(StrEnum):
     HOLDER = "{mindalle}:holder:%s"  # process that goes by the worker's name; as long as its sign
     WORKERS = "{mindalle}:workers"  # set of worker ids; time to live
     RECEIPT = "{mindalle}:receipt:%s"  # JSON: a worker's last claim; lives as long as a lease
-    DEAD = "{mindalle}:dead"  # stream of dead letters; time to live, and a longest length
+    DEAD = "{mindalle}:dead"  # stream of dead letters; time to live of each, and a longest length
 
     # Messages for callers' own servers (webhooks); all have a time to live.
     HOOK = "{mindalle}:hook:%s"  # hash: one message: its job as it stood, attempts, the last error

@@ -53,7 +53,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         help=".png, .jpg or .webp (default: picture.png)",
     )
     parser.add_argument(
-        "-n", type=int, help="keep the best N (default: all, at most 16; with --url 1)"
+        "-n",
+        type=int,
+        help="keep the best N, several as one sheet (default: all, at most 16; with --url 1)",
     )
     for name, accepts, metavar, about in (
         ("--num-candidates", int, "N", "draw so many"),

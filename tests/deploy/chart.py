@@ -22,14 +22,19 @@ def example(name: str) -> Object:
     return values
 
 
-def render(values: Object) -> list[Object]:
-    """All objects that the chart makes of these values, in a release named mindalle."""
+def texts(values: Object) -> dict[str, str]:
+    """Path → what the chart makes of these values, in a release named mindalle."""
     with Chart.load(FOLDER) as chart:
         chart.validate_schema(values)
-        texts = chart.render(values, name="mindalle", namespace="images")
+        made: dict[str, str] = chart.render(values, name="mindalle", namespace="images")
+    return made
+
+
+def render(values: Object) -> list[Object]:
+    """All objects among them."""
     documents = [
         document
-        for path, text in texts.items()
+        for path, text in texts(values).items()
         if path.endswith(".yaml")
         for document in yaml.safe_load_all(text)
     ]

@@ -22,6 +22,7 @@ from tests.deploy.chart import (
     pods,
     render,
     rendered,
+    texts,
 )
 
 SCHEMAS = Path(__file__).with_name("schemas")
@@ -49,6 +50,15 @@ def workers(objects: tuple[Object, ...] | list[Object]) -> Iterator[tuple[str, O
 
 def test_there_are_examples_for_a_trial_one_gpu_and_a_fleet() -> None:
     assert EXAMPLES == ("cpu-trial", "gpu-fleet", "one-gpu")
+
+
+@every_example
+def test_what_helm_tells_to_try_has_a_key_where_one_is_needed(name: str) -> None:
+    values = example(name)
+    (notes,) = [text for path, text in texts(values).items() if path.endswith("NOTES.txt")]
+
+    assert "/v1/images/generations" in notes
+    assert ("Bearer" in notes) == (values["auth"]["mode"] == "required")
 
 
 @every_example

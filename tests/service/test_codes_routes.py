@@ -28,6 +28,8 @@ async def test_a_picture_becomes_codes_and_they_become_its_reconstruction(
     ):
         encoded = await client.post(ENCODE, files={"image": ("a.png", picture)})
         assert encoded.status_code == 200, encoded.text
+        operation = (await client.get("/openapi.json")).json()["paths"][ENCODE]["post"]
+        assert set(operation["responses"]["200"]["headers"]) <= set(encoded.headers)
         made = encoded.json()
         decoded = await client.post(
             DECODE, json={"codes": made["codes"]}, headers={"accept": "image/png"}

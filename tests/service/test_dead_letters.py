@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -11,7 +12,7 @@ from service.broker.keys import Key
 from service.errors import NotFound
 from service.jobs import Job, JobStatus
 from tests.servers import RedisServer
-from tests.service.makers import claim_one, make_leases, make_queue, put
+from tests.service.makers import POLICY, claim_one, make_leases, make_queue, make_sweeper, put
 
 
 async def bury(redis: Redis) -> Job:
@@ -33,6 +34,24 @@ async def test_a_letter_holds_the_job_and_its_error(redis: Redis) -> None:
     assert len(await letters.list()) == 2
     assert (await make_queue(redis).depth("tiny")).dead_letters == 2
     assert await redis.pttl(Key.DEAD.of()) > 0
+
+
+async def test_a_letter_goes_when_its_time_is_over_though_newer_ones_stay(
+    every_redis: Redis,
+) -> None:
+    letters, stream = DeadLetters(every_redis, result_ttl_s=60), Key.DEAD.of()
+    await bury(every_redis)
+    entries: Any = await every_redis.xrange(stream)
+    ((letter_id, fields),) = entries
+    await every_redis.delete(stream)
+    died_ms = int(letter_id.split(b"-")[0]) - round(POLICY.dead_letter_ttl_s * 1000)
+    for late_ms in (-2000, 60_000):
+        await every_redis.xadd(stream, fields, id=f"{died_ms + late_ms}-0")
+    newest = await bury(every_redis)
+    await make_sweeper(every_redis).sweep()
+    kept = await letters.list()
+    assert [letter.id for letter in kept[1:]] == [f"{died_ms + 60_000}-0"]
+    assert kept[0].job == newest
 
 
 async def test_retry_queues_it_again(redis: Redis) -> None:

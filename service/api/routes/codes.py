@@ -86,7 +86,7 @@ async def _alone(state: ApiState, model: str | None) -> dict[str, Any]:
 @router.post(
     "/v1/images/encode",
     response_model=EncodeAnswer,
-    responses={200: {"headers": JOB_HEADERS | RATE_HEADERS}, **_ERRORS},
+    responses={200: {"headers": RATE_HEADERS}, **_ERRORS},
     openapi_extra=form_body("EncodeRequest"),
 )
 async def encode_image(

@@ -82,7 +82,14 @@ async def create_job(
     response: Response,
     state: State,
     origin: OriginOfRequest,
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=255,
+            description="The same key and body answer with the same job, by default for a day.",
+        ),
+    ] = None,
 ) -> JobAnswer:
     """Queue a job and return at once. `stream` and `response_format` have no effect here.
 
@@ -153,7 +160,9 @@ async def follow_job(
     view: OwnJob,
     request: Request,
     state: State,
-    last_event_id: Annotated[str, Header(pattern=f"^{EVENT_ID}$")] = "0",
+    last_event_id: Annotated[
+        str, Header(pattern=f"^{EVENT_ID}$", description="The `id` of the last event received.")
+    ] = "0",
 ) -> Response:
     """Follow the job: queued, started, progress, partial_image, then how it ended.
 

@@ -1,4 +1,5 @@
--- End what is late, take back what no worker holds any more, and keep one ticket per waiting job.
+-- End what is late, take back what no worker holds any more, keep one ticket per waiting job, and
+-- no dead letter beyond its time.
 -- Returns JSON: counts of redelivered, isolated, dead and expired jobs.
 
 local BATCH = 100
@@ -86,6 +87,12 @@ local function forget_consumers()
   end
 end
 
+-- Letters are named by the server's own time, whatever the clock of this script.
+local function forget_letters()
+  local seconds = tonumber(redis.call('TIME')[1])
+  redis.call('XTRIM', key.dead(), 'MINID', '=', seconds * 1000 - arg.letter_ttl_ms)
+end
+
 for _, id in ipairs(due(key.live(model))) do expire(id) end
 for _, member in ipairs(due(key.parts(model))) do take_part_back(member) end
 for _, id in ipairs(due(key.leases(model))) do take_back(id) end
@@ -97,4 +104,5 @@ if redis.call('EXISTS', key.tickets(model)) == 1 or num_waiting(model) > 0 then
   match_tickets()
   forget_consumers()
 end
+forget_letters()
 return cjson.encode(counts)

@@ -21,6 +21,20 @@ def test_a_package_that_is_not_installed_is_named(
     assert said.startswith("bpe: tokenizers.implementations.char_level_bpe is not installed: pip")
 
 
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_help_shows_how_a_command_is_called(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        commands.main([name, "--help"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: python -m models.train {name} ")
+
+
+def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in commands.COMMANDS)
+
+
 def test_ctrl_c_ends_a_command_without_a_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
