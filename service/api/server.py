@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from service.api.api_state import ApiState
 from service.api.app import create_app
 from service.broker.redis_connection import check_server, connect, disconnect
-from service.broker.stopping import end_signals
+from service.broker.stopping import end_signals, hurries
 from service.config.listening import refusal
 from service.errors import QueueUnavailable, StartRefused
 from service.settings import Settings
@@ -90,7 +90,8 @@ class DrainingServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain at the first signal; close at the second one."""
         if self._draining is not None:
-            self.should_exit = self.force_exit = True
+            if hurries(sig):
+                self.should_exit = self.force_exit = True
             return
         self._state.is_draining = True
         self._draining = asyncio.get_running_loop().create_task(self._drain())

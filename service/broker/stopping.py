@@ -22,6 +22,14 @@ def end_signals() -> Iterator[signal.Signals]:
         yield signal.SIGHUP
 
 
+def hurries(number: int) -> bool:
+    """Whether a signal that comes after the first one ends at once what still runs.
+
+    SIGHUP does not: one closed terminal sends it twice, by its shell, and when that has ended.
+    """
+    return number != signal.SIGHUP
+
+
 async def stop(*tasks: asyncio.Future[Any]) -> None:
     """Cancel the tasks until each has ended. Their results and errors are let go."""
     running = {task for task in tasks if not task.done()}

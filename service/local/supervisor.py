@@ -19,7 +19,7 @@ from types import MappingProxyType
 import httpx
 
 from models.presets.register import shipped_presets
-from service.broker.stopping import end_signals, stop
+from service.broker.stopping import end_signals, hurries, stop
 from service.errors import StartRefused
 from service.local import ports, welcome
 from service.local.child import Child, Program, complaint, describe, python
@@ -126,7 +126,7 @@ class Supervisor:
         """
         loop = asyncio.get_running_loop()
         for number in end_signals():
-            loop.add_signal_handler(number, self._on_signal)
+            loop.add_signal_handler(number, self._on_signal, number)
         self._say(welcome.starting(self._plan.models or (self._settings.model,)))
         watching = [asyncio.create_task(self._keep(child)) for child in self._children.values()]
         greeting = asyncio.create_task(self._greet())
@@ -141,12 +141,12 @@ class Supervisor:
         self._say("Stopped.")
         return 0
 
-    def _on_signal(self) -> None:
+    def _on_signal(self, number: signal.Signals) -> None:
         self._num_signals += 1
         if self._num_signals == 1:
             self._ending.set()  # before anything else: nothing may come between a signal and this
             self._say("\nStopping: what runs is finished first; Ctrl-C again stops at once.")
-        else:
+        elif hurries(number):
             for child in self._children.values():
                 is_store = child.program.name == "valkey"
                 child.send(signal.SIGTERM if is_store else signal.SIGKILL)

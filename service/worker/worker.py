@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
@@ -19,7 +20,7 @@ import torch
 from redis.asyncio import Redis
 
 from service.broker.result_files import ResultFiles
-from service.broker.stopping import end_signals, stop
+from service.broker.stopping import end_signals, hurries, stop
 from service.broker.sweep import Sweeper
 from service.errors import QueueUnavailable
 from service.settings import Settings
@@ -127,7 +128,7 @@ class Worker:
         """Work until a signal, then drain. 0 after a clean end, 1 when a part died."""
         loop = asyncio.get_running_loop()
         for number in end_signals():
-            loop.add_signal_handler(number, self._on_signal)
+            loop.add_signal_handler(number, self._on_signal, number)
         for lane in self._lanes:
             lane.begin()
         await self._beat()
@@ -163,8 +164,9 @@ class Worker:
             self._death = f"{type(error).__name__}: {error}"
             self._end()
 
-    def _on_signal(self) -> None:
-        self._num_signals += 1
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._num_signals == 0 or hurries(number):
+            self._num_signals += 1
         self._end()
 
     def _end(self) -> None:

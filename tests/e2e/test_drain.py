@@ -43,15 +43,19 @@ def client(stack: Stack) -> Iterator[Client]:
         yield client
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("numbers", [[signal.SIGTERM], [signal.SIGHUP, signal.SIGHUP]])
 def test_what_runs_is_finished_and_what_waits_stays(
-    number: signal.Signals, stack: Stack, client: Client
+    numbers: list[signal.Signals], stack: Stack, client: Client
 ) -> None:
+    """One terminal that is closed may send SIGHUP twice."""
     (worker,) = stack.workers
     runs = client.submit("runs", seed=1, num_candidates=4)
     waits = client.submit("waits", seed=2, num_candidates=4)
     stack.until(lambda: worker.metric(BUSY) == 4)
-    assert worker.end(number) == 0
+    for number in numbers[:-1]:
+        worker.send(number)
+        stack.until(lambda: worker.metric(READY) == 0)
+    assert worker.end(numbers[-1]) == 0
     assert client.job(runs.id).status == "succeeded"
     assert (client.job(waits.id).status, client.job(waits.id).attempts) == ("queued", 0)
     stack.until(lambda: not stack.is_ready())

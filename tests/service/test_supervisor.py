@@ -51,7 +51,12 @@ async def until(is_so: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_signal_ends_all_children_in_order(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("hangups")
+@pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGHUP, signal.SIGHUP]])
+async def test_a_signal_ends_all_children_in_order(
+    numbers: list[signal.Signals], tmp_path: Path
+) -> None:
+    """One terminal that is closed may send SIGHUP twice."""
     log = tmp_path / "log"
     code = f"""
 import signal, sys, time
@@ -69,7 +74,8 @@ while True:
     run = Run(tmp_path, *(program(name, code.replace("NAME", name)) for name in names))
     running = asyncio.create_task(run.end())
     await until(lambda: log.exists() and log.read_text().count("began") == 3)
-    os.kill(os.getpid(), signal.SIGINT)
+    for number in numbers:
+        os.kill(os.getpid(), number)
     assert await running == 0
     ended = [line.split()[0] for line in log.read_text().splitlines() if line.endswith("ended")]
     assert ended == ["api", "worker", "valkey"]
