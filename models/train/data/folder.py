@@ -61,7 +61,10 @@ class FolderFiles:
         return self.paths[number].name
 
     def size(self, number: int) -> int:
-        return self.paths[number].stat().st_size
+        try:
+            return self.paths[number].stat().st_size
+        except OSError:  # such as a link to nowhere, which training leaves out
+            return 0
 
     def group(self, number: int) -> str:
         return str(self.paths[number].parent)

@@ -87,6 +87,19 @@ def test_a_table_is_refused_where_one_picture_stands_for_another(
         CodeTable.load(table, opened(folder))
 
 
+def test_a_link_to_nowhere_is_a_picture_that_can_not_be_read(
+    pictures: Path, tmp_path: Path
+) -> None:
+    folder, table = tmp_path / "pictures", tmp_path / "codes"
+    shutil.copytree(pictures, folder)
+    (folder / "05.png").unlink()
+    (folder / "05.png").symlink_to(tmp_path / "nowhere.png")
+    data = opened(folder)
+    code_table.reserve(table, data.variants(), (16, 1), pictures=data.fingerprint())
+    code_table.note_broken(table, {5})
+    assert CodeTable.load(table, opened(folder)).variants == data.variants()
+
+
 def test_a_table_is_refused_where_only_a_held_out_picture_came(
     pictures: Path, tmp_path: Path
 ) -> None:
