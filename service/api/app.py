@@ -194,10 +194,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if deliveries is not None:
         deliveries.start()
     interval_s = state.settings.queue.sweep_interval_s
-    parts = [asyncio.create_task(_again(partial(_keep_house, redis, state), interval_s))]
+    parts = [asyncio.create_task(_again(partial(_keep_house, redis, state), state))]
     if state.files is not None:
         sweeping = partial(state.files.keep_swept, interval_s)
-        parts.append(asyncio.create_task(_again(sweeping, interval_s)))
+        parts.append(asyncio.create_task(_again(sweeping, state)))
     try:
         yield
     finally:
@@ -209,16 +209,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await disconnect(redis)
 
 
-async def _again(part: Callable[[], Awaitable[None]], pause_s: float) -> None:
+async def _again(part: Callable[[], Awaitable[None]], state: ApiState) -> None:
     """Do a part until it has ended. What nobody foresaw is told, and it begins anew: else jobs
     would be late for ever, and nobody would know why.
     """
     while True:
         try:
             await part()
-        except Exception:
-            _log.exception("a part of the API failed; it begins anew")
-            await asyncio.sleep(pause_s)
+        except Exception as error:
+            state.faults.note_unforeseen("a part of the API failed; it begins anew", error)
+            await asyncio.sleep(state.settings.queue.sweep_interval_s)
         else:
             return
 

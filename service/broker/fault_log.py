@@ -1,6 +1,7 @@
 """Says in the log what is wrong with Redis, once a while, and counts it by reason each time.
 
-One per process, told by whoever gives up on a command. Knows no command.
+What nobody foresaw in a loop that goes on is said as seldom. One per process, told by whoever gives
+up on a command. Knows no command.
 """
 
 from __future__ import annotations
@@ -33,9 +34,19 @@ class FaultLog:
         """Count it; say it unless the same was said within the last minute."""
         fault = FAULT_OF_CODE[error.code]
         self._counter.labels(fault.name).inc()
+        if self._is_due(fault.name):
+            about = {"reason": fault.name, "cause": str(error.__cause__ or "")}
+            _log.warning("redis: %s; %s", fault.found, fault.advice, extra=about)
+
+    def note_unforeseen(self, what: str, error: Exception) -> None:
+        """Say it with its traceback, unless the same was said within the last minute."""
+        if self._is_due(f"{what}: {type(error).__name__}"):
+            _log.error(what, exc_info=error)
+
+    def _is_due(self, reason: str) -> bool:
+        """Whether it was not said within the last minute; then it is now."""
         now = self._clock()
-        if now - self._said.get(fault.name, float("-inf")) < _AGAIN_S:
-            return
-        self._said[fault.name] = now
-        about = {"reason": fault.name, "cause": str(error.__cause__ or "")}
-        _log.warning("redis: %s; %s", fault.found, fault.advice, extra=about)
+        if now - self._said.get(reason, float("-inf")) < _AGAIN_S:
+            return False
+        self._said[reason] = now
+        return True

@@ -182,3 +182,16 @@ def test_the_log_speaks_again_after_a_minute(caplog: pytest.LogCaptureFixture) -
     assert [record.__dict__["reason"] for record in caplog.records] == ["away", "away", "full"]
     assert caplog.records[0].__dict__["cause"] == "refused"
     assert registry.get_sample_value("f_total", {"reason": "away"}) == 3.0
+
+
+def test_what_nobody_foresaw_is_told_with_its_traceback_as_seldom(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    times = iter((0.0, 1.0, 2.0, 61.0))
+    counter = Counter("f", "F.", ["reason"], registry=CollectorRegistry())
+    faults = FaultLog(counter, clock=lambda: next(times))
+    errors = (TypeError("first"), TypeError("again"), KeyError("another"), TypeError("later"))
+    for error in errors:
+        faults.note_unforeseen("a part failed", error)
+    told = [record.exc_info[1] for record in caplog.records if record.exc_info]
+    assert told == [errors[0], errors[2], errors[3]]

@@ -64,8 +64,8 @@ class Heartbeat:
                 await self.beat()
             except QueueUnavailable as error:
                 self.faults.note(error)
-            except Exception:  # else nobody would hear of this worker again, nor why
-                _log.exception("a sign of life could not be given")
+            except Exception as error:  # else nobody would hear of this worker again, nor why
+                self.faults.note_unforeseen("a sign of life could not be given", error)
             await asyncio.sleep(interval_s)
 
     async def beat(self) -> None:
