@@ -14,7 +14,6 @@ from redis.asyncio import Redis
 
 from service import cli
 from service.api.routes import event_streams
-from service.broker.keys import Key
 from service.broker.workers import WorkerInfo, Workers
 from service.client import ApiError, AsyncClient
 from service.client.bulk import Bulk, Counts, Gate
@@ -128,7 +127,7 @@ async def test_an_outage_while_jobs_are_followed_is_waited_for(
         async with Redis.from_url(server.url) as redis:
             await Workers(redis).heartbeat(WorkerInfo("w1", TEXT_CARD, "ready"))
             running = asyncio.create_task(run(client, tmp_path, entries(1)))
-            await until_followed(api, redis)
+            await until_followed(api)
         server.stop()
         async with asyncio.timeout(30):
             while await api.metric(FOLLOWED) < 1:
@@ -144,18 +143,16 @@ async def test_a_job_that_the_queue_lost_while_it_was_followed_is_drawn_anew(
 ) -> None:
     await Workers(redis).heartbeat(WorkerInfo("w1", TEXT_CARD, "ready"))
     running = asyncio.create_task(run(client, tmp_path, entries(1)))
-    await until_followed(api, redis)
+    await until_followed(api)
     await redis.flushall()
     async with painting(redis):
         assert (await running).done == 1
 
 
-async def until_followed(api: LiveApi, redis: Redis) -> None:
-    """Wait until the first job is in the queue and its events are asked for."""
+async def until_followed(api: LiveApi) -> None:
+    """Wait until the stream of a job's events has begun."""
     async with asyncio.timeout(30):
-        while not await redis.exists(Key.WAITING.of("tiny")):
-            await asyncio.sleep(0.01)
-        while await api.metric("mindalle_http_requests_running") < 2:  # and that for the metrics
+        while not api.state.queue._wakeups.num_watched:
             await asyncio.sleep(0.01)
 
 
