@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from models.errors import ConfigError
 from models.flags import count, count_or_none, several, threads
 from models.measure import comparison, machine, naive
 from models.measure.baselines import is_block_stack
@@ -124,7 +125,8 @@ def _add_ways(how: argparse._ArgumentGroup) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; 0."""
+    """Measure and print; 0. ConfigError for flags that say nothing of what is measured."""
+    _check(args)
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.compare or args.naive:
@@ -150,6 +152,19 @@ def run(args: argparse.Namespace) -> int:
         )
     print(json.dumps(_record(args, subject, facts, ceilings, results)))
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what would be left out of the measurement without a word."""
+    is_plain = not (args.compare or args.naive)
+    if args.naive and (args.compare or args.checkpoint or len(args.dtype) > 1):
+        raise ConfigError("--naive: random weights, one --dtype; not --compare, --checkpoint")
+    if args.compare and args.preset:
+        raise ConfigError("--compare: shapes of its own or a --checkpoint, no --preset")
+    if args.quantization != ["none"] and not is_plain:
+        raise ConfigError("--quantization: is not measured with --compare and --naive")
+    if (args.plot or args.enhance_width) and not args.compare:
+        raise ConfigError("--plot, --enhance-width: only with --compare")
 
 
 def _compare(args: argparse.Namespace) -> int:

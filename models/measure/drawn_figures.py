@@ -103,7 +103,8 @@ class DrawnFigures:
             impression(one.drawings.of(one.asks), len(one.asks), network, self.judge, accepted)
             for one in made
         ]
-        real = self.reference.crowd(network, _size(made[0])) if network is not None else None
+        size = _size(made)
+        real = self.reference.crowd(network, size) if network is not None and size else None
         for number in accepted:
             figures = over_seeds([one.figures(number, real) for one in seen])
             self._rows.append(Row(model, asked, number, figures))
@@ -173,10 +174,10 @@ class DrawnFigures:
         )
 
 
-def _size(made: Series) -> int:
-    """Of its pictures; real ones are taken at the same."""
-    first = next(made.drawings.of(made.asks), None)
-    return first.pixels().shape[-1] if first is not None else 0
+def _size(made: Sequence[Series]) -> int | None:
+    """Of the pictures, if any was drawn; real ones are taken at the same."""
+    first = next((drawn for one in made for drawn in one.drawings.of(one.asks)), None)
+    return first.pixels().shape[-1] if first is not None else None
 
 
 def _share(row: Row) -> float:

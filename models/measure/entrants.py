@@ -13,6 +13,7 @@ import torch
 
 from models.configs.no_prior import NoPriorConfig
 from models.configs.preset import Preset
+from models.errors import ConfigError
 from models.families import as_codec
 from models.files import checkpoint as checkpoints
 from models.files.checkpoint import open_checkpoint
@@ -59,9 +60,11 @@ def find(models: Sequence[str], checkpoint: Path | None = None) -> list[Entrant]
     """The models by name or folder; `checkpoint` is the folder of the only one.
 
     Raises:
-        UnknownPresetError, CheckpointError: there is no such model.
+        UnknownPresetError, CheckpointError: there is no such model, or a folder for several.
     """
-    if checkpoint is not None and len(models) == 1:
+    if checkpoint is not None:
+        if len(models) > 1:
+            raise ConfigError("--checkpoint: is the folder of one model; name several by theirs")
         return [Entrant(models[0], open_checkpoint(checkpoint).preset, checkpoint)]
     entrants = [_find(model) for model in models]
     names = [entrant.name for entrant in entrants]

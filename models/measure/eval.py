@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     _add_drawing(parser.add_argument_group("what is drawn"))
     _add_judging(parser.add_argument_group("how it is judged"))
-    sources.add_arguments(parser)
+    sources.add_place(parser)
     parser.add_argument(
         "--device", type=device, default=torch.device("cpu"),
         help="cpu, cuda, cuda:1 (default: %(default)s)",

@@ -12,7 +12,7 @@ from models.configs.raw_pixels import RawPixelsConfig
 from models.measure.comparison import PAPER, Timing
 from models.measure.entrants import Entrant
 from models.measure.networks import Network, open_network
-from models.measure.reference import MAX_JUDGED, Reference, batches
+from models.measure.reference import Reference, batches
 from models.measure.report import Plot
 from models.measure.tables.likelihood import bits_per_dimension
 from models.measure.tables.reconstruction import reconstruction
@@ -91,8 +91,8 @@ class ModelFigures:
             self._note("reconstruction", (entrant.name, kind), figures)
 
     def _retrieve(self, entrant: Entrant, scorer: ClipScorer) -> None:
-        data = self.reference.data_set(entrant.preset.size[0])
-        variants = [variant for some in data.judged(MAX_JUDGED).values() for variant in some]
+        data, kinds = self.reference.judged(entrant.preset.size[0])
+        variants = [variant for some in kinds.values() for variant in some]
         shown = (
             (pixels, [data.name_of(variant.image) for variant in part])
             for part, pixels in batches(data, variants)

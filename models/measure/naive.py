@@ -7,7 +7,6 @@ places and integrated. Prints nothing.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Protocol, runtime_checkable
@@ -18,7 +17,13 @@ from torch import Tensor
 from models.configs.preset import Preset
 from models.drawing.sampling import Filters, RowParams, draw
 from models.measure import machine
-from models.measure.stopwatch import integrated, random_prefix, some_prompt
+from models.measure.stopwatch import (
+    integrated,
+    random_prefix,
+    some_prompt,
+    spread_places,
+    typical,
+)
 from models.pipeline import LoadOptions, Pipeline, load_random
 from models.presets.register import PRESETS
 from models.stage2.prior import Draw
@@ -34,8 +39,6 @@ FAMILIES = (
     "image-transformer-dmol",
 )
 _NUM_PLACES = 3
-_MAX_REPEATS = 3
-_ENOUGH_S = 2.0  # what took longer is not repeated
 
 
 @runtime_checkable
@@ -107,9 +110,13 @@ def _naive_s(pipeline: Pipeline, rows: int) -> float:
     shape = (rows, preset.num_steps, preset.depth)
     codes = torch.randint(min(preset.vocab_sizes), shape, device=device)
     step, grows = _step(pipeline, codes)
-    last, gaps = preset.num_steps - 1, max(_NUM_PLACES - 1, 1)
-    places = sorted({1 + i * (last - 1) // gaps for i in range(_NUM_PLACES)}) if grows else [last]
-    times = {place: _typical(device, step, place) for place in places}
+    last = preset.num_steps - 1
+    places = spread_places(preset.num_steps, _NUM_PLACES) if grows else [last]
+
+    def timed(place: int) -> float:
+        return typical(lambda: machine.seconds(device, lambda: step(place)))
+
+    times = {place: timed(place) for place in places}
     return integrated(times) if grows else last * times[last]
 
 
@@ -138,13 +145,6 @@ def _choose(pipeline: Pipeline, rows: int) -> Draw:
     filters = [Filters.of(params, size, device, depth) for depth, size in sizes]
     uniform = torch.full((rows,), 0.5, dtype=torch.float64, device=device)
     return lambda logits, depth: draw(logits, filters[depth], uniform)
-
-
-def _typical(device: torch.device, step: Callable[[int], object], place: int) -> float:
-    times: list[float] = []
-    while len(times) < _MAX_REPEATS and sum(times) < _ENOUGH_S:
-        times.append(machine.seconds(device, lambda: step(place)))
-    return statistics.median(times)
 
 
 HEADING = f"{'model':<24}{'rows':>5}{'codes':>7}{'cached':>11}{'naive':>12}{'ratio':>8}"

@@ -18,7 +18,7 @@ from models.measure.impression import Crowd, crowd_of
 from models.measure.metrics.gaussian import Gaussian
 from models.measure.networks import Network
 from models.train.data.data_set import DataSet, Ordered, Variant
-from models.train.data.folder import FolderFiles, FolderSet
+from models.train.data.folder import HELD_OUT_EVERY, FolderFiles, FolderSet
 from models.train.data.sources import open_data
 
 _BATCH = 32
@@ -95,12 +95,25 @@ class Reference:
         return crowd_of(network, pixels, len(variants))
 
     def unseen(self, size: int) -> tuple[DataSet, dict[str, list[Variant]]]:
-        """What codecs are tried on, by kind: all of a folder, or what training does not see."""
+        """What codecs are tried on, by kind: all of a folder, or see `judged`."""
         if self.real is not None and self.real.is_dir():
             data, variants = _all_of(self.real, size)
             return data, {self.real.name: variants}
+        return self.judged(size)
+
+    def judged(self, size: int) -> tuple[DataSet, dict[str, list[Variant]]]:
+        """What training does not see, by kind. ConfigError where the data set has no such pictures.
+
+        None of a kind is empty.
+        """
         known = self.data_set(size)
-        return known, {kind: [*some] for kind, some in known.judged(MAX_JUDGED).items()}
+        kinds = {kind: [*some] for kind, some in known.judged(MAX_JUDGED).items() if some}
+        if not kinds:
+            raise ConfigError(
+                f"--data: {self.data} holds out none of its {len(known.images)} pictures to judge"
+                f" by: every {HELD_OUT_EVERY}th would be"
+            )
+        return known, kinds
 
 
 def _all_of(folder: Path, size: int) -> tuple[DataSet, list[Variant]]:

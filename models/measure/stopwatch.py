@@ -24,9 +24,9 @@ from models.measure import machine
 from models.measure.baselines import BlockStack, ConcatenatingCache, recomputed_logits
 from models.pipeline import CHUNK, Pipeline, Prefix
 
-_NUM_LENGTHS = 5  # at which a baseline is timed
+_NUM_PLACES = 5  # at which a baseline is timed
 _MAX_REPEATS = 3
-_ENOUGH_S = 2.0  # a baseline step that took longer is not repeated
+_ENOUGH_S = 2.0  # what took longer is not repeated
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,7 @@ class BaselineTimes:
         self.stage2 = stage2
         self.preset = preset
         self.batch = batch
-        last = preset.num_steps - 1
-        gaps = _NUM_LENGTHS - 1
-        self.places = sorted({1 + i * (last - 1) // gaps for i in range(_NUM_LENGTHS)})
+        self.places = spread_places(preset.num_steps, _NUM_PLACES)
         self.prefix = random_prefix(preset, batch).to(stage2.device)
         self._concatenated: dict[int, float] = {}
         self._recomputed: dict[int, float] = {}
@@ -107,8 +105,8 @@ class BaselineTimes:
             )
 
         one_step()
-        self._concatenated[place] = _typical(one_step)
-        self._recomputed[place] = _typical(again)
+        self._concatenated[place] = typical(one_step)
+        self._recomputed[place] = typical(again)
 
     @property
     def image_s(self) -> tuple[float, float]:
@@ -116,7 +114,14 @@ class BaselineTimes:
         return integrated(self._concatenated), integrated(self._recomputed)
 
 
-def _typical(timed: Callable[[], float]) -> float:
+def spread_places(num_steps: int, number: int) -> list[int]:
+    """Up to so many steps of an image to time: the second, the last, and evenly between them."""
+    last = num_steps - 1
+    return sorted({1 + i * (last - 1) // (number - 1) for i in range(number)})
+
+
+def typical(timed: Callable[[], float]) -> float:
+    """The median of what a few runs take in seconds, fewer of what is slow."""
     times: list[float] = []
     while len(times) < _MAX_REPEATS and sum(times) < _ENOUGH_S:
         times.append(timed())

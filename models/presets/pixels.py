@@ -6,6 +6,8 @@ den Oord et al. 2016, Salimans et al. 2017, Parmar et al. 2018), for checkpoints
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from models.configs.pixels import (
     GatedPixelCNNConfig,
     ImageTransformerConfig,
@@ -15,42 +17,33 @@ from models.configs.pixels import (
     codec_for,
 )
 from models.configs.preset import Preset, SamplingDefaults
+from models.presets.random import random_preset
 
 _SAMPLING = SamplingDefaults(top_k=None, num_candidates=4)
 
 
-def _preset(
-    name: str, description: str, stage2: PixelPriorConfig, weights: str | None = None
-) -> Preset:
-    return Preset(
-        name=name,
-        description=description,
-        licence="unknown" if weights is None else "Apache-2.0",
-        stage1=codec_for(stage2),
-        stage2=stage2,
-        sampling=_SAMPLING,
-        weights=weights,
-    )
+def _published(name: str, description: str, stage2: PixelPriorConfig) -> Preset:
+    return Preset(name, description, "unknown", codec_for(stage2), stage2, sampling=_SAMPLING)
 
 
 def _tiny(name: str, what: str, stage2: PixelPriorConfig) -> Preset:
-    return _preset(name, f"Seeded random weights for tests: {what}", stage2, "random")
+    return replace(random_preset(name, what, codec_for(stage2), stage2), sampling=_SAMPLING)
 
 
 PIXEL_PRESETS = (
-    _preset("pixelcnn", "PixelCNN: 32×32 pixels without a prompt", PixelCNNConfig()),
-    _preset(
+    _published("pixelcnn", "PixelCNN: 32×32 pixels without a prompt", PixelCNNConfig()),
+    _published(
         "gated-pixelcnn",
         "The gated PixelCNN: one of 10 classes to 32×32 pixels",
         GatedPixelCNNConfig(),
     ),
-    _preset("pixelcnn++", "PixelCNN++: 32×32 pixels without a prompt", PixelCNNPPConfig()),
-    _preset(
+    _published("pixelcnn++", "PixelCNN++: 32×32 pixels without a prompt", PixelCNNPPConfig()),
+    _published(
         "image-transformer",
         "Image Transformer: 32×32 pixels without a prompt, a channel at a time",
         ImageTransformerConfig(),
     ),
-    _preset(
+    _published(
         "image-transformer-dmol",
         "Image Transformer: 32×32 pixels without a prompt, a mixture for each",
         ImageTransformerConfig(

@@ -36,8 +36,8 @@ from models.tokenizer import Tokenizer, well_formed
 # A text of more bytes than this holds more than the 77 tokens that a CLIP reads; open_clip's
 # tokenizer takes quadratic time in the length of a word, so nothing longer is given to it.
 _MAX_PROMPT_BYTES = 2048
-_OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 # Scalars in OpenAI's files that are no weights, and a mask that open_clip makes itself.
 _NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 
@@ -182,6 +182,6 @@ def _tokenize(
 def _preprocess(model: Any, preprocess_cfg: dict[str, Any]) -> Preprocess:
     size = model.visual.image_size
     known = getattr(model.visual, "preprocess_cfg", None) or {}
-    mean = preprocess_cfg.get("mean") or known.get("mean") or _OPENAI_MEAN
-    std = preprocess_cfg.get("std") or known.get("std") or _OPENAI_STD
+    mean = preprocess_cfg.get("mean") or known.get("mean") or OPENAI_MEAN
+    std = preprocess_cfg.get("std") or known.get("std") or OPENAI_STD
     return Preprocess(size[0] if isinstance(size, tuple | list) else size, tuple(mean), tuple(std))

@@ -176,6 +176,15 @@ def test_models_that_share_a_worker_are_told_and_counted_each() -> None:
     assert {"emoji", "rq-ffhq"} <= set(api["MINDALLE_API__ON_DEMAND_MODELS"].split(","))
 
 
+def test_settings_come_as_they_are_written() -> None:
+    values = example("cpu-trial") | {"queue": {"max_depth": 1_000_000}}
+    values["api"]["env"] = values["workers"]["emoji"]["env"] = {"OTEL_A": 16_777_216, "OTEL_B": 2.5}
+    for name in ("mindalle-api", "mindalle-worker-emoji"):
+        found = environment(pods(render(values))[name])
+        written = [found[key] for key in ("MINDALLE_QUEUE__MAX_DEPTH", "OTEL_A", "OTEL_B")]
+        assert written == ["1000000", "16777216", "2.5"]
+
+
 def test_gpus_are_asked_for() -> None:
     pod = pods(rendered("one-gpu"))["mindalle-worker-mindalle"]
 

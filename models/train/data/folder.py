@@ -137,12 +137,12 @@ class FolderSet:
         return self._square(rng.choice(self.images), rng.randrange(self.crops.number or 1))
 
     def fingerprint(self) -> str:
-        """See DataSet. Of the files' sizes: whatever they are called, and in shards, too."""
+        """See Ordered. Of the files' sizes: whatever they are called, and in shards, too."""
         sizes = [self.files.size(number) for number in range(len(self.files))]
         return hashlib.sha256(repr(sizes).encode()).hexdigest()
 
     def ordered(self, positions: range, seed: int) -> list[Variant]:
-        """See DataSet: each training picture once an epoch."""
+        """See Ordered: each training picture once an epoch."""
         found = zip(positions, epochs.at(positions, len(self.images), seed), strict=True)
         return [self._square(self.images[i], p // len(self.images)) for p, i in found]
 

@@ -18,8 +18,8 @@ from models.train.data.scenes.scene_set import open_scenes
 SCENES = Path("scenes")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `open_data` wants to know."""
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """Declare which data set it is."""
     parser.add_argument(
         "--art",
         type=Path,
@@ -34,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"pictures and captions instead: a folder, or WebDataset shards {{0000..1279}}.tar,"
         f' or "{SCENES}": scenes of the emoji art (default: the emoji set)',
     )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `opened` wants to know: which data set, and how it is learnt from."""
+    add_place(parser)
     parser.add_argument(
         "--crops",
         type=count_or_none,

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from models.errors import ConfigError
 from models.files.checked import checked
+from models.rerank.clip_files import OPENAI_MEAN, OPENAI_STD
 from models.tokenizer import Tokenizer
 from models.train.data.data_set import DataSet, Variant, rendered
 from models.train.data.tokens import CONTEXT_LENGTH
@@ -30,8 +31,6 @@ from models.train.loop.muon import optimisers
 from models.train.loop.precision import autocast
 from models.train.loop.schedule import Schedule
 
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
 PATCHES = 8  # a side
 _MAX_SCALE = 100.0
 _AVERAGE = 0.995
@@ -62,7 +61,7 @@ def description(vocab_size: int, image_size: int = 64) -> dict[str, Any]:
             "pool_type": "last",
         },
     }
-    preprocess_cfg = {"mean": list(MEAN), "std": list(STD)}
+    preprocess_cfg = {"mean": list(OPENAI_MEAN), "std": list(OPENAI_STD)}
     return {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg, "tokenizer": "checkpoint"}
 
 
@@ -93,7 +92,7 @@ def _shape_of(model: Callable[..., object]) -> type[Any]:
 
 def prepare(images: Tensor) -> Tensor:
     """Pixels in [-1, 1] → what the image tower takes."""
-    mean, std = (torch.tensor(value).view(3, 1, 1) for value in (MEAN, STD))
+    mean, std = (torch.tensor(value).view(3, 1, 1) for value in (OPENAI_MEAN, OPENAI_STD))
     return (images * 0.5 + 0.5 - mean) / std
 
 

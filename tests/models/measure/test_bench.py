@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from models.errors import ConfigError
 from models.measure.bench import add_arguments, run
 
 _SMALL = ["--layers=2", "--width=32", "--heads=4", "--text=6", "--image=16", "--vocab=64"]
@@ -80,6 +81,25 @@ def test_a_type_that_the_cpu_lacks_is_said_to_be_slow(
     assert [line for line in lines if "slower" in line] == [
         "bfloat16: this CPU has no instructions for bfloat16: about four times slower than float32"
     ]
+
+
+@pytest.mark.parametrize(
+    ("left_out", "said"),
+    [
+        ("--naive --checkpoint somewhere", "not --compare, --checkpoint"),
+        ("--naive --dtype float32 bfloat16", "one --dtype"),
+        ("--naive --compare", "not --compare"),
+        ("--compare --preset tiny", "no --preset"),
+        ("--compare --quantization int8", "is not measured with"),
+        ("--plot plot.png", "only with --compare"),
+        ("--naive --enhance-width 64", "only with --compare"),
+    ],
+)
+def test_a_flag_that_would_be_left_out_is_refused(left_out: str, said: str) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(ConfigError, match=said):
+        run(parser.parse_args(left_out.split()))
 
 
 @pytest.mark.parametrize("wrong", [["--preset", "mini"], ["--dtype", "int4"]])

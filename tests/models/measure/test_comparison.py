@@ -93,7 +93,6 @@ def test_the_table_says_how_many_times_faster_and_what_enhancing_adds() -> None:
 def test_the_command_measures_prints_and_draws(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("matplotlib")
     shape = ["--layers", "2", "--width", "32", "--heads", "2", "--vocab", "16"]
     plot = tmp_path / "compare.png"
     main(["bench", "--compare", *shape, "--batch", "1", "--plot", str(plot)])

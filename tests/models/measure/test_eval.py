@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import json
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+from models.configs.prior import Prompt
 from models.errors import ConfigError
 from models.measure import eval as evaluation
+from models.measure.drawer import Setting
+from models.measure.drawings import Ask, Drawings
 from models.pictures import to_bytes
 from models.presets.register import WEIGHTS_FOLDER
 
@@ -84,6 +90,47 @@ def test_a_broken_picture_is_left_out_and_none_is_counted_twice(
         evaluation.main([*asked, "--data", str(data)])
 
 
+@pytest.mark.parametrize("table", ["reconstruction", "retrieval", "bits"])
+def test_a_data_set_without_pictures_to_judge_by_is_told(
+    data: Path, tmp_path: Path, table: str
+) -> None:
+    for path in sorted(data.iterdir())[19:]:
+        path.unlink()
+    asked = ["emoji", "tiny-pixelcnn", "--tables", table, "--out", str(tmp_path)]
+    with pytest.raises(ConfigError, match="none of its 19 pictures to judge by: every 20th"):
+        evaluation.main([*asked, "--data", str(data)])
+
+
+@dataclass(frozen=True)
+class Away:
+    """Whoever draws nothing, as a service does that refuses every job."""
+
+    name: str = "away"
+    digest: str = "0" * 64
+
+    def prompts(self, given: Sequence[str]) -> list[Prompt]:
+        return [*given]
+
+    def fitting(self, setting: Setting) -> Setting:
+        return setting
+
+    def draw(self, drawings: Drawings, asks: Sequence[Ask], setting: Setting) -> None:
+        pass
+
+
+def test_a_model_of_which_nothing_could_be_drawn_has_a_row_without_figures(
+    data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "p.txt").write_text("a heart\n")
+    parser = ArgumentParser()
+    evaluation.add_arguments(parser)
+    asked = ["--prompts", str(tmp_path / "p.txt"), "--tables", "fidelity", "--real", str(data)]
+    asked += ["--features", str(WEIGHTS_FOLDER / "emoji"), "--out", str(tmp_path)]
+    evaluation.run(parser.parse_args(asked), [Away()])
+    (row,) = tables(tmp_path)["Fidelity"]
+    assert (row["model"], row["pictures"], row["Fréchet distance"]) == ("away", [0.0], None)
+
+
 @pytest.mark.gpu
 def test_a_gpu_measures_whatever_a_model_has(data: Path, tmp_path: Path) -> None:
     asked = ["emoji", "tiny-pixelcnn", "--device", "cuda", "--batch", "1", "--out", str(tmp_path)]
@@ -97,6 +144,7 @@ def test_a_gpu_measures_whatever_a_model_has(data: Path, tmp_path: Path) -> None
 
 def test_what_can_not_be_made_is_said(tmp_path: Path) -> None:
     for given, said in (
+        (["tiny-uncond", "--checkpoint", "nowhere"], "is the folder of one model"),
         (["--tables", "best-of"], "needs --prompts"),
         (["--tables", "grid", "--prompts", "p.txt"], "needs --temperatures"),
         (["--tables", "reconstruction", "--real", "nowhere"], "nowhere is no folder of pictures"),

@@ -22,6 +22,11 @@ app.kubernetes.io/component: {{ .component }}
 {{- .Values.image.tag | default .Chart.AppVersion -}}
 {{- end -}}
 
+{{/* A variable's value. Helm reads whole numbers of a file as floats, and would write 1e+06. */}}
+{{- define "mindalle.written" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) -}}{{ int64 . }}{{- else -}}{{ . }}{{- end -}}
+{{- end -}}
+
 {{/* The workers with the defaults filled in, as YAML: name → values. */}}
 {{- define "mindalle.workers" -}}
 {{- $all := dict -}}

@@ -69,7 +69,7 @@ serviceAccountName: {{ . | quote }}
   value: {{ .Values.logLevel | quote }}
 {{- range $name, $value := .Values.queue }}
 - name: {{ printf "MINDALLE_QUEUE__%s" (upper $name) }}
-  value: {{ $value | quote }}
+  value: {{ include "mindalle.written" $value | quote }}
 {{- end }}
 {{- with .Values.results }}
 {{- if .url }}

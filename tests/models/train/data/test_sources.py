@@ -13,7 +13,7 @@ from models.train.data.folder import Crops, FolderSet
 from models.train.data.scenes.composition import Part, Scene
 from models.train.data.scenes.layouts import SINGLE
 from models.train.data.scenes.scene_set import SceneSet
-from models.train.data.sources import SCENES, add_arguments, open_data, opened
+from models.train.data.sources import SCENES, add_arguments, add_place, open_data, opened
 
 
 def test_scenes_are_opened_by_their_name(art_cache: Path) -> None:
@@ -49,6 +49,12 @@ def test_squares_are_named_by_options(pictures: Path) -> None:
         of("--crops", "2", "--crop-area", "2")
     with pytest.raises(ConfigError, match="of how many squares"):
         of("--mirrors")
+
+
+def test_who_only_looks_at_a_data_set_is_asked_nothing_of_learning() -> None:
+    parser = ArgumentParser()
+    add_place(parser)
+    assert vars(parser.parse_args([])).keys() == {"art", "data"}
 
 
 def test_as_many_captions_as_wanted_are_in_other_languages(art_cache: Path, pictures: Path) -> None:
