@@ -1,4 +1,4 @@
-# Six words: serve, test, check, fix, bench, snapshots. Each sets up what it needs.
+# serve, test, check, lint, fix, bench, snapshots, clean. Each sets up what it needs.
 
 PYTHON ?= python3
 VENV   := .venv
