@@ -72,7 +72,7 @@ def opened(args: argparse.Namespace, size: int = 64, selection: Selection | None
     """
     chosen = selection or Selection()
     if args.other_languages is not None:
-        if args.data != SCENES:
+        if not _are_scenes(args.data):
             raise ConfigError(f'--other-languages: of "{SCENES}" only: give --data {SCENES}')
         chosen = replace(chosen, foreign=args.other_languages)
     if not args.crops and (args.mirrors or args.crop_area < 1):
@@ -94,7 +94,7 @@ def open_data(
     `crops` are those of one's own.
     """
     chosen = selection or Selection()
-    if folder == SCENES and not folder.is_dir():
+    if _are_scenes(folder):
         return open_scenes(art, size, chosen)
     if folder is None:
         return EmojiSet(load_art(art, size, more=chosen.more), chosen)
@@ -103,3 +103,8 @@ def open_data(
     if shards.is_named(folder):
         return FolderSet(shards.ShardFiles(shards.paths(folder)), size, crops)
     return FolderSet(FolderFiles(folder), size, crops)
+
+
+def _are_scenes(folder: Path | None) -> bool:
+    """Whether --data means the scenes of the art, not a folder that has their name."""
+    return folder == SCENES and not SCENES.is_dir()

@@ -29,6 +29,10 @@ def test_a_folder_of_that_name_is_a_folder(
     monkeypatch.chdir(tmp_path)
     (tmp_path / SCENES).symlink_to(pictures)
     assert isinstance(open_data(SCENES, art_cache), FolderSet)
+    parser = ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(ConfigError, match="--data scenes"):
+        opened(parser.parse_args(["--data", str(SCENES), "--other-languages", "0.5"]))
 
 
 def test_without_a_folder_it_is_the_emoji_set(art_cache: Path) -> None:
