@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from torch import Tensor
 
-from models.configs.rankers import ClipConfig
 from models.errors import ConfigError
-from models.files.checkpoint import TOKENIZER_FOLDER, open_checkpoint
+from models.files.checkpoint import TOKENIZER_FOLDER
 from models.flags import count, share_or_none
-from models.rerank.clip_files import load_weights, own_description
+from models.rerank.clip_files import load_weights
 from models.tokenizer import Tokenizer
 from models.train import options
 from models.train.data.data_set import Variant
@@ -31,6 +28,7 @@ from models.train.loop.schedule import Schedule
 from models.train.recipes import clip
 from models.train.recipes.distortion import distorted
 from models.train.shapes import with_values
+from models.train.start import ranker_of
 
 _SIZE = 64
 Batch = tuple[Tensor, Tensor, Tensor]  # prepared images, text ids, and which say the same
@@ -44,7 +42,11 @@ def main(argv: list[str] | None = None) -> None:
 @processes.alone_in("run")
 def _work(args: Namespace) -> None:
     options.prepare(args)
-    begun = _begun(args.checkpoint, args.size) if args.checkpoint else None
+    begun = ranker_of(args.checkpoint) if args.checkpoint else None
+    if begun and args.size not in {None, begun.size}:
+        raise ConfigError(
+            f"--size: the ranker of {args.checkpoint} looks at {begun.size} pixels a side"
+        )
     size = begun.size if begun else args.size or _SIZE
     data = opened(args, size, Selection(part=args.part, more=args.more_art))
     if begun:  # no tokenizer is ever learnt into somebody's checkpoint
@@ -118,33 +120,6 @@ def _arguments() -> ArgumentParser:
 def made_plain(variants: list[Variant], share: float, rng: Random) -> list[Variant]:
     """So many of them alone and as they are, with the same pictures."""
     return [Variant(v.image) if rng.random() < share else v for v in variants]
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A checkpoint's ranker that is trained further."""
-
-    config: ClipConfig
-    folder: Path
-    document: dict[str, Any]
-
-    @property
-    def size(self) -> int:
-        """Pixels a side that it looks at."""
-        size: int = self.document["model_cfg"]["vision_cfg"]["image_size"]
-        return size
-
-
-def _begun(checkpoint: Path, size: int | None) -> _Begun:
-    """A checkpoint's ranker; ConfigError where it has none, or one of another size."""
-    found = open_checkpoint(checkpoint)
-    config = found.preset.clip
-    if config is None:
-        raise ConfigError(f"--init: {checkpoint} has no CLIP that re-ranks")
-    begun = _Begun(config, found.folder, own_description(config, found.folder))
-    if size not in {None, begun.size}:
-        raise ConfigError(f"--size: the ranker of {checkpoint} looks at {begun.size} pixels a side")
-    return begun
 
 
 if __name__ == "__main__":

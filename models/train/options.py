@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from models.errors import ConfigError
 from models.flags import count, count_or_none, positive, seed, share_or_none, threads
 from models.train.data import sources
 from models.train.data.data_set import DataSet, Variant, batch_at, drawn, rendered
@@ -110,6 +112,25 @@ def add_rate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rate", type=positive, default=1.0, help="times the recipe's learning rate"
     )
+
+
+def add_shares(parser: argparse.ArgumentParser) -> None:
+    """The option that says how often each kind of picture is learnt from."""
+    parser.add_argument("--shares", nargs="*", default=(), help="such as plain=0.5 colour=0.5")
+
+
+def shares_of(pairs: Sequence[str]) -> dict[str, float]:
+    """How much of what is drawn is of each kind, as `plain=0.5` says it; else ConfigError."""
+    shares: dict[str, float] = {}
+    for pair in pairs:
+        name, _, share = pair.partition("=")
+        try:
+            shares[name] = float(share)
+        except ValueError:
+            raise ConfigError(f"--shares: {pair!r} is no kind and its share") from None
+        if not 0 <= shares[name] < math.inf:
+            raise ConfigError(f"--shares: {pair!r}: must be 0 or more")
+    return shares
 
 
 def add_init(parser: argparse.ArgumentParser, about: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -100,25 +100,11 @@ def batches_of(args: Namespace, data: DataSet, codec: CodecConfig) -> Batches:
     if table.codes[..., None].shape[1:3] != codec.code_shape:
         found = tuple(table.codes.shape[1:])
         raise ConfigError(f"--codes: {found} a picture, for a stage 1 of {codec.code_shape}")
-    shares = _shares(args.shares) or data.shares
+    shares = options.shares_of(args.shares) or data.shares
     if not any(share > 0 for name, share in shares.items() if table.by_kind.get(name)):
         raise ConfigError(f"--shares: {args.codes} has only {', '.join(table.by_kind)}")
     dropped = _TEXT_DROPPED if args.prefix == "text" else 0.0  # a picture always has a class
     return Batches(data, table, _ids_by(args, data), args.batch, shares, dropped)
-
-
-def _shares(pairs: Sequence[str]) -> dict[str, float]:
-    """How much of what is drawn is of each kind, as `plain=0.5` says it."""
-    shares: dict[str, float] = {}
-    for pair in pairs:
-        name, _, share = pair.partition("=")
-        try:
-            shares[name] = float(share)
-        except ValueError:
-            raise ConfigError(f"--shares: {pair!r} is no kind and its share") from None
-        if not 0 <= shares[name] < math.inf:
-            raise ConfigError(f"--shares: {pair!r}: must be 0 or more")
-    return shares
 
 
 def _ids_by(args: Namespace, data: DataSet) -> ToIds:
@@ -244,7 +230,7 @@ def make_parser() -> ArgumentParser:
     options.add_large(parser)
     parser.add_argument("--codes", type=Path, default=Path("runs/codes"))
     parser.add_argument("--stage1", type=Path, help="a stage-1 run, to draw samples with")
-    parser.add_argument("--shares", nargs="*", default=(), help="such as plain=0.5 colour=0.5")
+    options.add_shares(parser)
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
     parser.add_argument("--prefix", choices=("text", "class", "none"), default="text")
     parser.add_argument(

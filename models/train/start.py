@@ -6,9 +6,10 @@ Knows no data and no losses.
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from torch import nn
 from models.configs.codec import CodecConfig
 from models.configs.preset import Preset
 from models.configs.prior import PriorConfig
+from models.configs.rankers import ClipConfig
 from models.errors import ConfigError
 from models.families import build_codec, build_prior
 from models.files import checkpoint as checkpoints
@@ -23,6 +25,7 @@ from models.files.checkpoint import TOKENIZER_FOLDER
 from models.files.layouts import CODEC_READERS, PRIOR_READERS, written
 from models.files.weights import on_meta
 from models.presets.register import get_preset
+from models.rerank.clip_files import own_description
 from models.tokenizer import Tokenizer
 from models.train import shapes
 from models.train.data.data_set import DataSet
@@ -72,6 +75,30 @@ def codec_of(checkpoint: Path | None, run: Path | None) -> nn.Module | None:
     else:
         return None
     return model.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True, slots=True)
+class RankerStart:
+    """A checkpoint's ranker, to be trained further."""
+
+    config: ClipConfig
+    folder: Path
+    document: dict[str, Any]
+
+    @property
+    def size(self) -> int:
+        """Pixels a side that it looks at."""
+        size: int = self.document["model_cfg"]["vision_cfg"]["image_size"]
+        return size
+
+
+def ranker_of(checkpoint: Path) -> RankerStart:
+    """A checkpoint's ranker; ConfigError where it has none."""
+    found = checkpoints.open_checkpoint(checkpoint)
+    config = found.preset.clip
+    if config is None:
+        raise ConfigError(f"--init: {checkpoint} has no CLIP that re-ranks")
+    return RankerStart(config, found.folder, own_description(config, found.folder))
 
 
 def codec_to_train(args: Namespace) -> tuple[CodecConfig, nn.Module]:
