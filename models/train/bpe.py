@@ -1,14 +1,24 @@
-"""Learn the text tokenizer from captions: `python -m models.train.bpe`."""
+"""Learn the text tokenizer from captions: `python -m models.train.bpe`.
+
+With `--init` a checkpoint's gets a token for each word of other languages that it splits.
+"""
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 from random import Random
 
+from models.errors import ConfigError
+from models.files.checkpoint import load_tokenizer, open_checkpoint
 from models.flags import count
+from models.tokenizer import Tokenizer
 from models.train.data import sources
+from models.train.data.data_set import Bilingual, DataSet
+from models.train.data.more_tokens import MoreTokens
 from models.train.data.tokens import CONTEXT_LENGTH, VOCAB_SIZE, is_learnt, load_or_learn
-from models.train.options import parser_of
+from models.train.options import add_init, parser_of
+from models.train.start import preset_of
 
 _NUM_TRIED = 2000
 
@@ -19,17 +29,40 @@ def main(argv: list[str] | None = None) -> None:
     sources.add_arguments(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/tokenizer"))
     parser.add_argument("--size", type=count, default=VOCAB_SIZE, help="tokens (%(default)s)")
+    add_init(parser, "add words of other languages to this checkpoint's tokenizer")
     args = parser.parse_args(argv)
-    data = sources.opened(args)
+    # Texts alone are read; of this size the art will be wanted anyway, once it is made.
+    data = sources.opened(args, preset_of(args.checkpoint).stage1.size[0])
     if is_learnt(args.out):
         print(
             f"kept: {args.out} holds a tokenizer; remove it, or give another --out, for a new one"
         )
+    elif args.checkpoint:
+        _lengthen(args, data)
     tokenizer = load_or_learn(data, args.out, args.size)
     rng = Random(1)
     drawn = [data.caption(data.draw(rng), rng) for _ in range(_NUM_TRIED)]
     cut = sum(tokenizer.encode(text)[1] for text in drawn)
     print(f"{cut} of {len(drawn)} captions are cut at {CONTEXT_LENGTH} tokens")
+
+
+def _lengthen(args: Namespace, data: DataSet) -> None:
+    """Write the checkpoint's tokenizer with the words of a dictionary, English as it was."""
+    if not isinstance(data, Bilingual):
+        raise ConfigError("--init: adds other languages' words, which --data scenes alone has")
+    tokenizer = tokenizer_with_text(args.checkpoint)
+    more = MoreTokens(tokenizer, data.english())
+    added = more.add(word for word, _ in data.dictionary())
+    more.save(args.out)
+    print(f"{added} tokens more than the {len(tokenizer.vocabulary())} of {args.checkpoint}")
+
+
+def tokenizer_with_text(checkpoint: Path) -> Tokenizer:
+    """A checkpoint's tokenizer; ConfigError where it takes no text."""
+    found = load_tokenizer(open_checkpoint(checkpoint))
+    if found is None:
+        raise ConfigError(f"--init: {checkpoint} takes no text")
+    return found
 
 
 if __name__ == "__main__":

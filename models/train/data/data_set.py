@@ -6,7 +6,7 @@ set: `sources` opens them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol, runtime_checkable
@@ -83,6 +83,23 @@ class Ordered(Protocol):
 
     def ordered(self, positions: range, seed: int) -> list[Variant]:
         """What stands at these positions, counted on over all epochs."""
+
+
+@runtime_checkable
+class Bilingual(Protocol):
+    """A data set whose captions can be said in other languages than English."""
+
+    def translated(self, variant: Variant, rng: Random) -> tuple[str, str] | None:
+        """A random caption in another language, and in English what it says.
+
+        None where no language has the words, or the one that was drawn hasn't.
+        """
+
+    def dictionary(self) -> tuple[tuple[str, str], ...]:
+        """Words of other languages, and names of several, each with its English."""
+
+    def english(self) -> Iterator[str]:
+        """Texts that together have each word that an English caption may say."""
 
 
 def rendered(data: DataSet, variants: Iterable[Variant]) -> Tensor:

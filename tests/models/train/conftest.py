@@ -65,7 +65,10 @@ def emoji_set() -> EmojiSet:
 
 @pytest.fixture(scope="session")
 def art_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As `load_art` and `open_scenes` fetch it: squares for forty things, and all names."""
+    """As `load_art` and `open_scenes` fetch it: squares for forty things, and all names.
+
+    Those in other languages are the English ones from back to front, unless things.txt has others.
+    """
     cache = tmp_path_factory.mktemp("art")
     labels = [label for _, label, _ in parse_list(LIST.read_text("utf-8"))]
     for package, _ in [*((art.package, art.version) for art in ART_SETS), NAMES, CLDR]:
@@ -74,8 +77,9 @@ def art_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{"label": label, "hexcode": f"{0x4E00 + i:04X}"} for i, label in enumerate(labels)]
     (cache / MODULES / NAMES[0] / "en").mkdir()
     (cache / MODULES / NAMES[0] / "en" / "data.json").write_text(json.dumps(rows))
-    words = {chr(0x4E00 + i): {"tts": [label], "default": []} for i, label in enumerate(labels)}
     for language in ("en", *LANGUAGES):
+        names = labels if language == "en" else [label[::-1] for label in labels]
+        words = {chr(0x4E00 + i): {"tts": [name], "default": []} for i, name in enumerate(names)}
         path = cache / MODULES / CLDR[0] / "annotations" / language / "annotations.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps({"annotations": {"annotations": words}}))

@@ -108,6 +108,20 @@ def words() -> tuple[str, ...]:
     return (*filter(None, colours), *articles, *map(str.strip, _AND.values()), *behind)
 
 
+def dictionary() -> tuple[tuple[str, str], ...]:
+    """Colours in every form, articles and "and" of all languages, each with its English."""
+    found = [(word.strip(), "and") for word in _AND.values()]
+    for language in LANGUAGES:
+        genders = _ARTICLES.get(language, {"": ""})
+        found += [(article, "a") for article in genders.values() if article]
+        found += [
+            (_colour_word(language, colour, gender), colour)
+            for colour in COLOURS
+            for gender in genders
+        ]
+    return tuple(dict.fromkeys(found))
+
+
 def _behind(language: str, background: str | None) -> str | None:
     """Words for a background, empty for none; None where this language lacks them."""
     if background is None:

@@ -51,8 +51,43 @@ class Narrator:
             text = self._in_another_language(scene, rng)
             if text is not None:
                 return text
+        return self.english(scene, rng)
+
+    def english(self, scene: Scene, rng: Random) -> str:
+        """A random true caption in English."""
         text = self._english(scene, rng)
         return captions.finished(text, scene.background, self._style(scene, rng), rng)
+
+    def translated(self, scene: Scene, rng: Random) -> tuple[str, str] | None:
+        """A caption in another language, and no more than it says in English."""
+        text = self._in_another_language(scene, rng) if self.lexicons else None
+        if text is None:
+            return None
+        names = [self._first_name(self.art.concept_of(part.image)) for part in scene.parts]
+        coloured = zip((part.colour for part in scene.parts), names, strict=True)
+        said = " and ".join(" ".join(filter(None, pair)) for pair in coloured)
+        return text, captions.finished(said, scene.background, None, rng)
+
+    def dictionary(self) -> tuple[tuple[str, str], ...]:
+        """Every concept's short name in each language, and the tables' words, and their English."""
+        names = [
+            (lexicon.names[concept.label][0], self._first_name(concept))
+            for lexicon in self.lexicons
+            for concept in self.art.concepts
+        ]
+        return (*names, *languages.dictionary())
+
+    def english_words(self) -> tuple[str, ...]:
+        """Every name and keyword in English, and every word of its templates."""
+        names = [name for concept in self.art.concepts for name in concept.names]
+        forms = [form for thing in self.things.values() for pair in thing.names for form in pair]
+        keywords = [name for names in self.keywords.values() for name in names]
+        return (*captions.vocabulary(), *names, *forms, *keywords)
+
+    def _first_name(self, concept: Concept) -> str:
+        """What it is called most often."""
+        thing = self.things.get(concept.label)
+        return thing.names[0][0] if thing else concept.names[0]
 
     def vocabulary(self) -> tuple[str, ...]:
         """Every word of the templates and every name in every language, for a tokenizer."""

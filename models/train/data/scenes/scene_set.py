@@ -5,7 +5,7 @@ Joins the composer (which scenes), the art (their pixels) and the narrator (thei
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
 from itertools import chain, count, islice
 from pathlib import Path
@@ -29,6 +29,7 @@ from models.train.data.scenes.narrator import Narrator
 from models.train.data.scenes.things import load_things
 
 _PARTS_KEPT = 4096  # resized pictures in memory, 25 to 64 KiB each
+_NUM_ENGLISH = 20_000
 
 
 class SceneSet:
@@ -105,6 +106,21 @@ class SceneSet:
     def caption(self, variant: Variant, rng: Random) -> str:
         """A random true caption, lower case; at times in another language than English."""
         return self.narrator.caption(scene_of(variant), rng)
+
+    def translated(self, variant: Variant, rng: Random) -> tuple[str, str] | None:
+        """See `Bilingual`; for what `languages` can say."""
+        return self.narrator.translated(scene_of(variant), rng)
+
+    def dictionary(self) -> tuple[tuple[str, str], ...]:
+        """See `Bilingual`: names, colours, articles."""
+        return self.narrator.dictionary()
+
+    def english(self) -> Iterator[str]:
+        """See `Bilingual`: all names and words, and scenes enough for every form of sentence."""
+        yield from self.narrator.english_words()
+        for index in range(_NUM_ENGLISH):
+            rng = _rng_of(2, index)
+            yield self.narrator.english(self.composer.draw(rng), rng)
 
     def title(self, variant: Variant) -> str:
         """The first thing, its art set, and the whole scene's look."""

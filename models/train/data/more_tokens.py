@@ -1,0 +1,88 @@
+"""A tokenizer with more tokens: words that were split become one, and all else stays as it is.
+
+Merges are added behind those that were learnt, so that a text changes only where it has one of the
+new words. Knows no model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+from tokenizers import Tokenizer as AnyBpe
+
+from models.errors import ConfigError
+from models.tokenizer import UNK, Tokenizer
+from models.train.data.tokens import NAME
+
+Pair = tuple[str, str]
+
+
+class MoreTokens:
+    """Adds words to a tokenizer; `kept` are texts whose ids must not change."""
+
+    def __init__(self, tokenizer: Tokenizer, kept: Iterable[str]) -> None:
+        """ConfigError where the tokenizer is of another kind than the official checkpoints'."""
+        document = tokenizer.document()
+        bpe = AnyBpe.from_str(json.dumps(document))
+        if bpe.normalizer is None or bpe.pre_tokenizer is None:
+            raise ConfigError("no words can be added to a tokenizer of these files")
+        self._bpe, self._split, self._normal = bpe, bpe.pre_tokenizer, bpe.normalizer
+        self.vocabulary = tokenizer.vocabulary()
+        self.merges: dict[Pair, None] = {tuple(pair): None for pair in document["model"]["merges"]}
+        self._known = {word for text in kept for word in self.words(text)}
+        self._kept = {pair for word in self._known for pair in pairwise(self._pieces(word))}
+
+    def words(self, text: str) -> Iterator[str]:
+        """What a text is split into before any merge."""
+        for word, _ in self._split.pre_tokenize_str(self._normal.normalize_str(text)):
+            yield word
+
+    def add(self, texts: Iterable[str]) -> int:
+        """Make one token of each of the texts' words, where kept texts allow it; how many are new.
+
+        Words of few pieces come first: longer ones are often made of them.
+        """
+        words = {word for text in texts for word in self.words(text)} - self._known
+        before = len(self.vocabulary)
+        for pieces in sorted(map(self._pieces, sorted(words)), key=len):
+            if UNK not in pieces:
+                self._merge(pieces)
+        return len(self.vocabulary) - before
+
+    def save(self, folder: Path) -> None:
+        """Write vocabulary and merges as the official checkpoints have them."""
+        folder.mkdir(parents=True, exist_ok=True)
+        vocabulary = json.dumps(self.vocabulary, ensure_ascii=False)
+        (folder / f"{NAME}-vocab.json").write_text(vocabulary, "utf-8")
+        lines = ["#version: 0.2", *map(" ".join, self.merges)]
+        (folder / f"{NAME}-merges.txt").write_text("\n".join(lines) + "\n", "utf-8")
+
+    def _pieces(self, word: str) -> list[str]:
+        """The tokens that a word is split into as yet."""
+        pieces: list[str] = self._bpe.encode(word).tokens
+        return pieces
+
+    def _merge(self, pieces: list[str]) -> None:
+        """From the word's end or else from its beginning, whichever splits no kept word anew."""
+        for chain in (_from_the_end(pieces), _from_the_beginning(pieces)):
+            if not self._kept.isdisjoint(chain):
+                continue
+            for pair in chain:
+                self.merges.setdefault(pair)
+                self.vocabulary.setdefault("".join(pair), len(self.vocabulary))
+            return
+
+
+def _from_the_end(pieces: list[str]) -> list[Pair]:
+    """Merges that join pieces, the last two first."""
+    return [
+        (pieces[place], "".join(pieces[place + 1 :])) for place in reversed(range(len(pieces) - 1))
+    ]
+
+
+def _from_the_beginning(pieces: list[str]) -> list[Pair]:
+    """Merges that join pieces, the first two first."""
+    return [("".join(pieces[:place]), pieces[place]) for place in range(1, len(pieces))]
