@@ -92,15 +92,27 @@ class HQTransformer(EndsInNorm):
             codes than others; and for text prefixes the text logits [B, N - 1, Vt], position j
             predicts token j + 1, else None.
         """
-        places = torch.arange(codes.shape[1] - 1, device=codes.device)
-        cells = self.cell(codes[:, :-1], places.expand(len(codes), -1))
-        x = torch.cat((self.embed_prefix(prefix), cells), 1)
-        x = self.ln_f(self.body(self.embd_drop(x))[0])
-        num_prefix = prefix.shape[1]
+        x, num_prefix = self._outputs(prefix, codes), prefix.shape[1]
         logits = self._head_logits(x[:, num_prefix - 1 :], codes)
         if self.config.prefix != "text":
             return logits, None
         return logits, self.head_txt(self.ln_txt(x[:, : num_prefix - 1]))
+
+    def coarsest_logits(self, prefix: Tensor, codes: Tensor) -> Tensor:
+        """Of `forward`'s logits those of each cell's coarsest code [B, T, V], without the rest."""
+        contexts = self._outputs(prefix, codes)[:, prefix.shape[1] - 1 :]
+        tokens = self.inputs(contexts, codes[..., :0], 0)  # [B, T, codes of the first window, E]
+        mask = tokens.new_zeros(tokens.shape[2], tokens.shape[2])
+        x = self.head(tokens.flatten(0, 1), mask)[0].view(tokens.shape)
+        return self._logits(x[:, :, 0], 0)
+
+    def _outputs(self, prefix: Tensor, codes: Tensor) -> Tensor:
+        """The body's outputs of prefix and codes, which never sees the last of them."""
+        places = torch.arange(codes.shape[1] - 1, device=codes.device)
+        cells = self.cell(codes[:, :-1], places.expand(len(codes), -1))
+        x = torch.cat((self.embed_prefix(prefix), cells), 1)
+        outputs: Tensor = self.ln_f(self.body(self.embd_drop(x))[0])
+        return outputs
 
     def level_losses(self, logits: Tensor, codes: Tensor, targets: list[Tensor] | None) -> Tensor:
         """Mean cross-entropy of each level's codes [B, T, D], by logits [B, T, D, V]; in nats.

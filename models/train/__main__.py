@@ -8,7 +8,7 @@ from importlib import import_module
 from models.errors import CheckpointError
 from models.train.loop.learner import NotFiniteError
 
-COMMANDS = ("stage1", "stage2", "enhance", "pixels", "bpe", "clip", "codes", "ship")
+COMMANDS = ("stage1", "stage2", "enhance", "pixels", "bpe", "clip", "words", "codes", "ship")
 
 
 def main(argv: list[str]) -> int:

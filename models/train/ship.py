@@ -66,10 +66,16 @@ def preset_to_ship(args: Namespace) -> Preset:
 
 
 def _namesake(args: Namespace, stage1: CodecConfig, stage2: PriorConfig) -> Preset | None:
-    """The preset that runs from scratch were for, if --name and their shapes are those of one."""
-    known = None if args.checkpoint else PRESETS.get(args.name or "")
+    """The preset that --name has and that new shapes are those of, if there is one."""
+    is_new = args.checkpoint is None or (stage1, stage2) != _shapes_of(args.checkpoint)
+    known = PRESETS.get(args.name or "") if is_new else None
     is_it = known is not None and (known.stage1, known.stage2) == (stage1, stage2)
     return known if is_it else None
+
+
+def _shapes_of(checkpoint: Path) -> tuple[CodecConfig, PriorConfig]:
+    preset = preset_of(checkpoint)
+    return preset.stage1, preset.stage2
 
 
 def _enhancement(args: Namespace, codec: CodecConfig) -> Enhancement | None:

@@ -139,6 +139,15 @@ def test_one_cell_at_a_time_equals_the_whole_sequence(name: str) -> None:
 
 @pytest.mark.parametrize("name", _OPTIONS)
 @torch.inference_mode()
+def test_coarsest_logits_are_the_first_ones_of_each_cell(name: str) -> None:
+    model = _random(_OPTIONS[name])
+    ids, codes = _inputs(model.config)
+    first = model.coarsest_logits(ids, codes)
+    torch.testing.assert_close(first, model(ids, codes)[0][:, :, 0, : first.shape[-1]])
+
+
+@pytest.mark.parametrize("name", _OPTIONS)
+@torch.inference_mode()
 def test_a_code_depends_on_earlier_windows_and_cells_alone(name: str) -> None:
     model = _random(_OPTIONS[name])
     ids, codes = _inputs(model.config, num_rows=1)

@@ -1,0 +1,163 @@
+"""How a finished model learns other languages' words: they are to do what their English does.
+
+Only rows of text embeddings learn, and of these only such as no English text reads; so whatever is
+asked for in English stays as it was, to the bit. The teacher is the model itself, which reads the
+English of the same caption. Knows no data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.errors import ConfigError
+from models.stage2.hq_transformer import HQTransformer
+from models.stage2.transformer import Transformer
+from models.tokenizer import Tokenizer
+from models.train.loop.engine import Engine
+from models.train.loop.learner import Learner
+from models.train.loop.precision import autocast
+from models.train.loop.schedule import Schedule
+
+Taught = Transformer | HQTransformer  # the priors whose words are rows of `tok_emb_txt`
+_RATE = 3e-3
+_AVERAGE = 0.99
+
+
+def ids_of(tokenizer: Tokenizer, texts: Iterable[str]) -> Tensor:
+    """Token ids of texts [B, N]."""
+    return torch.tensor([tokenizer.encode(text)[0] for text in texts])
+
+
+def check_goes_on(old: Tokenizer, new: Tokenizer) -> None:
+    """ConfigError where a token of the old one is not the same in the new one."""
+    if not old.vocabulary().items() <= new.vocabulary().items():
+        raise ConfigError("--tokenizer: not that of --init with more tokens; make it by bpe --init")
+
+
+def lengthened(rows: Tensor, old: Tokenizer, new: Tokenizer) -> Tensor:
+    """Rows of an embedding [V, E] with those of new tokens, each the mean of its old pieces'."""
+    names = {number: token for token, number in new.vocabulary().items()}
+    more = rows.new_zeros(max(0, 1 + max(names) - len(rows)), rows.shape[1])
+    longer = torch.cat((rows, more))
+    for number in names.keys() - set(old.vocabulary().values()):
+        word = names[number].removesuffix("</w>")
+        longer[number] = rows[_whole(old.encode(word)[0])].mean(0)
+    return longer
+
+
+def translated(
+    rows: Tensor, words: Iterable[tuple[str, str]], tokenizer: Tokenizer, kept: set[int]
+) -> Tensor:
+    """Rows in which each word of one token begins as the mean of its English.
+
+    But for those in `kept`, and words that stand for more than two things in English.
+    """
+    meant: dict[int, set[str]] = {}
+    for word, english in words:
+        ids = _whole(tokenizer.encode(word)[0])
+        if len(ids) == 1 and ids[0] not in kept:
+            meant.setdefault(ids[0], set()).add(english)
+    put = rows.clone()
+    for number, meanings in meant.items():
+        if len(meanings) <= 2:
+            means = [rows[_whole(tokenizer.encode(text)[0])].mean(0) for text in sorted(meanings)]
+            put[number] = torch.stack(means).mean(0)
+    return put
+
+
+def _whole(ids: list[int]) -> list[int]:
+    """Without the padding behind a text, if it is not all padding."""
+    padding = ids[-1]
+    while len(ids) > 1 and ids[-1] == ids[-2] == padding:
+        ids = ids[:-1]
+    return ids[:-1] if len(ids) > 1 else ids
+
+
+def prior_loss(
+    cells: int, model: Taught, foreign: Tensor, english: Tensor, codes: Tensor
+) -> Tensor:
+    """How far a prior is from what it says to the English [B, N] of a text [B, N]: nats a picture.
+
+    Kullback-Leibler divergence of the first `cells` cells' coarsest codes, after the true codes
+    [B, T] or [B, T, D]: a text decides where a thing begins, what comes then follows from that.
+    """
+    first = codes[:, :cells]
+    with torch.no_grad():
+        wanted = _coarsest(model, english, first).softmax(-1)
+    found = _coarsest(model, foreign, first).log_softmax(-1)
+    return F.kl_div(found, wanted, reduction="sum") / len(codes)
+
+
+def _coarsest(model: Taught, ids: Tensor, codes: Tensor) -> Tensor:
+    """Logits of each cell's first code [B, T, V], in float32."""
+    if isinstance(model, HQTransformer):
+        return model.coarsest_logits(ids, codes).float()
+    logits: Tensor = model(ids, codes)[0]
+    return logits.float()
+
+
+def ranker_loss(model: Any, foreign: Tensor, english: Tensor) -> Tensor:
+    """How far a ranker's text features are from those of the English, both [B, N]: 1 - cosine."""
+    with torch.no_grad():
+        wanted = model.encode_text(english, normalize=True).float()
+    found = model.encode_text(foreign, normalize=True).float()
+    distance: Tensor = (1 - (found * wanted).sum(1)).mean()
+    return distance
+
+
+@torch.no_grad()
+def share_known(model: Any, names: Sequence[tuple[str, str]], tokenizer: Tokenizer) -> float:
+    """Of names in other languages those whose text features are next to their English, of all."""
+    english = sorted({meaning for _, meaning in names})
+    wanted = model.encode_text(ids_of(tokenizer, english), normalize=True)
+    found = model.encode_text(ids_of(tokenizer, (name for name, _ in names)), normalize=True)
+    truth = torch.tensor([english.index(meaning) for _, meaning in names])
+    return float(((found @ wanted.T).argmax(1) == truth).float().mean())
+
+
+@dataclass(frozen=True, slots=True)
+class WordPlan:
+    """How fast it is learnt: `rate` times this recipe's learning rate, along a schedule."""
+
+    schedule: Schedule
+    rate: float = 1.0
+
+
+class WordTrainer:
+    """The update of a run: of a model's text embedding, but for the rows in `kept`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        embedding: nn.Embedding,
+        kept: set[int],
+        loss: Callable[..., Tensor],
+        plan: WordPlan,
+        engine: Engine,
+    ) -> None:
+        self.loss, self.engine = loss, engine
+        model.eval().requires_grad_(False).to(engine.device)
+        rows = embedding.weight.requires_grad_(True)
+        free = torch.ones(len(rows), 1, device=engine.device)
+        free[sorted(kept)] = 0
+        rows.register_hook(lambda gradient: gradient * free)  # type: ignore[no-untyped-call]  # torch's
+        adam = partial(torch.optim.Adam, [rows], lr=_RATE * plan.rate, betas=(0.9, 0.99))
+        self.learner = Learner(
+            model, self._loss, lambda _: [adam()], plan.schedule, decay=_AVERAGE, engine=engine
+        )
+
+    def step(self, step: int, *batch: Tensor) -> dict[str, float]:
+        """One update on what the loss takes besides the model."""
+        given = [value.to(self.engine.device) for value in batch]
+        return {"loss": self.learner.update(step, [lambda: self.learner.compute(*given)])}
+
+    def _loss(self, *batch: Tensor) -> Tensor:
+        with autocast(self.engine.precision, self.engine.device.type):
+            return self.loss(self.learner.model, *batch)
