@@ -41,7 +41,6 @@ from service.config.webhooks import WebhookSettings
 from service.errors import StartRefused
 
 _PREFIX = "MINDALLE_"
-_SPIN_COUNT = "GOMP_SPINCOUNT"
 
 
 class Settings(BaseSettings):
@@ -191,16 +190,6 @@ def has_trace_exporter() -> bool:
     is_none = os.environ.get("OTEL_TRACES_EXPORTER", "otlp") == "none"
     places = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     return not is_off and not is_none and any(os.environ.get(place) for place in places)
-
-
-def bound_spinning() -> None:
-    """Let OpenMP's threads, of what is loaded after this, spin at a barrier for about 0.2 ms only.
-
-    That is longer than the gaps of a step. libgomp's own default, some milliseconds, is taken from
-    whoever would let the awaited thread go on. What the operator sets himself stays.
-    """
-    if not os.environ.keys() & {_SPIN_COUNT, "OMP_WAIT_POLICY"}:
-        os.environ[_SPIN_COUNT] = "20000"
 
 
 def environment_with(changes: Mapping[str, str]) -> dict[str, str]:

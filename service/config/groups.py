@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from models.flags import MAX_THREADS
 from service.config.aliases import read_aliases
 from service.config.base_url import BaseUrl, read_base_url
 from service.config.hosted import read_hosted
@@ -234,8 +235,7 @@ class WorkerSettings(BaseModel):
         le=4096,
         description="Candidates per step; when empty, what a GPU's memory holds, on a CPU 32.",
     )
-    # As the flags' MAX_THREADS; to import any of the models would decide how OpenMP spins.
-    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads for torch.")
+    threads: int | None = Field(None, ge=1, le=MAX_THREADS, description="CPU threads for torch.")
     compile: bool = Field(True, description="Capture the step as a CUDA graph where possible.")
     views: bool = Field(
         True, description="Make the coarser views of each kept picture, where the model has such."

@@ -115,8 +115,9 @@ def test_steps_have_fewer_threads_while_others_want_the_cores() -> None:
     assert _threads_after(share) == [4]
 
 
-def test_threads_spin_for_a_short_time_only() -> None:
-    script = "import service.worker, os; print(os.environ.get('GOMP_SPINCOUNT'))"
+@pytest.mark.parametrize("package", ["service.worker", "service.settings", "models.pipeline"])
+def test_threads_spin_for_a_short_time_only(package: str) -> None:
+    script = f"import {package}, os; print(os.environ.get('GOMP_SPINCOUNT'))"
     without = {k: v for k, v in os.environ.items() if not k.startswith(("GOMP_", "OMP_"))}
     for wanted, expected in (({}, "20000"), ({"OMP_WAIT_POLICY": "active"}, "None")):
         told = subprocess.run(
