@@ -101,8 +101,8 @@ class Tokenizer:
         padding = [self._pad_id] * (self.context_length - len(kept))
         return kept + padding, len(ids) > self.context_length
 
-    def check_fits(self, vocab_size: int) -> None:
-        """Refuse a tokenizer that makes ids at or above `vocab_size`.
+    def check_fits(self, vocab_size: int, reader: str = "stage 2") -> None:
+        """Refuse a tokenizer that makes ids at or above the `vocab_size` of who reads them.
 
         Raises:
             ConfigError: naming both sizes.
@@ -110,7 +110,7 @@ class Tokenizer:
         largest = max(self._bpe.get_vocab().values())
         if largest >= vocab_size:
             raise ConfigError(
-                f"the tokenizer makes ids up to {largest}, stage 2 has {vocab_size} text tokens"
+                f"the tokenizer makes ids up to {largest}, {reader} has {vocab_size} text tokens"
             )
 
     def vocabulary(self) -> dict[str, int]:

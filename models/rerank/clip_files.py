@@ -36,6 +36,7 @@ from models.tokenizer import Tokenizer, well_formed
 # A text of more bytes than this holds more than the 77 tokens that a CLIP reads; open_clip's
 # tokenizer takes quadratic time in the length of a word, so nothing longer is given to it.
 _MAX_PROMPT_BYTES = 2048
+_RANKER = "the ranker"
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 # Scalars in OpenAI's files that are no weights, and a mask that open_clip makes itself.
@@ -117,6 +118,13 @@ def tokenize_with(tokenizer: Callable[[str], Tensor]) -> Callable[[str], Tensor]
     return tokenize
 
 
+def check_reads(clip: ClipConfig, folder: Path, tokenizer: Tokenizer) -> None:
+    """ConfigError where it reads the image model's text ids, and not all that `tokenizer` makes."""
+    description = _described(clip, folder)
+    if description.get("tokenizer") == "checkpoint":
+        tokenizer.check_fits(description["model_cfg"]["text_cfg"]["vocab_size"], _RANKER)
+
+
 def _described(clip: ClipConfig, folder: Path) -> dict[str, Any]:
     """Empty of a model that open_clip knows by name."""
     return _description(folder / clip.config) if clip.config else {}
@@ -169,7 +177,7 @@ def _tokenize(
 
     if description.get("tokenizer") == "checkpoint":
         bpe = Tokenizer.load(folder / TOKENIZER_FOLDER, model.context_length)
-        bpe.check_fits(model.vocab_size)
+        bpe.check_fits(model.vocab_size, _RANKER)
         return lambda prompt: torch.tensor([bpe.encode(prompt)[0]])
     if description:
         return tokenize_with(open_clip.SimpleTokenizer(context_length=model.context_length))

@@ -28,6 +28,7 @@ from models.files.convert import FolderInUseError, Tensors
 from models.files.places import Stage
 from models.flags import count
 from models.presets.register import PRESETS, get_preset
+from models.rerank.clip_files import check_reads
 from models.tokenizer import Tokenizer
 from models.train import shapes
 from models.train.data.emoji.prompts import sheet_prompts
@@ -111,16 +112,24 @@ def _extras(args: Namespace, preset: Preset) -> dict[str, Path]:
     files: dict[str, Path] = {}
     if args.enhance:
         files |= enhance_folder.files(args.enhance, ENHANCE_FOLDER)
+    ranker, clip = _clip(args)
     if preset.prompt_kind == "text":
-        inside = args.checkpoint and args.checkpoint / TOKENIZER_FOLDER
-        folder = args.tokenizer or (
-            inside if inside and inside.is_dir() else args.runs / "tokenizer"
-        )
-        Tokenizer.load(folder, preset.prompt_len).check_fits(preset.stage2.prompt_vocab_size)
+        folder = _tokenizer(args)
+        tokenizer = Tokenizer.load(folder, preset.prompt_len)
+        tokenizer.check_fits(preset.stage2.prompt_vocab_size)
+        if clip:
+            check_reads(clip, ranker, tokenizer)
         files |= {f"{TOKENIZER_FOLDER}/{path.name}": path for path in Tokenizer.files(folder)}
-    folder, clip = _clip(args)
     names = (clip.weights, clip.config) if clip else ()
-    return files | {name: folder / name for name in names if name}
+    return files | {name: ranker / name for name in names if name}
+
+
+def _tokenizer(args: Namespace) -> Path:
+    """The folder that the options name, else the checkpoint's, else that of the runs."""
+    inside = args.checkpoint and args.checkpoint / TOKENIZER_FOLDER
+    usual = inside if inside and inside.is_dir() else args.runs / "tokenizer"
+    found: Path = args.tokenizer or usual
+    return found
 
 
 def _weights(args: Namespace, stage: Stage, run: Path) -> tuple[int, Tensors]:

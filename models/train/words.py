@@ -134,8 +134,6 @@ def _prior_part(args: Namespace) -> None:
 
 def _ranker_part(args: Namespace) -> None:
     begun = ranker_of(args.checkpoint)
-    if begun.document.get("tokenizer") != "checkpoint":
-        raise ConfigError("--init: its ranker reads by a tokenizer of its own")
     lesson = lesson_of(args, begun.size)
     old = clip.build(begun.document)
     load_weights(old, begun.config, begun.folder)

@@ -73,3 +73,16 @@ def test_a_model_that_could_not_read_its_words_is_not_shipped(tmp_path: Path) ->
     with pytest.raises(ConfigError, match="the tokenizer makes ids up to"):
         ship.main([*options(folder, tmp_path), "--tokenizer", str(words)])
     assert not folder.exists()
+
+
+def test_nor_one_whose_ranker_could_not(tmp_path: Path) -> None:
+    """Which `words` teaches a longer tokenizer, as it does stage 2."""
+    ranker = tmp_path / "ranker"
+    shutil.copytree(EMOJI / "clip", ranker / "clip")
+    told = ranker / "clip" / "open_clip_config.json"
+    described = json.loads(told.read_text())
+    described["model_cfg"]["text_cfg"]["vocab_size"] = 100
+    told.write_text(json.dumps(described))
+    with pytest.raises(ConfigError, match="ids up to 2324, the ranker has 100 text tokens"):
+        ship.main([*options(tmp_path / "model", tmp_path), "--clip", str(ranker)])
+    assert not (tmp_path / "model").exists()

@@ -15,7 +15,7 @@ from models.train.data.emoji.concepts import LIST, is_held_out, parse_list
 from models.train.data.scenes.things import load_things
 
 FOLDER = Path(__file__).parents[4] / "data" / "judging"
-SIZES = {"pairs": 40, "counts": 20, "places": 20, "held_out": 20, "languages": 20}
+SIZES = {"pairs": 40, "counts": 20, "places": 20, "held_out": 20, "languages": 20, "names": 40}
 NUMBERS = {"two": "2", "three": "3", "four": "4"}
 
 
