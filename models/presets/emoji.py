@@ -96,7 +96,7 @@ EMOJI_PRESETS = (
             num_steps=64,
             sizes=(1024, 1024),
             ctx_len_img=64,
-            vocab_size_txt=6144,
+            vocab_size_txt=8758,
             ctx_len_txt=16,
             body=StackConfig(256, 8, 4, resid_pdrop=0.0),
             head=StackConfig(256, 1, 4, resid_pdrop=0.0),

@@ -52,7 +52,7 @@ def _lengthen(args: Namespace, data: DataSet) -> None:
         raise ConfigError("--init: adds other languages' words, which --data scenes alone has")
     tokenizer = tokenizer_with_text(args.checkpoint)
     more = MoreTokens(tokenizer, data.english())
-    added = more.add(word for word, _ in data.dictionary())
+    added = more.add(meaning.word for meaning in data.dictionary())
     more.save(args.out)
     print(f"{added} tokens more than the {len(tokenizer.vocabulary())} of {args.checkpoint}")
 

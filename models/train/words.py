@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+import torch
 from torch import Tensor, nn
 
 from models.errors import ConfigError
@@ -24,9 +25,10 @@ from models.tokenizer import Tokenizer
 from models.train import options, shapes
 from models.train.bpe import tokenizer_with_text
 from models.train.data.code_table import CodeTable
-from models.train.data.data_set import Bilingual, DataSet, Variant
+from models.train.data.data_set import Bilingual, DataSet, Meaning, Variant
 from models.train.data.sources import opened
 from models.train.loop import processes
+from models.train.loop.checkpoints import averaged
 from models.train.loop.engine import Engine
 from models.train.loop.learner import Weights, with_weights
 from models.train.loop.loaders import Loaders
@@ -36,7 +38,7 @@ from models.train.loop.schedule import Schedule
 from models.train.recipes import clip, words
 from models.train.start import ranker_of
 
-_TRIES = 1000  # variants in a row that can be said in English only
+_TRIES = 1000  # variants in a row that teach nothing
 _PLAIN = 0.5  # of what the ranker reads about: things alone
 _STEPS = 2000
 
@@ -49,40 +51,49 @@ class Lesson:
     speaker: Bilingual
     old: Tokenizer
     tokenizer: Tokenizer
-    kept: set[int]
+    english: set[int]  # ids that English texts have
+
+    @property
+    def kept(self) -> set[int]:
+        """Ids whose rows have nothing to learn."""
+        dictionary = self.speaker.dictionary()
+        return self.english | words.exact(dictionary, self.tokenizer, self.english)
 
     def lengthened(self, rows: Tensor) -> Tensor:
         """An embedding's rows with those of all new tokens, known words as their English."""
         longer = words.lengthened(rows, self.old, self.tokenizer)
-        return words.translated(longer, self.speaker.dictionary(), self.tokenizer, self.kept)
+        return words.translated(longer, self.speaker.dictionary(), self.tokenizer, self.english)
 
     def draw(
-        self, number: int, rng: Random, pick: Callable[[Random], Variant]
+        self, number: int, rng: Random, pick: Callable[[Random], Variant], kept: set[int]
     ) -> tuple[list[Variant], Tensor, Tensor]:
         """Variants, and ids [number, N] of their captions in another language and in English.
 
-        ConfigError where nothing that is picked can be said in another language.
+        Only captions that have more than `kept` ids. ConfigError where nothing that is picked can
+        be said so.
         """
         variants: list[Variant] = []
-        texts: list[tuple[str, str]] = []
+        texts: list[tuple[list[int], list[int]]] = []
         misses = 0
         while len(variants) < number:
             variant = pick(rng)
             said = self.speaker.translated(variant, rng)
-            misses = 0 if said else misses + 1
-            if misses > _TRIES:
-                raise ConfigError("none of these pictures can be said in another language")
-            if said:
-                variants.append(variant)
-                texts.append(said)
-        foreign, english = zip(*texts, strict=True)
-        ids = words.ids_of(self.tokenizer, foreign), words.ids_of(self.tokenizer, english)
-        return variants, *ids
+            foreign, english = (self.tokenizer.encode(text)[0] for text in said or ("", ""))
+            if kept.issuperset(foreign):
+                misses += 1
+                if misses > _TRIES:
+                    raise ConfigError("none of these pictures has words in another language")
+                continue
+            misses = 0
+            variants.append(variant)
+            texts.append((foreign, english))
+        foreign_ids, english_ids = zip(*texts, strict=True)
+        return variants, torch.tensor(foreign_ids), torch.tensor(english_ids)
 
-    def names(self) -> list[tuple[str, str]]:
+    def names(self) -> list[Meaning]:
         """Of the dictionary what has a name of a thing for its English."""
         known = set(self.data.names())
-        return [(word, english) for word, english in self.speaker.dictionary() if english in known]
+        return [meaning for meaning in self.speaker.dictionary() if meaning.english in known]
 
 
 def lesson_of(args: Namespace, size: int) -> Lesson:
@@ -93,8 +104,8 @@ def lesson_of(args: Namespace, size: int) -> Lesson:
     old = tokenizer_with_text(args.checkpoint)
     tokenizer = Tokenizer.load(args.tokenizer, old.context_length)
     words.check_goes_on(old, tokenizer)
-    kept = {number for text in data.english() for number in tokenizer.encode(text)[0]}
-    return Lesson(data, data, old, tokenizer, kept)
+    english = {number for text in data.english() for number in tokenizer.encode(text)[0]}
+    return Lesson(data, data, old, tokenizer, english)
 
 
 @processes.alone_in("run")
@@ -118,17 +129,17 @@ def _prior_part(args: Namespace) -> None:
     model = build_prior(shape, codec)
     model.load_state_dict(weights)
     table = CodeTable.load(args.codes, lesson.data)
-    rows = {variant: row for row, variant in enumerate(table.variants)}
+    rows, kept = {variant: row for row, variant in enumerate(table.variants)}, lesson.kept
     shares = options.shares_of(args.shares) or lesson.data.shares
 
     def made(step: int) -> tuple[Tensor, ...]:
         variants, foreign, english = lesson.draw(
-            args.batch, run.rng(step), lambda rng: table.variants[table.draw(rng, shares)]
+            args.batch, run.rng(step), lambda rng: table.variants[table.draw(rng, shares)], kept
         )
         return foreign, english, table.codes_of([rows[variant] for variant in variants])
 
     run = Run(args.run, args.seed)
-    trainer = _trainer(args, model, "tok_emb_txt", lesson, partial(words.prior_loss, args.cells))
+    trainer = _trainer(args, model, "tok_emb_txt", kept, partial(words.prior_loss, args.cells))
     _train(args, run, trainer, made)
 
 
@@ -142,14 +153,14 @@ def _ranker_part(args: Namespace) -> None:
     begun.document["model_cfg"]["text_cfg"]["vocab_size"] = len(rows)
     model = clip.build(begun.document)
     model.load_state_dict(weights)
-    images = lesson.data.images
+    images, kept = lesson.data.images, lesson.kept
 
     def pick(rng: Random) -> Variant:
         is_plain = rng.random() < _PLAIN
         return Variant(rng.choice(images)) if is_plain else lesson.data.draw(rng)
 
     def made(step: int) -> tuple[Tensor, ...]:
-        return lesson.draw(args.batch, run.rng(step), pick)[1:]
+        return lesson.draw(args.batch, run.rng(step), pick, kept)[1:]
 
     def look(step: int, weights: Weights) -> None:
         judged = with_weights(clip.build(begun.document), weights)
@@ -158,19 +169,30 @@ def _ranker_part(args: Namespace) -> None:
         clip.save(run.folder / "clip", weights, begun.document)
 
     run = Run(args.run, args.seed)
-    trainer = _trainer(args, model, "token_embedding", lesson, words.ranker_loss)
+    trainer = _trainer(args, model, "token_embedding", kept, words.ranker_loss)
     _train(args, run, trainer, made, (args.look_every, look))
 
 
 def _trainer(
-    args: Namespace, model: nn.Module, name: str, lesson: Lesson, loss: Callable[..., Tensor]
+    args: Namespace, model: nn.Module, name: str, kept: set[int], loss: Callable[..., Tensor]
 ) -> words.WordTrainer:
     """Of the model's embedding of that name."""
     embedding = model.get_submodule(name)
     assert isinstance(embedding, nn.Embedding)
+    if args.start:
+        _put_learnt(embedding.weight, kept, averaged(args.start)[1].get(f"{name}.weight"))
     engine = Engine(Engine.usual_device(), PRECISIONS[args.precision])
     plan = words.WordPlan(Schedule(args.steps, warm_up=20), args.rate)
-    return words.WordTrainer(model, embedding, lesson.kept, loss, plan, engine)
+    return words.WordTrainer(model, embedding, kept, loss, plan, engine)
+
+
+@torch.no_grad()
+def _put_learnt(rows: Tensor, kept: set[int], learnt: Tensor | None) -> None:
+    """Rows that have something to learn as another run has learnt them."""
+    if learnt is None or learnt.shape != rows.shape:
+        raise ConfigError("--start: a run of another --part, or by another tokenizer")
+    free = sorted(set(range(len(rows))) - kept)
+    rows[free] = learnt[free]
 
 
 def _train(
@@ -199,8 +221,11 @@ def _arguments() -> ArgumentParser:
     parser.add_argument("--codes", type=Path, default=Path("runs/codes"))
     options.add_shares(parser)
     parser.add_argument(
-        "--cells", type=count, default=28, help="the first ones, which words decide (%(default)s)"
+        "--cells",
+        type=count,
+        help="of a picture, the first ones alone, which is faster (default: all)",
     )
+    parser.add_argument("--start", type=Path, help="begin with what another run has learnt")
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
     options.add_rate(parser)
     options.add_looks(parser, 100)

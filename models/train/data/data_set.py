@@ -85,6 +85,18 @@ class Ordered(Protocol):
         """What stands at these positions, counted on over all epochs."""
 
 
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """A word of another language, or a name of several, and its English.
+
+    `is_in_place` where it stands in a sentence where its English does.
+    """
+
+    word: str
+    english: str
+    is_in_place: bool = True
+
+
 @runtime_checkable
 class Bilingual(Protocol):
     """A data set whose captions can be said in other languages than English."""
@@ -95,8 +107,8 @@ class Bilingual(Protocol):
         None where no language has the words, or the one that was drawn hasn't.
         """
 
-    def dictionary(self) -> tuple[tuple[str, str], ...]:
-        """Words of other languages, and names of several, each with its English."""
+    def dictionary(self) -> tuple[Meaning, ...]:
+        """What captions in other languages say, but for rarer names."""
 
     def english(self) -> Iterator[str]:
         """Texts that together have each word that an English caption may say."""

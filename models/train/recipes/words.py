@@ -20,13 +20,14 @@ from models.errors import ConfigError
 from models.stage2.hq_transformer import HQTransformer
 from models.stage2.transformer import Transformer
 from models.tokenizer import Tokenizer
+from models.train.data.data_set import Meaning
 from models.train.loop.engine import Engine
 from models.train.loop.learner import Learner
 from models.train.loop.precision import autocast
 from models.train.loop.schedule import Schedule
 
 Taught = Transformer | HQTransformer  # the priors whose words are rows of `tok_emb_txt`
-_RATE = 3e-3
+_RATE = 0.02
 _AVERAGE = 0.99
 
 
@@ -53,23 +54,45 @@ def lengthened(rows: Tensor, old: Tokenizer, new: Tokenizer) -> Tensor:
 
 
 def translated(
-    rows: Tensor, words: Iterable[tuple[str, str]], tokenizer: Tokenizer, kept: set[int]
+    rows: Tensor, dictionary: Iterable[Meaning], tokenizer: Tokenizer, kept: set[int]
 ) -> Tensor:
     """Rows in which each word of one token begins as the mean of its English.
 
     But for those in `kept`, and words that stand for more than two things in English.
     """
-    meant: dict[int, set[str]] = {}
-    for word, english in words:
-        ids = _whole(tokenizer.encode(word)[0])
-        if len(ids) == 1 and ids[0] not in kept:
-            meant.setdefault(ids[0], set()).add(english)
     put = rows.clone()
-    for number, meanings in meant.items():
-        if len(meanings) <= 2:
-            means = [rows[_whole(tokenizer.encode(text)[0])].mean(0) for text in sorted(meanings)]
+    for number, meanings in _meanings(dictionary, tokenizer, kept).items():
+        english = sorted({meaning.english for meaning in meanings})
+        if len(english) <= 2:
+            means = [rows[_whole(tokenizer.encode(text)[0])].mean(0) for text in english]
             put[number] = torch.stack(means).mean(0)
     return put
+
+
+def exact(dictionary: Iterable[Meaning], tokenizer: Tokenizer, kept: set[int]) -> set[int]:
+    """The tokens that have all to learn from `translated`: of one meaning, of one token, in place.
+
+    A sentence of these does what the English one does.
+    """
+    return {
+        number
+        for number, meanings in _meanings(dictionary, tokenizer, kept).items()
+        if all(meaning.is_in_place for meaning in meanings)
+        and len(english := {meaning.english for meaning in meanings}) == 1
+        and len(_whole(tokenizer.encode(english.pop())[0])) == 1
+    }
+
+
+def _meanings(
+    dictionary: Iterable[Meaning], tokenizer: Tokenizer, kept: set[int]
+) -> dict[int, list[Meaning]]:
+    """Of each word of one token that is not in `kept`, by its id."""
+    found: dict[int, list[Meaning]] = {}
+    for meaning in dictionary:
+        ids = _whole(tokenizer.encode(meaning.word)[0])
+        if len(ids) == 1 and ids[0] not in kept:
+            found.setdefault(ids[0], []).append(meaning)
+    return found
 
 
 def _whole(ids: list[int]) -> list[int]:
@@ -81,12 +104,12 @@ def _whole(ids: list[int]) -> list[int]:
 
 
 def prior_loss(
-    cells: int, model: Taught, foreign: Tensor, english: Tensor, codes: Tensor
+    cells: int | None, model: Taught, foreign: Tensor, english: Tensor, codes: Tensor
 ) -> Tensor:
     """How far a prior is from what it says to the English [B, N] of a text [B, N]: nats a picture.
 
-    Kullback-Leibler divergence of the first `cells` cells' coarsest codes, after the true codes
-    [B, T] or [B, T, D]: a text decides where a thing begins, what comes then follows from that.
+    Kullback-Leibler divergence of each cell's coarsest code, after the true codes [B, T] or
+    [B, T, D]; of the first `cells` cells alone, where that is given.
     """
     first = codes[:, :cells]
     with torch.no_grad():
@@ -113,12 +136,12 @@ def ranker_loss(model: Any, foreign: Tensor, english: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def share_known(model: Any, names: Sequence[tuple[str, str]], tokenizer: Tokenizer) -> float:
+def share_known(model: Any, names: Sequence[Meaning], tokenizer: Tokenizer) -> float:
     """Of names in other languages those whose text features are next to their English, of all."""
-    english = sorted({meaning for _, meaning in names})
+    english = sorted({name.english for name in names})
     wanted = model.encode_text(ids_of(tokenizer, english), normalize=True)
-    found = model.encode_text(ids_of(tokenizer, (name for name, _ in names)), normalize=True)
-    truth = torch.tensor([english.index(meaning) for _, meaning in names])
+    found = model.encode_text(ids_of(tokenizer, (name.word for name in names)), normalize=True)
+    truth = torch.tensor([english.index(name.english) for name in names])
     return float(((found @ wanted.T).argmax(1) == truth).float().mean())
 
 
@@ -148,9 +171,10 @@ class WordTrainer:
         free = torch.ones(len(rows), 1, device=engine.device)
         free[sorted(kept)] = 0
         rows.register_hook(lambda gradient: gradient * free)  # type: ignore[no-untyped-call]  # torch's
-        adam = partial(torch.optim.Adam, [rows], lr=_RATE * plan.rate, betas=(0.9, 0.99))
+        # Adam goes on for steps after a row was met, which most are seldom: Adagrad only then.
+        adagrad = partial(torch.optim.Adagrad, [rows], lr=_RATE * plan.rate)
         self.learner = Learner(
-            model, self._loss, lambda _: [adam()], plan.schedule, decay=_AVERAGE, engine=engine
+            model, self._loss, lambda _: [adagrad()], plan.schedule, decay=_AVERAGE, engine=engine
         )
 
     def step(self, step: int, *batch: Tensor) -> dict[str, float]:

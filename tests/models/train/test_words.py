@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -25,7 +27,8 @@ from models.train import bpe, ship, words
 from models.train.data import code_table
 from models.train.data.data_set import Variant
 from models.train.data.emoji.emoji_set import Selection
-from models.train.data.scenes.scene_set import open_scenes
+from models.train.data.scenes.composition import scene_of
+from models.train.data.scenes.scene_set import SceneSet, open_scenes
 from models.train.loop.checkpoints import averaged
 
 HQ = WEIGHTS_FOLDER / "emoji-hq"
@@ -48,16 +51,25 @@ class Lesson:
         words.main([*self.data, *given, "--batch", "4", *options])
 
     def teach_prior(self, run: Path, *options: str) -> None:
-        codes = ["--codes", str(self.folder / "codes"), "--cells", "5", "--shares", "plain=1"]
+        codes = ["--codes", str(self.folder / "codes"), "--cells", "5", "--shares", "varied=1"]
         self.teach(run, *codes, *options)
+
+
+def is_coloured(scenes: SceneSet, variant: Variant) -> bool:
+    """Whether every language says it, with a colour: what begins as its English is not taught."""
+    coloured = any(part.colour for part in scene_of(variant).parts)
+    is_said = scenes.translated(variant, Random(0)) is not None
+    return coloured and is_said and scenes.kind(variant) == "varied"
 
 
 @pytest.fixture(scope="module")
 def lesson(tmp_path_factory: pytest.TempPathFactory, art_cache: Path) -> Lesson:
-    """More tokens, and a table with the codes of twelve things."""
+    """More tokens, and a table with codes for twelve coloured things."""
     made = Lesson(tmp_path_factory.mktemp("lesson"), art_cache)
     bpe.main([*made.data, "--out", str(made.folder / "tokenizer")])
-    variants = tuple(map(Variant, open_scenes(art_cache, 128, Selection()).images[:12]))
+    scenes = open_scenes(art_cache, 128, Selection())
+    drawn = (scenes.scene(0, index) for index in range(2000))
+    variants = tuple(islice((each for each in drawn if is_coloured(scenes, each)), 12))
     code_table.reserve(made.folder / "codes", variants, (64, 5))
     rng = np.random.default_rng(0)
     code_table.fill(made.folder / "codes", 0, torch.from_numpy(rng.integers(0, 1024, (12, 64, 5))))
@@ -131,6 +143,16 @@ def test_the_ranker_says_which_names_it_knows(lesson: Lesson, tmp_path: Path) ->
     assert (tmp_path / "clip" / "clip.safetensors").is_file()
 
 
+def test_a_run_begins_with_what_another_has_learnt(lesson: Lesson, tmp_path: Path) -> None:
+    lesson.teach_prior(tmp_path / "first", "--steps", "3")
+    start = ("--start", str(tmp_path / "first"))
+    lesson.teach_prior(tmp_path / "second", "--steps", "1", "--rate", "1e-9", *start)
+    first, second = (averaged(tmp_path / name)[1] for name in ("first", "second"))
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-7)
+    with pytest.raises(ConfigError, match="--start: a run of another --part"):
+        lesson.teach(tmp_path / "third", "--part", "ranker", *start)
+
+
 def test_what_can_not_be_taught_is_refused(lesson: Lesson, tmp_path: Path, pictures: Path) -> None:
     with pytest.raises(ConfigError, match="give --init"):
         words.main(["--run", str(tmp_path / "none")])
@@ -150,5 +172,5 @@ def test_pictures_that_only_english_can_say_end_it(lesson: Lesson, tmp_path: Pat
     counted = tuple(variant for variant in drawn if data.kind(variant) == "count")[:3]
     code_table.reserve(tmp_path / "codes", counted, (64, 5))
     code_table.note_broken(tmp_path / "codes", ())
-    with pytest.raises(ConfigError, match="none of these pictures"):
+    with pytest.raises(ConfigError, match="none of these pictures has words"):
         lesson.teach(tmp_path / "run", "--codes", str(tmp_path / "codes"), "--shares", "count=1")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+from models.train.data.data_set import Meaning
 from models.train.data.emoji.concepts import Concept
 from models.train.data.emoji.looks import COLOURS
 from models.train.data.scenes.things import LANGUAGES, Noun, Thing
@@ -39,6 +40,7 @@ _COLOUR_WORDS = {
     " cinza branco/branca",
     "ja": "赤い オレンジ色の 黄色い 緑の 青い 紫の ピンクの 茶色の 黒い 灰色の 白い",
 }
+_COLOUR_FIRST = ("de", "ja")  # elsewhere the thing is said first
 _GERMAN_ENDINGS = {"m": "er", "f": "e", "n": "es"}
 _BEHIND = ("night", "snow", "sea", "sunset")
 _BEHIND_WORDS = {
@@ -108,14 +110,14 @@ def words() -> tuple[str, ...]:
     return (*filter(None, colours), *articles, *map(str.strip, _AND.values()), *behind)
 
 
-def dictionary() -> tuple[tuple[str, str], ...]:
-    """Colours in every form, articles and "and" of all languages, each with its English."""
-    found = [(word.strip(), "and") for word in _AND.values()]
+def dictionary() -> tuple[Meaning, ...]:
+    """Colours in every form, articles and "and" of all languages."""
+    found = [Meaning(word.strip(), "and") for word in _AND.values()]
     for language in LANGUAGES:
         genders = _ARTICLES.get(language, {"": ""})
-        found += [(article, "a") for article in genders.values() if article]
+        found += [Meaning(article, "a") for article in genders.values() if article]
         found += [
-            (_colour_word(language, colour, gender), colour)
+            Meaning(_colour_word(language, colour, gender), colour, language in _COLOUR_FIRST)
             for colour in COLOURS
             for gender in genders
         ]

@@ -11,6 +11,7 @@ from random import Random
 
 import numpy as np
 
+from models.train.data.data_set import Meaning
 from models.train.data.emoji import looks
 from models.train.data.emoji.art import Art
 from models.train.data.emoji.captions import COLOUR_WORD
@@ -68,10 +69,10 @@ class Narrator:
         said = " and ".join(" ".join(filter(None, pair)) for pair in coloured)
         return text, captions.finished(said, scene.background, None, rng)
 
-    def dictionary(self) -> tuple[tuple[str, str], ...]:
-        """Every concept's short name in each language, and the tables' words, and their English."""
+    def dictionary(self) -> tuple[Meaning, ...]:
+        """Every concept's short name in each language, and the tables' words."""
         names = [
-            (lexicon.names[concept.label][0], self._first_name(concept))
+            Meaning(lexicon.names[concept.label][0], self._first_name(concept))
             for lexicon in self.lexicons
             for concept in self.art.concepts
         ]

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from models.train.data.data_set import Variant
+from models.train.data.data_set import Meaning, Variant
 from models.train.data.emoji import looks
 from models.train.data.emoji.art import MODULES, Art, Pixels, fetch, load_art
 from models.train.data.emoji.emoji_set import Selection
@@ -111,7 +111,7 @@ class SceneSet:
         """See `Bilingual`; for what `languages` can say."""
         return self.narrator.translated(scene_of(variant), rng)
 
-    def dictionary(self) -> tuple[tuple[str, str], ...]:
+    def dictionary(self) -> tuple[Meaning, ...]:
         """See `Bilingual`: names, colours, articles."""
         return self.narrator.dictionary()
 

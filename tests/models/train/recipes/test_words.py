@@ -15,6 +15,7 @@ from models.stage2.hq_transformer import HQTransformer
 from models.stage2.transformer import Transformer
 from models.tokenizer import Tokenizer
 from models.train.data import tokens
+from models.train.data.data_set import Meaning
 from models.train.data.more_tokens import MoreTokens
 from models.train.loop.engine import Engine
 from models.train.loop.schedule import Schedule
@@ -23,6 +24,14 @@ from models.train.start import initialise
 from tests.models.mindalle import shape
 
 ENGLISH = ("a cat", "red heart", "kick scooter", "bag")
+DICTIONARY = (
+    Meaning("katze", "cat"),
+    Meaning("roller", "kick scooter"),
+    Meaning("maleta", "bag"),
+    Meaning("maleta", "cat"),
+    *(Meaning("rotes", text) for text in ("bag", "cat", "heart")),
+    Meaning("red", "cat"),
+)
 KEPT = {0, 3, 4, 5, 6, 7, 8, 9, 10, 11}  # of the 40 ids that the tiny models read
 
 
@@ -63,14 +72,22 @@ def test_spare_rows_are_used_before_new_ones(tokenizers: tuple[Tokenizer, Tokeni
 def test_a_word_begins_as_its_english(tokenizers: tuple[Tokenizer, Tokenizer]) -> None:
     _, new = tokenizers
     rows = torch.randn(len(new.vocabulary()), 3)
-    meant = [("katze", "cat"), ("roller", "kick scooter"), ("maleta", "bag"), ("maleta", "cat")]
-    meant += [("rotes", text) for text in ("bag", "cat", "heart")] + [("red", "cat")]
-    put = words.translated(rows, meant, new, set(own(new, "red")))
+    put = words.translated(rows, DICTIONARY, new, set(own(new, "red")))
     for word, english in (("katze", "cat"), ("roller", "kick scooter"), ("maleta", "bag cat")):
         (number,) = own(new, word)
         torch.testing.assert_close(put[number], rows[own(new, english)].mean(0))
     for untouched in ("rotes", "red"):  # of three meanings; kept
         assert torch.equal(put[own(new, untouched)], rows[own(new, untouched)])
+
+
+def test_words_are_exact_that_do_what_one_english_token_does(
+    tokenizers: tuple[Tokenizer, Tokenizer],
+) -> None:
+    _, new = tokenizers
+    english = set(own(new, "red"))
+    assert words.exact(DICTIONARY, new, english) == set(own(new, "katze"))
+    elsewhere = (*DICTIONARY, Meaning("katze", "cat", is_in_place=False))
+    assert not words.exact(elsewhere, new, english)
 
 
 def test_a_tokenizer_of_other_tokens_is_refused(tokenizers: tuple[Tokenizer, Tokenizer]) -> None:
@@ -172,5 +189,6 @@ def test_names_are_known_whose_features_are_next_to_their_english() -> None:
     letters = Tokenizer.of_letters(4)
     first = {letter: letters.encode(letter)[0][0] % 2 for letter in "abcd"}
     odd, even = [[x for x in "abcd" if first[x] == parity] for parity in (1, 0)]
-    names = [(odd[0], odd[1]), (even[0], even[1]), (odd[0], even[1])]
+    pairs = ((odd[0], odd[1]), (even[0], even[1]), (odd[0], even[1]))
+    names = [Meaning(*pair) for pair in pairs]
     assert words.share_known(Reader(), names, letters) == pytest.approx(2 / 3)

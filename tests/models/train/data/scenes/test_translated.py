@@ -26,7 +26,7 @@ def said(scenes: SceneSet, number: int = 3000) -> Iterator[tuple[Variant, str, s
 
 
 def test_a_caption_says_the_same_in_both_languages(scenes: SceneSet) -> None:
-    meanings = dict(scenes.dictionary())
+    meanings = {meaning.word: meaning.english for meaning in scenes.dictionary()}
     found = list(said(scenes))
     assert len(found) > 300
     for variant, foreign, english in found:
@@ -49,10 +49,13 @@ def test_scenes_that_only_english_can_say_are_none(scenes: SceneSet) -> None:
 
 def test_the_dictionary_has_names_colours_and_articles(scenes: SceneSet) -> None:
     assert isinstance(scenes, Bilingual)
-    found = set(scenes.dictionary())
+    found = {(one.word, one.english) for one in scenes.dictionary()}
     wanted = {("tac", "cat"), ("rotes", "red"), ("amarilla", "yellow"), ("青い", "blue")}
     assert wanted | {("eine", "a"), ("um", "a"), ("と", "and")} <= found
     assert all(word for word, _ in found)
+    moved = {one.word for one in scenes.dictionary() if not one.is_in_place}
+    assert {"rouge", "amarilla", "preto"} <= moved
+    assert moved.isdisjoint({"rotes", "青い", "eine", "une", "tac"})
 
 
 def test_english_has_every_word_of_its_captions_and_none_of_others(scenes: SceneSet) -> None:
