@@ -15,7 +15,7 @@ from models.pipeline import Picture, Pipeline, load
 from models.presets.register import WEIGHTS_FOLDER, get_preset, shipped_presets
 
 SHIPPED = shipped_presets()
-MAX_BYTES = 40_000_000
+MAX_BYTES = 45_000_000
 MAX_BYTES_IN_ALL = 90_000_000
 
 
