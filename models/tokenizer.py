@@ -90,7 +90,17 @@ class Tokenizer:
 
     def encode(self, prompt: str) -> tuple[list[int], bool]:
         """Return exactly `context_length` ids, and whether the prompt was cut to fit."""
-        return self.fitted(self._bpe.encode(well_formed(prompt)).ids)
+        return self.fitted(self.pieces(prompt))
+
+    def pieces(self, text: str) -> list[int]:
+        """The ids of a text alone: not cut, without padding and what begins and ends it."""
+        ids: list[int] = self._bpe.encode(well_formed(text)).ids
+        return ids
+
+    def words(self, text: str) -> list[str]:
+        """What a text is split into before any merge."""
+        normal = self._bpe.normalizer.normalize_str(well_formed(text))
+        return [word for word, _ in self._bpe.pre_tokenizer.pre_tokenize_str(normal)]
 
     def fitted(self, ids: list[int]) -> tuple[list[int], bool]:
         """A text's ids as `encode` returns them: with what begins and ends it, cut or padded."""

@@ -10,15 +10,13 @@ from pathlib import Path
 from random import Random
 
 from models.errors import ConfigError
-from models.files.checkpoint import load_tokenizer, open_checkpoint
 from models.flags import count
-from models.tokenizer import Tokenizer
 from models.train.data import sources
 from models.train.data.data_set import Bilingual, DataSet
 from models.train.data.more_tokens import MoreTokens
 from models.train.data.tokens import CONTEXT_LENGTH, VOCAB_SIZE, is_learnt, load_or_learn
 from models.train.options import add_init, parser_of
-from models.train.start import preset_of
+from models.train.start import own_tokenizer, preset_of
 
 _NUM_TRIED = 2000
 
@@ -50,19 +48,11 @@ def _lengthen(args: Namespace, data: DataSet) -> None:
     """Write the checkpoint's tokenizer with the words of a dictionary, English as it was."""
     if not isinstance(data, Bilingual):
         raise ConfigError("--init: adds other languages' words, which --data scenes alone has")
-    tokenizer = tokenizer_with_text(args.checkpoint)
+    tokenizer = own_tokenizer(args.checkpoint)
     more = MoreTokens(tokenizer, data.english())
     added = more.add(meaning.word for meaning in data.dictionary())
     more.save(args.out)
     print(f"{added} tokens more than the {len(tokenizer.vocabulary())} of {args.checkpoint}")
-
-
-def tokenizer_with_text(checkpoint: Path) -> Tokenizer:
-    """A checkpoint's tokenizer; ConfigError where it takes no text."""
-    found = load_tokenizer(open_checkpoint(checkpoint))
-    if found is None:
-        raise ConfigError(f"--init: {checkpoint} takes no text")
-    return found
 
 
 if __name__ == "__main__":

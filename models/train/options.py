@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -13,9 +13,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from models.configs.codec import CodecConfig
 from models.errors import ConfigError
 from models.flags import count, count_or_none, positive, seed, share_or_none, threads
 from models.train.data import sources
+from models.train.data.code_table import CodeTable
 from models.train.data.data_set import DataSet, Variant, batch_at, drawn, rendered
 from models.train.loop import checkpoints
 from models.train.loop import run as loop
@@ -119,7 +121,24 @@ def add_shares(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shares", nargs="*", default=(), help="such as plain=0.5 colour=0.5")
 
 
-def shares_of(pairs: Sequence[str]) -> dict[str, float]:
+def table_of(
+    args: argparse.Namespace, data: DataSet, codec: CodecConfig
+) -> tuple[CodeTable, Mapping[str, float]]:
+    """The table that --codes names, and how much of what is drawn from it is of each kind.
+
+    ConfigError where it has others than codes of `codec`, or none of the kinds that --shares names.
+    """
+    table = CodeTable.load(args.codes, data)
+    if table.codes[..., None].shape[1:3] != codec.code_shape:
+        found = tuple(table.codes.shape[1:])
+        raise ConfigError(f"--codes: {found} a picture, for a stage 1 of {codec.code_shape}")
+    shares = _shares_of(args.shares) or data.shares
+    if not any(share > 0 for name, share in shares.items() if table.by_kind.get(name)):
+        raise ConfigError(f"--shares: {args.codes} has only {', '.join(table.by_kind)}")
+    return table, shares
+
+
+def _shares_of(pairs: Sequence[str]) -> dict[str, float]:
     """How much of what is drawn is of each kind, as `plain=0.5` says it; else ConfigError."""
     shares: dict[str, float] = {}
     for pair in pairs:

@@ -47,7 +47,7 @@ def preset_to_ship(args: Namespace) -> Preset:
     base = preset_of(args.checkpoint)
     stage1 = codec_shape_of(args.checkpoint, args.stage1)
     stage2 = shapes.load_prior(args.stage2) or base.stage2
-    base = _namesake(args, stage1, stage2) or base
+    base = _namesake(args, base, stage1, stage2) or base
     name, description, licence = args.name or base.name, base.description, base.licence
     if (stage1, stage2) != (base.stage1, base.stage2):
         width, height = stage1.size
@@ -66,17 +66,14 @@ def preset_to_ship(args: Namespace) -> Preset:
     )
 
 
-def _namesake(args: Namespace, stage1: CodecConfig, stage2: PriorConfig) -> Preset | None:
+def _namesake(
+    args: Namespace, base: Preset, stage1: CodecConfig, stage2: PriorConfig
+) -> Preset | None:
     """The preset that --name has and that new shapes are those of, if there is one."""
-    is_new = args.checkpoint is None or (stage1, stage2) != _shapes_of(args.checkpoint)
+    is_new = args.checkpoint is None or (stage1, stage2) != (base.stage1, base.stage2)
     known = PRESETS.get(args.name or "") if is_new else None
     is_it = known is not None and (known.stage1, known.stage2) == (stage1, stage2)
     return known if is_it else None
-
-
-def _shapes_of(checkpoint: Path) -> tuple[CodecConfig, PriorConfig]:
-    preset = preset_of(checkpoint)
-    return preset.stage1, preset.stage2
 
 
 def _enhancement(args: Namespace, codec: CodecConfig) -> Enhancement | None:

@@ -96,13 +96,7 @@ def batches_of(args: Namespace, data: DataSet, codec: CodecConfig) -> Batches:
 
     ConfigError where --codes has others, or none of the kinds that --shares names.
     """
-    table = CodeTable.load(args.codes, data)
-    if table.codes[..., None].shape[1:3] != codec.code_shape:
-        found = tuple(table.codes.shape[1:])
-        raise ConfigError(f"--codes: {found} a picture, for a stage 1 of {codec.code_shape}")
-    shares = options.shares_of(args.shares) or data.shares
-    if not any(share > 0 for name, share in shares.items() if table.by_kind.get(name)):
-        raise ConfigError(f"--shares: {args.codes} has only {', '.join(table.by_kind)}")
+    table, shares = options.table_of(args, data, codec)
     dropped = _TEXT_DROPPED if args.prefix == "text" else 0.0  # a picture always has a class
     return Batches(data, table, _ids_by(args, data), args.batch, shares, dropped)
 

@@ -206,6 +206,14 @@ def tokenizer_of(args: Namespace, data: DataSet) -> Tokenizer:
     return tokenizer
 
 
+def own_tokenizer(checkpoint: Path) -> Tokenizer:
+    """A checkpoint's tokenizer; ConfigError where it takes no text."""
+    found = checkpoints.load_tokenizer(checkpoints.open_checkpoint(checkpoint))
+    if found is None:
+        raise ConfigError(f"--init: {checkpoint} takes no text")
+    return found
+
+
 def _context_length(args: Namespace) -> int:
     return sized(args.size).ctx_len_txt if args.size else CONTEXT_LENGTH
 

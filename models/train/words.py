@@ -7,9 +7,10 @@ First the prior, then, with `--part ranker`, the CLIP that re-ranks. Both read b
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -23,9 +24,7 @@ from models.flags import count
 from models.rerank.clip_files import load_weights
 from models.tokenizer import Tokenizer
 from models.train import options, shapes
-from models.train.bpe import tokenizer_with_text
-from models.train.data.code_table import CodeTable
-from models.train.data.data_set import Bilingual, DataSet, Meaning, Variant
+from models.train.data.data_set import Bilingual, Meaning, Variant
 from models.train.data.sources import opened
 from models.train.loop import processes
 from models.train.loop.checkpoints import averaged
@@ -36,7 +35,7 @@ from models.train.loop.precision import PRECISIONS
 from models.train.loop.run import Chore, Run
 from models.train.loop.schedule import Schedule
 from models.train.recipes import clip, words
-from models.train.start import ranker_of
+from models.train.start import own_tokenizer, ranker_of
 
 _TRIES = 1000  # variants in a row that teach nothing
 _PLAIN = 0.5  # of what the ranker reads about: things alone
@@ -47,53 +46,46 @@ _STEPS = 2000
 class Lesson:
     """What both parts learn: captions in two languages, as a tokenizer has them."""
 
-    data: DataSet
-    speaker: Bilingual
+    data: Bilingual
     old: Tokenizer
     tokenizer: Tokenizer
     english: set[int]  # ids that English texts have
-
-    @property
-    def kept(self) -> set[int]:
-        """Ids whose rows have nothing to learn."""
-        dictionary = self.speaker.dictionary()
-        return self.english | words.exact(dictionary, self.tokenizer, self.english)
+    kept: set[int]  # these, and all else whose rows have nothing to learn
 
     def lengthened(self, rows: Tensor) -> Tensor:
         """An embedding's rows with those of all new tokens, known words as their English."""
         longer = words.lengthened(rows, self.old, self.tokenizer)
-        return words.translated(longer, self.speaker.dictionary(), self.tokenizer, self.english)
+        return words.translated(longer, self.data.dictionary(), self.tokenizer, self.english)
 
     def draw(
-        self, number: int, rng: Random, pick: Callable[[Random], Variant], kept: set[int]
-    ) -> tuple[list[Variant], Tensor, Tensor]:
+        self, number: int, rng: Random, pick: Callable[[Random], Variant]
+    ) -> tuple[tuple[Variant, ...], Tensor, Tensor]:
         """Variants, and ids [number, N] of their captions in another language and in English.
 
-        Only captions that have more than `kept` ids. ConfigError where nothing that is picked can
-        be said so.
+        Only captions that have something to learn. ConfigError where nothing that is picked can be
+        said so.
         """
-        variants: list[Variant] = []
-        texts: list[tuple[list[int], list[int]]] = []
+        variants, *ids = zip(*islice(self._captions(rng, pick), number), strict=True)
+        foreign, english = map(torch.tensor, ids)
+        return variants, foreign, english
+
+    def _captions(
+        self, rng: Random, pick: Callable[[Random], Variant]
+    ) -> Iterator[tuple[Variant, list[int], list[int]]]:
         misses = 0
-        while len(variants) < number:
+        while misses <= _TRIES:
             variant = pick(rng)
-            said = self.speaker.translated(variant, rng)
-            foreign, english = (self.tokenizer.encode(text)[0] for text in said or ("", ""))
-            if kept.issuperset(foreign):
-                misses += 1
-                if misses > _TRIES:
-                    raise ConfigError("none of these pictures has words in another language")
-                continue
-            misses = 0
-            variants.append(variant)
-            texts.append((foreign, english))
-        foreign_ids, english_ids = zip(*texts, strict=True)
-        return variants, torch.tensor(foreign_ids), torch.tensor(english_ids)
+            said = self.data.translated(variant, rng)
+            misses += 1
+            if said and not self.kept.issuperset(foreign := self.tokenizer.encode(said[0])[0]):
+                misses = 0
+                yield variant, foreign, self.tokenizer.encode(said[1])[0]
+        raise ConfigError("none of these pictures has words in another language")
 
     def names(self) -> list[Meaning]:
         """Of the dictionary what has a name of a thing for its English."""
         known = set(self.data.names())
-        return [meaning for meaning in self.speaker.dictionary() if meaning.english in known]
+        return [meaning for meaning in self.data.dictionary() if meaning.english in known]
 
 
 def lesson_of(args: Namespace, size: int) -> Lesson:
@@ -101,11 +93,12 @@ def lesson_of(args: Namespace, size: int) -> Lesson:
     data = opened(args, size)
     if not isinstance(data, Bilingual):
         raise ConfigError("words are of other languages, which --data scenes alone has")
-    old = tokenizer_with_text(args.checkpoint)
+    old = own_tokenizer(args.checkpoint)
     tokenizer = Tokenizer.load(args.tokenizer, old.context_length)
     words.check_goes_on(old, tokenizer)
     english = {number for text in data.english() for number in tokenizer.encode(text)[0]}
-    return Lesson(data, data, old, tokenizer, english)
+    kept = english | words.exact(data.dictionary(), tokenizer, english)
+    return Lesson(data, old, tokenizer, english, kept)
 
 
 @processes.alone_in("run")
@@ -128,18 +121,17 @@ def _prior_part(args: Namespace) -> None:
     shapes.save(args.run, shape)
     model = build_prior(shape, codec)
     model.load_state_dict(weights)
-    table = CodeTable.load(args.codes, lesson.data)
-    rows, kept = {variant: row for row, variant in enumerate(table.variants)}, lesson.kept
-    shares = options.shares_of(args.shares) or lesson.data.shares
+    table, shares = options.table_of(args, lesson.data, source.preset.stage1)
+    rows = {variant: row for row, variant in enumerate(table.variants)}
 
     def made(step: int) -> tuple[Tensor, ...]:
         variants, foreign, english = lesson.draw(
-            args.batch, run.rng(step), lambda rng: table.variants[table.draw(rng, shares)], kept
+            args.batch, run.rng(step), lambda rng: table.variants[table.draw(rng, shares)]
         )
         return foreign, english, table.codes_of([rows[variant] for variant in variants])
 
     run = Run(args.run, args.seed)
-    trainer = _trainer(args, model, "tok_emb_txt", kept, partial(words.prior_loss, args.cells))
+    trainer = _trainer(args, model, "tok_emb_txt", lesson, partial(words.prior_loss, args.cells))
     _train(args, run, trainer, made)
 
 
@@ -153,14 +145,14 @@ def _ranker_part(args: Namespace) -> None:
     begun.document["model_cfg"]["text_cfg"]["vocab_size"] = len(rows)
     model = clip.build(begun.document)
     model.load_state_dict(weights)
-    images, kept = lesson.data.images, lesson.kept
+    images = lesson.data.images
 
     def pick(rng: Random) -> Variant:
         is_plain = rng.random() < _PLAIN
         return Variant(rng.choice(images)) if is_plain else lesson.data.draw(rng)
 
     def made(step: int) -> tuple[Tensor, ...]:
-        return lesson.draw(args.batch, run.rng(step), pick, kept)[1:]
+        return lesson.draw(args.batch, run.rng(step), pick)[1:]
 
     def look(step: int, weights: Weights) -> None:
         judged = with_weights(clip.build(begun.document), weights)
@@ -169,21 +161,21 @@ def _ranker_part(args: Namespace) -> None:
         clip.save(run.folder / "clip", weights, begun.document)
 
     run = Run(args.run, args.seed)
-    trainer = _trainer(args, model, "token_embedding", kept, words.ranker_loss)
+    trainer = _trainer(args, model, "token_embedding", lesson, words.ranker_loss)
     _train(args, run, trainer, made, (args.look_every, look))
 
 
 def _trainer(
-    args: Namespace, model: nn.Module, name: str, kept: set[int], loss: Callable[..., Tensor]
+    args: Namespace, model: nn.Module, name: str, lesson: Lesson, loss: Callable[..., Tensor]
 ) -> words.WordTrainer:
     """Of the model's embedding of that name."""
     embedding = model.get_submodule(name)
     assert isinstance(embedding, nn.Embedding)
     if args.start:
-        _put_learnt(embedding.weight, kept, averaged(args.start)[1].get(f"{name}.weight"))
+        _put_learnt(embedding.weight, lesson.kept, averaged(args.start)[1].get(f"{name}.weight"))
     engine = Engine(Engine.usual_device(), PRECISIONS[args.precision])
     plan = words.WordPlan(Schedule(args.steps, warm_up=20), args.rate)
-    return words.WordTrainer(model, embedding, kept, loss, plan, engine)
+    return words.WordTrainer(model, embedding, lesson.kept, loss, plan, engine)
 
 
 @torch.no_grad()

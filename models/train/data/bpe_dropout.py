@@ -6,14 +6,11 @@ library's own draws from a generator that can't be seeded, so words are merged h
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
 from random import Random
 
-from tokenizers import Tokenizer as AnyBpe
-
-from models.errors import ConfigError
-from models.tokenizer import UNK, Tokenizer, well_formed
+from models.tokenizer import UNK, Tokenizer
+from models.train.data.tokens import bpe_model
 
 
 class BpeDropout:
@@ -21,20 +18,15 @@ class BpeDropout:
 
     def __init__(self, tokenizer: Tokenizer, share: float) -> None:
         """ConfigError where the tokenizer is of another kind than the official checkpoints'."""
-        document = tokenizer.document()
-        model, bpe = document["model"], AnyBpe.from_str(json.dumps(document))
-        if bpe.normalizer is None or bpe.pre_tokenizer is None or not model["end_of_word_suffix"]:
-            raise ConfigError("--bpe-dropout: not with this tokenizer's files")
+        model = bpe_model(tokenizer, "--bpe-dropout: not with this tokenizer's files")
         self.tokenizer, self.share = tokenizer, share
-        self._split, self._normal = bpe.pre_tokenizer, bpe.normalizer
         self._end: str = model["end_of_word_suffix"]
         self._ranks = {tuple(pair): rank for rank, pair in enumerate(model["merges"])}
         self._ids = tokenizer.vocabulary()
 
     def encode(self, text: str, rng: Random) -> list[int]:
         """A text's ids, as many as the tokenizer's."""
-        words = self._split.pre_tokenize_str(self._normal.normalize_str(well_formed(text)))
-        pieces = [piece for word, _ in words for piece in self._merged(word, rng)]
+        pieces = [piece for word in self.tokenizer.words(text) for piece in self._merged(word, rng)]
         ids = [self._ids.get(piece, self._ids[UNK]) for piece in pieces]
         return self.tokenizer.fitted(ids)[0]
 

@@ -98,7 +98,7 @@ class Meaning:
 
 
 @runtime_checkable
-class Bilingual(Protocol):
+class Bilingual(DataSet, Protocol):
     """A data set whose captions can be said in other languages than English."""
 
     def translated(self, variant: Variant, rng: Random) -> tuple[str, str] | None:

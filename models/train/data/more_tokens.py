@@ -7,15 +7,12 @@ new words. Knows no model.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
-from tokenizers import Tokenizer as AnyBpe
-
-from models.errors import ConfigError
 from models.tokenizer import UNK, Tokenizer
-from models.train.data.tokens import NAME
+from models.train.data.tokens import NAME, bpe_model
 
 Pair = tuple[str, str]
 
@@ -25,27 +22,19 @@ class MoreTokens:
 
     def __init__(self, tokenizer: Tokenizer, kept: Iterable[str]) -> None:
         """ConfigError where the tokenizer is of another kind than the official checkpoints'."""
-        document = tokenizer.document()
-        bpe = AnyBpe.from_str(json.dumps(document))
-        if bpe.normalizer is None or bpe.pre_tokenizer is None:
-            raise ConfigError("no words can be added to a tokenizer of these files")
-        self._bpe, self._split, self._normal = bpe, bpe.pre_tokenizer, bpe.normalizer
+        model = bpe_model(tokenizer, "no words can be added to a tokenizer of these files")
+        self.tokenizer = tokenizer
         self.vocabulary = tokenizer.vocabulary()
-        self.merges: dict[Pair, None] = {tuple(pair): None for pair in document["model"]["merges"]}
-        self._known = {word for text in kept for word in self.words(text)}
+        self.merges: dict[Pair, None] = {tuple(pair): None for pair in model["merges"]}
+        self._known = self._words(kept)
         self._kept = {pair for word in self._known for pair in pairwise(self._pieces(word))}
-
-    def words(self, text: str) -> Iterator[str]:
-        """What a text is split into before any merge."""
-        for word, _ in self._split.pre_tokenize_str(self._normal.normalize_str(text)):
-            yield word
 
     def add(self, texts: Iterable[str]) -> int:
         """Make one token of each of the texts' words, where kept texts allow it; how many are new.
 
         Words of few pieces come first: longer ones are often made of them.
         """
-        words = {word for text in texts for word in self.words(text)} - self._known
+        words = self._words(texts) - self._known
         before = len(self.vocabulary)
         for pieces in sorted(map(self._pieces, sorted(words)), key=len):
             if UNK not in pieces:
@@ -60,10 +49,12 @@ class MoreTokens:
         lines = ["#version: 0.2", *map(" ".join, self.merges)]
         (folder / f"{NAME}-merges.txt").write_text("\n".join(lines) + "\n", "utf-8")
 
+    def _words(self, texts: Iterable[str]) -> set[str]:
+        return {word for text in texts for word in self.tokenizer.words(text)}
+
     def _pieces(self, word: str) -> list[str]:
-        """The tokens that a word is split into as yet."""
-        pieces: list[str] = self._bpe.encode(word).tokens
-        return pieces
+        """The tokens that the tokenizer splits a word into."""
+        return self.tokenizer.tokens(self.tokenizer.pieces(word))
 
     def _merge(self, pieces: list[str]) -> None:
         """From the word's end or else from its beginning, whichever splits no kept word anew."""

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import json
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
+import torch
 from tokenizers.implementations.char_level_bpe import CharBPETokenizer
+from torch import Tensor
 
+from models.errors import ConfigError
 from models.tokenizer import PAD, UNK, Tokenizer
 from models.train.data.data_set import DataSet
 
@@ -46,6 +50,24 @@ def texts(data: DataSet, seed: int = 0) -> Iterator[str]:
     yield from data.names() * 30  # so that each word of a name is a token
     yield from data.vocabulary() * 20
     yield from (" ".join(string.ascii_lowercase + string.digits + string.punctuation),) * 3
+
+
+def bpe_model(tokenizer: Tokenizer, refusal: str) -> dict[str, Any]:
+    """A tokenizer's merges, and how a word's end is marked, as its library writes them down.
+
+    ConfigError, with `refusal`, where it is of another kind than the official checkpoints'.
+    """
+    document = tokenizer.document()
+    model: dict[str, Any] = document["model"]
+    splits = document["normalizer"] and document["pre_tokenizer"]
+    if not splits or not model["end_of_word_suffix"]:
+        raise ConfigError(refusal)
+    return model
+
+
+def ids_of(tokenizer: Tokenizer, texts: Iterable[str]) -> Tensor:
+    """Ids of texts [B, N]."""
+    return torch.tensor([tokenizer.encode(text)[0] for text in texts])
 
 
 def is_learnt(folder: Path) -> bool:

@@ -24,7 +24,7 @@ from models.files.checked import checked
 from models.rerank.clip_files import OPENAI_MEAN, OPENAI_STD
 from models.tokenizer import Tokenizer
 from models.train.data.data_set import DataSet, Variant, rendered
-from models.train.data.tokens import CONTEXT_LENGTH
+from models.train.data.tokens import CONTEXT_LENGTH, ids_of
 from models.train.loop.engine import Engine
 from models.train.loop.learner import Learner
 from models.train.loop.muon import optimisers
@@ -162,7 +162,7 @@ class ClipTrainer:
 def retrieval(model: Any, data: DataSet, tokenizer: Tokenizer) -> dict[str, float]:
     """Top-1 and top-5 of held-out pictures among all names, on the model's device."""
     device = model.logit_scale.device
-    labels = torch.tensor([tokenizer.encode(name)[0] for name in data.names()])
+    labels = ids_of(tokenizer, data.names())
     text = model.encode_text(labels.to(device), normalize=True)
     images = prepare(rendered(data, map(Variant, data.held_out)))
     scores = model.encode_image(images.to(device), normalize=True) @ text.T
@@ -183,7 +183,7 @@ def batch(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Images in [-1, 1], text ids and targets of variants, with random captions."""
     images = rendered(data, variants)  # first: a broken one's caption is that of its stand-in
-    ids = torch.tensor([tokenizer.encode(data.caption(v, rng))[0] for v in variants])
+    ids = ids_of(tokenizer, (data.caption(v, rng) for v in variants))
     return images, ids, matches(variants, data)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -21,19 +20,16 @@ from models.stage2.hq_transformer import HQTransformer
 from models.stage2.transformer import Transformer
 from models.tokenizer import Tokenizer
 from models.train.data.data_set import Meaning
+from models.train.data.tokens import ids_of
 from models.train.loop.engine import Engine
 from models.train.loop.learner import Learner
 from models.train.loop.precision import autocast
 from models.train.loop.schedule import Schedule
+from models.train.recipes.clip import hits
 
 Taught = Transformer | HQTransformer  # the priors whose words are rows of `tok_emb_txt`
 _RATE = 0.02
 _AVERAGE = 0.99
-
-
-def ids_of(tokenizer: Tokenizer, texts: Iterable[str]) -> Tensor:
-    """Token ids of texts [B, N]."""
-    return torch.tensor([tokenizer.encode(text)[0] for text in texts])
 
 
 def check_goes_on(old: Tokenizer, new: Tokenizer) -> None:
@@ -49,7 +45,7 @@ def lengthened(rows: Tensor, old: Tokenizer, new: Tokenizer) -> Tensor:
     longer = torch.cat((rows, more))
     for number in names.keys() - set(old.vocabulary().values()):
         word = names[number].removesuffix("</w>")
-        longer[number] = rows[_whole(old.encode(word)[0])].mean(0)
+        longer[number] = rows[old.pieces(word)].mean(0)
     return longer
 
 
@@ -64,7 +60,7 @@ def translated(
     for number, meanings in _meanings(dictionary, tokenizer, kept).items():
         english = sorted({meaning.english for meaning in meanings})
         if len(english) <= 2:
-            means = [rows[_whole(tokenizer.encode(text)[0])].mean(0) for text in english]
+            means = [rows[tokenizer.pieces(text)].mean(0) for text in english]
             put[number] = torch.stack(means).mean(0)
     return put
 
@@ -79,7 +75,7 @@ def exact(dictionary: Iterable[Meaning], tokenizer: Tokenizer, kept: set[int]) -
         for number, meanings in _meanings(dictionary, tokenizer, kept).items()
         if all(meaning.is_in_place for meaning in meanings)
         and len(english := {meaning.english for meaning in meanings}) == 1
-        and len(_whole(tokenizer.encode(english.pop())[0])) == 1
+        and len(tokenizer.pieces(english.pop())) == 1
     }
 
 
@@ -89,18 +85,10 @@ def _meanings(
     """Of each word of one token that is not in `kept`, by its id."""
     found: dict[int, list[Meaning]] = {}
     for meaning in dictionary:
-        ids = _whole(tokenizer.encode(meaning.word)[0])
+        ids = tokenizer.pieces(meaning.word)
         if len(ids) == 1 and ids[0] not in kept:
             found.setdefault(ids[0], []).append(meaning)
     return found
-
-
-def _whole(ids: list[int]) -> list[int]:
-    """Without the padding behind a text, if it is not all padding."""
-    padding = ids[-1]
-    while len(ids) > 1 and ids[-1] == ids[-2] == padding:
-        ids = ids[:-1]
-    return ids[:-1] if len(ids) > 1 else ids
 
 
 def prior_loss(
@@ -142,7 +130,7 @@ def share_known(model: Any, names: Sequence[Meaning], tokenizer: Tokenizer) -> f
     wanted = model.encode_text(ids_of(tokenizer, english), normalize=True)
     found = model.encode_text(ids_of(tokenizer, (name.word for name in names)), normalize=True)
     truth = torch.tensor([english.index(name.english) for name in names])
-    return float(((found @ wanted.T).argmax(1) == truth).float().mean())
+    return hits(found @ wanted.T, truth)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +160,13 @@ class WordTrainer:
         free[sorted(kept)] = 0
         rows.register_hook(lambda gradient: gradient * free)  # type: ignore[no-untyped-call]  # torch's
         # Adam goes on for steps after a row was met, which most are seldom: Adagrad only then.
-        adagrad = partial(torch.optim.Adagrad, [rows], lr=_RATE * plan.rate)
         self.learner = Learner(
-            model, self._loss, lambda _: [adagrad()], plan.schedule, decay=_AVERAGE, engine=engine
+            model,
+            self._loss,
+            lambda _: [torch.optim.Adagrad([rows], lr=_RATE * plan.rate)],
+            plan.schedule,
+            decay=_AVERAGE,
+            engine=engine,
         )
 
     def step(self, step: int, *batch: Tensor) -> dict[str, float]:
