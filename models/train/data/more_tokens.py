@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 
 from models.tokenizer import UNK, Tokenizer
@@ -44,7 +45,8 @@ class MoreTokens:
     def save(self, folder: Path) -> None:
         """Write vocabulary and merges as the official checkpoints have them."""
         folder.mkdir(parents=True, exist_ok=True)
-        vocabulary = json.dumps(self.vocabulary, ensure_ascii=False)
+        by_id = sorted(self.vocabulary.items(), key=itemgetter(1))  # the library has no order
+        vocabulary = json.dumps(dict(by_id), ensure_ascii=False)
         (folder / f"{NAME}-vocab.json").write_text(vocabulary, "utf-8")
         lines = ["#version: 0.2", *map(" ".join, self.merges)]
         (folder / f"{NAME}-merges.txt").write_text("\n".join(lines) + "\n", "utf-8")

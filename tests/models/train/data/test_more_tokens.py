@@ -57,6 +57,13 @@ def test_a_word_whose_every_merge_is_in_a_kept_one_stays_split(
     assert pieces(longer, split) == pieces(tokenizer, split)
 
 
+def test_the_files_are_the_same_each_time(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        lengthened(tokenizer, tmp_path / name, FOREIGN)
+    first, second = (sorted((tmp_path / name).iterdir()) for name in ("first", "second"))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
 def test_a_text_in_unknown_letters_adds_nothing(tokenizer: Tokenizer) -> None:
     assert MoreTokens(tokenizer, ENGLISH).add(("Ж", "кот")) == 0
 
