@@ -7,10 +7,13 @@ YouTokenToMe), run by the `tokenizers` library. Knows nothing of CLIP, which has
 from __future__ import annotations
 
 import json
+import re
 import string
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from tokenizers import AddedToken
 from tokenizers import Tokenizer as AnyBpe
 from tokenizers.implementations.char_level_bpe import CharBPETokenizer
 
@@ -21,6 +24,8 @@ from models.lookalikes import content, visible
 PAD = "[PAD]"
 UNK = "[UNK]"
 YTTM_FILE = "bpe.model"
+ADDED_FILE = "added_tokens.json"
+_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff]")  # kana and ideographs: no space ends a word
 
 
 def well_formed(text: str) -> str:
@@ -53,9 +58,12 @@ class Tokenizer:
     def load(cls, folder: Path, context_length: int) -> Tokenizer:
         """Read `bpe.model`, or else `*vocab.json` and `*merges.txt`, from `folder`.
 
+        Beside the latter `added_tokens.json` may give ids to words and phrases that are one token
+        each, whatever the merges say, as Hugging Face's tokenizers have it.
+
         Raises:
             MissingFileError: a file is absent.
-            CorruptFileError: a file can't be read as a vocabulary or as merges.
+            CorruptFileError: a file can't be read as a vocabulary, as merges or as added tokens.
         """
         if (folder / YTTM_FILE).is_file():
             file = yttm.read(folder / YTTM_FILE, pad=PAD, unknown=UNK)
@@ -70,6 +78,8 @@ class Tokenizer:
             raise CorruptFileError(f"can't read the tokenizer in {folder}: {error}") from error
         if bpe.token_to_id(PAD) is not None:
             bpe.add_special_tokens([PAD])
+        if (folder / ADDED_FILE).is_file():
+            _add(bpe, folder / ADDED_FILE)
         return cls(bpe, context_length)
 
     @staticmethod
@@ -128,6 +138,11 @@ class Tokenizer:
         vocabulary: dict[str, int] = self._bpe.get_vocab()
         return vocabulary
 
+    @property
+    def has_added_words(self) -> bool:
+        """Whether there are tokens that are read whatever the merges say, but for the special."""
+        return any(not token["special"] for token in self.document()["added_tokens"])
+
     def document(self) -> dict[str, Any]:
         """All that it does, as the library writes it down."""
         found: dict[str, Any] = json.loads(self._bpe.to_str())
@@ -136,6 +151,20 @@ class Tokenizer:
     def tokens(self, ids: list[int]) -> list[str]:
         """The tokens behind ids, for reports."""
         return [self._bpe.id_to_token(i) or UNK for i in ids]
+
+
+def _add(bpe: CharBPETokenizer, file: Path) -> None:
+    try:
+        ids: dict[str, int] = json.loads(file.read_text(encoding="utf-8"))
+        words = [word for word, _ in sorted(ids.items(), key=itemgetter(1))]
+    except (ValueError, AttributeError, TypeError) as error:
+        raise CorruptFileError(f"can't read {file}: {error}") from error
+    first = 1 + max(bpe.get_vocab().values())
+    # Whole words alone, unless their script leaves no spaces.
+    bpe.add_tokens([AddedToken(word, single_word=not _UNSPACED.search(word)) for word in words])
+    for number, word in enumerate(words, first):
+        if not ids[word] == bpe.token_to_id(word) == number:
+            raise CorruptFileError(f"{file}: {word!r} must be new, and have the next id, {number}")
 
 
 def _only(folder: Path, pattern: str) -> Path:

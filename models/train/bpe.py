@@ -1,19 +1,19 @@
 """Learn the text tokenizer from captions: `python -m models.train.bpe`.
 
-With `--init` a checkpoint's gets a token for each word of other languages that it splits.
+With `--init` a checkpoint's gets a token for each name and word of other languages that it splits.
 """
 
 from __future__ import annotations
 
-from argparse import Namespace
 from pathlib import Path
 from random import Random
 
 from models.errors import ConfigError
+from models.files.checkpoint import tokenizer_folder
 from models.flags import count
 from models.train.data import sources
 from models.train.data.data_set import Bilingual, DataSet
-from models.train.data.more_tokens import MoreTokens
+from models.train.data.more_tokens import lengthen
 from models.train.data.tokens import CONTEXT_LENGTH, VOCAB_SIZE, is_learnt, load_or_learn
 from models.train.options import add_init, parser_of
 from models.train.start import own_tokenizer, preset_of
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
             f"kept: {args.out} holds a tokenizer; remove it, or give another --out, for a new one"
         )
     elif args.checkpoint:
-        _lengthen(args, data)
+        _lengthen(args.checkpoint, data, args.out)
     tokenizer = load_or_learn(data, args.out, args.size)
     rng = Random(1)
     drawn = [data.caption(data.draw(rng), rng) for _ in range(_NUM_TRIED)]
@@ -44,15 +44,14 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{cut} of {len(drawn)} captions are cut at {CONTEXT_LENGTH} tokens")
 
 
-def _lengthen(args: Namespace, data: DataSet) -> None:
+def _lengthen(checkpoint: Path, data: DataSet, out: Path) -> None:
     """Write the checkpoint's tokenizer with the words of a dictionary, English as it was."""
     if not isinstance(data, Bilingual):
         raise ConfigError("--init: adds other languages' words, which --data scenes alone has")
-    tokenizer = own_tokenizer(args.checkpoint)
-    more = MoreTokens(tokenizer, data.english())
-    added = more.add(meaning.word for meaning in data.dictionary())
-    more.save(args.out)
-    print(f"{added} tokens more than the {len(tokenizer.vocabulary())} of {args.checkpoint}")
+    before = len(own_tokenizer(checkpoint).vocabulary())
+    words = (meaning.word for meaning in data.dictionary())
+    added = lengthen(tokenizer_folder(checkpoint), words, tuple(data.english()), out)
+    print(f"{added} tokens more than the {before} of {checkpoint}")
 
 
 if __name__ == "__main__":

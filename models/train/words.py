@@ -50,7 +50,7 @@ class Lesson:
     old: Tokenizer
     tokenizer: Tokenizer
     english: set[int]  # ids that English texts have
-    kept: set[int]  # these, and all else whose rows have nothing to learn
+    learnt: frozenset[int]  # whose rows have something to learn
 
     def lengthened(self, rows: Tensor) -> Tensor:
         """An embedding's rows with those of all new tokens, known words as their English."""
@@ -77,7 +77,7 @@ class Lesson:
             variant = pick(rng)
             said = self.data.translated(variant, rng)
             misses += 1
-            if said and not self.kept.issuperset(foreign := self.tokenizer.encode(said[0])[0]):
+            if said and not self.learnt.isdisjoint(foreign := self.tokenizer.encode(said[0])[0]):
                 misses = 0
                 yield variant, foreign, self.tokenizer.encode(said[1])[0]
         raise ConfigError("none of these pictures has words in another language")
@@ -97,8 +97,8 @@ def lesson_of(args: Namespace, size: int) -> Lesson:
     tokenizer = Tokenizer.load(args.tokenizer, old.context_length)
     words.check_goes_on(old, tokenizer)
     english = {number for text in data.english() for number in tokenizer.encode(text)[0]}
-    kept = english | words.exact(data.dictionary(), tokenizer, english)
-    return Lesson(data, old, tokenizer, english, kept)
+    learnt = words.to_learn(data.dictionary(), tokenizer, english)
+    return Lesson(data, old, tokenizer, english, learnt)
 
 
 @processes.alone_in("run")
@@ -172,19 +172,18 @@ def _trainer(
     embedding = model.get_submodule(name)
     assert isinstance(embedding, nn.Embedding)
     if args.start:
-        _put_learnt(embedding.weight, lesson.kept, averaged(args.start)[1].get(f"{name}.weight"))
+        _put_learnt(embedding.weight, lesson.learnt, averaged(args.start)[1].get(f"{name}.weight"))
     engine = Engine(Engine.usual_device(), PRECISIONS[args.precision])
     plan = words.WordPlan(Schedule(args.steps, warm_up=20), args.rate)
-    return words.WordTrainer(model, embedding, lesson.kept, loss, plan, engine)
+    return words.WordTrainer(model, embedding, lesson.learnt, loss, plan, engine)
 
 
 @torch.no_grad()
-def _put_learnt(rows: Tensor, kept: set[int], learnt: Tensor | None) -> None:
+def _put_learnt(rows: Tensor, numbers: frozenset[int], other: Tensor | None) -> None:
     """Rows that have something to learn as another run has learnt them."""
-    if learnt is None or learnt.shape != rows.shape:
+    if other is None or other.shape != rows.shape:
         raise ConfigError("--start: a run of another --part, or by another tokenizer")
-    free = sorted(set(range(len(rows))) - kept)
-    rows[free] = learnt[free]
+    rows[sorted(numbers)] = other[sorted(numbers)]
 
 
 def _train(

@@ -1,11 +1,12 @@
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from models.errors import ConfigError, CorruptFileError, MissingFileError
-from models.tokenizer import Tokenizer
+from models.tokenizer import ADDED_FILE, Tokenizer
 from tests.models.golden import GOLDEN, arrays, facts
 
 FOLDER = GOLDEN / "mindalle_text" / "tokenizer"
@@ -86,6 +87,51 @@ def test_a_vocabulary_without_padding_is_refused(tmp_path: Path) -> None:
     (tmp_path / "merges.txt").write_text("#version: 0.2\n")
     with pytest.raises(ConfigError, match=r"\[PAD\]"):
         Tokenizer.load(tmp_path, 32)
+
+
+def with_added(folder: Path, content: object) -> Path:
+    shutil.copytree(FOLDER, folder, dirs_exist_ok=True)
+    (folder / ADDED_FILE).write_text(json.dumps(content))
+    return folder
+
+
+def test_added_words_are_read_whole_and_nothing_else_changes(
+    tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    first = len(tokenizer.vocabulary())
+    words = {"clair de lune": first, "Un": first + 1, "風船": first + 2}
+    longer = Tokenizer.load(with_added(tmp_path, words), 32)
+    assert longer.has_added_words
+    assert not tokenizer.has_added_words
+    assert longer.pieces("UN clair de lune") == [first + 1, first]
+    assert longer.pieces("un, 風船") == [first + 1, *tokenizer.pieces(","), first + 2]
+    for text in facts("mindalle_text")["prompts"]:
+        assert longer.encode(text) == tokenizer.encode(text)
+    assert longer.pieces("uncle") == tokenizer.pieces("uncle")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (["un"], "can't read"),
+        ({"un": "7"}, "next id"),
+        ({"un": 7}, "next id"),
+        ({"un": None, "deux": 3}, "can't read"),
+        ({"": 320}, "next id"),
+    ],
+)
+def test_added_words_that_dont_go_on_are_refused(
+    tmp_path: Path, content: object, message: str
+) -> None:
+    with pytest.raises(CorruptFileError, match=message):
+        Tokenizer.load(with_added(tmp_path, content), 32)
+
+
+def test_an_added_word_must_be_new(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    first = len(tokenizer.vocabulary())
+    piece = next(token for token in tokenizer.vocabulary() if token.isalpha())
+    with pytest.raises(CorruptFileError, match="must be new"):
+        Tokenizer.load(with_added(tmp_path, {piece: first}), 32)
 
 
 def test_ids_beyond_the_embedding_are_refused(tokenizer: Tokenizer) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import pairwise
 from random import Random
 
+from models.errors import ConfigError
 from models.tokenizer import UNK, Tokenizer
 from models.train.data.tokens import bpe_model
 
@@ -17,8 +18,11 @@ class BpeDropout:
     """Reads texts as a tokenizer does, but for a `share` of its merges."""
 
     def __init__(self, tokenizer: Tokenizer, share: float) -> None:
-        """ConfigError where the tokenizer is of another kind than the official checkpoints'."""
-        model = bpe_model(tokenizer, "--bpe-dropout: not with this tokenizer's files")
+        """ConfigError where it's not of the official checkpoints' kind, or has added words."""
+        refusal = "--bpe-dropout: not with this tokenizer's files"
+        model = bpe_model(tokenizer, refusal)
+        if tokenizer.has_added_words:
+            raise ConfigError(f"{refusal}: it has added words, which are never split")
         self.tokenizer, self.share = tokenizer, share
         self._end: str = model["end_of_word_suffix"]
         self._ranks = {tuple(pair): rank for rank, pair in enumerate(model["merges"])}

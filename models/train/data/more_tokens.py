@@ -1,81 +1,59 @@
-"""A tokenizer with more tokens: words that were split become one, and all else stays as it is.
+"""A tokenizer with more tokens: words and phrases that were split become one, all else stays.
 
-Merges are added behind those that were learnt, so that a text changes only where it has one of the
-new words. Knows no model.
+They are read whatever the merges say, so that a text changes only where it has one of them. Knows
+no model.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from itertools import pairwise
-from operator import itemgetter
+import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from models.tokenizer import UNK, Tokenizer
-from models.train.data.tokens import NAME, bpe_model
-
-Pair = tuple[str, str]
+from models.tokenizer import ADDED_FILE, UNK, Tokenizer
+from models.train.data.tokens import bpe_model
 
 
-class MoreTokens:
-    """Adds words to a tokenizer; `kept` are texts whose ids must not change."""
+def lengthen(folder: Path, words: Iterable[str], kept: Sequence[str], out: Path) -> int:
+    """Write the tokenizer in `folder` with more words into `out`; how many.
 
-    def __init__(self, tokenizer: Tokenizer, kept: Iterable[str]) -> None:
-        """ConfigError where the tokenizer is of another kind than the official checkpoints'."""
-        model = bpe_model(tokenizer, "no words can be added to a tokenizer of these files")
-        self.tokenizer = tokenizer
-        self.vocabulary = tokenizer.vocabulary()
-        self.merges: dict[Pair, None] = {tuple(pair): None for pair in model["merges"]}
-        self._known = self._words(kept)
-        self._kept = {pair for word in self._known for pair in pairwise(self._pieces(word))}
-
-    def add(self, texts: Iterable[str]) -> int:
-        """Make one token of each of the texts' words, where kept texts allow it; how many are new.
-
-        Words of few pieces come first: longer ones are often made of them.
-        """
-        words = self._words(texts) - self._known
-        before = len(self.vocabulary)
-        for pieces in sorted(map(self._pieces, sorted(words)), key=len):
-            if UNK not in pieces:
-                self._merge(pieces)
-        return len(self.vocabulary) - before
-
-    def save(self, folder: Path) -> None:
-        """Write vocabulary and merges as the official checkpoints have them."""
-        folder.mkdir(parents=True, exist_ok=True)
-        by_id = sorted(self.vocabulary.items(), key=itemgetter(1))  # the library has no order
-        vocabulary = json.dumps(dict(by_id), ensure_ascii=False)
-        (folder / f"{NAME}-vocab.json").write_text(vocabulary, "utf-8")
-        lines = ["#version: 0.2", *map(" ".join, self.merges)]
-        (folder / f"{NAME}-merges.txt").write_text("\n".join(lines) + "\n", "utf-8")
-
-    def _words(self, texts: Iterable[str]) -> set[str]:
-        return {word for text in texts for word in self.tokenizer.words(text)}
-
-    def _pieces(self, word: str) -> list[str]:
-        """The tokens that the tokenizer splits a word into."""
-        return self.tokenizer.tokens(self.tokenizer.pieces(word))
-
-    def _merge(self, pieces: list[str]) -> None:
-        """From the word's end or else from its beginning, whichever splits no kept word anew."""
-        for chain in (_from_the_end(pieces), _from_the_beginning(pieces)):
-            if not self._kept.isdisjoint(chain):
-                continue
-            for pair in chain:
-                self.merges.setdefault(pair)
-                self.vocabulary.setdefault("".join(pair), len(self.vocabulary))
-            return
+    Those that are one token already are left out, and those that a kept text has. ConfigError
+    where it is of another kind than the official checkpoints'.
+    """
+    old = _loaded(folder)
+    bpe_model(old, "no words can be added to a tokenizer of these files")
+    known = old.vocabulary()
+    first = 1 + max(known.values())
+    more = [_spelt(word, known) for word in dict.fromkeys(words) if not _is_token(old, word)]
+    while True:  # a phrase hides words that it has
+        _write(folder, more, first, out)
+        new = _loaded(out)
+        clashing = {number for text in kept for number in new.pieces(text) if number >= first}
+        if not clashing:
+            return len(more)
+        more = [word for number, word in enumerate(more, first) if number not in clashing]
 
 
-def _from_the_end(pieces: list[str]) -> list[Pair]:
-    """Merges that join pieces, the last two first."""
-    return [
-        (pieces[place], "".join(pieces[place + 1 :])) for place in reversed(range(len(pieces) - 1))
-    ]
+def _loaded(folder: Path) -> Tokenizer:
+    return Tokenizer.load(folder, context_length=1)
 
 
-def _from_the_beginning(pieces: list[str]) -> list[Pair]:
-    """Merges that join pieces, the first two first."""
-    return [("".join(pieces[:place]), pieces[place]) for place in range(1, len(pieces))]
+def _is_token(tokenizer: Tokenizer, word: str) -> bool:
+    tokens = tokenizer.tokens(tokenizer.pieces(word))
+    return len(tokens) == 1 and tokens != [UNK]
+
+
+def _spelt(word: str, known: dict[str, int]) -> str:
+    """With a capital, which is read the same, where a piece of words has its spelling."""
+    return word[0].upper() + word[1:] if word in known else word
+
+
+def _write(folder: Path, words: Sequence[str], first: int, out: Path) -> None:
+    """The tokenizer in `folder` with these words behind all others."""
+    out.mkdir(parents=True, exist_ok=True)
+    for path in Tokenizer.files(folder):
+        shutil.copyfile(path, out / path.name)
+    ids = json.loads((folder / ADDED_FILE).read_text()) if (folder / ADDED_FILE).exists() else {}
+    ids |= {word: number for number, word in enumerate(words, first)}
+    (out / ADDED_FILE).write_text(json.dumps(ids, ensure_ascii=False), "utf-8")

@@ -5,7 +5,6 @@ Words outside the captions still split into characters.
 
 from __future__ import annotations
 
-import json
 import string
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -72,7 +71,7 @@ def ids_of(tokenizer: Tokenizer, texts: Iterable[str]) -> Tensor:
 
 def is_learnt(folder: Path) -> bool:
     """Whether a tokenizer lies there, so that none is learnt."""
-    return (folder / f"{NAME}-vocab.json").exists()
+    return any(folder.glob("*vocab.json"))
 
 
 def load_or_learn(
@@ -88,5 +87,5 @@ def load_or_learn(
 
 
 def vocab_size(folder: Path) -> int:
-    """How many tokens the vocabulary in `folder` has."""
-    return len(json.loads((folder / f"{NAME}-vocab.json").read_text()))
+    """How many tokens the tokenizer in `folder` has."""
+    return len(Tokenizer.load(folder, CONTEXT_LENGTH).vocabulary())

@@ -1,13 +1,13 @@
 """How a finished model learns other languages' words: they are to do what their English does.
 
-Only rows of text embeddings learn, and of these only such as no English text reads; so whatever is
-asked for in English stays as it was, to the bit. The teacher is the model itself, which reads the
-English of the same caption. Knows no data.
+Only rows of text embeddings learn, and of these only a dictionary's, which no English text reads;
+so whatever is asked for in English stays as it was, to the bit. The teacher is the model itself,
+which reads the English of the same caption. Knows no data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,49 +44,55 @@ def lengthened(rows: Tensor, old: Tokenizer, new: Tokenizer) -> Tensor:
     more = rows.new_zeros(max(0, 1 + max(names) - len(rows)), rows.shape[1])
     longer = torch.cat((rows, more))
     for number in names.keys() - set(old.vocabulary().values()):
-        word = names[number].removesuffix("</w>")
-        longer[number] = rows[old.pieces(word)].mean(0)
+        longer[number] = rows[old.pieces(names[number])].mean(0)
     return longer
 
 
 def translated(
-    rows: Tensor, dictionary: Iterable[Meaning], tokenizer: Tokenizer, kept: set[int]
+    rows: Tensor, dictionary: Iterable[Meaning], tokenizer: Tokenizer, english: set[int]
 ) -> Tensor:
     """Rows in which each word of one token begins as the mean of its English.
 
-    But for those in `kept`, and words that stand for more than two things in English.
+    But for those that `english` texts have, and words that stand for more than two things.
     """
     put = rows.clone()
-    for number, meanings in _meanings(dictionary, tokenizer, kept).items():
-        english = sorted({meaning.english for meaning in meanings})
-        if len(english) <= 2:
-            means = [rows[tokenizer.pieces(text)].mean(0) for text in english]
+    for number, meanings in _meanings(dictionary, tokenizer, english).items():
+        texts = sorted({meaning.english for meaning in meanings})
+        if len(texts) <= 2:
+            means = [rows[tokenizer.pieces(text)].mean(0) for text in texts]
             put[number] = torch.stack(means).mean(0)
     return put
 
 
-def exact(dictionary: Iterable[Meaning], tokenizer: Tokenizer, kept: set[int]) -> set[int]:
-    """The tokens that have all to learn from `translated`: of one meaning, of one token, in place.
+def to_learn(
+    dictionary: Iterable[Meaning], tokenizer: Tokenizer, english: set[int]
+) -> frozenset[int]:
+    """The tokens of words of one token each, which no English has, that begin with less than all.
 
-    A sentence of these does what the English one does.
+    Those of one meaning, of one token, in place have all from `translated`: a sentence of such
+    words does what the English one does.
     """
-    return {
+    return frozenset(
         number
-        for number, meanings in _meanings(dictionary, tokenizer, kept).items()
-        if all(meaning.is_in_place for meaning in meanings)
-        and len(english := {meaning.english for meaning in meanings}) == 1
-        and len(tokenizer.pieces(english.pop())) == 1
-    }
+        for number, meanings in _meanings(dictionary, tokenizer, english).items()
+        if not _is_exact(meanings, tokenizer)
+    )
+
+
+def _is_exact(meanings: Sequence[Meaning], tokenizer: Tokenizer) -> bool:
+    texts = {meaning.english for meaning in meanings}
+    is_in_place = all(meaning.is_in_place for meaning in meanings)
+    return is_in_place and len(texts) == 1 and len(tokenizer.pieces(texts.pop())) == 1
 
 
 def _meanings(
-    dictionary: Iterable[Meaning], tokenizer: Tokenizer, kept: set[int]
+    dictionary: Iterable[Meaning], tokenizer: Tokenizer, english: set[int]
 ) -> dict[int, list[Meaning]]:
-    """Of each word of one token that is not in `kept`, by its id."""
+    """Of each word of one token that is none of `english`, by its id."""
     found: dict[int, list[Meaning]] = {}
     for meaning in dictionary:
         ids = tokenizer.pieces(meaning.word)
-        if len(ids) == 1 and ids[0] not in kept:
+        if len(ids) == 1 and ids[0] not in english:
             found.setdefault(ids[0], []).append(meaning)
     return found
 
@@ -142,13 +148,13 @@ class WordPlan:
 
 
 class WordTrainer:
-    """The update of a run: of a model's text embedding, but for the rows in `kept`."""
+    """The update of a run: of these rows of a model's text embedding."""
 
     def __init__(
         self,
         model: nn.Module,
         embedding: nn.Embedding,
-        kept: set[int],
+        learnt: Collection[int],
         loss: Callable[..., Tensor],
         plan: WordPlan,
         engine: Engine,
@@ -156,9 +162,9 @@ class WordTrainer:
         self.loss, self.engine = loss, engine
         model.eval().requires_grad_(False).to(engine.device)
         rows = embedding.weight.requires_grad_(True)
-        free = torch.ones(len(rows), 1, device=engine.device)
-        free[sorted(kept)] = 0
-        rows.register_hook(lambda gradient: gradient * free)  # type: ignore[no-untyped-call]  # torch's
+        share = torch.zeros(len(rows), 1, device=engine.device)
+        share[sorted(learnt)] = 1
+        rows.register_hook(lambda gradient: gradient * share)  # type: ignore[no-untyped-call]  # torch's
         # Adam goes on for steps after a row was met, which most are seldom: Adagrad only then.
         self.learner = Learner(
             model,

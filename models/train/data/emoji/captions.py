@@ -43,9 +43,14 @@ def plain_names(concept: Concept) -> tuple[str, ...]:
     return tuple(name for name in concept.names if not COLOUR_WORD.search(name))
 
 
+def plain_tags(concept: Concept) -> tuple[str, ...]:
+    """The tags that are one or two plain words, which captions may say."""
+    return tuple(tag for tag in concept.tags if _PLAIN_TAG.fullmatch(tag))
+
+
 def _name(concept: Concept, has_colour: bool, rng: Random) -> str:
     names = plain_names(concept) if has_colour else concept.names
-    words = [tag for tag in concept.tags if _PLAIN_TAG.fullmatch(tag)]
+    words = plain_tags(concept)
     if not has_colour and words and rng.random() < 0.05:
         return rng.choice(words)
     return rng.choice(names)

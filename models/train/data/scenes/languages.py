@@ -16,9 +16,10 @@ from pathlib import Path
 from random import Random
 
 from models.train.data.data_set import Meaning
+from models.train.data.emoji.captions import SCENE_WORDS
 from models.train.data.emoji.concepts import Concept
 from models.train.data.emoji.looks import COLOURS
-from models.train.data.scenes.things import LANGUAGES, Noun, Thing
+from models.train.data.scenes.things import LANGUAGES, Noun, Thing, load_more_names
 
 CLDR = ("cldr-annotations-full", "48.2.0")  # Unicode-3.0
 
@@ -56,8 +57,8 @@ _BEHIND_WORDS = {
 class Lexicon:
     """One language's words, all lower case.
 
-    `names` has each concept's short name first, then its keywords; `nouns` what may have an article
-    and a colour.
+    `names` has each concept's short name first, then more names and keywords; `nouns` what may have
+    an article and a colour.
     """
 
     language: str
@@ -69,11 +70,12 @@ def load_lexicons(
     modules: Path, concepts: Sequence[Concept], things: Mapping[str, Thing]
 ) -> dict[str, Lexicon]:
     """Read the package in `modules`: a lexicon for "en" and each of LANGUAGES."""
-    made = {}
+    made, more_names = {}, load_more_names()
     for language in ("en", *LANGUAGES):
         path = modules / CLDR[0] / "annotations" / language / "annotations.json"
         rows = json.loads(path.read_text("utf-8"))["annotations"]["annotations"]
-        made[language] = _lexicon(language, rows, concepts, things)
+        more = more_names.get(language, {})
+        made[language] = _lexicon(language, rows, concepts, things, more)
     return made
 
 
@@ -111,9 +113,11 @@ def words() -> tuple[str, ...]:
 
 
 def dictionary() -> tuple[Meaning, ...]:
-    """Colours in every form, articles and "and" of all languages."""
+    """Colours in every form, articles, backgrounds and "and" of all languages."""
     found = [Meaning(word.strip(), "and") for word in _AND.values()]
     for language in LANGUAGES:
+        behind = zip(_BEHIND_WORDS[language], _BEHIND, strict=True)
+        found += [Meaning(said, SCENE_WORDS[name][0], language != "ja") for said, name in behind]
         genders = _ARTICLES.get(language, {"": ""})
         found += [Meaning(article, "a") for article in genders.values() if article]
         found += [
@@ -138,9 +142,11 @@ def _lexicon(
     rows: Mapping[str, dict[str, list[str]]],
     concepts: Sequence[Concept],
     things: Mapping[str, Thing],
+    more: Mapping[str, tuple[str, ...]],
 ) -> Lexicon:
     entries = {concept.label: rows[_character(concept)] for concept in concepts}
     use = Counter(w.lower() for entry in entries.values() for w in set(entry["default"]))
+    use.update(name for known in more.values() for name in known)
     names, nouns = {}, {}
     for label, entry in entries.items():
         short = entry["tts"][0].lower()
@@ -149,7 +155,7 @@ def _lexicon(
             short = (own_name or short).lower()
             nouns[label] = Noun(gender, short)
         keywords = (w.lower() for w in entry["default"] if use[w.lower()] == 1 and len(w) > 1)
-        names[label] = tuple(dict.fromkeys((short, *keywords)))
+        names[label] = tuple(dict.fromkeys((short, *more.get(label, ()), *keywords)))
     return Lexicon(language, names, nouns)
 
 

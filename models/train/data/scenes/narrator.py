@@ -14,7 +14,8 @@ import numpy as np
 from models.train.data.data_set import Meaning
 from models.train.data.emoji import looks
 from models.train.data.emoji.art import Art
-from models.train.data.emoji.captions import COLOUR_WORD
+from models.train.data.emoji.captions import COLOUR_WORD, plain_tags
+from models.train.data.emoji.captions import vocabulary as emoji_words
 from models.train.data.emoji.concepts import Concept, is_held_out
 from models.train.data.scenes import captions, languages
 from models.train.data.scenes.captions import Said
@@ -70,20 +71,30 @@ class Narrator:
         return text, captions.finished(said, scene.background, None, rng)
 
     def dictionary(self) -> tuple[Meaning, ...]:
-        """Every concept's short name in each language, and the tables' words."""
+        """Every concept's names in each language, and the tables' words.
+
+        Of its rarer names such as are nothing's first.
+        """
         names = [
-            Meaning(lexicon.names[concept.label][0], self._first_name(concept))
+            (place, Meaning(name, self._first_name(concept)))
             for lexicon in self.lexicons
             for concept in self.art.concepts
+            for place, name in enumerate(lexicon.names[concept.label])
         ]
-        return (*names, *languages.dictionary())
+        firsts = {meaning.word for place, meaning in names if place == 0}
+        said = [meaning for place, meaning in names if place == 0 or meaning.word not in firsts]
+        return (*said, *languages.dictionary())
 
     def english_words(self) -> tuple[str, ...]:
-        """Every name and keyword in English, and every word of its templates."""
-        names = [name for concept in self.art.concepts for name in concept.names]
+        """Every name, tag and keyword in English, and every word of its and the emoji's templates.
+
+        A model may have been trained on either set.
+        """
+        concepts = self.art.concepts
+        names = [name for concept in concepts for name in (*concept.names, *plain_tags(concept))]
         forms = [form for thing in self.things.values() for pair in thing.names for form in pair]
         keywords = [name for names in self.keywords.values() for name in names]
-        return (*captions.vocabulary(), *names, *forms, *keywords)
+        return (*captions.vocabulary(), *emoji_words(), *names, *forms, *keywords)
 
     def _first_name(self, concept: Concept) -> str:
         """What it is called most often."""

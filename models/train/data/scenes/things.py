@@ -1,7 +1,7 @@
 """The things that scenes may hold, with what grammar needs: plurals, and nouns in other languages.
 
-Reads things.txt, written by hand: automatic grammar makes "two high voltages" and "a skiing". Knows
-no pictures and no sentences.
+Reads things.txt, written by hand: automatic grammar makes "two high voltages" and "a skiing"; and
+more_names.txt, what people say and CLDR doesn't. Knows no pictures and no sentences.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIST = Path(__file__).with_name("things.txt")
+MORE_NAMES = Path(__file__).with_name("more_names.txt")
 LANGUAGES = ("de", "fr", "es", "pt", "ja")  # of a line's columns; the last one has no genders
 
 
@@ -32,13 +33,32 @@ class Thing:
 
 def parse_things(text: str) -> tuple[Thing, ...]:
     """Lines of things.txt → things; `#` opens a comment."""
-    lines = (line for line in text.splitlines() if line.strip() and not line.startswith("#"))
-    return tuple(map(_parse_line, lines))
+    return tuple(map(_parse_line, _lines(text)))
 
 
 def load_things() -> dict[str, Thing]:
     """The curated list, by label."""
     return {thing.label: thing for thing in parse_things(LIST.read_text("utf-8"))}
+
+
+def parse_more_names(text: str) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Lines of more_names.txt → further names by language and label."""
+    found: dict[str, dict[str, tuple[str, ...]]] = {language: {} for language in LANGUAGES}
+    for line in _lines(text):
+        label, _, rest = line.partition(" = ")
+        for entry in rest.split("; "):
+            language, _, names = entry.partition(": ")
+            found[language][label] = tuple(names.split(", "))
+    return found
+
+
+def load_more_names() -> dict[str, dict[str, tuple[str, ...]]]:
+    """What things are also called, by language and label."""
+    return parse_more_names(MORE_NAMES.read_text("utf-8"))
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
 def _parse_line(line: str) -> Thing:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 import pytest
 
+from models.errors import ConfigError
 from models.tokenizer import Tokenizer
 from models.train.data.bpe_dropout import BpeDropout
-from tests.models.test_tokenizer import FOLDER
+from tests.models.test_tokenizer import FOLDER, with_added
 
 TEXTS = ("A painting of two cats, on san francisco's hills!", "", "naïve 猫 🙂 [unk", "x" * 90)
 
@@ -32,3 +34,9 @@ def test_a_text_is_split_in_other_ways_and_stays_the_same(tokenizer: Tokenizer) 
     assert all(other.replace("[PAD]", "") == whole.replace("[PAD]", "") for other in others)
     letters = BpeDropout(tokenizer, 1.0).encode("cats", Random(0))
     assert tokenizer.tokens(letters)[:5] == ["c", "a", "t", "s</w>", "[PAD]"]
+
+
+def test_words_that_are_never_split_are_refused(tmp_path: Path) -> None:
+    folder = with_added(tmp_path, {"Un": len(Tokenizer.load(FOLDER, 64).vocabulary())})
+    with pytest.raises(ConfigError, match="it has added words"):
+        BpeDropout(Tokenizer.load(folder, 64), 0.5)

@@ -1,83 +1,89 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from models.errors import ConfigError
-from models.tokenizer import Tokenizer
+from models.tokenizer import ADDED_FILE, YTTM_FILE, Tokenizer
 from models.train.data import tokens
-from models.train.data.more_tokens import MoreTokens
+from models.train.data.more_tokens import lengthen
 
-ENGLISH = ("a red cat", "two cats", "a sterling cart", "a heart, red", "ice skate")
-FOREIGN = ("eine katze", "un cœur rouge", "cartas", "ペンギン", "le chat")
+DATA = Path(__file__).parents[3] / "data"
+ENGLISH = ("a red cat", "two cats", "a sterling cart", "a heart, red", "crêpe")
+FOREIGN = ("eine", "cœur", "ペンギン", "犬", "le chat", "feu d'artifice", "cartas")
 
 
 @pytest.fixture
-def tokenizer(tmp_path: Path) -> Tokenizer:
-    """Learnt from the English alone, and from the letters of the rest."""
-    letters = [" ".join(text) for text in FOREIGN]
-    tokens.learn(iter([*ENGLISH * 5, *letters * 5]), tmp_path / "old", 90)
-    return Tokenizer.load(tmp_path / "old", 16)
+def folder(tmp_path: Path) -> Path:
+    """Of a tokenizer that was learnt from the English alone."""
+    tokens.learn(iter(ENGLISH * 5), tmp_path / "old", 90)
+    return tmp_path / "old"
 
 
-def lengthened(tokenizer: Tokenizer, folder: Path, words: tuple[str, ...]) -> Tokenizer:
-    more = MoreTokens(tokenizer, ENGLISH)
-    more.add(words)
-    more.save(folder)
-    return Tokenizer.load(folder, 16)
+def lengthened(folder: Path, out: Path, *words: str) -> Tokenizer:
+    lengthen(folder, words, ENGLISH, out)
+    return Tokenizer.load(out, 16)
 
 
 def pieces(tokenizer: Tokenizer, text: str) -> list[str]:
-    return [token for token in tokenizer.tokens(tokenizer.encode(text)[0]) if token != "[PAD]"]
+    return [token.strip() for token in tokenizer.tokens(tokenizer.pieces(text))]
 
 
-def test_each_new_word_becomes_one_token(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    assert len(pieces(tokenizer, "katze")) > 1
-    longer = lengthened(tokenizer, tmp_path / "new", FOREIGN)
-    for word in ("eine", "katze", "un", "cœur", "rouge", "cartas", "ペンギン", "le", "chat"):
-        assert pieces(longer, word) == [f"{word}</w>"]
+def test_each_word_and_phrase_becomes_one_token(folder: Path, tmp_path: Path) -> None:
+    longer = lengthened(folder, tmp_path / "new", *FOREIGN)
+    assert pieces(longer, "EINE Cœur") == ["eine", "cœur"]
+    assert pieces(longer, "feu d'artifice") == ["feu d'artifice"]
+    assert pieces(longer, "犬ペンギン") == ["犬", "ペンギン"]
 
 
-def test_old_tokens_keep_their_ids_and_kept_texts_theirs(
-    tokenizer: Tokenizer, tmp_path: Path
-) -> None:
-    longer = lengthened(tokenizer, tmp_path / "new", FOREIGN)
-    assert tokenizer.vocabulary().items() < longer.vocabulary().items()
+def test_words_are_read_whole_alone(folder: Path, tmp_path: Path) -> None:
+    old, longer = Tokenizer.load(folder, 16), lengthened(folder, tmp_path / "new", *FOREIGN)
+    for text in ("meine", "eines", "le chats", "un cœurs", "catcartas"):
+        assert longer.encode(text) == old.encode(text)
+
+
+def test_old_tokens_keep_their_ids_and_kept_texts_theirs(folder: Path, tmp_path: Path) -> None:
+    old, longer = Tokenizer.load(folder, 16), lengthened(folder, tmp_path / "new", *FOREIGN)
+    assert old.vocabulary().items() < longer.vocabulary().items()
     assert sorted(longer.vocabulary().values()) == list(range(len(longer.vocabulary())))
-    assert [longer.encode(text) for text in ENGLISH] == list(map(tokenizer.encode, ENGLISH))
+    assert [longer.encode(text) for text in ENGLISH] == list(map(old.encode, ENGLISH))
 
 
-def test_a_word_whose_every_merge_is_in_a_kept_one_stays_split(
-    tokenizer: Tokenizer, tmp_path: Path
+def test_what_english_says_or_one_token_says_is_left_out(folder: Path, tmp_path: Path) -> None:
+    assert lengthen(folder, ("cat", "crêpe", "red cat", "rouge"), ENGLISH, tmp_path / "new") == 1
+    assert lengthen(tmp_path / "new", ("rouge", "cat"), ENGLISH, tmp_path / "newer") == 0
+
+
+def test_a_word_that_is_spelt_as_a_piece_is_a_token_of_its_own(
+    folder: Path, tmp_path: Path
 ) -> None:
-    split = next(word for word in ["sterling", "skate", "cart"] if len(pieces(tokenizer, word)) > 2)
-    first, *_, last = [piece.removesuffix("</w>") for piece in pieces(tokenizer, split)]
-    longer = lengthened(tokenizer, tmp_path / "new", (first + split + last, split))
-    assert pieces(longer, split) == pieces(tokenizer, split)
+    old = Tokenizer.load(folder, 16)
+    piece = next(token for token in old.vocabulary() if token.isalpha() and len(token) > 1)
+    assert len(old.pieces(piece)) > 1  # as a word it ends, which the piece does not
+    longer = lengthened(folder, tmp_path / "new", piece)
+    (number,) = longer.pieces(piece)
+    assert number == len(old.vocabulary())
 
 
-def test_the_files_are_the_same_each_time(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    for name in ("first", "second"):
-        lengthened(tokenizer, tmp_path / name, FOREIGN)
-    first, second = (sorted((tmp_path / name).iterdir()) for name in ("first", "second"))
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+def test_words_go_on_behind_those_that_were_added(folder: Path, tmp_path: Path) -> None:
+    first = lengthened(folder, tmp_path / "first", "eine", "犬")
+    second = lengthened(tmp_path / "first", tmp_path / "second", "rouge")
+    assert first.vocabulary().items() < second.vocabulary().items()
+    assert pieces(second, "eine 犬 rouge") == ["eine", "犬", "rouge"]
 
 
-def test_a_text_in_unknown_letters_adds_nothing(tokenizer: Tokenizer) -> None:
-    assert MoreTokens(tokenizer, ENGLISH).add(("Ж", "кот")) == 0
+def test_the_files_are_the_same_each_time(folder: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        lengthened(folder, tmp_path / name, *FOREIGN)
+    one, two = (sorted((tmp_path / name).iterdir()) for name in ("one", "two"))
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+    assert tokens.vocab_size(tmp_path / "one") == 90 + len(FOREIGN)
 
 
-def test_words_that_are_there_are_not_added_again(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    longer = lengthened(tokenizer, tmp_path / "new", FOREIGN)
-    assert MoreTokens(longer, ENGLISH).add(FOREIGN) == 0
-
-
-def test_a_tokenizer_that_splits_otherwise_is_refused() -> None:
-    class Whole(Tokenizer):
-        def document(self) -> dict[str, object]:
-            return super().document() | {"pre_tokenizer": None}
-
-    whole = Whole.of_letters(16)
+def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
+    shutil.copyfile(DATA / "yttm" / YTTM_FILE, tmp_path / YTTM_FILE)
     with pytest.raises(ConfigError, match="no words can be added"):
-        MoreTokens(whole, ())
+        lengthen(tmp_path, ("un",), (), tmp_path / "new")
+    assert not (tmp_path / "new" / ADDED_FILE).exists()

@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from models.train.data.data_set import Meaning
 from models.train.data.emoji.concepts import Concept
 from models.train.data.emoji.looks import COLOURS
 from models.train.data.scenes import languages
@@ -49,6 +50,26 @@ def test_a_keyword_names_a_concept_only_if_no_other_has_it(lexicons: dict[str, L
     assert lexicons["de"].names["red heart"] == ("herz", "rotes herz", "love", "only0")
 
 
+def test_what_people_say_comes_before_keywords(lexicons: dict[str, Lexicon]) -> None:
+    assert lexicons["de"].names["cat"] == ("katze", "kätzchen", "kater", "only1")
+
+
+def test_a_keyword_that_is_another_things_further_name_is_none(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    modules = tmp_path_factory.mktemp("modules")
+    for language in SHORT:
+        rows = {
+            "❤": {"tts": ["heart"], "default": ["chaton", "love"]},
+            "🐈": {"tts": ["cat"], "default": ["purr"]},
+        }
+        path = modules / CLDR[0] / "annotations" / language / "annotations.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"annotations": {"annotations": rows}}))
+    french = load_lexicons(modules, (HEART, CAT), load_things())["fr"]
+    assert french.names == {"red heart": ("cœur", "love"), "cat": ("cat", "chaton", "purr")}
+
+
 @pytest.mark.parametrize(
     ("language", "heart", "both"),
     [
@@ -70,7 +91,7 @@ def test_plain_things_are_their_names_with_or_without_article(
     lexicons: dict[str, Lexicon],
 ) -> None:
     assert {"katze", "eine katze"} <= said(lexicons["de"], ("cat", None))
-    assert said(lexicons["ja"], ("cat", None)) == {"ネコ", "only1"}
+    assert said(lexicons["ja"], ("cat", None)) == {"ネコ", "猫", "ねこ", "only1"}
 
 
 def test_a_background_is_said_or_the_caption_left_to_english(
@@ -92,6 +113,18 @@ def test_every_language_has_all_colours(lexicons: dict[str, Lexicon]) -> None:
             COLOURS
         )
         assert all(said(lexicons[language], ("cat", colour)) for colour in COLOURS)
+
+
+def test_the_dictionary_has_backgrounds_articles_and_colours() -> None:
+    found = languages.dictionary()
+    assert {
+        Meaning("bei nacht", "at night"),
+        Meaning("雪の中の", "in the snow", is_in_place=False),
+        Meaning("une", "a"),
+        Meaning("rotes", "red"),
+        Meaning("roja", "red", is_in_place=False),
+    } <= set(found)
+    assert len(found) == len(set(found))
 
 
 def test_the_tokenizers_words_have_no_marks_of_the_tables() -> None:

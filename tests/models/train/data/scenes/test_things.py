@@ -2,7 +2,14 @@ from __future__ import annotations
 
 from models.train.data.emoji.concepts import LIST as CONCEPTS
 from models.train.data.emoji.concepts import parse_list
-from models.train.data.scenes.things import LANGUAGES, LIST, load_things, parse_things
+from models.train.data.scenes.things import (
+    LANGUAGES,
+    LIST,
+    load_more_names,
+    load_things,
+    parse_more_names,
+    parse_things,
+)
 
 
 def test_the_list_is_150_to_200_known_concepts_each_once() -> None:
@@ -26,6 +33,21 @@ def test_every_thing_has_plurals_and_genders() -> None:
 def test_no_name_is_two_things() -> None:
     names = [singular for thing in load_things().values() for singular, _ in thing.names]
     assert len(names) == len(set(names))
+
+
+def test_further_names_are_of_known_concepts_and_each_of_one() -> None:
+    labels = {label for _, label, _ in parse_list(CONCEPTS.read_text("utf-8"))}
+    for known in load_more_names().values():
+        assert known.keys() <= labels
+        names = [name for told in known.values() for name in told]
+        assert len(names) == len(set(names))
+        assert all(name and name == name.strip().lower() for name in names)
+
+
+def test_further_names_are_parsed_by_language() -> None:
+    found = parse_more_names("# animals\n\ndog = de: welpe; ja: 犬, いぬ\ncat = ja: 猫\n")
+    assert found["ja"] == {"dog": ("犬", "いぬ"), "cat": ("猫",)}
+    assert (found["de"], found["fr"]) == ({"dog": ("welpe",)}, {})
 
 
 def test_a_line_is_parsed_whole() -> None:

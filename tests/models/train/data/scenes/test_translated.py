@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from models.train.data.data_set import Bilingual, Variant
+from models.train.data.emoji.captions import vocabulary as emoji_words
 from models.train.data.emoji.emoji_set import Selection
 from models.train.data.scenes.scene_set import SceneSet, open_scenes
 
@@ -56,6 +58,21 @@ def test_the_dictionary_has_names_colours_and_articles(scenes: SceneSet) -> None
     moved = {one.word for one in scenes.dictionary() if not one.is_in_place}
     assert {"rouge", "amarilla", "preto"} <= moved
     assert moved.isdisjoint({"rotes", "青い", "eine", "une", "tac"})
+
+
+def test_the_dictionary_has_rarer_names_but_such_as_are_anothers_first(art_cache: Path) -> None:
+    narrator = open_scenes(art_cache, 128, Selection()).narrator
+    german = next(lexicon for lexicon in narrator.lexicons if lexicon.language == "de")
+    names = {**german.names, "cat": ("tac", "mieze", "god")}  # "god" is "dog" there
+    narrator.lexicons = [replace(german, names=names)]
+    found = {(one.word, one.english) for one in narrator.dictionary()}
+    assert {("tac", "cat"), ("mieze", "cat"), ("god", "dog"), ("welpe", "dog")} <= found
+    assert ("god", "cat") not in found
+
+
+def test_english_has_what_the_emoji_set_says(scenes: SceneSet) -> None:
+    known = {word for text in scenes.english() for word in text.split()}
+    assert {word for text in emoji_words() for word in text.split()} <= known
 
 
 def test_english_has_every_word_of_its_captions_and_none_of_others(scenes: SceneSet) -> None:
