@@ -23,6 +23,7 @@ from models.lookalikes import content, visible
 
 PAD = "[PAD]"
 UNK = "[UNK]"
+WORD_END = "</w>"  # marks the last piece of a word
 YTTM_FILE = "bpe.model"
 ADDED_FILE = "added_tokens.json"
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff]")  # kana and ideographs: no space ends a word
@@ -92,7 +93,7 @@ class Tokenizer:
     def of_letters(cls, context_length: int) -> Tokenizer:
         """Without merges: every character is a token. For models that were never trained."""
         letters = [*string.ascii_lowercase, *string.digits, *".,!?'-"]
-        tokens = [PAD, UNK, *letters, *(letter + "</w>" for letter in letters)]
+        tokens = [PAD, UNK, *letters, *(letter + WORD_END for letter in letters)]
         vocab = {token: index for index, token in enumerate(tokens)}
         bpe = CharBPETokenizer(vocab=vocab, merges=[], unk_token=UNK, lowercase=True)
         bpe.add_special_tokens([PAD])
@@ -138,10 +139,18 @@ class Tokenizer:
         vocabulary: dict[str, int] = self._bpe.get_vocab()
         return vocabulary
 
-    @property
-    def has_added_words(self) -> bool:
-        """Whether there are tokens that are read whatever the merges say, but for the special."""
-        return any(not token["special"] for token in self.document()["added_tokens"])
+    def added_words(self) -> dict[str, int]:
+        """The tokens that are read whatever the merges say, but for the special ones."""
+        added = self.document()["added_tokens"]
+        return {token["content"]: token["id"] for token in added if not token["special"]}
+
+    def spellings(self) -> dict[str, int]:
+        """Every token as merges would write it, so that added words end as words do."""
+        added = self.added_words()
+        pieces = {
+            token: number for token, number in self.vocabulary().items() if token not in added
+        }
+        return pieces | {word.lower() + WORD_END: number for word, number in added.items()}
 
     def document(self) -> dict[str, Any]:
         """All that it does, as the library writes it down."""
@@ -154,16 +163,18 @@ class Tokenizer:
 
 
 def _add(bpe: CharBPETokenizer, file: Path) -> None:
+    first = 1 + max(bpe.get_vocab().values())
+    if what := content(file, is_text=True):
+        raise CorruptFileError(f"{file} {what}")
     try:
         ids: dict[str, int] = json.loads(file.read_text(encoding="utf-8"))
         words = [word for word, _ in sorted(ids.items(), key=itemgetter(1))]
-    except (ValueError, AttributeError, TypeError) as error:
+        # Whole words alone, unless their script leaves no spaces.
+        bpe.add_tokens([AddedToken(word, single_word=not _UNSPACED.search(word)) for word in words])
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise CorruptFileError(f"can't read {file}: {error}") from error
-    first = 1 + max(bpe.get_vocab().values())
-    # Whole words alone, unless their script leaves no spaces.
-    bpe.add_tokens([AddedToken(word, single_word=not _UNSPACED.search(word)) for word in words])
     for number, word in enumerate(words, first):
-        if not ids[word] == bpe.token_to_id(word) == number:
+        if ids[word] != number or bpe.encode(word).ids != [number]:
             raise CorruptFileError(f"{file}: {word!r} must be new, and have the next id, {number}")
 
 

@@ -1,6 +1,7 @@
 """Learn the text tokenizer from captions: `python -m models.train.bpe`.
 
-With `--init` a checkpoint's gets a token for each name and word of other languages that it splits.
+With `--init` a checkpoint's gets a token for each name and word of other languages, but for those
+that English has.
 """
 
 from __future__ import annotations

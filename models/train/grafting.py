@@ -40,8 +40,8 @@ def put_grafted(args: Namespace, model: nn.Module, table: CodeTable, tokenizer: 
     old_codes, _ = encode_all(codec, data, [table.variants[row] for row in rows], is_soft=False)
     sizes = (model.config.sizes[0], old.config.vocab_size_img)
     shared = shares(table.codes_of(rows)[..., 0].flatten(), old_codes.flatten(), sizes)
-    names = known.vocabulary()
-    tokens = {id_: names[token] for token, id_ in tokenizer.vocabulary().items() if token in names}
+    names = known.spellings()
+    tokens = {id_: names[token] for token, id_ in tokenizer.spellings().items() if token in names}
     graft(old, model, tokens, shared)
 
 

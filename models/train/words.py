@@ -49,13 +49,12 @@ class Lesson:
     data: Bilingual
     old: Tokenizer
     tokenizer: Tokenizer
-    english: set[int]  # ids that English texts have
     learnt: frozenset[int]  # whose rows have something to learn
 
     def lengthened(self, rows: Tensor) -> Tensor:
         """An embedding's rows with those of all new tokens, known words as their English."""
         longer = words.lengthened(rows, self.old, self.tokenizer)
-        return words.translated(longer, self.data.dictionary(), self.tokenizer, self.english)
+        return words.translated(longer, self.data.dictionary(), self.old, self.tokenizer)
 
     def draw(
         self, number: int, rng: Random, pick: Callable[[Random], Variant]
@@ -96,9 +95,8 @@ def lesson_of(args: Namespace, size: int) -> Lesson:
     old = own_tokenizer(args.checkpoint)
     tokenizer = Tokenizer.load(args.tokenizer, old.context_length)
     words.check_goes_on(old, tokenizer)
-    english = {number for text in data.english() for number in tokenizer.encode(text)[0]}
-    learnt = words.to_learn(data.dictionary(), tokenizer, english)
-    return Lesson(data, old, tokenizer, english, learnt)
+    learnt = words.to_learn(data.dictionary(), old, tokenizer)
+    return Lesson(data, old, tokenizer, learnt)
 
 
 @processes.alone_in("run")

@@ -101,8 +101,13 @@ def test_added_words_are_read_whole_and_nothing_else_changes(
     first = len(tokenizer.vocabulary())
     words = {"clair de lune": first, "Un": first + 1, "風船": first + 2}
     longer = Tokenizer.load(with_added(tmp_path, words), 32)
-    assert longer.has_added_words
-    assert not tokenizer.has_added_words
+    assert longer.added_words() == words
+    assert not tokenizer.added_words()
+    assert longer.spellings().keys() - tokenizer.spellings().keys() == {
+        "clair de lune</w>",
+        "un</w>",
+        "風船</w>",
+    }
     assert longer.pieces("UN clair de lune") == [first + 1, first]
     assert longer.pieces("un, 風船") == [first + 1, *tokenizer.pieces(","), first + 2]
     for text in facts("mindalle_text")["prompts"]:
@@ -118,6 +123,8 @@ def test_added_words_are_read_whole_and_nothing_else_changes(
         ({"un": 7}, "next id"),
         ({"un": None, "deux": 3}, "can't read"),
         ({"": 320}, "next id"),
+        ({"\ud800": 320}, "can't read"),
+        ({"Ab": 320, "aB": 321}, "next id"),
     ],
 )
 def test_added_words_that_dont_go_on_are_refused(

@@ -21,7 +21,7 @@ class BpeDropout:
         """ConfigError where it's not of the official checkpoints' kind, or has added words."""
         refusal = "--bpe-dropout: not with this tokenizer's files"
         model = bpe_model(tokenizer, refusal)
-        if tokenizer.has_added_words:
+        if tokenizer.added_words():
             raise ConfigError(f"{refusal}: it has added words, which are never split")
         self.tokenizer, self.share = tokenizer, share
         self._end: str = model["end_of_word_suffix"]

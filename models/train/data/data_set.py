@@ -108,7 +108,7 @@ class Bilingual(DataSet, Protocol):
         """
 
     def dictionary(self) -> tuple[Meaning, ...]:
-        """What captions in other languages say, word by word."""
+        """What captions in other languages say, but for keywords: words and names of several."""
 
     def english(self) -> Iterator[str]:
         """Texts that together have each word that an English caption may say."""

@@ -16,6 +16,7 @@ from tokenizers.implementations.char_level_bpe import CharBPETokenizer
 from torch import Tensor
 
 from models.errors import ConfigError
+from models.lookalikes import visible
 from models.tokenizer import PAD, UNK, Tokenizer
 from models.train.data.data_set import DataSet
 
@@ -71,7 +72,7 @@ def ids_of(tokenizer: Tokenizer, texts: Iterable[str]) -> Tensor:
 
 def is_learnt(folder: Path) -> bool:
     """Whether a tokenizer lies there, so that none is learnt."""
-    return any(folder.glob("*vocab.json"))
+    return bool(visible(folder.glob("*vocab.json"), folder))
 
 
 def load_or_learn(

@@ -1,8 +1,8 @@
 """How a finished model learns other languages' words: they are to do what their English does.
 
-Only rows of text embeddings learn, and of these only a dictionary's, which no English text reads;
-so whatever is asked for in English stays as it was, to the bit. The teacher is the model itself,
-which reads the English of the same caption. Knows no data.
+Only rows of text embeddings learn, and of these only new tokens'; so whatever is asked for without
+any of these words, in English above all, stays as it was, to the bit. The teacher is the model
+itself, which reads the English of the same caption. Knows no data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from models.errors import ConfigError
 from models.stage2.hq_transformer import HQTransformer
 from models.stage2.transformer import Transformer
-from models.tokenizer import Tokenizer
+from models.tokenizer import WORD_END, Tokenizer
 from models.train.data.data_set import Meaning
 from models.train.data.tokens import ids_of
 from models.train.loop.engine import Engine
@@ -40,7 +40,7 @@ def check_goes_on(old: Tokenizer, new: Tokenizer) -> None:
 
 def lengthened(rows: Tensor, old: Tokenizer, new: Tokenizer) -> Tensor:
     """Rows of an embedding [V, E] with those of new tokens, each the mean of its old pieces'."""
-    names = {number: token for token, number in new.vocabulary().items()}
+    names = {number: token.removesuffix(WORD_END) for token, number in new.spellings().items()}
     more = rows.new_zeros(max(0, 1 + max(names) - len(rows)), rows.shape[1])
     longer = torch.cat((rows, more))
     for number in names.keys() - set(old.vocabulary().values()):
@@ -49,33 +49,31 @@ def lengthened(rows: Tensor, old: Tokenizer, new: Tokenizer) -> Tensor:
 
 
 def translated(
-    rows: Tensor, dictionary: Iterable[Meaning], tokenizer: Tokenizer, english: set[int]
+    rows: Tensor, dictionary: Iterable[Meaning], old: Tokenizer, new: Tokenizer
 ) -> Tensor:
-    """Rows in which each word of one token begins as the mean of its English.
+    """Rows in which each word that is a new token begins as the mean of its English.
 
-    But for those that `english` texts have, and words that stand for more than two things.
+    But for words that stand for more than two things.
     """
     put = rows.clone()
-    for number, meanings in _meanings(dictionary, tokenizer, english).items():
+    for number, meanings in _meanings(dictionary, old, new).items():
         texts = sorted({meaning.english for meaning in meanings})
         if len(texts) <= 2:
-            means = [rows[tokenizer.pieces(text)].mean(0) for text in texts]
+            means = [rows[new.pieces(text)].mean(0) for text in texts]
             put[number] = torch.stack(means).mean(0)
     return put
 
 
-def to_learn(
-    dictionary: Iterable[Meaning], tokenizer: Tokenizer, english: set[int]
-) -> frozenset[int]:
-    """The tokens of words of one token each, which no English has, that begin with less than all.
+def to_learn(dictionary: Iterable[Meaning], old: Tokenizer, new: Tokenizer) -> frozenset[int]:
+    """The new tokens that words are and that begin with less than all.
 
     Those of one meaning, of one token, in place have all from `translated`: a sentence of such
     words does what the English one does.
     """
     return frozenset(
         number
-        for number, meanings in _meanings(dictionary, tokenizer, english).items()
-        if not _is_exact(meanings, tokenizer)
+        for number, meanings in _meanings(dictionary, old, new).items()
+        if not _is_exact(meanings, new)
     )
 
 
@@ -86,13 +84,14 @@ def _is_exact(meanings: Sequence[Meaning], tokenizer: Tokenizer) -> bool:
 
 
 def _meanings(
-    dictionary: Iterable[Meaning], tokenizer: Tokenizer, english: set[int]
+    dictionary: Iterable[Meaning], old: Tokenizer, new: Tokenizer
 ) -> dict[int, list[Meaning]]:
-    """Of each word of one token that is none of `english`, by its id."""
+    """Of each word that is a new token, by its id."""
+    known = set(old.vocabulary().values())
     found: dict[int, list[Meaning]] = {}
     for meaning in dictionary:
-        ids = tokenizer.pieces(meaning.word)
-        if len(ids) == 1 and ids[0] not in english:
+        ids = new.pieces(meaning.word)
+        if len(ids) == 1 and ids[0] not in known:
             found.setdefault(ids[0], []).append(meaning)
     return found
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -57,13 +58,24 @@ _BEHIND_WORDS = {
 class Lexicon:
     """One language's words, all lower case.
 
-    `names` has each concept's short name first, then more names and keywords; `nouns` what may have
-    an article and a colour.
+    `names` has each concept's short name first, then all else that it is called, keywords last;
+    `further` are those that are no keywords; `nouns` what may have an article and a colour.
     """
 
     language: str
     names: Mapping[str, tuple[str, ...]]
+    further: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     nouns: Mapping[str, Noun] = field(default_factory=dict)
+
+    def without_keywords(self) -> Lexicon:
+        """The same with names alone: many keywords are common words of other things ("klein")."""
+        return replace(
+            self,
+            names={
+                label: (names[0], *self.further.get(label, ()))
+                for label, names in self.names.items()
+            },
+        )
 
 
 def load_lexicons(
@@ -112,20 +124,41 @@ def words() -> tuple[str, ...]:
     return (*filter(None, colours), *articles, *map(str.strip, _AND.values()), *behind)
 
 
+def spellings(word: str, language: str) -> tuple[str, ...]:
+    """A word, and how it is typed where a keyboard lacks a letter of it."""
+    plain = word.replace("’", "'").replace("œ", "oe").replace("ß", "ss")
+    if language == "de":
+        plain = plain.replace("ä", "ae").replace("ö", "oe").replace("ü", "ue")
+    elif language != "ja":
+        letters = unicodedata.normalize("NFD", plain)
+        plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    typed = (word, word.replace("’", "'"), plain)
+    return tuple(dict.fromkeys(typed))
+
+
 def dictionary() -> tuple[Meaning, ...]:
     """Colours in every form, articles, backgrounds and "and" of all languages."""
-    found = [Meaning(word.strip(), "and") for word in _AND.values()]
-    for language in LANGUAGES:
-        behind = zip(_BEHIND_WORDS[language], _BEHIND, strict=True)
-        found += [Meaning(said, SCENE_WORDS[name][0], language != "ja") for said, name in behind]
-        genders = _ARTICLES.get(language, {"": ""})
-        found += [Meaning(article, "a") for article in genders.values() if article]
-        found += [
-            Meaning(_colour_word(language, colour, gender), colour, language in _COLOUR_FIRST)
-            for colour in COLOURS
-            for gender in genders
-        ]
-    return tuple(dict.fromkeys(found))
+    return tuple(
+        dict.fromkeys(
+            Meaning(spelling, english, is_in_place)
+            for language in LANGUAGES
+            for word, english, is_in_place in _table(language)
+            for spelling in spellings(word, language)
+        )
+    )
+
+
+def _table(language: str) -> Iterator[tuple[str, str, bool]]:
+    """Of one language: word, English, and whether it stands in the same place."""
+    yield _AND[language].strip(), "and", True
+    for said, name in zip(_BEHIND_WORDS[language], _BEHIND, strict=True):
+        yield said, SCENE_WORDS[name][0], language != "ja"
+    genders = _ARTICLES.get(language, {"": ""})
+    for article in filter(None, genders.values()):
+        yield article, "a", True
+    for colour in COLOURS:
+        for gender in genders:
+            yield _colour_word(language, colour, gender), colour, language in _COLOUR_FIRST
 
 
 def _behind(language: str, background: str | None) -> str | None:
@@ -156,7 +189,7 @@ def _lexicon(
             nouns[label] = Noun(gender, short)
         keywords = (w.lower() for w in entry["default"] if use[w.lower()] == 1 and len(w) > 1)
         names[label] = tuple(dict.fromkeys((short, *more.get(label, ()), *keywords)))
-    return Lexicon(language, names, nouns)
+    return Lexicon(language, names, more, nouns)
 
 
 def _character(concept: Concept) -> str:

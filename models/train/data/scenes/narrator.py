@@ -6,7 +6,7 @@ be said is a natural colour whose pair with the concept is held out. Renders not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from random import Random
 
 import numpy as np
@@ -44,13 +44,14 @@ class Narrator:
         self.things = things
         self.keywords = lexicons["en"].names if "en" in lexicons else {}
         self.lexicons = [lexicons[name] for name in LANGUAGES if name in lexicons]
+        self._plain_lexicons = [lexicon.without_keywords() for lexicon in self.lexicons]
         self.foreign = foreign
         self._natural: dict[int, str] = {}
 
     def caption(self, scene: Scene, rng: Random) -> str:
         """A random true caption, lower case."""
         if self.lexicons and rng.random() < self.foreign:
-            text = self._in_another_language(scene, rng)
+            text, _ = self._in_another_language(scene, self.lexicons, rng)
             if text is not None:
                 return text
         return self.english(scene, rng)
@@ -61,28 +62,30 @@ class Narrator:
         return captions.finished(text, scene.background, self._style(scene, rng), rng)
 
     def translated(self, scene: Scene, rng: Random) -> tuple[str, str] | None:
-        """A caption in another language, and no more than it says in English."""
-        text = self._in_another_language(scene, rng) if self.lexicons else None
+        """A caption in another language, spelt in one of its ways, and what it says in English.
+
+        Without keywords, as the dictionary.
+        """
+        if not self.lexicons:
+            return None
+        text, language = self._in_another_language(scene, self._plain_lexicons, rng)
         if text is None:
             return None
         names = [self._first_name(self.art.concept_of(part.image)) for part in scene.parts]
         coloured = zip((part.colour for part in scene.parts), names, strict=True)
         said = " and ".join(" ".join(filter(None, pair)) for pair in coloured)
-        return text, captions.finished(said, scene.background, None, rng)
+        spelt = rng.choice(languages.spellings(text, language))
+        return spelt, captions.finished(said, scene.background, None, rng)
 
     def dictionary(self) -> tuple[Meaning, ...]:
-        """Every concept's names in each language, and the tables' words.
-
-        Of its rarer names such as are nothing's first.
-        """
-        names = [
-            (place, Meaning(name, self._first_name(concept)))
-            for lexicon in self.lexicons
+        """What concepts are called in each language, but for keywords, and the tables' words."""
+        said = [
+            Meaning(spelling, self._first_name(concept))
+            for lexicon in self._plain_lexicons
             for concept in self.art.concepts
-            for place, name in enumerate(lexicon.names[concept.label])
+            for name in lexicon.names[concept.label]
+            for spelling in languages.spellings(name, lexicon.language)
         ]
-        firsts = {meaning.word for place, meaning in names if place == 0}
-        said = [meaning for place, meaning in names if place == 0 or meaning.word not in firsts]
         return (*said, *languages.dictionary())
 
     def english_words(self) -> tuple[str, ...]:
@@ -159,13 +162,17 @@ class Narrator:
             return None
         return self.art.style_of(scene.parts[0].image)
 
-    def _in_another_language(self, scene: Scene, rng: Random) -> str | None:
+    def _in_another_language(
+        self, scene: Scene, lexicons: Sequence[Lexicon], rng: Random
+    ) -> tuple[str | None, str]:
+        """A caption in one of them, where it has the words, and which language it is."""
         is_simple = scene.layout in {"single/", "pair/beside"}
         if not is_simple or scene.finish is not None:
-            return None
+            return None, ""
         concepts = (self.art.concept_of(p.image) for p in scene.parts)
         things = [(c.label, p.colour) for c, p in zip(concepts, scene.parts, strict=True)]
-        return languages.caption(rng.choice(self.lexicons), things, scene.background, rng)
+        lexicon = rng.choice(lexicons)
+        return languages.caption(lexicon, things, scene.background, rng), lexicon.language
 
 
 def _sizes(scene: Scene, rng: Random) -> list[str]:

@@ -51,9 +51,26 @@ def test_old_tokens_keep_their_ids_and_kept_texts_theirs(folder: Path, tmp_path:
     assert [longer.encode(text) for text in ENGLISH] == list(map(old.encode, ENGLISH))
 
 
-def test_what_english_says_or_one_token_says_is_left_out(folder: Path, tmp_path: Path) -> None:
-    assert lengthen(folder, ("cat", "crêpe", "red cat", "rouge"), ENGLISH, tmp_path / "new") == 1
-    assert lengthen(tmp_path / "new", ("rouge", "cat"), ENGLISH, tmp_path / "newer") == 0
+def test_what_english_says_and_what_was_added_is_left_out(folder: Path, tmp_path: Path) -> None:
+    words = ("cat", "crêpe", "red cat", "rouge", "Rouge ")
+    assert lengthen(folder, words[:4], ENGLISH, tmp_path / "new") == 1
+    assert lengthen(tmp_path / "new", words, ENGLISH, tmp_path / "newer") == 0
+
+
+def test_what_a_piece_has_taken_and_has_no_capital_is_left_out(tmp_path: Path) -> None:
+    tokens.learn(iter(("トラック",) * 5), tmp_path / "old", 150)
+    assert "トラ" in Tokenizer.load(tmp_path / "old", 16).vocabulary()
+    longer = lengthened(tmp_path / "old", tmp_path / "new", "トラ", "サイ")
+    assert list(longer.added_words()) == ["サイ"]
+
+
+def test_an_old_token_that_english_lacks_is_no_words(tmp_path: Path) -> None:
+    tokens.learn(iter((*ENGLISH, "almond") * 5), tmp_path / "old", 200)
+    old = Tokenizer.load(tmp_path / "old", 16)
+    assert len(old.pieces("mond")) == 1 or len(old.pieces("almond")) == 1
+    longer = lengthened(tmp_path / "old", tmp_path / "new", "mond")
+    assert longer.pieces("mond") == [len(old.vocabulary())]
+    assert longer.encode("almond") == old.encode("almond")
 
 
 def test_a_word_that_is_spelt_as_a_piece_is_a_token_of_its_own(

@@ -69,24 +69,23 @@ def test_spare_rows_are_used_before_new_ones(tokenizers: tuple[Tokenizer, Tokeni
 
 
 def test_a_word_begins_as_its_english(tokenizers: tuple[Tokenizer, Tokenizer]) -> None:
-    _, new = tokenizers
+    old, new = tokenizers
     rows = torch.randn(len(new.vocabulary()), 3)
-    put = words.translated(rows, DICTIONARY, new, set(own(new, "red")))
+    put = words.translated(rows, DICTIONARY, old, new)
     for word, english in (("katze", "cat"), ("roller", "kick scooter"), ("maleta", "bag cat")):
         (number,) = own(new, word)
         torch.testing.assert_close(put[number], rows[own(new, english)].mean(0))
-    for untouched in ("rotes", "red"):  # of three meanings; kept
+    for untouched in ("rotes", "red"):  # of three meanings; no new token
         assert torch.equal(put[own(new, untouched)], rows[own(new, untouched)])
 
 
 def test_a_word_that_does_what_one_english_token_does_has_nothing_to_learn(
     tokenizers: tuple[Tokenizer, Tokenizer],
 ) -> None:
-    _, new = tokenizers
-    english, learnt = set(own(new, "red")), set(own(new, "rotes roller maleta"))
-    assert words.to_learn(DICTIONARY, new, english) == learnt
+    learnt = set(own(tokenizers[1], "rotes roller maleta"))
+    assert words.to_learn(DICTIONARY, *tokenizers) == learnt
     elsewhere = (*DICTIONARY, Meaning("katze", "cat", is_in_place=False))
-    assert words.to_learn(elsewhere, new, english) == {*learnt, *own(new, "katze")}
+    assert words.to_learn(elsewhere, *tokenizers) == {*learnt, *own(tokenizers[1], "katze")}
 
 
 def test_a_tokenizer_of_other_tokens_is_refused(tokenizers: tuple[Tokenizer, Tokenizer]) -> None:

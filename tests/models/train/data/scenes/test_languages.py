@@ -54,6 +54,30 @@ def test_what_people_say_comes_before_keywords(lexicons: dict[str, Lexicon]) -> 
     assert lexicons["de"].names["cat"] == ("katze", "kätzchen", "kater", "only1")
 
 
+def test_keywords_can_be_left_out(lexicons: dict[str, Lexicon]) -> None:
+    plain = lexicons["de"].without_keywords()
+    assert plain.names["cat"] == ("katze", "kätzchen", "kater")
+    assert plain.names["red heart"] == ("herz",)
+    assert plain.nouns == lexicons["de"].nouns
+
+
+@pytest.mark.parametrize(
+    ("word", "language", "typed"),
+    [
+        ("katze", "de", ("katze",)),
+        ("weißer bär", "de", ("weißer bär", "weisser baer")),
+        ("feu d’artifice", "fr", ("feu d’artifice", "feu d'artifice")),
+        ("cœur de bébé", "fr", ("cœur de bébé", "coeur de bebe")),
+        ("piñata", "es", ("piñata", "pinata")),
+        ("ガラス", "ja", ("ガラス",)),
+    ],
+)
+def test_a_word_is_also_spelt_as_a_keyboard_without_its_letters_has_it(
+    word: str, language: str, typed: tuple[str, ...]
+) -> None:
+    assert languages.spellings(word, language) == typed
+
+
 def test_a_keyword_that_is_another_things_further_name_is_none(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -123,6 +147,8 @@ def test_the_dictionary_has_backgrounds_articles_and_colours() -> None:
         Meaning("une", "a"),
         Meaning("rotes", "red"),
         Meaning("roja", "red", is_in_place=False),
+        Meaning("weisses", "white"),
+        Meaning("a noite", "at night"),
     } <= set(found)
     assert len(found) == len(set(found))
 

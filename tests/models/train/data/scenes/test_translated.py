@@ -12,6 +12,8 @@ import pytest
 from models.train.data.data_set import Bilingual, Variant
 from models.train.data.emoji.captions import vocabulary as emoji_words
 from models.train.data.emoji.emoji_set import Selection
+from models.train.data.scenes.composition import scene_of
+from models.train.data.scenes.narrator import Narrator
 from models.train.data.scenes.scene_set import SceneSet, open_scenes
 
 
@@ -60,14 +62,21 @@ def test_the_dictionary_has_names_colours_and_articles(scenes: SceneSet) -> None
     assert moved.isdisjoint({"rotes", "青い", "eine", "une", "tac"})
 
 
-def test_the_dictionary_has_rarer_names_but_such_as_are_anothers_first(art_cache: Path) -> None:
-    narrator = open_scenes(art_cache, 128, Selection()).narrator
-    german = next(lexicon for lexicon in narrator.lexicons if lexicon.language == "de")
-    names = {**german.names, "cat": ("tac", "mieze", "god")}  # "god" is "dog" there
-    narrator.lexicons = [replace(german, names=names)]
+def test_the_dictionary_has_further_names_and_spellings_but_no_keywords(art_cache: Path) -> None:
+    scenes = open_scenes(art_cache, 128, Selection())
+    german = next(lexicon for lexicon in scenes.narrator.lexicons if lexicon.language == "de")
+    names = {**german.names, "cat": (*german.names["cat"], "klein")}
+    lexicons = {"de": replace(german, names=names)}
+    narrator = Narrator(scenes.art, scenes.narrator.things, lexicons, foreign=1.0)
     found = {(one.word, one.english) for one in narrator.dictionary()}
-    assert {("tac", "cat"), ("mieze", "cat"), ("god", "dog"), ("welpe", "dog")} <= found
-    assert ("god", "cat") not in found
+    assert {("tac", "cat"), ("kätzchen", "cat"), ("kaetzchen", "cat"), ("welpe", "dog")} <= found
+    assert "klein" not in {word for word, _ in found}
+    cat = next(image for image in scenes.images if scenes.art.concept_of(image).label == "cat")
+    scene = scene_of(Variant(cat))
+    said = {narrator.translated(scene, Random(seed)) for seed in range(300)}
+    words = {text for text, _ in filter(None, said)}
+    assert {"tac", "kätzchen", "kaetzchen", "eine tac"} <= words
+    assert "klein" in {narrator.caption(scene, Random(seed)) for seed in range(300)} - words
 
 
 def test_english_has_what_the_emoji_set_says(scenes: SceneSet) -> None:
