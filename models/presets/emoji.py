@@ -59,7 +59,7 @@ EMOJI_PRESETS = (
             n_heads=4,
             vocab_size_img=1024,
             ctx_len_img=64,
-            vocab_size_txt=2325,
+            vocab_size_txt=5301,
             ctx_len_txt=16,
         ),
         clip=_RANKER,
