@@ -12,6 +12,7 @@ from models.errors import ConfigError, MissingFileError
 from models.files.new_folder import FolderInUseError
 from models.files.shards import verify
 from models.presets.register import WEIGHTS_FOLDER
+from models.tokenizer import ADDED_FILE
 from models.train import ship
 
 EMOJI = WEIGHTS_FOLDER / "emoji"
@@ -68,8 +69,9 @@ def test_a_model_that_could_not_read_its_words_is_not_shipped(tmp_path: Path) ->
     with pytest.raises(MissingFileError, match=r"holds no \*vocab\.json"):
         ship.main([*options(folder, tmp_path), "--tokenizer", str(words)])
     shutil.copytree(EMOJI / "tokenizer", words, dirs_exist_ok=True)
-    (vocabulary,) = words.glob("*vocab.json")
-    vocabulary.write_text(json.dumps(json.loads(vocabulary.read_text()) | {"newer": 9999}))
+    added = words / ADDED_FILE
+    known = json.loads(added.read_text("utf-8"))
+    added.write_text(json.dumps(known | {"newer": 1 + max(known.values())}))
     with pytest.raises(ConfigError, match="the tokenizer makes ids up to"):
         ship.main([*options(folder, tmp_path), "--tokenizer", str(words)])
     assert not folder.exists()
@@ -83,6 +85,6 @@ def test_nor_one_whose_ranker_could_not(tmp_path: Path) -> None:
     described = json.loads(told.read_text())
     described["model_cfg"]["text_cfg"]["vocab_size"] = 100
     told.write_text(json.dumps(described))
-    with pytest.raises(ConfigError, match="ids up to 2324, the ranker has 100 text tokens"):
+    with pytest.raises(ConfigError, match="ids up to 5300, the ranker has 100 text tokens"):
         ship.main([*options(tmp_path / "model", tmp_path), "--clip", str(ranker)])
     assert not (tmp_path / "model").exists()
