@@ -10,7 +10,7 @@ from itertools import pairwise
 from random import Random
 
 from models.errors import ConfigError
-from models.tokenizer import UNK, Tokenizer
+from models.tokenizer import UNK, WORD_END, Tokenizer
 from models.train.data.tokens import bpe_model
 
 
@@ -24,7 +24,6 @@ class BpeDropout:
         if tokenizer.added_words():
             raise ConfigError(f"{refusal}: it has added words, which are never split")
         self.tokenizer, self.share = tokenizer, share
-        self._end: str = model["end_of_word_suffix"]
         self._ranks = {tuple(pair): rank for rank, pair in enumerate(model["merges"])}
         self._ids = tokenizer.vocabulary()
 
@@ -36,7 +35,7 @@ class BpeDropout:
 
     def _merged(self, word: str, rng: Random) -> list[str]:
         """The merge that was learnt first comes first, of those not left out this time."""
-        pieces = [*word[:-1], word[-1] + self._end]
+        pieces = [*word[:-1], word[-1] + WORD_END]
         while True:
             known = [
                 (rank, place)

@@ -126,14 +126,14 @@ def words() -> tuple[str, ...]:
 
 def spellings(word: str, language: str) -> tuple[str, ...]:
     """A word, and how it is typed where a keyboard lacks a letter of it."""
-    plain = word.replace("’", "'").replace("œ", "oe").replace("ß", "ss")
+    straight = word.replace("’", "'")
+    plain = straight.replace("œ", "oe").replace("ß", "ss")
     if language == "de":
         plain = plain.replace("ä", "ae").replace("ö", "oe").replace("ü", "ue")
     elif language != "ja":
         letters = unicodedata.normalize("NFD", plain)
         plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
-    typed = (word, word.replace("’", "'"), plain)
-    return tuple(dict.fromkeys(typed))
+    return tuple(dict.fromkeys((word, straight, plain)))
 
 
 def dictionary() -> tuple[Meaning, ...]:

@@ -51,9 +51,9 @@ class Narrator:
     def caption(self, scene: Scene, rng: Random) -> str:
         """A random true caption, lower case."""
         if self.lexicons and rng.random() < self.foreign:
-            text, _ = self._in_another_language(scene, self.lexicons, rng)
-            if text is not None:
-                return text
+            said = self._in_another_language(scene, self.lexicons, rng)
+            if said is not None:
+                return said[0]
         return self.english(scene, rng)
 
     def english(self, scene: Scene, rng: Random) -> str:
@@ -66,11 +66,10 @@ class Narrator:
 
         Without keywords, as the dictionary.
         """
-        if not self.lexicons:
+        found = self.lexicons and self._in_another_language(scene, self._plain_lexicons, rng)
+        if not found:
             return None
-        text, language = self._in_another_language(scene, self._plain_lexicons, rng)
-        if text is None:
-            return None
+        text, language = found
         names = [self._first_name(self.art.concept_of(part.image)) for part in scene.parts]
         coloured = zip((part.colour for part in scene.parts), names, strict=True)
         said = " and ".join(" ".join(filter(None, pair)) for pair in coloured)
@@ -164,15 +163,16 @@ class Narrator:
 
     def _in_another_language(
         self, scene: Scene, lexicons: Sequence[Lexicon], rng: Random
-    ) -> tuple[str | None, str]:
+    ) -> tuple[str, str] | None:
         """A caption in one of them, where it has the words, and which language it is."""
         is_simple = scene.layout in {"single/", "pair/beside"}
         if not is_simple or scene.finish is not None:
-            return None, ""
+            return None
         concepts = (self.art.concept_of(p.image) for p in scene.parts)
         things = [(c.label, p.colour) for c, p in zip(concepts, scene.parts, strict=True)]
         lexicon = rng.choice(lexicons)
-        return languages.caption(lexicon, things, scene.background, rng), lexicon.language
+        text = languages.caption(lexicon, things, scene.background, rng)
+        return None if text is None else (text, lexicon.language)
 
 
 def _sizes(scene: Scene, rng: Random) -> list[str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -25,6 +26,13 @@ SHORT = {
 }
 
 
+def write(modules: Path, language: str, rows: dict[str, dict[str, list[str]]]) -> None:
+    """A package laid out as CLDR's, with these entries alone."""
+    path = modules / CLDR[0] / "annotations" / language / "annotations.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"annotations": {"annotations": rows}}))
+
+
 @pytest.fixture(scope="module")
 def lexicons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Lexicon]:
     """Read from a package laid out as CLDR's, with three of its entries."""
@@ -34,9 +42,7 @@ def lexicons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Lexicon]:
             character: {"tts": [name], "default": [name, "Animal" if i else "Love", f"only{i}"]}
             for i, (character, name) in enumerate(zip("❤🐈🦅", names, strict=True))
         }
-        path = modules / CLDR[0] / "annotations" / language / "annotations.json"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps({"annotations": {"annotations": rows}}))
+        write(modules, language, rows)
     return load_lexicons(modules, (HEART, CAT, EAGLE), load_things())
 
 
@@ -87,9 +93,7 @@ def test_a_keyword_that_is_another_things_further_name_is_none(
             "❤": {"tts": ["heart"], "default": ["chaton", "love"]},
             "🐈": {"tts": ["cat"], "default": ["purr"]},
         }
-        path = modules / CLDR[0] / "annotations" / language / "annotations.json"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps({"annotations": {"annotations": rows}}))
+        write(modules, language, rows)
     french = load_lexicons(modules, (HEART, CAT), load_things())["fr"]
     assert french.names == {"red heart": ("cœur", "love"), "cat": ("cat", "chaton", "purr")}
 
