@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.drawing.depth_filters import DepthFilters
 from models.drawing.forced import FREE, Forced
-from models.drawing.sampling import Filters, RowParams, draw, per_depth
+from models.drawing.sampling import RowParams, draw
 from models.drawing.streams import uniforms
 from models.errors import UnsoundWeightsError
 from models.stage2.prior import Prefix, Prior
@@ -87,7 +88,12 @@ class Batch:
         self._uniforms = torch.zeros(self._codes.shape, dtype=torch.float64, device=device)
         self._place = torch.zeros(num_rows, dtype=torch.int64, device=device)  # = drawn, on device
         self._is_sound = torch.ones(num_rows, dtype=torch.bool, device=device)
-        self._rows = torch.arange(num_rows, device=device)
+        # All rows' steps as one list, and where each row's begin in it: one index finds a step.
+        steps = prior.num_steps + 1
+        self._begins = torch.arange(0, num_rows * steps, steps, device=device)
+        self._code_list, self._forced_list, self._uniform_list = (
+            each.view(-1, prior.depth) for each in (self._codes, self._forced, self._uniforms)
+        )
         self._filters = self._filters_of([RowParams(seed=0)] * num_rows)
 
     @property
@@ -179,37 +185,42 @@ class Batch:
 
     def _step(self, moving: list[int]) -> None:
         size, reach = self.shapes.fit(moving[-1] + 1, max(self._drawn[row] for row in moving))
-        filters = [depth.first(size) for depth in self._filters]
-        key = size, reach, *(depth.work for depth in filters)
+        filters = self._filters.first(size)
+        key = size, reach, *filters.works
         self._run(key, partial(self._draw_next, size, reach, filters))
         place = self._place[:size]
         place += (place > 0) & (place < self.prior.num_steps)
 
-    def _draw_next(self, size: int, reach: int, filters: Sequence[Filters]) -> None:
+    def _draw_next(self, size: int, reach: int, filters: DepthFilters) -> None:
         """The next codes of rows 0 .. size-1; doing it twice changes nothing."""
-        rows, place = self._rows[:size], self._place[:size]
+        begins, place = self._begins[:size], self._place[:size]
         # Free and finished rows compute along, at a place that exists, and are not read.
-        fed = (place - 1).clamp(0, max(self.prior.num_steps - 2, 0))
-        hidden = self.prior.decode(self._codes[rows, fed], fed, self._state, reach)
-        uniform, known = self._uniforms[rows, place], self._forced[rows, place]
-        self._codes[rows, place], is_sound = self._sample(hidden, filters, uniform, known)
+        fed, at = (place - 1).clamp(0, max(self.prior.num_steps - 2, 0)), begins + place
+        codes = self._code_list.index_select(0, begins + fed)
+        hidden = self.prior.decode(codes, fed, self._state, reach)
+        uniform, known = (
+            self._uniform_list.index_select(0, at),
+            self._forced_list.index_select(0, at),
+        )
+        drawn, is_sound = self._sample(hidden, filters, uniform, known)
+        self._code_list.index_copy_(0, at, drawn)
         self._is_sound[:size] &= is_sound
 
     def _sample(
-        self, hidden: Tensor, filters: Sequence[Filters], uniform: Tensor, known: Tensor
+        self, hidden: Tensor, filters: DepthFilters, uniform: Tensor, known: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The next codes [b, D], and whether each row's states and logits were finite [b].
 
         `uniform` and `known` are [b, D]; what is known is not drawn, and takes no number.
         """
-        is_sound = hidden.flatten(1).isfinite().all(-1)
+        is_sound = _are_finite(hidden.flatten(1))
 
         def draw_at(logits: Tensor, depth: int) -> Tensor:
             largest = logits.amax(-1)  # NaN if any is
-            is_sound.logical_and_(largest.isfinite().view(len(largest), -1).all(-1))
-            at = slice(depth, depth + logits.shape[1]) if logits.dim() == 3 else depth
-            own = Filters.side_by_side(filters[at]) if isinstance(at, slice) else filters[at]
-            drawn, given = draw(logits, own, uniform[:, at]), known[:, at]
+            is_sound.logical_and_(_are_finite(largest.view(len(largest), -1)))
+            count = logits.shape[1] if logits.dim() == 3 else None
+            at = depth if count is None else slice(depth, depth + count)
+            drawn, given = draw(logits, filters.at(depth, count), uniform[:, at]), known[:, at]
             return given.where(given != FREE, drawn)
 
         return self.prior.sample(hidden, self._state, draw_at), is_sound
@@ -255,13 +266,17 @@ class Batch:
     def _renew_filters(self) -> None:
         idle = RowParams(seed=0)
         params = [row_params or idle for row_params in self._params]
-        params += [idle] * (len(self._rows) - self.capacity)
-        pairs = zip(self._filters, self._filters_of(params), strict=True)
-        self._filters = [old.overwritten_by(new) for old, new in pairs]
+        params += [idle] * (len(self._place) - self.capacity)
+        self._filters = self._filters.overwritten_by(self._filters_of(params))
 
-    def _filters_of(self, params: Sequence[RowParams]) -> list[Filters]:
-        """One per depth."""
-        return per_depth(params, self.prior.vocab_sizes, self.prior.device, self._closed_nucleus)
+    def _filters_of(self, params: Sequence[RowParams]) -> DepthFilters:
+        sizes, device = self.prior.vocab_sizes, self.prior.device
+        return DepthFilters.of(params, sizes, device, closed_nucleus=self._closed_nucleus)
+
+
+def _are_finite(numbers: Tensor) -> Tensor:
+    """Whether all of each row's numbers [b, n] are, [b]; in fewer operations than `isfinite`."""
+    return numbers.abs().amax(-1) < torch.inf  # the largest is NaN if any is, and NaN isn't below
 
 
 def run_to_end(

@@ -140,52 +140,10 @@ class Filters:
             has_top_p=any(p is not None for p in nuclei),
         )
 
-    def first(self, count: int) -> Filters:
-        """Those of rows 0 .. count-1, in the same memory."""
-        return replace(
-            self,
-            temperature=self.temperature[:count],
-            top_k=self.top_k[:count],
-            top_p=self.top_p[:count],
-        )
-
-    def overwritten_by(self, other: Filters) -> Filters:
-        """`other`, in this one's memory: a captured step goes on reading there."""
-        return replace(
-            other,
-            temperature=self.temperature.copy_(other.temperature),
-            top_k=self.top_k.copy_(other.top_k),
-            top_p=self.top_p.copy_(other.top_p),
-        )
-
-    @classmethod
-    def side_by_side(cls, depths: Sequence[Filters]) -> Filters:
-        """Those of some depths of one vocabulary, [B, n]."""
-        return cls(
-            temperature=torch.stack([depth.temperature for depth in depths], -1),
-            top_k=torch.stack([depth.top_k for depth in depths], -1),
-            top_p=torch.stack([depth.top_p for depth in depths], -1),
-            max_top_k=max(depth.max_top_k or 0 for depth in depths) or None,
-            has_top_p=any(depth.has_top_p for depth in depths),
-        )
-
     @property
     def work(self) -> tuple[int | None, bool]:
         """What a draw has to do; equal for equal kernels."""
         return self.max_top_k, self.has_top_p
-
-
-def per_depth(
-    params: Sequence[RowParams],
-    vocab_sizes: Sequence[int],
-    device: torch.device,
-    closed_nucleus: bool,
-) -> list[Filters]:
-    """The parameters of some rows at each depth, for codes of these vocabularies."""
-    return [
-        Filters.of(params, size, device, depth, closed_nucleus=closed_nucleus)
-        for depth, size in enumerate(vocab_sizes)
-    ]
 
 
 def _rounded(limit: int, vocab_size: int) -> int:

@@ -69,22 +69,23 @@ class Attention(nn.Module):
         position may look; None is causal. With a `past`, keys and values [2, B, H, S, dim] of
         positions before these, all see it and each other, and it stands before what is returned.
         """
-        qkv = self.qkv(x).unflatten(-1, (3, self.n_heads, -1))  # [B, T, 3, H, dim]
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        q, keys_values = qkv[0], qkv[1:]  # [B, H, T, dim] and two of it
         if past is not None:
-            k, v = torch.cat((past, torch.stack((k, v))), -2)
+            keys_values = torch.cat((past, keys_values), -2)
+        k, v = keys_values
         pdrop = self.pdrop if self.training else 0.0
         if k.shape[-2] == 1 and not pdrop:  # who is alone sees itself and nothing else
             h = v
         else:
             is_causal = mask is None and past is None
             h = F.scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, dropout_p=pdrop)
-        return self.proj(h.transpose(1, 2).flatten(2)), torch.stack((k, v))
+        return self.proj(h.transpose(1, 2).flatten(2)), keys_values
 
     def decode(self, x: Tensor, cache: KVCache, layer: int, step: Step) -> Tensor:
         """One position per row [b, E] → [b, E], with this position stored in the cache."""
         qkv = self.qkv(x).view(len(x), 3, self.n_heads, -1)  # [b, 3, H, dim]
-        cache.write(layer, qkv[:, 1:].transpose(0, 1), step.positions)
+        cache.write(layer, qkv[:, 1:], step)
         keys, values = cache.read(layer, len(x), step.span)
         h = attend_one(qkv[:, 0], keys, values, step.mask)
         out: Tensor = self.proj(h.flatten(1))
@@ -102,7 +103,8 @@ def attend_one(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     # The CPU's fused kernel is made for many queries; for one, two products are up to 4x faster.
     num_rows, num_heads, dim = q.shape
     hidden = mask.expand(-1, num_heads, -1, -1).flatten(0, 1)
-    scores = torch.baddbmm(hidden, q.flatten(0, 1)[:, None], keys.flatten(0, 1).mT, alpha=dim**-0.5)
+    queries = q.reshape(-1, 1, dim)
+    scores = torch.baddbmm(hidden, queries, keys.flatten(0, 1).mT, alpha=dim**-0.5)
     out = torch.bmm(scores.softmax(-1), values.flatten(0, 1))  # sums in float32 at least
     return out.view(num_rows, num_heads, -1)
 
@@ -120,9 +122,9 @@ class Block(nn.Module):
             nn.Linear(width, 4 * width, bias=config.mlp_bias),
             _activation(config, options),
             nn.Linear(4 * width, width, bias=config.mlp_bias),
-            nn.Dropout(config.resid_pdrop),
+            _dropout(config.resid_pdrop),
         )
-        self.resid_drop = nn.Dropout(config.resid_pdrop)
+        self.resid_drop = _dropout(config.resid_pdrop)
         has_norms = options.sandwich_norms
         self.ln1_out = nn.LayerNorm(width) if has_norms else nn.Identity()
         self.ln2_out = nn.LayerNorm(width) if has_norms else nn.Identity()
@@ -140,6 +142,10 @@ class Block(nn.Module):
         x = x + self.ln1_out(self.attn.decode(self.ln1(x), cache, layer, step))
         out: Tensor = x + self.ln2_out(self.mlp(self.ln2(x)))
         return out
+
+
+def _dropout(share: float) -> nn.Module:
+    return nn.Dropout(share) if share else nn.Identity()  # none is still a call a step
 
 
 def _activation(config: BlockConfig, options: BlockOptions) -> nn.Module:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from models.configs.dalle import DalleConfig, Mask
 from models.stage2.blocks import Block, BlockOptions, EndsInNorm
-from models.stage2.kv_cache import CachedPrefix, KVCache, Step, reaches
+from models.stage2.kv_cache import CachedPrefix, KVCache, reaches
 from models.stage2.masks import SequenceMask
 from models.stage2.prior import Draw
 
@@ -204,7 +204,10 @@ class Dalle(EndsInNorm):
     def decode(self, codes: Tensor, places: Tensor, state: DalleState, reach: int) -> Tensor:
         """See Prior: [b, 1] → [b, E]."""
         shift = int(self.config.has_second_start)
-        steps = {mask: self._step(mask, places + shift, reach + shift) for mask in state.caches}
+        steps = {
+            mask: cache.at(*self._sight(mask, places + shift, reach + shift))
+            for mask, cache in state.caches.items()
+        }
         layer_of = dict.fromkeys(state.caches, 0)
         x = self.embed_codes(codes[:, 0], places)
         for block, mask in zip(self._blocks(), self.masks, strict=True):
@@ -216,10 +219,10 @@ class Dalle(EndsInNorm):
         """See Prior: [b, E] → [b, 1]."""
         return draw(self.head(hidden), 0)[:, None]
 
-    def _step(self, mask: Mask, cells: Tensor, num_drawn: int) -> Step:
+    def _sight(self, mask: Mask, cells: Tensor, num_drawn: int) -> tuple[Tensor, Tensor]:
         num_kept = self.config.num_kept(mask)
         num_slots = min(num_kept, num_drawn)
-        return self._sequence(mask).step(cells, num_kept, num_slots, self.dtype)
+        return self._sequence(mask).sight(cells, num_kept, num_slots, self.dtype)
 
     def _sequence(self, mask: Mask) -> SequenceMask:
         return SequenceMask(mask, self.config.ctx_len_txt, self.config.grid)

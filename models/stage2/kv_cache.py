@@ -32,6 +32,9 @@ def reaches(
     return (*(end - start for end in ends if end > start), last)
 
 
+KeysValues = tuple[Tensor, Tensor]
+
+
 @dataclass(frozen=True, slots=True)
 class CachedPrefix:
     """A prefilled prompt, as `Prefix` has it."""
@@ -42,11 +45,18 @@ class CachedPrefix:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Where the rows of one decode step stand, and what they see from there."""
+    """Where the rows of one decode step stand in a cache, and what they see from there.
 
-    positions: Tensor  # [b] int64, cache positions
-    mask: Tensor  # [b, 1, 1, span], 0 where a row may look and -inf elsewhere
+    Found once for all layers: on few rows an operation takes a CPU longer to start than to do.
+    """
+
+    lines: Tensor  # [b, 2, H] int64, where each head's key and value are stored, see `write`
+    mask: Tensor  # [b, H, 1, span], 0 where a row may look and -inf elsewhere
     span: int
+
+    def first(self, num_rows: int) -> Step:
+        """The same of rows 0 .. num_rows-1 alone."""
+        return Step(self.lines[:num_rows], self.mask[:num_rows], self.span)
 
 
 class KVCache:
@@ -59,29 +69,46 @@ class KVCache:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        layers, *row = shape
+        layers, heads, length, _ = shape
         # Zeros, not empty: masked positions are multiplied by weight 0, and 0 times NaN is NaN.
-        self.data = torch.zeros((layers, 2, num_rows, *row), device=device, dtype=dtype)
-        self._rows = torch.arange(num_rows, device=device)
-        self._num_positions = shape[2]
+        self.data = torch.zeros((layers, 2, num_rows, *shape[1:]), device=device, dtype=dtype)
+        # A layer as lines of one head's key or value at one position, and where a row's begin.
+        self._layers = self.data.flatten(1, -2).unbind()
+        begins = torch.arange(0, 2 * num_rows * heads * length, length, device=device)
+        self._begins = begins.view(2, num_rows, heads).transpose(0, 1)  # [row, k|v, head]
+        self._seen: dict[tuple[int, int], list[KeysValues]] = {}
         # Every row of the causal mask is a window of it: what is seen, then what is not.
-        self._band = torch.zeros(2 * shape[2], device=device, dtype=dtype)
-        self._band[shape[2] :] = -torch.inf
+        self._band = torch.zeros(2 * length, device=device, dtype=dtype)
+        self._band[length:] = -torch.inf
+        self._num_positions = length
 
     def step(self, positions: Tensor, span: int) -> Step:
         """A causal step of rows that stand at `positions` [b], each below `span`."""
-        mask = self._band.unfold(0, span, 1)[self._num_positions - 1 - positions]  # [b, span]
-        return Step(positions, mask[:, None, None], span)
+        return self.at(
+            positions, self._band.unfold(0, span, 1)[self._num_positions - 1 - positions]
+        )
 
-    def write(self, layer: int, keys_values: Tensor, positions: Tensor) -> None:
-        """Store keys and values [2, b, H, dim] of one position [b] int64 in each of b rows."""
-        num_rows = keys_values.shape[1]
-        self.data[layer, :, self._rows[:num_rows], :, positions] = keys_values.transpose(0, 1)
+    def at(self, positions: Tensor, hidden: Tensor) -> Step:
+        """A step of rows that write at `positions` [b].
 
-    def read(self, layer: int, num_rows: int, span: int) -> tuple[Tensor, Tensor]:
+        They see the first positions where `hidden` [b, span] is 0, and not where it is -inf.
+        """
+        lines = self._begins[: len(positions)] + positions[:, None, None]
+        mask = hidden[:, None, None].expand(-1, lines.shape[2], -1, -1)
+        # Products of the CPU read it as it lies; a GPU's kernel reads one head's for all.
+        return Step(lines, mask if mask.is_cuda else mask.contiguous(), hidden.shape[1])
+
+    def write(self, layer: int, keys_values: Tensor, step: Step) -> None:
+        """Store keys and values [b, 2, H, dim] of the position where each row stands."""
+        self._layers[layer].index_put_((step.lines,), keys_values)
+
+    def read(self, layer: int, num_rows: int, span: int) -> KeysValues:
         """Keys and values, [b, H, span, dim] each, of rows 0 .. num_rows-1."""
-        keys, values = self.data[layer, :, :num_rows, :, :span]
-        return keys, values
+        views = self._seen.get((num_rows, span))
+        if views is None:  # they stay where they are, so the views do
+            parts = self.data[:, :, :num_rows, :, :span]
+            views = self._seen[num_rows, span] = [(k, v) for k, v in parts]
+        return views[layer]
 
     def put(self, prefix: CachedPrefix, rows: Tensor) -> None:
         """See `State`: the prefix at the front of the rows, zeros behind it."""

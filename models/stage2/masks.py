@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from models.configs.dalle import Mask
-from models.stage2.kv_cache import Step
 
 
 def sees(mask: Mask, grid: tuple[int, int], query: Tensor, key: Tensor) -> Tensor:
@@ -80,7 +79,9 @@ class SequenceMask:
         is_seen = (key < start) | sees(self.mask, self.grid, query - start, key - start)
         return is_seen & (key <= query)
 
-    def step(self, cells: Tensor, num_kept: int, num_slots: int, dtype: torch.dtype) -> Step:
+    def sight(
+        self, cells: Tensor, num_kept: int, num_slots: int, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
         """Where rows at `cells` [b] write their keys, and what they see of those that are kept.
 
         Behind the text a cache keeps the latest `num_kept` cells: cell c in slot c mod `num_kept`.
@@ -94,4 +95,4 @@ class SequenceMask:
         is_seen = torch.cat((shown, is_seen), -1)
         hidden = torch.zeros(is_seen.shape, dtype=dtype, device=cells.device)
         hidden = hidden.masked_fill(~is_seen, -torch.inf)
-        return Step(self.num_text + cells % num_kept, hidden[:, None, None], is_seen.shape[-1])
+        return self.num_text + cells % num_kept, hidden

@@ -34,8 +34,7 @@ class RQState:
 
     def depth_step(self, num_rows: int, depth: int) -> Step:
         """Where the head stands at a depth, in rows 0 .. num_rows-1."""
-        step = self._steps[depth]
-        return Step(step.positions[:num_rows], step.mask[:num_rows], step.span)
+        return self._steps[depth].first(num_rows)
 
 
 class DepthLinear(nn.Module):

@@ -247,19 +247,6 @@ def test_each_depth_has_its_own_filters() -> None:
         assert torch.equal(weights(logits, own), weights(logits, _filters([row], 6)))
 
 
-def test_depths_drawn_at_once_are_drawn_as_each_alone() -> None:
-    params = [
-        RowParams(seed=0, temperature=temperature, top_k=(top_k, None, 3), top_p=(None, 0.7, 0.2))
-        for temperature, top_k in ((1.0, None), (0.7, 1), (1.3, 20), (1.0, 64))
-    ]
-    logits, numbers = torch.randn(len(params), 3, 64), torch.rand(len(params), 3).double()
-    depths = [Filters.of(params, 64, _CPU, depth) for depth in range(3)]
-    alone = [draw(logits[:, d], own, numbers[:, d]) for d, own in enumerate(depths)]
-    assert torch.equal(draw(logits, Filters.side_by_side(depths), numbers), torch.stack(alone, 1))
-    off = _filters([RowParams(seed=0)], 64)
-    assert Filters.side_by_side([off, off]).work == off.work
-
-
 def test_a_top_k_above_a_vocabulary_is_off_there() -> None:
     params = [RowParams(seed=0, top_k=32), RowParams(seed=0, top_k=3)]
     for row in params:
@@ -268,16 +255,6 @@ def test_a_top_k_above_a_vocabulary_is_off_there() -> None:
     together = weights(logits, _filters(params, 16))
     assert torch.equal(together[:1], weights(logits[:1], _filters([RowParams(seed=0)], 16)))
     assert int((together[1] > 0).sum()) == 3
-
-
-def test_filters_are_renewed_in_their_place() -> None:
-    old = _filters([RowParams(seed=0, top_k=3)] * 2, 9)
-    new = _filters([RowParams(seed=0, temperature=2.0, top_p=0.5), RowParams(seed=0)], 9)
-    renewed = old.overwritten_by(new)
-    assert renewed.work == new.work == (None, True)
-    for name in ("temperature", "top_k", "top_p"):
-        assert getattr(renewed, name).data_ptr() == getattr(old, name).data_ptr()
-        assert torch.equal(getattr(renewed, name), getattr(new, name))
 
 
 def test_a_closed_nucleus_keeps_the_code_at_its_edge() -> None:

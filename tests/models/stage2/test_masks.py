@@ -75,13 +75,13 @@ def test_a_step_sees_in_its_slots_what_the_whole_mask_sees(
     cell = data.draw(st.integers(0, num_cells - 1), "cell")
     num_slots = data.draw(st.integers(min(cell + 1, num_kept), num_kept), "slots")
     sequence = SequenceMask(mask, num_text, grid)
-    step = sequence.step(torch.tensor([cell]), num_kept, num_slots, torch.float32)
+    written, hidden = sequence.sight(torch.tensor([cell]), num_kept, num_slots, torch.float32)
     held: dict[int, int] = {}  # what the cache holds when this cell's keys are written, by slot
     for earlier in range(cell + 1):
         held[earlier % num_kept] = earlier
-    assert step.positions.item() == num_text + cell % num_kept
-    assert step.mask.shape == (1, 1, 1, step.span)
-    shown = (step.mask[0, 0, 0] == 0).nonzero().flatten().tolist()
+    assert written.item() == num_text + cell % num_kept
+    assert hidden.shape == (1, num_text + num_slots)
+    shown = (hidden[0] == 0).nonzero().flatten().tolist()
     assert shown[:num_text] == list(range(num_text))
     found = sorted(held[position - num_text] for position in shown[num_text:])
     wanted = sequence.over(num_text + num_cells, _CPU)[num_text + cell, num_text:]
