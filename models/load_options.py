@@ -17,7 +17,8 @@ class LoadOptions:
     """Where and in which form a model runs.
 
     `pixel_chunk` pictures go through stage 1 at once, always that many, so that a picture's bytes
-    don't depend on how many others finish with it. `graphs` captures decode steps on CUDA.
+    don't depend on how many others finish with it; without it a CPU finds out how many may.
+    `graphs` captures decode steps on CUDA.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -29,7 +30,7 @@ class LoadOptions:
 
     @property
     def chunk(self) -> int:
-        """Pictures per stage-1 call: on a CPU one picture keeps all cores busy."""
+        """Pictures per call of whatever makes pixels: on a CPU one is enough at any size."""
         return self.pixel_chunk or (1 if self.device.type == "cpu" else 8)
 
     @property

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.configs.preset import Preset
@@ -31,6 +30,7 @@ from models.files.checkpoint import open_checkpoint
 from models.files.digest import weights_digest
 from models.load_options import DTYPES, LoadOptions
 from models.pictures import to_bytes
+from models.pixel_chunks import PixelChunks, exact_chunks
 from models.presets.register import WEIGHTS_FOLDER, get_preset, weights_folder
 from models.rerank import rankers
 from models.rerank.perplexity import own_ranker
@@ -100,6 +100,7 @@ class Pipeline:
     options: LoadOptions
     stage1: Codec
     stage2: Prior
+    chunks: PixelChunks = field(default_factory=lambda: PixelChunks((1,)))
     tokenizer: Tokenizer | None = None
     ranker: Ranker | None = None
     quantization: QuantizationReport | None = None
@@ -151,8 +152,7 @@ class Pipeline:
 
         UnsoundWeightsError when they are not finite.
         """
-        chunk = self.options.chunk
-        parts = [self._chunk(codes[i : i + chunk]) for i in range(0, len(codes), chunk)]
+        parts = [self.chunks.pixels(self.stage1, part) for part in self.chunks.split(codes)]
         pixels = torch.cat(parts) if parts else torch.zeros(0, 3, *self.preset.size[::-1])
         if not pixels.isfinite().all():
             raise UnsoundWeightsError("the pixels of stage 1")
@@ -166,10 +166,6 @@ class Pipeline:
         if self.enhancer is None:
             raise ValueError(f"{self.preset.name} has no enhancement")
         return self.enhancer.pixels(codes, rows)
-
-    def _chunk(self, codes: Tensor) -> Tensor:
-        padded = F.pad(codes, (0, 0, 0, 0, 0, self.options.chunk - len(codes)))
-        return self.stage1.pixels(padded)[: len(codes)]
 
     def preview(self, codes: Tensor, counts: list[int]) -> Tensor:
         """Pictures [n, 3, H, W] of unfinished rows: what is not drawn yet repeats the last codes.
@@ -283,6 +279,8 @@ def _joined(preset: Preset, options: LoadOptions, stage1: nn.Module, stage2: nn.
     # After packing, which holds two copies of a weight for a moment.
     codec = as_codec(stage1)
     codec.prepare()
-    pipeline = Pipeline(preset, options, codec, as_prior(stage2), quantization=quantization)
+    is_cpu = options.device.type == "cpu" and options.pixel_chunk is None
+    chunks = exact_chunks(codec, preset.stage1) if is_cpu else PixelChunks((options.chunk,))
+    pipeline = Pipeline(preset, options, codec, as_prior(stage2), chunks, quantization=quantization)
     pipeline.closed_nucleus = family.closed_nucleus(preset.stage2)
     return pipeline

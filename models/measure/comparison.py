@@ -149,7 +149,7 @@ def timed(pipeline: Pipeline, setting: str, params: list[RowParams]) -> Timing:
     _warm_up(batch, prefix, params)
     done: list[Tensor] = []
     codes_s = machine.seconds(device, lambda: done.append(run_to_end(batch, prefix, params)))
-    chunk = done[0][:1].expand(pipeline.options.chunk, -1, -1)
+    chunk = done[0][:1].expand(pipeline.chunks.sizes[-1], -1, -1)
     pixels_s = machine.best_of(2, device, lambda: pipeline.pixels(chunk)) / len(chunk)
     enhance_s = None
     if pipeline.enhancer:

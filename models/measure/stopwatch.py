@@ -176,7 +176,7 @@ def measure(
     codes = engine.take(range(batch))
     image_s = sum(times)
     moved, computed = _work(pipeline, batch)
-    pixels_s, rerank_s = _after(pipeline, codes[: pipeline.options.chunk])
+    pixels_s, rerank_s = _after(pipeline, codes[: pipeline.chunks.sizes[-1]])
     concatenated_s, recomputed_s = plain.image_s if plain else (None, None)
     seconds_per_step = image_s / len(times)
     flops = ceilings.flops[machine.name_of(pipeline.options.dtype)]

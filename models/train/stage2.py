@@ -24,6 +24,7 @@ from models.errors import ConfigError
 from models.families import as_codec, as_prior, build_prior
 from models.flags import count, count_or_none, positive, share_or_none
 from models.pipeline import LoadOptions, Pipeline
+from models.pixel_chunks import PixelChunks
 from models.train import options
 from models.train.data.bpe_dropout import BpeDropout
 from models.train.data.code_table import CodeTable
@@ -205,6 +206,7 @@ def _look(
         options=loading,
         stage1=as_codec(codec),
         stage2=as_prior(model),
+        chunks=PixelChunks((loading.chunk,)),
         tokenizer=tokenizer_of(args, data),
         ranker=None,
     )

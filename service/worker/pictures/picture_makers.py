@@ -51,8 +51,7 @@ class PictureMakers:
 
     def pixels(self, codes: Tensor) -> Tensor:
         """`Pipeline.pixels`: codes [n, T, D] → [n, 3, H, W] in 0..1 on the device."""
-        options = self.pipeline.options
-        parts = torch.split(codes.to(options.device), options.chunk)
+        parts = self.pipeline.chunks.split(codes.to(self.pipeline.options.device))
         return torch.cat(self._map(self.pipeline.pixels, parts))
 
     def text_features(self, prompt: Prompt) -> Tensor | None:
