@@ -105,6 +105,12 @@ class Transformer(EndsInNorm):
             return image, None
         return image, self.head_txt(x[:, : num_prefix - 1])
 
+    def coarsest_logits(self, prefix: Tensor, codes: Tensor) -> Tensor:
+        """Of `forward`'s logits the image's [B, T, V], a step's only code being its coarsest."""
+        x = self.hidden(prefix, codes[:, :-1])
+        logits: Tensor = self.head(x[:, self.config.prompt_len - 1 :])
+        return logits
+
     def loss(self, prefix: Tensor, codes: Tensor, text_weight: float = 0.0) -> Tensor:
         """Mean cross-entropy of codes [B, T] after prefix ids [B, N], in nats.
 

@@ -27,9 +27,12 @@ def main(argv: list[str] | None = None) -> None:
     parser = parser_of("bpe", "Learn the text tokenizer from captions.")
     sources.add_arguments(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/tokenizer"))
-    parser.add_argument("--size", type=count, default=VOCAB_SIZE, help="tokens (%(default)s)")
+    about = f"tokens of a new one (default: {VOCAB_SIZE})"
+    parser.add_argument("--size", type=count, help=about)
     add_init(parser, "add words of other languages to this checkpoint's tokenizer")
     args = parser.parse_args(argv)
+    if args.checkpoint and args.size:
+        raise ConfigError("--size: how many words --init adds is for the data to say")
     # Texts alone are read; of this size the art will be wanted anyway, once it is made.
     data = sources.opened(args, preset_of(args.checkpoint).stage1.size[0])
     if is_learnt(args.out):
@@ -38,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         )
     elif args.checkpoint:
         _lengthen(args.checkpoint, data, args.out)
-    tokenizer = load_or_learn(data, args.out, args.size)
+    tokenizer = load_or_learn(data, args.out, args.size or VOCAB_SIZE)
     rng = Random(1)
     drawn = [data.caption(data.draw(rng), rng) for _ in range(_NUM_TRIED)]
     cut = sum(tokenizer.encode(text)[1] for text in drawn)

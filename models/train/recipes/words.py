@@ -106,17 +106,9 @@ def prior_loss(
     """
     first = codes[:, :cells]
     with torch.no_grad():
-        wanted = _coarsest(model, english, first).softmax(-1)
-    found = _coarsest(model, foreign, first).log_softmax(-1)
+        wanted = model.coarsest_logits(english, first).float().softmax(-1)
+    found = model.coarsest_logits(foreign, first).float().log_softmax(-1)
     return F.kl_div(found, wanted, reduction="sum") / len(codes)
-
-
-def _coarsest(model: Taught, ids: Tensor, codes: Tensor) -> Tensor:
-    """Logits of each cell's first code [B, T, V], in float32."""
-    if isinstance(model, HQTransformer):
-        return model.coarsest_logits(ids, codes).float()
-    logits: Tensor = model(ids, codes)[0]
-    return logits.float()
 
 
 def ranker_loss(model: Any, foreign: Tensor, english: Tensor) -> Tensor:

@@ -164,6 +164,8 @@ def test_what_can_not_be_taught_is_refused(lesson: Lesson, tmp_path: Path, pictu
         words.main([*mine, "--run", str(tmp_path / "mine")])
     with pytest.raises(ConfigError, match="--data scenes alone"):
         bpe.main([*mine, "--out", str(tmp_path / "tokenizer")])
+    with pytest.raises(ConfigError, match="--size: how many words --init adds"):
+        bpe.main([*mine, "--out", str(tmp_path / "tokenizer"), "--size", "9000"])
 
 
 def test_pictures_that_only_english_can_say_end_it(lesson: Lesson, tmp_path: Path) -> None:
