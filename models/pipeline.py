@@ -19,9 +19,9 @@ from models.configs.preset import Preset
 from models.configs.prior import Prompt
 from models.drawing.cuda_graphs import Graphs
 from models.drawing.forced import Forced, prefill
-from models.drawing.generate import Batch, Shapes, run_now, run_to_end
+from models.drawing.generate import Batch, run_now, run_to_end
 from models.drawing.sampling import RowParams
-from models.drawing.shapes import exact_shapes, keeps_bits
+from models.drawing.shapes import Shapes, exact_shapes, keeps_bits
 from models.enhancer import Enhancer, random_upsampler
 from models.errors import UnsoundWeightsError
 from models.families import as_codec, as_prior, build_codec, build_prior, prior_family

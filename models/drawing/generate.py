@@ -8,7 +8,6 @@ it. Knows no prompt text, no pixels, no clock and nothing of what a prior rememb
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 from models.drawing.depth_filters import DepthFilters
 from models.drawing.forced import FREE, Forced
 from models.drawing.sampling import RowParams, draw
+from models.drawing.shapes import Shapes
 from models.drawing.streams import uniforms
 from models.errors import UnsoundWeightsError
 from models.stage2.prior import Prefix, Prior
@@ -28,26 +28,6 @@ Runner = Callable[[Hashable, Callable[[], None]], None]
 
 class BatchFullError(RuntimeError):
     """More rows were to be admitted than are free."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shapes:
-    """The row counts and reaches that a step may run at, ascending; the last ones always fit.
-
-    Any step is rounded up to one of these, so that kernels see few shapes. Which of them give the
-    same bits as the largest is found by `shapes`. The largest row count may be more than a batch's
-    capacity: rows that only fill up a kernel's tile.
-    """
-
-    rows: tuple[int, ...]
-    reaches: tuple[int, ...]
-
-    def fit(self, num_rows: int, reach: int) -> tuple[int, int]:
-        """The smallest allowed shape that holds so many rows and looks at so many steps."""
-        return (
-            next(size for size in self.rows if size >= num_rows),
-            next(size for size in self.reaches if size >= reach),
-        )
 
 
 def run_now(_key: Hashable, work: Callable[[], None]) -> None:

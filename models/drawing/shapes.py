@@ -7,14 +7,34 @@ tried on this device with these weights, and one that differs from the full shap
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from models.drawing.generate import Shapes
 from models.stage2.prior import Prior
 
 _ROW_LADDER = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
 _TILES = (1, 4, 8, 16, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """The row counts and reaches that a step may run at, ascending; the last ones always fit.
+
+    Any step is rounded up to one of these, so that kernels see few shapes. The largest row count
+    may be more than a batch's capacity: rows that only fill up a kernel's tile.
+    """
+
+    rows: tuple[int, ...]
+    reaches: tuple[int, ...]
+
+    def fit(self, num_rows: int, reach: int) -> tuple[int, int]:
+        """The smallest allowed shape that holds so many rows and looks at so many steps."""
+        return (
+            next(size for size in self.rows if size >= num_rows),
+            next(size for size in self.reaches if size >= reach),
+        )
 
 
 @torch.inference_mode()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from models.drawing.generate import Shapes
+from models.drawing.shapes import Shapes
 from models.pipeline import Pipeline
 from service.worker.crowding import Crowding
 

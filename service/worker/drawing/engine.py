@@ -15,8 +15,9 @@ from types import MappingProxyType
 
 import torch
 
-from models.drawing.generate import Batch, Shapes
+from models.drawing.generate import Batch
 from models.drawing.sampling import InvalidSamplingError
+from models.drawing.shapes import Shapes
 from models.errors import UnsoundWeightsError
 from models.pipeline import InvalidPromptError, Pipeline, Prefix, Prompt
 from service.config.groups import TestingSettings

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.drawing.generate import Batch, Shapes
+from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
-from models.drawing.shapes import exact_shapes, keeps_bits
+from models.drawing.shapes import Shapes, exact_shapes, keeps_bits
 from models.pipeline import LoadOptions, Pipeline, load, load_random
 from models.presets.register import PRESETS
 from models.stage2.kv_cache import KVCache, reaches
