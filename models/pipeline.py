@@ -152,7 +152,8 @@ class Pipeline:
 
         UnsoundWeightsError when they are not finite.
         """
-        parts = [self.chunks.pixels(self.stage1, part) for part in self.chunks.split(codes)]
+        chunks = self.chunks.here()
+        parts = [chunks.pixels(self.stage1, part) for part in chunks.split(codes)]
         pixels = torch.cat(parts) if parts else torch.zeros(0, 3, *self.preset.size[::-1])
         if not pixels.isfinite().all():
             raise UnsoundWeightsError("the pixels of stage 1")

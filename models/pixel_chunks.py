@@ -26,11 +26,22 @@ class PixelChunks:
     """The numbers of pictures, ascending, that give each the same bits."""
 
     sizes: tuple[int, ...]
+    by_one_thread: bool = False  # only there they give the same bits
 
-    def split(self, codes: Tensor) -> list[Tensor]:
-        """Codes [n, T, D] of any number of pictures → parts of these sizes, the last maybe less."""
+    def here(self) -> PixelChunks:
+        """For the calling thread; with a team of threads it makes pictures one by one."""
+        has_team = self.by_one_thread and torch.get_num_threads() > 1
+        return PixelChunks((1,)) if has_team else self
+
+    def split(self, codes: Tensor, num_makers: int = 1) -> list[Tensor]:
+        """Codes [n, T, D] of any number of pictures → parts of these sizes, the last maybe less.
+
+        Makers that work side by side share them: none gets more at once than its share, rounded up
+        to a size.
+        """
+        most = self._holding(-(-len(codes) // num_makers))
         counts, left = list[int](), len(codes)
-        for size in reversed(self.sizes):
+        for size in reversed([size for size in self.sizes if size <= most]):
             whole, left = divmod(left, size)
             counts += [size] * whole
         if left:
@@ -39,34 +50,41 @@ class PixelChunks:
 
     def pixels(self, codec: Codec, codes: Tensor) -> Tensor:
         """One of the parts through the codec, filled up for that → [n, 3, H, W]."""
-        lacking = min(size for size in self.sizes if size >= len(codes)) - len(codes)
+        lacking = self._holding(len(codes)) - len(codes)
         return codec.pixels(F.pad(codes, (0, 0, 0, 0, 0, lacking)))[: len(codes)]
+
+    def _holding(self, count: int) -> int:
+        """The smallest size that holds so many, or the largest."""
+        return next((size for size in self.sizes if size >= count), self.sizes[-1])
 
 
 @torch.inference_mode()
 def exact_chunks(codec: Codec, config: CodecConfig) -> PixelChunks:
-    """For a CPU: those of which pictures come out as from the most at once, by one thread and by
-    all of now.
+    """For a CPU: those of which pictures come out as from the most at once, coarser views as well.
 
-    One random picture, repeated, is made at each size and compared bit by bit.
+    By one thread, as whoever makes many pictures has them made: what is found, and so a picture's
+    bytes, must not depend on how many threads there are. One random picture, repeated, is made at
+    each size and compared bit by bit.
     """
     width, height = config.size
     if width * height >= _LARGE:
         return PixelChunks((1,))
     generator = torch.Generator().manual_seed(0)
-    shape = 1, *config.code_shape
-    codes = torch.randint(min(config.vocab_sizes), shape, generator=generator)
+    steps, depth = config.code_shape
+    codes = torch.randint(min(config.vocab_sizes), (1, steps, depth), generator=generator)
+    depths = {depth, *(view.depth for view in config.views)}
     before = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        same = [_same_bits(codec, codes, threads) for threads in {1, before}]
+        same = [_same_bits(codec, codes[..., :count]) for count in depths]
     finally:
         torch.set_num_threads(before)
-    return PixelChunks(tuple(sorted(set.intersection(*same))) or (1,))
+    sizes = tuple(sorted(set.intersection(*same))) or (1,)
+    return PixelChunks(sizes, by_one_thread=True)
 
 
-def _same_bits(codec: Codec, codes: Tensor, num_threads: int) -> set[int]:
+def _same_bits(codec: Codec, codes: Tensor) -> set[int]:
     """Of the ladder; empty where not even the pictures of the most at once are equal."""
-    torch.set_num_threads(num_threads)
     made = {size: codec.pixels(codes.expand(size, -1, -1)) for size in _LADDER}
     wanted = made[_LADDER[-1]][:1]
     same = {size for size, pixels in made.items() if bool((pixels == wanted).all())}

@@ -12,10 +12,10 @@ from models.pixel_chunks import PixelChunks, exact_chunks
 
 
 class Shape:
-    """Of a codec whose pictures are its codes."""
+    """Of a codec whose pictures are its coarsest codes."""
 
-    views: tuple[View, ...] = ()
-    code_shape, vocab_sizes = (6, 1), (9,)
+    views = View("depth", "1", 1), View("depth", "2", 2)
+    code_shape, vocab_sizes = (6, 2), (9, 9)
 
     def __init__(self, side: int) -> None:
         self.size = side, side
@@ -24,10 +24,12 @@ class Shape:
 class Painter:
     """A codec that rounds by how many pictures there are and who paints, as kernels may."""
 
-    code_shape = 6, 1
+    code_shape = 6, 2
 
-    def __init__(self, odd: set[int], *, alone_only: bool = False) -> None:
-        self.odd, self.alone_only, self.seen = odd, alone_only, list[int]()
+    def __init__(
+        self, odd: set[int], *, team: bool = False, depths: tuple[int, ...] = (2,)
+    ) -> None:
+        self.odd, self.team, self.depths, self.seen = odd, team, depths, list[int]()
 
     def encode(self, pixels: Tensor) -> Tensor:
         raise NotImplementedError
@@ -37,8 +39,9 @@ class Painter:
 
     def pixels(self, codes: Tensor) -> Tensor:
         self.seen.append(len(codes))
-        out = codes.float().mT[:, :, None].expand(-1, 3, -1, -1).clone()
-        if len(codes) in self.odd and (not self.alone_only or torch.get_num_threads() == 1):
+        out = codes[..., :1].float().mT[:, :, None].expand(-1, 3, -1, -1).clone()
+        has_team = torch.get_num_threads() > 1
+        if len(codes) in self.odd and has_team == self.team and codes.shape[-1] in self.depths:
             out[-1] += 1e-6
         return out
 
@@ -51,29 +54,58 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def found(odd: set[int], side: int = 64, *, alone_only: bool = False) -> tuple[int, ...]:
+def found(painter: Painter, side: int = 64) -> PixelChunks:
     shape: CodecConfig = Shape(side)  # type: ignore[assignment]  # no dataclass, but all that is read
-    return exact_chunks(Painter(odd, alone_only=alone_only), shape).sizes
+    return exact_chunks(painter, shape)
 
 
 def test_sizes_that_give_the_same_bits_are_kept() -> None:
-    assert found(set()) == (1, 2, 4)
-    assert found({1}) == (2, 4)
-    assert found({2}) == (1, 4)
+    assert found(Painter(set())).sizes == (1, 2, 4)
+    assert found(Painter({1})).sizes == (2, 4)
+    assert found(Painter({2})).sizes == (1, 4)
 
 
 def test_where_the_most_at_once_differ_among_themselves_pictures_are_made_one_by_one() -> None:
-    assert found({4}) == (1,)
+    assert found(Painter({4})).sizes == (1,)
 
 
-def test_a_size_must_keep_the_bits_of_one_thread_too(two_threads: None) -> None:
-    assert found({1}, alone_only=True) == (2, 4)
-    assert found({4}, alone_only=True) == (1,)
+def test_a_size_must_keep_the_bits_of_coarser_views_too() -> None:
+    assert found(Painter({1}, depths=(1,))).sizes == (2, 4)
+
+
+def test_the_sizes_are_the_same_however_many_threads_there_are(two_threads: None) -> None:
+    assert found(Painter({1})).sizes == (2, 4)
+    assert found(Painter({1, 4}, team=True)).sizes == (1, 2, 4)
     assert torch.get_num_threads() == 2
 
 
+def test_a_team_of_threads_makes_pictures_one_by_one(two_threads: None) -> None:
+    chunks = found(Painter(set()))
+    assert chunks.here().sizes == (1,)
+    torch.set_num_threads(1)
+    assert chunks.here() == chunks
+    assert chunks.sizes == (1, 2, 4)
+
+
+def test_sizes_that_were_given_hold_for_a_team_too(two_threads: None) -> None:
+    assert PixelChunks((4,)).here().sizes == (4,)
+
+
 def test_large_pictures_are_made_one_by_one_and_nothing_is_tried() -> None:
-    assert found(set(), side=256) == (1,)
+    painter = Painter(set())
+    assert found(painter, side=256).sizes == (1,)
+    assert not painter.seen
+
+
+@pytest.mark.parametrize(
+    ("count", "num_makers", "parts"),
+    [(4, 1, [4]), (4, 2, [2, 2]), (4, 4, [1, 1, 1, 1]), (5, 2, [4, 1]), (16, 2, [4] * 4)],
+)
+def test_no_maker_gets_more_at_once_than_its_share(
+    count: int, num_makers: int, parts: list[int]
+) -> None:
+    codes = torch.zeros(count, 6, 1)
+    assert [len(part) for part in PixelChunks((1, 2, 4)).split(codes, num_makers)] == parts
 
 
 @pytest.mark.parametrize("sizes", [(1,), (1, 2, 4), (2, 4), (1, 4), (8,)])

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
 
 from models.pipeline import Pipeline, load
+from models.pixel_chunks import PixelChunks
 from models.rerank.preprocess import CHUNK
+from models.stage1.codec import Codec
 from service.worker import offline
 from service.worker.cpu_share import CpuShare, use_threads
 from service.worker.pictures.picture_makers import PictureMakers
@@ -24,6 +27,21 @@ def executor() -> Iterator[ThreadPoolExecutor]:
     """A thread as the worker's finishing thread: without a team of its own."""
     with ThreadPoolExecutor(1, initializer=use_threads, initargs=(1,)) as executor:
         yield executor
+
+
+class Counting:
+    """A codec that notes how many pictures it makes at once."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec, self.counts = codec, list[int]()
+        self.code_shape, self.prepare = codec.code_shape, codec.prepare
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.codec.encode(pixels)
+
+    def pixels(self, codes: torch.Tensor) -> torch.Tensor:
+        self.counts.append(len(codes))
+        return self.codec.pixels(codes)
 
 
 def _codes(count: int) -> torch.Tensor:
@@ -52,6 +70,18 @@ def test_the_split_changes_no_bit(
         assert torch.equal(again, pixels)
         assert scores_again == scores
     torch.testing.assert_close(pixels, pipeline.pixels(_codes(count)))
+
+
+def test_threads_that_are_free_share_few_pictures(pipeline: Pipeline) -> None:
+    codec = Counting(pipeline.stage1)
+    chunks = PixelChunks((1, 2, 4), by_one_thread=True)
+    makers = PictureMakers(
+        replace(pipeline, stage1=codec, chunks=chunks), CpuShare(2, can_split=True)
+    )
+    with makers.at_work():
+        makers.pixels(_codes(4))
+    makers.close()
+    assert codec.counts == [2, 2]
 
 
 def test_more_threads_take_more_pictures_at_once(pipeline: Pipeline) -> None:

@@ -51,7 +51,8 @@ class PictureMakers:
 
     def pixels(self, codes: Tensor) -> Tensor:
         """`Pipeline.pixels`: codes [n, T, D] → [n, 3, H, W] in 0..1 on the device."""
-        parts = self.pipeline.chunks.split(codes.to(self.pipeline.options.device))
+        own = codes.to(self.pipeline.options.device)
+        parts = self.pipeline.chunks.split(own, self._num_free)
         return torch.cat(self._map(self.pipeline.pixels, parts))
 
     def text_features(self, prompt: Prompt) -> Tensor | None:
