@@ -95,8 +95,8 @@ class Attention(nn.Module):
 def attend_one(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     """Attention of one query per row [b, H, dim] → [b, H, dim].
 
-    Keys are [b, H, S, dim], values too or of a width of their own; the mask [b, 1, 1, S] is 0 where
-    a row may look, else -inf.
+    Keys are [b, H, S, dim], values too or of a width of their own; the mask [b, H or 1, 1, S] is 0
+    where a row may look, else -inf.
     """
     if q.is_cuda:
         return F.scaled_dot_product_attention(q[:, :, None], keys, values, attn_mask=mask)[:, :, 0]
