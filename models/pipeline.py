@@ -154,7 +154,7 @@ class Pipeline:
         """
         chunks = self.chunks.here()
         parts = [chunks.pixels(self.stage1, part) for part in chunks.split(codes)]
-        pixels = torch.cat(parts) if parts else torch.zeros(0, 3, *self.preset.size[::-1])
+        pixels = torch.cat(parts)
         if not pixels.isfinite().all():
             raise UnsoundWeightsError("the pixels of stage 1")
         return pixels

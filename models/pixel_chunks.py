@@ -46,7 +46,7 @@ class PixelChunks:
             counts += [size] * whole
         if left:
             counts.append(left)
-        return list(torch.split(codes, counts)) if counts else []
+        return list(torch.split(codes, counts or [0]))
 
     def pixels(self, codec: Codec, codes: Tensor) -> Tensor:
         """One of the parts through the codec, filled up for that → [n, 3, H, W]."""
@@ -60,11 +60,11 @@ class PixelChunks:
 
 @torch.inference_mode()
 def exact_chunks(codec: Codec, config: CodecConfig) -> PixelChunks:
-    """For a CPU: those of which pictures come out as from the most at once, coarser views as well.
+    """For a CPU: those of which pictures come out as one by one, coarser views as well.
 
-    By one thread, as whoever makes many pictures has them made: what is found, and so a picture's
-    bytes, must not depend on how many threads there are. One random picture, repeated, is made at
-    each size and compared bit by bit.
+    By one thread, as whoever makes many pictures has them made: what is found must not depend on
+    how many threads there are. One random picture, repeated, is made at each size and compared bit
+    by bit.
     """
     width, height = config.size
     if width * height >= _LARGE:
@@ -79,13 +79,11 @@ def exact_chunks(codec: Codec, config: CodecConfig) -> PixelChunks:
         same = [_same_bits(codec, codes[..., :count]) for count in depths]
     finally:
         torch.set_num_threads(before)
-    sizes = tuple(sorted(set.intersection(*same))) or (1,)
-    return PixelChunks(sizes, by_one_thread=True)
+    return PixelChunks(tuple(sorted(set.intersection(*same))), by_one_thread=True)
 
 
 def _same_bits(codec: Codec, codes: Tensor) -> set[int]:
-    """Of the ladder; empty where not even the pictures of the most at once are equal."""
-    made = {size: codec.pixels(codes.expand(size, -1, -1)) for size in _LADDER}
-    wanted = made[_LADDER[-1]][:1]
-    same = {size for size, pixels in made.items() if bool((pixels == wanted).all())}
-    return same if _LADDER[-1] in same else set()
+    """Of the ladder those that make each picture as it is alone."""
+    alone = codec.pixels(codes)
+    made = {size: codec.pixels(codes.expand(size, -1, -1)) for size in _LADDER if size > 1}
+    return {1, *(size for size, pixels in made.items() if bool((pixels == alone).all()))}

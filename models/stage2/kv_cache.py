@@ -73,7 +73,7 @@ class KVCache:
         # Zeros, not empty: masked positions are multiplied by weight 0, and 0 times NaN is NaN.
         self.data = torch.zeros((layers, 2, num_rows, *shape[1:]), device=device, dtype=dtype)
         # A layer as lines of one head's key or value at one position, and where a row's begin.
-        self._layers = self.data.flatten(1, -2).unbind()
+        self._layers = [self.data[layer].flatten(0, -2) for layer in range(layers)]
         begins = torch.arange(0, 2 * num_rows * heads * length, length, device=device)
         self._begins = begins.view(2, num_rows, heads).transpose(0, 1)  # [row, k|v, head]
         self._seen: dict[tuple[int, int], list[KeysValues]] = {}
