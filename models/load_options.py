@@ -30,7 +30,7 @@ class LoadOptions:
 
     @property
     def chunk(self) -> int:
-        """Pictures per call of whatever makes pixels: on a CPU one is enough at any size."""
+        """Pictures per call of whatever makes pixels, where a CPU has not found that more may."""
         return self.pixel_chunk or (1 if self.device.type == "cpu" else 8)
 
     @property

@@ -280,8 +280,9 @@ def _joined(preset: Preset, options: LoadOptions, stage1: nn.Module, stage2: nn.
     # After packing, which holds two copies of a weight for a moment.
     codec = as_codec(stage1)
     codec.prepare()
-    is_cpu = options.device.type == "cpu" and options.pixel_chunk is None
-    chunks = exact_chunks(codec, preset.stage1) if is_cpu else PixelChunks((options.chunk,))
+    chunks = PixelChunks((options.chunk,))
+    if options.device.type == "cpu" and options.pixel_chunk is None:
+        chunks = exact_chunks(codec, preset.stage1)
     pipeline = Pipeline(preset, options, codec, as_prior(stage2), chunks, quantization=quantization)
     pipeline.closed_nucleus = family.closed_nucleus(preset.stage2)
     return pipeline

@@ -33,16 +33,10 @@ class DepthFilters:
         closed_nucleus: bool = False,
     ) -> DepthFilters:
         """Put the parameters of some rows on the device, for codes of these vocabularies."""
-        return cls.side_by_side(
-            [
-                Filters.of(params, size, device, depth, closed_nucleus=closed_nucleus)
-                for depth, size in enumerate(vocab_sizes)
-            ]
-        )
-
-    @classmethod
-    def side_by_side(cls, depths: Sequence[Filters]) -> DepthFilters:
-        """Those of single depths, each of the same rows [B]."""
+        depths = [
+            Filters.of(params, size, device, depth, closed_nucleus=closed_nucleus)
+            for depth, size in enumerate(vocab_sizes)
+        ]
         return cls(
             temperature=torch.stack([depth.temperature for depth in depths], -1),
             top_k=torch.stack([depth.top_k for depth in depths], -1),
