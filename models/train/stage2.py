@@ -248,6 +248,9 @@ def make_parser() -> ArgumentParser:
         metavar="P",
         help="share of merges left out",
     )
+    parser.add_argument(
+        "--keep-words", action="store_true", help="all but the embeddings of its text learns"
+    )
     parser.add_argument("--accumulate", type=count, default=1, help="parts to split a batch into")
     return parser
 

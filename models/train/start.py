@@ -42,6 +42,7 @@ from models.train.recipes.transfer import transfer
 from models.train.recipes.transformer import shape_of, sized
 
 _Shape = TypeVar("_Shape", CodecConfig, PriorConfig)
+_OF_WORDS = ("tok_emb_txt.", "pos_emb_txt.", "cond_emb.", "pos_emb_cond")
 
 
 def preset_of(checkpoint: Path | None) -> Preset:
@@ -150,7 +151,19 @@ def prior_to_train(
         if args.start:
             put_averaged(model, args.start)
     shapes.save(args.run, shape)
-    return shape, model.train().requires_grad_(True)
+    model.train().requires_grad_(True)
+    if args.keep_words:
+        _keep_words(model, args.prefix)
+    return shape, model
+
+
+def _keep_words(model: nn.Module, prefix: str) -> None:
+    """The embeddings of its text don't learn; ConfigError where it has none."""
+    if prefix != "text":
+        raise ConfigError("--keep-words: only with --prefix text")
+    for name, weight in model.named_parameters():
+        if name.startswith(_OF_WORDS):
+            weight.requires_grad_(False)
 
 
 def _from_checkpoint(args: Namespace, codec: nn.Module | None) -> tuple[PriorConfig, nn.Module]:

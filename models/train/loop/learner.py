@@ -82,6 +82,14 @@ class Average:
         return gathered
 
 
+def _take_up(optimiser: Optimizer, values: dict[str, Any]) -> None:
+    """Load an optimiser's state but for its rates: a run goes on at those of its options."""
+    rates = [group.get("initial_lr", group["lr"]) for group in optimiser.param_groups]
+    optimiser.load_state_dict(values)
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        group["initial_lr"] = rate
+
+
 class Learner:
     """A model on its way through a schedule. `next_step` is the first one not done yet.
 
@@ -180,7 +188,7 @@ class Learner:
             for name, part in self._parts.items():
                 part.load_state_dict(saved[name])
             for optimiser, values in zip(self.optimisers, saved["optimisers"], strict=True):
-                optimiser.load_state_dict(values)
+                _take_up(optimiser, values)
         except (RuntimeError, ValueError) as error:
             raise ConfigError(
                 "the run's weights are of another shape, or learnt in another way"

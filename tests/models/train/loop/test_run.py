@@ -51,10 +51,10 @@ def test_average_follows_the_weights() -> None:
     assert average.weights["weight"].item() == pytest.approx(5.0, abs=1e-3)
 
 
-def learner(decay: float = 0.9) -> Learner:
+def learner(decay: float = 0.9, rate: float = 0.1) -> Learner:
     """One weight, to be learnt by plain gradients."""
     model = nn.Linear(1, 1)
-    sgd = partial(torch.optim.SGD, lr=0.1)
+    sgd = partial(torch.optim.SGD, lr=rate)
     return Learner(model, model.forward, lambda m: [sgd(m.parameters())], Schedule(9), decay=decay)
 
 
@@ -119,3 +119,13 @@ def test_a_loss_that_is_no_number_changes_nothing_and_names_its_pictures() -> No
         learning.update(7, [weight.mul(0).sum().sqrt])  # 0, and as steep as can be
     assert torch.equal(weight, before)
     assert learning.next_step == 0
+
+
+def test_a_run_goes_on_at_the_rate_of_its_options() -> None:
+    begun, again = learner(rate=0.1), learner(rate=0.02)
+    step_of(begun, 0)
+    again.restore(begun.state())
+    for learning, rate in ((begun, 0.1), (again, 0.02)):
+        step_of(learning, 1)
+        group = learning.optimisers[0].param_groups[0]
+        assert group["lr"] == pytest.approx(rate * learning.schedule.factor(1))
