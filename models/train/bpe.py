@@ -26,7 +26,12 @@ def main(argv: list[str] | None = None) -> None:
     """The command."""
     parser = parser_of("bpe", "Learn the text tokenizer from captions.")
     sources.add_arguments(parser)
-    parser.add_argument("--out", type=Path, default=Path("runs/tokenizer"))
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/tokenizer"),
+        help="the tokenizer's folder (default: %(default)s)",
+    )
     about = f"tokens of a new one (default: {VOCAB_SIZE})"
     parser.add_argument("--size", type=count, help=about)
     add_init(parser, "add words of other languages to this checkpoint's tokenizer")

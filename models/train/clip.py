@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from functools import partial
-from pathlib import Path
 from random import Random
 
 from torch import Tensor
@@ -14,7 +13,7 @@ from models.files.checkpoint import TOKENIZER_FOLDER
 from models.flags import count, share_or_none
 from models.rerank.clip_files import load_weights
 from models.tokenizer import Tokenizer
-from models.train import options
+from models.train import options, steps
 from models.train.data.data_set import Variant
 from models.train.data.emoji.emoji_set import Selection
 from models.train.data.sources import opened
@@ -79,16 +78,22 @@ def _work(args: Namespace) -> None:
         run.plot("loss", "val_top1", "val_top5")
         clip.save(run.folder / "clip", weights, document)
 
-    step_once = options.on_variants(args, run, data, make, learn)
-    options.train(args, run, trainer.learner, step_once, [(args.look_every, look)])
+    step_once = steps.on_variants(args, run, data, make, learn)
+    steps.train(args, run, trainer.learner, step_once, [(args.look_every, look)])
 
 
 def _arguments() -> ArgumentParser:
     parser = options.arguments(
         "clip", "Train the CLIP that re-ranks the emoji model's pictures.", 800
     )
-    parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
-    parser.add_argument("--part", choices=("all", "even", "odd"), default="all")
+    options.add_tokenizer(parser, "whose ids it reads; learnt from captions where there is none")
+    parser.add_argument(
+        "--part",
+        choices=("all", "even", "odd"),
+        default="all",
+        help="which of the pictures it learns from: two halves make two that share none"
+        " (default: %(default)s)",
+    )
     parser.add_argument(
         "--more-art", action="store_true", help="learn from art sets besides that are never drawn"
     )
@@ -112,7 +117,7 @@ def _arguments() -> ArgumentParser:
         metavar="STRENGTH",
         help="turn, tint, coarsen and hide parts of its pictures (default: %(default)s)",
     )
-    parser.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
+    options.add_precision(parser)
     options.add_looks(parser, 50)
     return parser
 

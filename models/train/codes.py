@@ -105,7 +105,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--stage1", type=Path, help="a stage-1 run")
     options.add_init(parser, "a model; its stage 1, if no run is given")
     sources.add_arguments(parser)
-    parser.add_argument("--out", type=Path, default=Path("runs/codes"))
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/codes"),
+        help="the table's folder (default: %(default)s)",
+    )
     parser.add_argument("--styles", nargs="*", default=(), help="only these art styles")
     parser.add_argument("--varied", nargs="*", default=(), help="vary only these art styles")
     parser.add_argument(

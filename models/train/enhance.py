@@ -25,7 +25,7 @@ from models.files.new_folder import check_free
 from models.lookalikes import CONFIG_NAME
 from models.presets.register import WEIGHTS_FOLDER
 from models.stage1.codec import Codec
-from models.train import options
+from models.train import options, steps
 from models.train.data.data_set import DataSet, rendered
 from models.train.data.sources import opened
 from models.train.loop import processes
@@ -35,13 +35,13 @@ from models.train.loop.learner import Learner, Weights, with_weights
 from models.train.loop.pictures import save_grid
 from models.train.loop.processes import is_first
 from models.train.loop.run import Run
-from models.train.options import StepOnce
 from models.train.recipes import enhance
 from models.train.recipes.codec import CodecTrainer
 from models.train.recipes.enhance_judge import judge
 from models.train.recipes.prior import Examples, PriorTrainer
 from models.train.shapes import changed
 from models.train.start import initialise, put_averaged
+from models.train.steps import StepOnce
 
 _NUM_SHOWN = 8
 _NUM_TO_START_CODES = 96  # pictures for k-means
@@ -112,7 +112,7 @@ def _codec_part(
     trainer = CodecTrainer(
         model, run, plan, codes, enhance.Consistency(coarse), engine=options.engine_of(args)
     )
-    return trainer.learner, options.on_codec(args, trainer, data, _NUM_TO_START_CODES)
+    return trainer.learner, steps.on_codec(args, trainer, data, _NUM_TO_START_CODES)
 
 
 def _prior_part(
@@ -139,7 +139,7 @@ def _prior_part(
             finer = model.encode(images * 0.5 + 0.5, coarse.images(codes) * 0.5 + 0.5)
         return trainer.step(step, Examples(codes, finer))
 
-    return trainer.learner, options.on_pictures(args, run, data, step_on)
+    return trainer.learner, steps.on_pictures(args, run, data, step_on)
 
 
 def _work(args: Namespace) -> None:
@@ -165,7 +165,7 @@ def _train(args: Namespace) -> None:
     judged = [variant for sort in data.judged(args.judged).values() for variant in sort]
     images = rendered(data, judged).to(device)
     look = partial(_look, run, codec, images, enhancement)
-    options.train(args, run, learner, step_once, [(args.look_every, look)])
+    steps.train(args, run, learner, step_once, [(args.look_every, look)])
     if args.ship and is_first():
         _ship(args, enhancement)
 
@@ -200,7 +200,12 @@ def main(argv: list[str] | None = None) -> None:
     parser = options.arguments("enhance", "Train an enhancement of a checkpoint.", 4000)
     options.add_init(parser, "whose pictures are to be enhanced (default: the emoji model)")
     parser.set_defaults(checkpoint=_EMOJI)
-    parser.add_argument("--part", choices=("codec", "prior"), default="codec")
+    parser.add_argument(
+        "--part",
+        choices=("codec", "prior"),
+        default="codec",
+        help="what is trained: the finer codes' codec, then what draws them (default: %(default)s)",
+    )
     options.add_shape(parser, "n_embed=512")
     options.add_start(parser)
     options.add_engine(parser)

@@ -1,41 +1,28 @@
-"""What every training command has: its options, the process that they ask for, its steps."""
+"""What every training command has: its options, and the process that they ask for."""
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 from typing import TypeVar
 
 import torch
-from torch import Tensor
 
 from models.configs.codec import CodecConfig
 from models.errors import ConfigError
 from models.flags import count, count_or_none, positive, seed, share_or_none, threads
 from models.train.data import sources
 from models.train.data.code_table import CodeTable
-from models.train.data.data_set import DataSet, Variant, batch_at, drawn, rendered
-from models.train.loop import checkpoints
-from models.train.loop import run as loop
-from models.train.loop.checkpoints import Checkpoints
+from models.train.data.data_set import DataSet
 from models.train.loop.engine import Engine
-from models.train.loop.learner import Learner, naming
-from models.train.loop.loaders import Loaders
-from models.train.loop.pace import Pace
-from models.train.loop.pictures import tensorboard
 from models.train.loop.precision import PRECISIONS
-from models.train.loop.processes import is_first, my_share
-from models.train.loop.run import Chore, Run
-from models.train.recipes.codec import CodecPlan, CodecTrainer
+from models.train.recipes.codec import CodecPlan
 from models.train.recipes.prior import PriorPlan
 
-StepOnce = Callable[[int], dict[str, float]]
 _Plan = TypeVar("_Plan", CodecPlan, PriorPlan)
-_Batch = TypeVar("_Batch")
 
 
 def parser_of(command: str, description: str) -> argparse.ArgumentParser:
@@ -51,12 +38,29 @@ def arguments(command: str, description: str, steps: int) -> argparse.ArgumentPa
     parser.add_argument(
         "--run", type=Path, default=Path("runs", command), help="where the run lives"
     )
-    parser.add_argument("--steps", type=count, default=steps)
-    parser.add_argument("--until", type=count, help="stop early; the schedule still spans --steps")
-    parser.add_argument("--save-every", type=count, default=100)
-    parser.add_argument("--keep", type=count, default=2, metavar="N", help="the last N checkpoints")
     parser.add_argument(
-        "--batch", type=count, default=32, help="pictures of all processes together"
+        "--steps", type=count, default=steps, help=f"updates of the whole run (default: {steps})"
+    )
+    parser.add_argument("--until", type=count, help="stop early; the schedule still spans --steps")
+    parser.add_argument(
+        "--save-every",
+        type=count,
+        default=100,
+        metavar="N",
+        help="steps between checkpoints (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--keep",
+        type=count,
+        default=2,
+        metavar="N",
+        help="the last N checkpoints (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch",
+        type=count,
+        default=32,
+        help="pictures of all processes together (default: %(default)s)",
     )
     parser.add_argument(
         "--loaders",
@@ -65,8 +69,15 @@ def arguments(command: str, description: str, steps: int) -> argparse.ArgumentPa
         metavar="N",
         help="make batches ahead in N processes, so that a GPU needn't wait (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=seed, default=0)
-    parser.add_argument("--threads", type=threads, default=torch.get_num_threads())
+    parser.add_argument(
+        "--seed", type=seed, default=0, help="of all that is drawn at random (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--threads",
+        type=threads,
+        default=torch.get_num_threads(),
+        help="that each process computes with (default: %(default)s)",
+    )
     parser.add_argument(
         "--tensorboard", action="store_true", help="the log also in RUN/tensorboard"
     )
@@ -100,19 +111,30 @@ def add_start(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", type=Path, help="begin with another run's averaged weights")
     add_looks(parser, 200)
     parser.add_argument(
-        "--judged", type=count_or_none, default=96, help="pictures of each sort to judge by"
+        "--judged",
+        type=count_or_none,
+        default=96,
+        help="pictures of each sort to judge by (default: %(default)s)",
     )
 
 
 def add_looks(parser: argparse.ArgumentParser, every: int) -> None:
     """The option that says how often a run is judged as it learns."""
-    parser.add_argument("--look-every", type=count, default=every, help="steps between judgements")
+    parser.add_argument(
+        "--look-every",
+        type=count,
+        default=every,
+        help="steps between judgements (default: %(default)s)",
+    )
 
 
 def add_rate(parser: argparse.ArgumentParser) -> None:
     """The option that makes all learn faster or slower."""
     parser.add_argument(
-        "--rate", type=positive, default=1.0, help="times the recipe's learning rate"
+        "--rate",
+        type=positive,
+        default=1.0,
+        help="times the recipe's learning rate (default: %(default)s)",
     )
 
 
@@ -166,8 +188,37 @@ def add_sampling(
     parser.add_argument(
         "--temperature", type=positive, default=temperature, help=f"{about}, as the two below"
     )
-    parser.add_argument("--top-k", type=count)
-    parser.add_argument("--top-p", type=share_or_none)
+    parser.add_argument("--top-k", type=count, help="draw among the K likeliest codes")
+    parser.add_argument(
+        "--top-p", type=share_or_none, help="draw among the likeliest codes that have this share"
+    )
+
+
+def add_codes(parser: argparse.ArgumentParser, about: str) -> None:
+    """The option that names a table of codes."""
+    parser.add_argument(
+        "--codes", type=Path, default=Path("runs/codes"), help=f"{about} (default: %(default)s)"
+    )
+
+
+def add_tokenizer(parser: argparse.ArgumentParser, about: str) -> None:
+    """The option that names a tokenizer's folder."""
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        default=Path("runs/tokenizer"),
+        help=f"{about} (default: %(default)s)",
+    )
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """The option that says what a model computes in."""
+    parser.add_argument(
+        "--precision",
+        choices=tuple(PRECISIONS),
+        default="float32",
+        help="what the model computes in; bfloat16 where the processor is fast at it",
+    )
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
@@ -175,12 +226,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=count, default=1, help="start so many processes here (or use torchrun)"
     )
-    parser.add_argument(
-        "--precision",
-        choices=tuple(PRECISIONS),
-        default="float32",
-        help="what the model computes in; bfloat16 where the processor is fast at it",
-    )
+    add_precision(parser)
     parser.set_defaults(fsdp=False, recompute=False, compile=False)
 
 
@@ -213,80 +259,7 @@ def engine_of(args: argparse.Namespace) -> Engine:
     )
 
 
-def on_variants(
-    args: argparse.Namespace,
-    run: Run,
-    data: DataSet,
-    make: Callable[[int, list[Variant], Random], _Batch],
-    learn: Callable[[int, _Batch], dict[str, float]],
-) -> StepOnce:
-    """The step that learns from what `make` makes of this process's share of a batch.
-
-    `make` may draw from the step's generator, and is what --loaders do ahead.
-    """
-
-    def drawn_at(step: int) -> tuple[list[Variant], Random]:
-        rng = run.rng(step)
-        return batch_at(data, step, args.batch, rng, args.seed), rng
-
-    def made(step: int) -> _Batch:
-        variants, rng = drawn_at(step)
-        return make(step, variants[my_share(args.batch)], rng)
-
-    loaders = Loaders(made, args.loaders)
-
-    def step_once(step: int) -> dict[str, float]:
-        batch = loaders.batch(step)
-        with naming(lambda: map(data.title, drawn_at(step)[0])):
-            return learn(step, batch)
-
-    return step_once
-
-
-def on_pictures(
-    args: argparse.Namespace,
-    run: Run,
-    data: DataSet,
-    learn: Callable[[int, Tensor], dict[str, float]],
-) -> StepOnce:
-    """The same, from images [B, 3, H, W] in [-1, 1]."""
-    return on_variants(args, run, data, lambda _, mine, __: rendered(data, mine), learn)
-
-
-def on_codec(
-    args: argparse.Namespace, trainer: CodecTrainer, data: DataSet, num_to_start: int
-) -> StepOnce:
-    """The step of a codec, which first finds its codes in so many pictures."""
-    run = trainer.run
-
-    def learn(step: int, images: Tensor) -> dict[str, float]:
-        if step == trainer.plan.unquantised:
-            trainer.start_codes(rendered(data, drawn(data, run.rng(-1), num_to_start)))
-        return trainer.step(step, images)
-
-    return on_pictures(args, run, data, learn)
-
-
 def at_rate(plan: _Plan, rate: float) -> _Plan:
     """A recipe's plan with its learning rates times this."""
     muon_lr = None if plan.muon_lr is None else plan.muon_lr * rate
     return replace(plan, muon_lr=muon_lr, adam_lr=plan.adam_lr * rate)
-
-
-def train(
-    args: argparse.Namespace,
-    run: Run,
-    learner: Learner,
-    step_once: StepOnce,
-    chores: Sequence[Chore],
-) -> None:
-    """Take the steps of this call, after the last checkpoint if it is a run resumed."""
-    last = checkpoints.latest(args.run) if args.resume else None
-    if last is not None:
-        learner.restore(checkpoints.load(last, learner.weights_by_place()))
-    steps = range(learner.next_step, min(args.steps, args.until or args.steps))
-    saved = Checkpoints(args.run, args.save_every, args.keep)
-    pace = Pace(args.batch, args.peak_tflops * 1e12)
-    if args.tensorboard and is_first():
-        run.mirrors.append(tensorboard(run.folder))
-    loop.train(run, steps, step_once, learner, saved, pace, every=chores)

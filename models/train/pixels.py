@@ -28,7 +28,7 @@ from models.files.new_folder import check_free
 from models.flags import count_or_none
 from models.pipeline import LoadOptions, Pipeline
 from models.stage1.raw_pixels import RawPixels
-from models.train import options
+from models.train import options, steps
 from models.train.data.data_set import DataSet, Variant, rendered
 from models.train.data.folder import FolderSet
 from models.train.data.sources import opened
@@ -131,9 +131,9 @@ def _train(args: Namespace) -> None:
     def learn(step: int, examples: Examples) -> dict[str, float]:
         return {"bits": trainer.step(step, examples)["loss"]}
 
-    step_once = options.on_variants(args, trainer.run, data, make, learn)
+    step_once = steps.on_variants(args, trainer.run, data, make, learn)
     look = partial(_judge, trainer, shape, judged)
-    options.train(args, trainer.run, trainer.learner, step_once, [(200, look)])
+    steps.train(args, trainer.run, trainer.learner, step_once, [(200, look)])
     weights = trainer.learner.average.gathered()
     if is_first():
         _finish(args, trainer.run, shape, weights)
@@ -176,7 +176,12 @@ def _finish(args: Namespace, run: Run, shape: PixelPriorConfig, weights: Weights
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     parser = options.arguments("pixels", "Train a prior over pixels.", 2000)
-    parser.add_argument("--family", choices=tuple(SHAPES), default="pixel-cnn-pp")
+    parser.add_argument(
+        "--family",
+        choices=tuple(SHAPES),
+        default="pixel-cnn-pp",
+        help="what to train (default: %(default)s)",
+    )
     options.add_shape(parser, "height=16 width=16")
     options.add_rate(parser)
     options.add_engine(parser)

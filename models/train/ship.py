@@ -201,8 +201,13 @@ def _prompts(preset: Preset) -> Sequence[Prompt]:
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     parser = parser_of("ship", "Make a checkpoint folder of the runs.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("folder", type=Path, help="the checkpoint folder to write")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("runs"),
+        help="where the runs lie, and the sheet of pictures comes (default: %(default)s)",
+    )
     parser.add_argument("--stage1", type=Path, help="the stage-1 run, where not in --runs")
     parser.add_argument("--stage2", type=Path, help="the stage-2 run, where not in --runs")
     about = "what was fine-tuned: its stage is taken where there is no run, its tokenizer, CLIP"

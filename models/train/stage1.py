@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from models.configs.codec import CodecConfig
 from models.families import as_codec, build_codec
 from models.flags import count_or_none, positive
-from models.train import options
+from models.train import options, steps
 from models.train.data.data_set import DataSet, rendered
 from models.train.data.sources import opened
 from models.train.loop import processes
@@ -66,10 +66,10 @@ def _work(args: Namespace) -> None:
     options.prepare(args)
     shape, trainer = trainer_of(args)
     data = opened(args, shape.size[0])
-    step_once = options.on_codec(args, trainer, data, _NUM_TO_START_CODES)
+    step_once = steps.on_codec(args, trainer, data, _NUM_TO_START_CODES)
     judged = _judged(data, args.judged) if is_first() else {}
     look = (args.look_every, partial(_look, shape, trainer, judged))
-    options.train(args, trainer.run, trainer.learner, step_once, [look])
+    steps.train(args, trainer.run, trainer.learner, step_once, [look])
 
 
 def _judged(data: DataSet, number: int) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ from models.families import as_codec, as_prior, build_prior
 from models.flags import count, count_or_none, positive, share_or_none
 from models.pipeline import LoadOptions, Pipeline
 from models.pixel_chunks import PixelChunks
-from models.train import options
+from models.train import options, steps
 from models.train.data.bpe_dropout import BpeDropout
 from models.train.data.code_table import CodeTable
 from models.train.data.data_set import DataSet, Ordered
@@ -173,7 +173,7 @@ def _work(args: Namespace) -> None:
     if args.prefix == "text" and codec is not None and args.shown != 0:
         preset = Preset(args.run.name, "", "", codec_shape, shape)
         chores.append((600, partial(_look, args, preset, codec, data)))
-    options.train(args, run, trainer.learner, step_once, chores)
+    steps.train(args, run, trainer.learner, step_once, chores)
 
 
 def _judge(
@@ -224,11 +224,16 @@ def make_parser() -> ArgumentParser:
     options.add_stage(parser, PRIOR_RECIPES)
     options.add_engine(parser)
     options.add_large(parser)
-    parser.add_argument("--codes", type=Path, default=Path("runs/codes"))
+    options.add_codes(parser, "what it learns from, as the command codes made it")
     parser.add_argument("--stage1", type=Path, help="a stage-1 run, to draw samples with")
     options.add_shares(parser)
-    parser.add_argument("--tokenizer", type=Path, default=Path("runs/tokenizer"))
-    parser.add_argument("--prefix", choices=("text", "class", "none"), default="text")
+    options.add_tokenizer(parser, "of its texts; learnt from captions where there is none")
+    parser.add_argument(
+        "--prefix",
+        choices=("text", "class", "none"),
+        default="text",
+        help="what a picture is drawn after (default: %(default)s)",
+    )
     parser.add_argument(
         "--classes", type=count_or_none, default=0, help="how many, with --prefix class"
     )

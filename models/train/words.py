@@ -23,7 +23,7 @@ from models.files import checkpoint as checkpoints
 from models.flags import count
 from models.rerank.clip_files import load_weights
 from models.tokenizer import Tokenizer
-from models.train import options, shapes
+from models.train import options, shapes, steps
 from models.train.data.data_set import Bilingual, Meaning, Variant
 from models.train.data.sources import opened
 from models.train.loop import processes
@@ -197,17 +197,20 @@ def _train(
     def step_once(step: int) -> dict[str, float]:
         return trainer.step(step, *loaders.batch(step))
 
-    options.train(args, run, trainer.learner, step_once, chores)
+    steps.train(args, run, trainer.learner, step_once, chores)
 
 
 def _arguments() -> ArgumentParser:
     parser = options.arguments("words", "Teach a model other languages' words.", _STEPS)
     options.add_init(parser, "the model that is taught")
-    parser.add_argument("--part", choices=("prior", "ranker"), default="prior")
     parser.add_argument(
-        "--tokenizer", type=Path, default=Path("runs/tokenizer"), help="as bpe --init made it"
+        "--part",
+        choices=("prior", "ranker"),
+        default="prior",
+        help="what is taught: what draws, or what re-ranks (default: %(default)s)",
     )
-    parser.add_argument("--codes", type=Path, default=Path("runs/codes"))
+    options.add_tokenizer(parser, "as bpe --init made it")
+    options.add_codes(parser, "of the prior: codes of its stage 1")
     options.add_shares(parser)
     parser.add_argument(
         "--cells",
@@ -215,7 +218,7 @@ def _arguments() -> ArgumentParser:
         help="of a picture, the first ones alone, which is faster (default: all)",
     )
     parser.add_argument("--start", type=Path, help="begin with what another run has learnt")
-    parser.add_argument("--precision", choices=tuple(PRECISIONS), default="float32")
+    options.add_precision(parser)
     options.add_rate(parser)
     options.add_looks(parser, 100)
     return parser

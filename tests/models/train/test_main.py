@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,24 @@ def test_help_shows_how_a_command_is_called(name: str, capsys: pytest.CaptureFix
         commands.main([name, "--help"])
     assert end.value.code == 0
     assert capsys.readouterr().out.startswith(f"usage: python -m models.train {name} ")
+
+
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_help_says_what_every_option_is_for(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        commands.main([name, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    mute = [
+        line
+        for line, following in pairwise([*lines, ""])
+        if re.match(r"  [-\w]", line)
+        and not re.search(r"\S {2,}\S", line)
+        and not following.startswith(" " * 10)
+    ]
+    assert not mute
 
 
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
