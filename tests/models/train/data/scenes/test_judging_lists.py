@@ -15,7 +15,15 @@ from models.train.data.emoji.concepts import LIST, is_held_out, parse_list
 from models.train.data.scenes.things import load_things
 
 FOLDER = Path(__file__).parents[4] / "data" / "judging"
-SIZES = {"pairs": 40, "counts": 20, "places": 20, "held_out": 20, "languages": 20, "names": 40}
+SIZES = {
+    "pairs": 40,
+    "counts": 20,
+    "places": 20,
+    "looks": 40,
+    "held_out": 20,
+    "languages": 20,
+    "names": 40,
+}
 NUMBERS = {"two": "2", "three": "3", "four": "4"}
 
 
@@ -63,11 +71,11 @@ def test_no_list_tells_its_answer(name: str) -> None:
         assert right <= max(common.values()), question
 
 
-@pytest.mark.parametrize("name", ["pairs", "counts", "places", "held_out"])
+@pytest.mark.parametrize("name", ["pairs", "counts", "places", "looks", "held_out"])
 def test_what_is_said_to_be_held_out_is(name: str) -> None:
     asked = list(combinations(name))
     assert asked
     assert all(is_held_out(*combination) == claim for claim, *combination in asked)
-    shares = {"pairs": 20, "places": 0, "held_out": 20}
+    shares = {"pairs": 20, "places": 0, "looks": 0, "held_out": 20}
     if name in shares:
         assert sum(claim for claim, *_ in asked) == shares[name]
