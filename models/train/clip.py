@@ -91,8 +91,7 @@ def _arguments() -> ArgumentParser:
         "--part",
         choices=("all", "even", "odd"),
         default="all",
-        help="which of the pictures it learns from: two halves make two that share none"
-        " (default: %(default)s)",
+        help="of the pictures: all, or one of two halves (default: %(default)s)",
     )
     parser.add_argument(
         "--more-art", action="store_true", help="learn from art sets besides that are never drawn"

@@ -42,7 +42,6 @@ from models.train.recipes.transfer import transfer
 from models.train.recipes.transformer import shape_of, sized
 
 _Shape = TypeVar("_Shape", CodecConfig, PriorConfig)
-_OF_WORDS = ("tok_emb_txt.", "pos_emb_txt.", "cond_emb.", "pos_emb_cond")
 
 
 def preset_of(checkpoint: Path | None) -> Preset:
@@ -153,16 +152,17 @@ def prior_to_train(
     shapes.save(args.run, shape)
     model.train().requires_grad_(True)
     if args.keep_words:
-        _keep_words(model, args.prefix)
+        _keep_words(model, shape)
     return shape, model
 
 
-def _keep_words(model: nn.Module, prefix: str) -> None:
+def _keep_words(model: nn.Module, shape: PriorConfig) -> None:
     """The embeddings of its text don't learn; ConfigError where it has none."""
-    if prefix != "text":
+    if shape.prompt_kind != "text":
         raise ConfigError("--keep-words: only with --prefix text")
+    words = prior_recipe(shape).words
     for name, weight in model.named_parameters():
-        if name.startswith(_OF_WORDS):
+        if name.startswith(words):
             weight.requires_grad_(False)
 
 

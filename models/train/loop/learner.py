@@ -19,7 +19,7 @@ from models.errors import ConfigError
 from models.train.loop.checkpoints import State
 from models.train.loop.engine import Engine, unjoined, whole
 from models.train.loop.processes import is_first, mean
-from models.train.loop.schedule import Schedule
+from models.train.loop.schedule import Schedule, take_up
 
 Weights = dict[str, Tensor]
 _Model = TypeVar("_Model", bound=nn.Module)
@@ -80,14 +80,6 @@ class Average:
             if is_first():
                 gathered[name] = all_of_it.cpu()
         return gathered
-
-
-def _take_up(optimiser: Optimizer, values: dict[str, Any]) -> None:
-    """Load an optimiser's state but for its rates: a run goes on at those of its options."""
-    rates = [group.get("initial_lr", group["lr"]) for group in optimiser.param_groups]
-    optimiser.load_state_dict(values)
-    for group, rate in zip(optimiser.param_groups, rates, strict=True):
-        group["initial_lr"] = rate
 
 
 class Learner:
@@ -188,7 +180,7 @@ class Learner:
             for name, part in self._parts.items():
                 part.load_state_dict(saved[name])
             for optimiser, values in zip(self.optimisers, saved["optimisers"], strict=True):
-                _take_up(optimiser, values)
+                take_up(optimiser, values)
         except (RuntimeError, ValueError) as error:
             raise ConfigError(
                 "the run's weights are of another shape, or learnt in another way"

@@ -23,6 +23,7 @@ from models.train.recipes import transformer
 from models.train.recipes.prior import Examples, PriorPlan, PromptShape
 
 LOOKED_UP = ("tok_emb", "pos_emb", "sos", "head_")
+WORDS = transformer.WORDS
 
 
 def shape_of(codec: CodecConfig, prompt: PromptShape) -> HQTransformerConfig:

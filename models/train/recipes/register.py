@@ -51,7 +51,8 @@ class CodecRecipe:
 class PriorRecipe:
     """How a kind of stage 2 is trained; `looked_up` are parts of names, see `optimisers`.
 
-    With `reads_codec` it needs stage 1 to learn.
+    `words` are what the names of a text's embeddings begin with. With `reads_codec` it needs stage
+    1 to learn.
     """
 
     config: type[PriorConfig]
@@ -59,6 +60,7 @@ class PriorRecipe:
     plan: Callable[[int, bool], PriorPlan]
     loss: PriorLoss
     looked_up: tuple[str, ...]
+    words: tuple[str, ...]
     reads_codec: bool = False
 
 
@@ -87,6 +89,7 @@ PRIOR_RECIPES: dict[str, PriorRecipe] = {
         transformer.plan_of,
         transformer.loss,
         transformer.LOOKED_UP,
+        transformer.WORDS,
     ),
     "rq-transformer": PriorRecipe(
         RQTransformerConfig,
@@ -94,6 +97,7 @@ PRIOR_RECIPES: dict[str, PriorRecipe] = {
         rq_transformer.plan_of,
         rq_transformer.loss,
         rq_transformer.LOOKED_UP,
+        rq_transformer.WORDS,
         reads_codec=True,
     ),
     "hq-transformer": PriorRecipe(
@@ -102,6 +106,7 @@ PRIOR_RECIPES: dict[str, PriorRecipe] = {
         hq_transformer.plan_of,
         hq_transformer.loss,
         hq_transformer.LOOKED_UP,
+        hq_transformer.WORDS,
     ),
 }
 

@@ -23,6 +23,7 @@ from models.train.recipes import transformer
 from models.train.recipes.prior import Examples, PriorPlan, PromptShape
 
 LOOKED_UP = ("tok_emb", "cond_emb", "pos_emb", "linear")
+WORDS = ("cond_emb.", "pos_emb_cond")
 _WIDTH = 256
 
 

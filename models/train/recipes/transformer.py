@@ -19,6 +19,7 @@ from models.train.recipes.prior import Examples, PriorPlan, PromptShape
 
 SIZES = {"1.3B": "mindalle-1.3b"}  # and the preset that is of this size
 LOOKED_UP = ("tok_emb", "pos_emb", "head", "sos")
+WORDS = ("tok_emb_txt.", "pos_emb_txt.")
 
 
 def shape_of(codec: CodecConfig, prompt: PromptShape, size: str | None = None) -> TransformerConfig:
