@@ -64,6 +64,13 @@ def positive(text: str) -> float:
     return number
 
 
+def amount(text: str) -> float:
+    """A finite number of at least 0."""
+    if not 0 <= (number := _number(text)) < math.inf:
+        raise ArgumentTypeError(f"must be a number of at least 0, not {text!r}")
+    return number
+
+
 def _number(text: str) -> float:
     try:
         return float(text)

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from models.configs.preset import Preset
 from models.configs.prior import Prompt
+from models.drawing.candidates import draw_all
 from models.drawing.cuda_graphs import Graphs
 from models.drawing.forced import Forced, prefill
-from models.drawing.generate import Batch, run_now, run_to_end
+from models.drawing.generate import Batch, run_now
 from models.drawing.sampling import RowParams
 from models.drawing.shapes import Shapes, exact_shapes, keeps_bits
 from models.enhancer import Enhancer, random_upsampler
@@ -35,7 +36,7 @@ from models.presets.register import WEIGHTS_FOLDER, get_preset, weights_folder
 from models.rerank import rankers
 from models.rerank.perplexity import own_ranker
 from models.rerank.preprocess import CHUNK
-from models.rerank.ranker import Ranker, Scores, ranking
+from models.rerank.ranker import Ranker, Scores, ranking, weighed
 from models.stage1.codec import Codec
 from models.stage2 import packing
 from models.stage2.prior import Prefix, Prior
@@ -53,6 +54,7 @@ __all__ = [
     "open_checkpoint",
     "ranking",
     "to_bytes",
+    "weighed",
     "weights_digest",
 ]
 
@@ -140,7 +142,14 @@ class Pipeline:
         options, shapes = self.options, self._shapes[capacity]
         is_captured = options.graphs and options.device.type == "cuda"
         run = Graphs(options.device).run if is_captured else run_now
-        return Batch(self.stage2, capacity, shapes, run, closed_nucleus=self.closed_nucleus)
+        return Batch(
+            self.stage2,
+            capacity,
+            shapes,
+            run,
+            closed_nucleus=self.closed_nucleus,
+            keeps_likelihoods=self.preset.likelihood_weight > 0,
+        )
 
     def keeps_bits(self, shapes: Shapes, num_threads: int) -> bool:
         """Whether a CPU may step on `num_threads` at times, at these shapes."""
@@ -206,18 +215,18 @@ class Pipeline:
     ) -> list[Picture]:
         """Make one prompt's candidates, one for each of `params`, and rank them, best first.
 
-        On an empty batch, by default one as large as they need. For `on_step` see `run_to_end`;
-        `makers` make the pictures of the codes. `forced` codes are taken. No
-        picture is enhanced: that is for those that are kept.
+        On an empty batch, by default one as large as they need. For `on_step` see `draw_all`;
+        `makers` make the pictures of the codes. `forced` codes are taken. None is enhanced: that is
+        for those that are kept.
 
         Raises:
             InvalidPromptError, InvalidSamplingError: nothing was generated.
         """
         prefix, batch = self.prefix(self.encode(prompt), forced), batch or self.batch(len(params))
-        codes = run_to_end(batch, prefix, params, on_step, forced)
-        makers = makers or self
-        pixels = makers.pixels(codes)
+        drawn, makers = draw_all(batch, prefix, params, on_step, forced), makers or self
+        codes, pixels = drawn.codes, makers.pixels(drawn.codes)
         scores = makers.scores(makers.text_features(prompt), pixels, codes)
+        scores = weighed(scores, drawn.log_likelihoods, self.preset.likelihood_weight)
         order = ranking(scores)
         return [Picture(params[i].candidate, pixels[i].cpu(), scores[i], codes[i]) for i in order]
 

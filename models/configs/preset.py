@@ -47,6 +47,11 @@ class Preset:
         return (self.clip or self.classifier) is not None
 
     @property
+    def likelihood_weight(self) -> float:
+        """What a nat per code of a picture's log-likelihood counts in its score."""
+        return self.clip.likelihood_weight if self.clip else 0.0
+
+    @property
     def size(self) -> tuple[int, int]:
         """Width and height of its pictures, pixels."""
         return self.stage1.size

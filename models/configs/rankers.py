@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.configs.numbers import Size
+from models.configs.numbers import Amount, Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +15,14 @@ class ClipConfig:
     """Which open_clip model re-ranks.
 
     `config` names an open_clip JSON config inside the checkpoint folder, for models that open_clip
-    does not know by name.
+    does not know by name. A score is the picture's similarity to the text and, `likelihood_weight`
+    times, what the prior thinks of its codes: their log-likelihood, nats per code.
     """
 
     model_name: str
     weights: str
     config: str | None = None
+    likelihood_weight: Amount = 0.0
 
 
 @dataclass(frozen=True, slots=True)

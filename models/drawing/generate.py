@@ -7,6 +7,7 @@ it. Knows no prompt text, no pixels, no clock and nothing of what a prior rememb
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 
@@ -16,10 +17,10 @@ from torch import Tensor
 
 from models.drawing.depth_filters import DepthFilters
 from models.drawing.forced import FREE, Forced
-from models.drawing.sampling import RowParams, draw
+from models.drawing.sampling import RowParams
 from models.drawing.shapes import Shapes
+from models.drawing.step_draw import StepDraw, are_finite
 from models.drawing.streams import uniforms
-from models.errors import UnsoundWeightsError
 from models.stage2.prior import Prefix, Prior
 
 # Does a step's work on the device, or replays what it recorded under the same key.
@@ -39,7 +40,8 @@ class Batch:
     """Up to `capacity` rows in flight on one device. Not thread-safe: one thread steps it.
 
     All tensors that steps read and write stay where they are, so that `run` may replay a recorded
-    step: its key says all that the host has decided about it. For `closed_nucleus` see `Filters`.
+    step: its key says all that the host has decided about it. For `closed_nucleus` see `Filters`;
+    with `keeps_likelihoods` it can say how probable the prior finds what was drawn.
     """
 
     def __init__(
@@ -50,10 +52,12 @@ class Batch:
         run: Runner = run_now,
         *,
         closed_nucleus: bool = False,
+        keeps_likelihoods: bool = False,
     ) -> None:
         self.prior, self.capacity = prior, capacity
         self.shapes = shapes or Shapes((capacity,), prior.reaches[-1:])
         self._run, self._closed_nucleus = run, closed_nucleus
+        self._keeps_likelihoods = keeps_likelihoods
         num_rows, device = self.shapes.rows[-1], prior.device
         self._state = prior.new_state(num_rows)
         self._drawn = [0] * capacity  # steps drawn per row, 0 = free
@@ -66,13 +70,15 @@ class Batch:
         )
         self._forced = torch.full_like(self._codes, FREE)
         self._uniforms = torch.zeros(self._codes.shape, dtype=torch.float64, device=device)
+        self._log_probs = torch.zeros(self._codes.shape, device=device)
         self._place = torch.zeros(num_rows, dtype=torch.int64, device=device)  # = drawn, on device
         self._is_sound = torch.ones(num_rows, dtype=torch.bool, device=device)
         # All rows' steps as one list, and where each row's begin in it: one index finds a step.
         steps = prior.num_steps + 1
         self._begins = torch.arange(0, num_rows * steps, steps, device=device)
-        self._code_list, self._forced_list, self._uniform_list = (
-            each.view(-1, prior.depth) for each in (self._codes, self._forced, self._uniforms)
+        self._code_list, self._forced_list, self._uniform_list, self._log_prob_list = (
+            each.view(-1, prior.depth)
+            for each in (self._codes, self._forced, self._uniforms, self._log_probs)
         )
         self._filters = self._filters_of([RowParams(seed=0)] * num_rows)
 
@@ -130,8 +136,11 @@ class Batch:
         at = F.pad(where, (0, more), value=rows[-1]), begun
         filters = self._filters_of([*params, *[params[-1]] * more])
         hidden = prefix.hidden.expand(len(rows) + more, *prefix.hidden.shape[1:])
-        drawn = self._sample(hidden, filters, self._uniforms[at], self._forced[at])
-        self._codes[at], self._is_sound[at[0]] = drawn
+        codes, step = self._sample(hidden, filters, self._uniforms[at], self._forced[at])
+        self._codes[at], self._is_sound[at[0]] = codes, step.is_sound
+        self._log_probs[where] = 0
+        if step.log_probs is not None:
+            self._log_probs[at] = step.log_probs
         self._place[where] = begun + 1
         for row, row_params in zip(rows, params, strict=True):
             self._drawn[row], self._params[row] = begun + 1, row_params
@@ -182,28 +191,25 @@ class Batch:
             self._uniform_list.index_select(0, at),
             self._forced_list.index_select(0, at),
         )
-        drawn, is_sound = self._sample(hidden, filters, uniform, known)
+        drawn, step = self._sample(hidden, filters, uniform, known)
         self._code_list.index_copy_(0, at, drawn)
-        self._is_sound[:size] &= is_sound
+        self._is_sound[:size] &= step.is_sound
+        if step.log_probs is not None:
+            self._log_prob_list.index_copy_(0, at, step.log_probs)
 
     def _sample(
         self, hidden: Tensor, filters: DepthFilters, uniform: Tensor, known: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The next codes [b, D], and whether each row's states and logits were finite [b].
-
-        `uniform` and `known` are [b, D]; what is known is not drawn, and takes no number.
-        """
-        is_sound = _are_finite(hidden.flatten(1))
-
-        def draw_at(logits: Tensor, depth: int) -> Tensor:
-            largest = logits.amax(-1)  # NaN if any is
-            is_sound.logical_and_(_are_finite(largest.view(len(largest), -1)))
-            count = logits.shape[1] if logits.dim() == 3 else None
-            at = depth if count is None else slice(depth, depth + count)
-            drawn, given = draw(logits, filters.at(depth, count), uniform[:, at]), known[:, at]
-            return given.where(given != FREE, drawn)
-
-        return self.prior.sample(hidden, self._state, draw_at), is_sound
+    ) -> tuple[Tensor, StepDraw]:
+        """The next codes [b, D], and what there was to see; for `uniform` and `known` see there."""
+        log_probs = uniform.new_zeros(uniform.shape, dtype=torch.float32)
+        step = StepDraw(
+            filters,
+            uniform,
+            known,
+            is_sound=are_finite(hidden.flatten(1)),
+            log_probs=log_probs if self._keeps_likelihoods else None,
+        )
+        return self.prior.sample(hidden, self._state, step), step
 
     @torch.inference_mode()
     def take(self, rows: Sequence[int]) -> Tensor:
@@ -234,6 +240,17 @@ class Batch:
         return flags
 
     @torch.inference_mode()
+    def log_likelihoods(self, rows: Sequence[int]) -> list[float | None]:
+        """Of each row's drawn codes by the prior itself, nats per code of the picture.
+
+        Its sum's order can change no bit: equal rows get equal numbers. None where none is kept.
+        """
+        if not self._keeps_likelihoods:
+            return [None] * len(rows)
+        log_probs = self._log_probs[list(rows), :-1].flatten(1)
+        return [math.fsum(row) / len(row) for row in log_probs.tolist()]
+
+    @torch.inference_mode()
     def evict(self, rows: Iterable[int]) -> None:
         """Free rows, finished or not."""
         freed = list(rows)
@@ -252,44 +269,3 @@ class Batch:
     def _filters_of(self, params: Sequence[RowParams]) -> DepthFilters:
         sizes, device = self.prior.vocab_sizes, self.prior.device
         return DepthFilters.of(params, sizes, device, closed_nucleus=self._closed_nucleus)
-
-
-def _are_finite(numbers: Tensor) -> Tensor:
-    """Whether all of each row's numbers [b, n] are, [b]; in fewer operations than `isfinite`."""
-    return numbers.abs().amax(-1) < torch.inf  # the largest is NaN if any is, and NaN isn't below
-
-
-def run_to_end(
-    batch: Batch,
-    prefix: Prefix,
-    params: Sequence[RowParams],
-    on_step: Callable[[int], None] | None = None,
-    forced: Forced | None = None,
-) -> Tensor:
-    """Generate all candidates of one prompt on an empty batch, in parts if they do not fit at once.
-
-    Returns [n, T, D] int64 codes in the order of `params`. `on_step` is called after each step with
-    the number of codes drawn in it.
-
-    Raises:
-        BatchFullError, InvalidSamplingError: as `Batch.admit`.
-        UnsoundWeightsError: a row's numbers were not finite; the batch is empty again.
-    """
-    done: dict[int, Tensor] = {}
-    where: dict[int, int] = {}
-    waiting = list(enumerate(params))
-    while len(done) < len(params):
-        joining, waiting = waiting[: batch.num_free], waiting[batch.num_free :]
-        rows = batch.admit(prefix, [row_params for _, row_params in joining], forced)
-        where.update(zip(rows, (index for index, _ in joining), strict=True))
-        moved = sum(map(batch.num_drawn, rows))
-        moved += sum(batch.num_drawn(row) < batch.prior.num_steps for row in where)
-        finished = batch.step()
-        if not all(batch.are_sound(finished)):
-            batch.evict(where)
-            raise UnsoundWeightsError("the states of stage 2")
-        for row in finished:
-            done[where.pop(row)] = batch.take([row])
-        if on_step:
-            on_step(moved * batch.prior.depth)
-    return torch.cat([done[index] for index in range(len(params))])

@@ -22,7 +22,8 @@ from models.configs.preset import Preset
 from models.configs.rq import RQTransformerConfig, RQVAEConfig
 from models.configs.transformer import StackConfig
 from models.configs.upsamplers import CellUpsamplerConfig
-from models.drawing.generate import Batch, run_to_end
+from models.drawing.candidates import run_to_end
+from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.measure import machine
 from models.measure.stopwatch import some_prompt

@@ -17,7 +17,7 @@ from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.errors import UnsoundWeightsError
 from models.measure.drawings import Ask, Drawings
-from models.pipeline import Pipeline, Prefix, ranking
+from models.pipeline import Pipeline, Prefix, ranking, weighed
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ class _Work:
     params: list[RowParams]
     num_admitted: int = 0
     codes: dict[int, Tensor] = field(default_factory=dict)  # by candidate, [1, T, D]
+    log_likelihoods: dict[int, float | None] = field(default_factory=dict)  # by candidate
 
     @property
     def waiting(self) -> list[RowParams]:
@@ -75,6 +76,8 @@ def draw(
         codes = torch.cat([work.codes[row.candidate] for row in work.params])
         pixels = pipeline.pixels(codes)
         scores = pipeline.scores(pipeline.text_features(work.ask.prompt), pixels, codes)
+        likelihoods = [work.log_likelihoods[row.candidate] for row in work.params]
+        scores = weighed(scores, likelihoods, pipeline.preset.likelihood_weight)
         kept = ranking(scores)[: setting.keep]
         drawings.add(work.ask, pixels[kept].cpu(), [(i, scores[i]) for i in kept])
         yield work.ask
@@ -116,8 +119,8 @@ def _step(batch: Batch, owners: dict[int, tuple[_Work, int]]) -> Iterator[_Work]
     finished = batch.step()
     if not all(batch.are_sound(finished)):
         raise UnsoundWeightsError("the states of stage 2")
-    for row in finished:
+    for row, likelihood in zip(finished, batch.log_likelihoods(finished), strict=True):
         work, candidate = owners.pop(row)
-        work.codes[candidate] = batch.take([row])
+        work.codes[candidate], work.log_likelihoods[candidate] = batch.take([row]), likelihood
         if len(work.codes) == len(work.params):
             yield work

@@ -15,7 +15,12 @@ from models.configs.upsamplers import CellUpsamplerConfig
 from models.configs.vqgan import VQGANConfig
 
 # As `train clip` writes it: each folder's own JSON describes its ranker.
-_RANKER = ClipConfig("emoji", "clip/clip.safetensors", config="clip/open_clip_config.json")
+_RANKER = ClipConfig(
+    "emoji",
+    "clip/clip.safetensors",
+    config="clip/open_clip_config.json",
+    likelihood_weight=0.15,
+)
 
 _EMOJI_UPSAMPLER = CellUpsamplerConfig(
     num_steps=64,

@@ -27,3 +27,12 @@ def ranking(scores: Sequence[float | None]) -> list[int]:
     """Indices from the best score to the worst; equals keep their order, NaN and None come last."""
     known = [-math.inf if score is None or math.isnan(score) else score for score in scores]
     return sorted(range(len(known)), key=known.__getitem__, reverse=True)
+
+
+def weighed(scores: Scores, log_likelihoods: Sequence[float | None], weight: float) -> Scores:
+    """Scores that count how likely the prior itself finds the codes, `weight` times nats per code.
+
+    A ranker knows a thing by a part of it, however damaged the rest; damage is improbable.
+    """
+    pairs = zip(scores, log_likelihoods, strict=True)
+    return [s if s is None or nats is None else s + weight * nats for s, nats in pairs]

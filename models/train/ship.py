@@ -26,7 +26,7 @@ from models.files import convert, enhance_folder, fingerprint, shards
 from models.files.checkpoint import TOKENIZER_FOLDER, Checkpoint
 from models.files.convert import FolderInUseError, Tensors
 from models.files.places import Stage
-from models.flags import count
+from models.flags import amount, count
 from models.presets.register import PRESETS, get_preset
 from models.rerank.clip_files import check_reads
 from models.tokenizer import Tokenizer
@@ -60,7 +60,7 @@ def preset_to_ship(args: Namespace) -> Preset:
         args.licence or licence,
         stage1,
         stage2,
-        clip=_clip(args)[1],
+        clip=_clip(args),
         sampling=_sampling(args, base.sampling),
         enhancement=_enhancement(args, stage1),
     )
@@ -90,7 +90,14 @@ def _sampling(args: Namespace, usual: SamplingDefaults) -> SamplingDefaults:
     return replace(usual, **{key: value for key, value in given.items() if value is not None})
 
 
-def _clip(args: Namespace) -> tuple[Path, ClipConfig | None]:
+def _clip(args: Namespace) -> ClipConfig | None:
+    _, clip = _found_clip(args)
+    if clip is None or args.likelihood_weight is None:
+        return clip
+    return replace(clip, likelihood_weight=args.likelihood_weight)
+
+
+def _found_clip(args: Namespace) -> tuple[Path, ClipConfig | None]:
     """The CLIP of the runs, else of the checkpoint, if there is one; and whose folder it is in."""
     own = get_preset("emoji").clip
     runs = (args.clip,) if args.clip else (args.runs / "clip", args.runs)
@@ -109,7 +116,7 @@ def _extras(args: Namespace, preset: Preset) -> dict[str, Path]:
     files: dict[str, Path] = {}
     if args.enhance:
         files |= enhance_folder.files(args.enhance, ENHANCE_FOLDER)
-    ranker, clip = _clip(args)
+    ranker, clip = _found_clip(args)
     if preset.prompt_kind == "text":
         folder = _tokenizer(args)
         tokenizer = Tokenizer.load(folder, preset.prompt_len)
@@ -216,6 +223,12 @@ def main(argv: list[str] | None = None) -> None:
         "--enhance", type=Path, metavar="DIR", help="with the enhancement that is shipped there"
     )
     parser.add_argument("--clip", type=Path, help="the ranker's run, where not in --runs")
+    parser.add_argument(
+        "--likelihood-weight",
+        type=amount,
+        metavar="W",
+        help="what a nat per code counts in a score (default: the ranker's, of a new one 0.15)",
+    )
     parser.add_argument("--tokenizer", type=Path, help="where neither in --runs nor in --init")
     parser.add_argument("--name", help="the model's name (default: the folder's)")
     parser.add_argument("--licence", help="of the weights (default: that of --init)")

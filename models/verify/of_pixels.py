@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from models.configs.pixels import ImageTransformerConfig, PixelCNNPPConfig, codec_for
-from models.drawing.generate import Batch, run_to_end
+from models.drawing.candidates import run_to_end
+from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.families import as_prior, build_codec
 from models.stage1.raw_pixels import RawPixels

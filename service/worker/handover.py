@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Candidates that have all their codes, [n, T, D]; `is_last`: the run has no more of them."""
+    """Candidates that have all their codes, [n, T, D]; `is_last`: the run has no more of them.
+
+    `log_likelihoods` are the batch's of each.
+    """
 
     run: Run
     candidates: tuple[int, ...]
     codes: Tensor
+    log_likelihoods: tuple[float | None, ...]
     is_last: bool
 
 

@@ -20,6 +20,7 @@ REFUSED: list[tuple[Callable[[str], object], tuple[str, ...]]] = [
     (flags.threads, ("0", "1025", "1000000")),
     (flags.seed, ("-1", "1.5", "x", str(2**63), "9" * 30)),
     (flags.share, ("0", "1.1", "-0.5", "nan", "inf", "half")),
+    (flags.amount, ("-0.5", "nan", "inf", "much")),
     (flags.share_or_none, ("1.1", "-0.5", "nan", "inf", "half")),
     (flags.positive, ("0", "-1", "nan", "inf", "")),
 ]
@@ -52,6 +53,7 @@ def test_what_makes_sense_is_taken() -> None:
         0,
         3,
     )
+    assert (flags.amount("0"), flags.amount("2.5")) == (0.0, 2.5)
     assert (flags.share_or_none("0"), flags.share_or_none("1")) == (0.0, 1.0)
     assert (flags.share("1"), flags.share("0.25"), flags.positive("1e3")) == (1.0, 0.25, 1000.0)
 

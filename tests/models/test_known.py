@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.drawing.candidates import run_to_end
 from models.drawing.forced import FREE
-from models.drawing.generate import run_to_end
 from models.drawing.sampling import RowParams
 from models.known import SEAM, Kept, Known, NoGridError, known_of, open_steps, takes_pictures
 from models.pictures import to_bytes

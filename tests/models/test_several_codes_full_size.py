@@ -32,7 +32,7 @@ _DRAW = """
 import json, sys, time
 from pathlib import Path
 import torch
-from models.drawing.generate import run_to_end
+from models.drawing.candidates import run_to_end
 from models.drawing.sampling import RowParams
 from models.measure import machine
 from models.measure.comparison import passes

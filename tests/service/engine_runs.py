@@ -7,7 +7,7 @@ from itertools import chain
 
 import torch
 
-from models.drawing.generate import run_to_end
+from models.drawing.candidates import run_to_end
 from models.pipeline import Pipeline
 from service.config.groups import TestingSettings
 from service.jobs import Job

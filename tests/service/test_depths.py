@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 from redis.asyncio import Redis
 
 from models.configs.preset import Preset
-from models.drawing.generate import run_to_end
+from models.drawing.candidates import run_to_end
 from models.drawing.sampling import RowParams
 from models.pipeline import Pipeline, load, to_bytes
 from models.presets.register import get_preset

@@ -4,6 +4,7 @@ import asyncio
 import io
 import queue
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from PIL import Image as Pillow
 from prometheus_client import CollectorRegistry
 
+from models.configs.rankers import ClipConfig
 from models.pipeline import Pipeline, Prompt, load, to_bytes
 from service.broker.stopping import stop
 from service.jobs import Succeeded
@@ -80,10 +82,11 @@ def codes(*seeds: int) -> torch.Tensor:
     return torch.stack(rows)
 
 
-def drawn(run: Run, *candidates: int) -> Drawn:
+def drawn(run: Run, *candidates: int, nats: tuple[float, ...] | None = None) -> Drawn:
     """These candidates from drawing, which counts them."""
     run.num_drawn += len(candidates)
-    return Drawn(run, candidates, codes(*candidates), is_last=run.num_undrawn == 0)
+    likelihoods = nats or (None,) * len(candidates)
+    return Drawn(run, candidates, codes(*candidates), likelihoods, is_last=run.num_undrawn == 0)
 
 
 def pixels(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -134,6 +137,19 @@ async def test_a_score_of_nothing_is_a_score(bench: Bench, monkeypatch: pytest.M
     bench.put(drawn(make_run(num_candidates=3, n=2), 0, 1, 2))
     images = (await bench.finished()).images
     assert [(image.candidate, image.score) for image in images] == [(2, 0.25), (1, 0.0)]
+
+
+async def test_what_the_prior_finds_unlikely_comes_later(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the model's scores count likelihoods; each candidate's is its own, in whatever part."""
+    clip = ClipConfig("some", "weights", likelihood_weight=0.5)
+    monkeypatch.setattr(bench.pipeline, "preset", replace(bench.pipeline.preset, clip=clip))
+    monkeypatch.setattr(bench.pipeline, "ranker", _Given(0.5, 0.25, 1.0))
+    run = make_run(num_candidates=3, n=3)
+    bench.put(drawn(run, 2, nats=(-0.25,)), drawn(run, 1, 0, nats=(-1.0, -1.75)))
+    images = (await bench.finished()).images
+    assert [(i.candidate, i.score) for i in images] == [(2, 0.375), (0, 0.125), (1, -0.25)]
 
 
 async def test_where_nothing_ranks_only_pictures_that_are_kept_are_made(bench: Bench) -> None:
@@ -221,7 +237,7 @@ async def test_a_run_that_is_gone_meanwhile_is_dropped_before_the_next_pictures(
 async def test_an_error_costs_its_run_only(bench: Bench) -> None:
     bad, good = make_run(), make_run()
     broken = drawn(bad, 0)
-    bench.put(Drawn(bad, (0,), broken.codes[:, :3], is_last=True))  # too few codes for a picture
+    bench.put(replace(broken, codes=broken.codes[:, :3]))  # too few for a picture
     bench.put(drawn(good, 0))
     assert [await bench.next(), await bench.next()] == [bad, good]
     assert isinstance(bad.end, TakenOut)

@@ -241,23 +241,23 @@ class Engine:
         if not finished:
             return
         sound = dict(zip(finished, self._batch.are_sound(finished), strict=True))
+        likelihoods = dict(zip(finished, self._batch.log_likelihoods(finished), strict=True))
         codes = dict(zip(finished, self._batch.take(finished).cpu(), strict=True))
-        now = self._clock()
         for run, rows in self._scheduler.leave(finished).items():
             if not all(sound[row] for row in rows):
                 self._refuse(run, "not_finite", _NOT_FINITE)
                 continue
             run.num_drawn += len(rows)
-            is_last = run.num_undrawn == 0
-            if is_last:
-                run.stamp("drawing", run.drawing_since, now)
+            if is_last := run.num_undrawn == 0:
+                run.stamp("drawing", run.drawing_since, self._clock())
                 run.drawing_since = math.inf
                 run.codes_done = run.num_drawn * run.codes_per_candidate
                 run.enter("pixels")
             of_candidates = {candidate: codes[row] for row, candidate in rows.items()}
             self._report.made += self._glimpses.of_finished(run, of_candidates)
             stacked = torch.stack([*of_candidates.values()])
-            self._report.made.append(Drawn(run, tuple(of_candidates), stacked, is_last))
+            nats = tuple(likelihoods[row] for row in rows)
+            self._report.made.append(Drawn(run, tuple(of_candidates), stacked, nats, is_last))
 
     def _failed(self, error: Exception) -> Failure:
         failure = Failure.of(error)

@@ -19,7 +19,7 @@ import torch
 
 from models.configs.views import View
 from models.drawing.sampling import RowParams
-from models.pipeline import ranking, to_bytes
+from models.pipeline import ranking, to_bytes, weighed
 from service.jobs import CODES_FILE, Image, Phase, Succeeded, query
 from service.worker.cpu_share import use_threads
 from service.worker.device_memory import Failure, retried
@@ -111,12 +111,11 @@ class Pictures:
 
     def _finish(self, drawn: Drawn) -> None:
         run, at_once = drawn.run, self._makers.at_once
-        candidates, codes = self._worth_making(drawn)
-        for start in range(0, len(candidates), at_once):
+        places = self._worth_making(drawn)
+        for start in range(0, len(places), at_once):
             if run.is_gone:
                 return
-            part = slice(start, start + at_once)
-            self._retried(partial(self._picture, run, candidates[part], codes[part]))
+            self._retried(partial(self._picture, drawn, places[start : start + at_once]))
         if not drawn.is_last or run.is_gone:
             return
         if not run.is_enough:
@@ -130,15 +129,16 @@ class Pictures:
         if run.close(self._outcome(run, best)):
             self._delivery(run)
 
-    def _worth_making(self, drawn: Drawn) -> tuple[Sequence[int], torch.Tensor]:
-        """All, to be ranked; the first n where nothing ranks pictures: those are kept."""
+    def _worth_making(self, drawn: Drawn) -> Sequence[int]:
+        """Where they are in it: all, to be ranked; the first n where nothing ranks pictures."""
         if self._pipeline.ranker is not None:
-            return drawn.candidates, drawn.codes
+            return range(len(drawn.candidates))
         kept = drawn.run.candidates[: drawn.run.job.recipe.n]
-        places = [place for place, each in enumerate(drawn.candidates) if each in kept]
-        return [drawn.candidates[place] for place in places], drawn.codes[places]
+        return [place for place, each in enumerate(drawn.candidates) if each in kept]
 
-    def _picture(self, run: Run, candidates: Sequence[int], codes: torch.Tensor) -> None:
+    def _picture(self, drawn: Drawn, places: Sequence[int]) -> None:
+        """Of the candidates at these places."""
+        run, codes = drawn.run, drawn.codes[list(places)]
         with self._timed(run, "pixels"):
             pixels = self._pixels(run, codes)
             rows = to_bytes(pixels)
@@ -146,8 +146,10 @@ class Pictures:
             if run.text is None:
                 run.text = self._makers.text_features(run.job.recipe.prompt)
             scores = self._makers.scores(run.text, pixels, codes)
-        for candidate, row, score, kept in zip(candidates, rows, scores, codes, strict=True):
-            run.pictures[candidate] = Made(row, score, kept)
+            nats = [drawn.log_likelihoods[place] for place in places]
+            scores = weighed(scores, nats, self._pipeline.preset.likelihood_weight)
+        for place, row, score, kept in zip(places, rows, scores, codes, strict=True):
+            run.pictures[drawn.candidates[place]] = Made(row, score, kept)
 
     def _pixels(self, run: Run, codes: torch.Tensor) -> torch.Tensor:
         """Of codes [n, T, d], with the pixels that the run's own picture gives back."""

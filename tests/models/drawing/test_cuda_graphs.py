@@ -7,8 +7,9 @@ from collections.abc import Callable, Hashable
 import pytest
 import torch
 
+from models.drawing.candidates import run_to_end
 from models.drawing.cuda_graphs import Graphs
-from models.drawing.generate import Batch, Runner, run_to_end
+from models.drawing.generate import Batch, Runner
 from models.drawing.sampling import RowParams
 from models.pipeline import LoadOptions, Pipeline, load
 from tests.models.conftest import PROMPTS

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.drawing.generate import Batch, run_to_end
+from models.drawing.candidates import run_to_end
+from models.drawing.generate import Batch
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.pipeline import LoadOptions, Pipeline, Prompt, load
 from models.stage2.prior import Prior, one_by_one

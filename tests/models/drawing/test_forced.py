@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from models.drawing.candidates import run_to_end
 from models.drawing.forced import FREE, Forced
-from models.drawing.generate import Batch, Runner, run_to_end
+from models.drawing.generate import Batch, Runner
 from models.drawing.sampling import RowParams
 from models.pipeline import LoadOptions, Pipeline, Prompt, load
 from models.stage2.prior import Continuing, Prefix, Prior

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from models.configs.transformer import TransformerConfig
-from models.drawing.generate import Batch, BatchFullError, run_to_end
+from models.drawing.candidates import run_to_end
+from models.drawing.generate import Batch, BatchFullError
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import UnsoundWeightsError
 from models.pipeline import Pipeline

@@ -77,7 +77,7 @@ def test_written_presets_read_the_same(name: str, tmp_path: Path) -> None:
         PRESETS[name],
         weights=None,
         description="déjà vu",
-        clip=ClipConfig("small", "clip/weights.safetensors", "clip/config.json"),
+        clip=ClipConfig("small", "clip/weights.safetensors", "clip/config.json", 0.25),
         sampling=SamplingDefaults(0.7, None, 0.9, 3),
     )
     if own := preset.enhancement:
@@ -201,6 +201,13 @@ def test_sampling_that_no_request_could_ask_for_is_refused(name: str, value: flo
     document = _document("mindalle_text") | {"sampling": {name: value}}
     with pytest.raises(ConfigError, match=rf"sampling\.{name}"):
         config.parse(document, Path("x"))
+
+
+@pytest.mark.parametrize("weight", [-0.5, "much", True, float("nan"), float("inf")])
+def test_a_weight_that_no_score_could_have_is_refused(weight: object) -> None:
+    clip = {"model_name": "mine", "weights": "clip/weights", "likelihood_weight": weight}
+    with pytest.raises(ConfigError, match=r"clip\.likelihood_weight"):
+        config.parse(_document("mindalle_text") | {"clip": clip}, Path("x"))
 
 
 def test_a_part_of_the_sampling_block_keeps_the_vocabularys_top_k() -> None:

@@ -10,7 +10,8 @@ import torch
 
 from models.configs.hq import HQTransformerConfig
 from models.configs.rq import RQTransformerConfig
-from models.drawing.generate import Batch, run_to_end
+from models.drawing.candidates import run_to_end
+from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.enhancer import random_upsampler
 from models.files import enhance_folder

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.drawing.generate import run_to_end
+from models.drawing.candidates import run_to_end
 from models.drawing.sampling import RowParams
 from models.pipeline import Pipeline, load
 from models.rerank.perplexity import PerplexityRanker

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from models.configs.dalle import DalleConfig, ru_dalle_masks
-from models.drawing.generate import Batch, run_to_end
+from models.drawing.candidates import run_to_end
+from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.presets.dalle import DALLE_PRESETS, second_version
 from models.presets.register import get_preset

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from models.configs.hq import HQTransformerConfig
 from models.configs.transformer import StackConfig
-from models.drawing.generate import Batch, run_to_end
+from models.drawing.candidates import run_to_end
+from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.files import config
 from models.files.official import OfficialWeights

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from models.configs.pixels import PixelPriorConfig
 from models.configs.raw_pixels import RawPixelsConfig
-from models.drawing.generate import Batch, run_to_end
+from models.drawing.candidates import run_to_end
+from models.drawing.generate import Batch
 from models.drawing.sampling import Filters, RowParams, draw
 from models.drawing.streams import uniforms
 from models.stage1.raw_pixels import RawPixels

@@ -16,7 +16,7 @@ from torch import Tensor
 from models.configs.preset import Preset
 from models.configs.rq import RQTransformerConfig, RQVAEConfig
 from models.configs.transformer import StackConfig
-from models.drawing.generate import run_to_end
+from models.drawing.candidates import run_to_end
 from models.drawing.sampling import RowParams
 from models.files.checkpoint import load_stage1, load_stage2, open_checkpoint
 from models.files.convert import convert

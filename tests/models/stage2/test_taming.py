@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.drawing.generate import run_to_end
+from models.drawing.candidates import run_to_end
 from models.drawing.sampling import RowParams
 from models.families import as_prior
 from models.files.config import read

@@ -177,6 +177,10 @@ def test_a_rankers_run_is_shipped_with_the_others(
     shipped = pipeline.load("emoji", folder)
     assert shipped.ranker is not None
     assert shipped.generate("a circle", [RowParams(0)])[0].score is not None
+    assert shipped.preset.likelihood_weight == 0.15
+    weighed = ["--likelihood-weight", "0.5"]
+    ship.main([str(folder), *stages, "--clip", str(ranker), "--shown", "1", *weighed])
+    assert pipeline.load("emoji", folder).preset.likelihood_weight == 0.5
 
 
 @pytest.mark.parametrize("prefix", ["class", "none"])
