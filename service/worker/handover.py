@@ -64,8 +64,8 @@ class StepReport:
     """One step: what came of it, in order, and how full the batch was.
 
     `ended` are runs whose end was decided here. `num_entered` candidates got a row and their first
-    code, at `num_joins` entries beside rows of other runs. `shrunk` has the row count after each
-    time that memory ran out. `seconds` is None when nothing moved.
+    code; `num_joins` runs got their first beside rows of other runs. `shrunk` has the row count
+    after each time that memory ran out. `seconds` is None when nothing moved.
     """
 
     made: list[Drawn | Glimpse] = field(default_factory=list)

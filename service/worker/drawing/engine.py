@@ -162,9 +162,8 @@ class Engine:
         for run in running:
             in_rows = self._num_codes(run)
             run.codes_done = run.num_drawn * run.codes_per_candidate + in_rows
-        report = self._report
-        report.seconds = self._clock() - began
-        report.num_rows, report.num_runs = num_rows, len(running)
+        self._report.seconds = self._clock() - began
+        self._report.num_rows, self._report.num_runs = num_rows, len(running)
 
     def _let_out(self) -> None:
         for run in self._scheduler.late(self._clock()):
@@ -192,10 +191,11 @@ class Engine:
         self._entering = [run]
         prefix = self._prefill(run) if run.prefix is None else run.prefix
         if prefix is not None:
-            preset = self._pipeline.preset
-            params = [row_params(run.job.recipe, c, preset) for c in entry.candidates]
+            recipe, preset = run.job.recipe, self._pipeline.preset
+            params = [row_params(recipe, candidate, preset) for candidate in entry.candidates]
             run.drawing_since = min(run.drawing_since, self._clock())
-            self._report.num_joins += self._scheduler.num_busy > 0
+            is_first = not (run.rows or run.num_drawn)
+            self._report.num_joins += is_first and self._scheduler.num_busy > 0
             self._scheduler.enter(entry, self._batch.admit(prefix, params, run.forced))
             self._report.num_entered += len(params)
             run.prefix = prefix if run.waiting else None  # else all candidates have their copy

@@ -51,6 +51,17 @@ def test_a_job_larger_than_the_batch_enters_in_parts(pipeline: Pipeline) -> None
     assert [item.is_last for item in drawn(reports)] == [False, False, True]
 
 
+def test_a_job_that_enters_in_parts_joins_others_once_and_never_itself(pipeline: Pipeline) -> None:
+    early, big = make_run(num_candidates=ROWS // 2), make_run(num_candidates=ROWS)
+    engine = engine_on(pipeline)
+    engine.add(early)
+    reports = [engine.step() for _ in range(3)]
+    engine.add(big)
+    reports += run(engine)
+    entries = [(r.num_entered, r.num_joins) for r in reports if r.num_entered]
+    assert entries == [(ROWS // 2, 0), (ROWS // 2, 1), (ROWS // 2, 0)]
+
+
 def test_a_run_may_be_some_of_a_jobs_candidates(pipeline: Pipeline) -> None:
     job = make_job(num_candidates=6)
     part = make_run(job, candidates=range(2, 5))
