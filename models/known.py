@@ -25,7 +25,7 @@ from models.stage1.codec import Ordered
 
 SEAM = 3  # pixels inside a hole's edge over which the source gives way to what was drawn
 _NEARBY = SEAM + 1  # pixels; of less, not even large round holes would have all of the seam
-_CELLS_STREAM = 2**32 - 1  # no candidate has this number, so no code is drawn by these numbers
+_CELLS_STREAM = 2**32 - 1  # no job's candidate has this number, so no code is drawn by these
 _HALF = 0.5  # a level of 8 bits is made a number in its middle, since bytes are made by truncation
 
 

@@ -8,7 +8,6 @@ have no order, so a row's code cannot depend on the batch, the vector width or t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -20,7 +19,9 @@ from models.drawing.streams import MAX_SEED
 
 _T = TypeVar("_T")
 _ONE = 2**48  # probability 1 as an integer
-_MIN_TEMPERATURE = 1e-30  # below it, float32 logits divided by it run over
+# Divided by less, float32 logits run over; by more, they all come out equal.
+_MIN_TEMPERATURE, _MAX_TEMPERATURE = 1e-30, 1e30
+_TEMPERATURES = f"in {_MIN_TEMPERATURE:g}..{_MAX_TEMPERATURE:g}"
 _NO_NUCLEUS = 2.0  # above every cumulative probability: nothing is cut
 # Most nuclei end within this many entries; sorting a whole vocabulary costs a CPU ten times more.
 _NUCLEUS_HEAD = 1024
@@ -68,7 +69,7 @@ class RowParams:
         if not 0 <= self.candidate < 2**32:
             raise InvalidSamplingError("candidate", f"must be in 0..2**32-1, not {self.candidate}")
         depth, most = len(vocab_sizes), max(vocab_sizes)
-        _check("temperature", self.temperature, depth, _is_temperature, "a number above 0")
+        _check("temperature", self.temperature, depth, _is_temperature, _TEMPERATURES)
         _check("top_k", self.top_k, depth, lambda k: k is None or 1 <= k <= most, f"in 1..{most}")
         _check("top_p", self.top_p, depth, lambda p: p is None or 0 <= p <= 1, "in 0..1")
 
@@ -80,7 +81,7 @@ def _spread(value: _T | tuple[_T, ...], levels: Sequence[int]) -> _T | tuple[_T,
 
 
 def _is_temperature(value: float) -> bool:
-    return math.isfinite(value) and value >= _MIN_TEMPERATURE
+    return _MIN_TEMPERATURE <= value <= _MAX_TEMPERATURE
 
 
 def _check(

@@ -32,6 +32,7 @@ BAD = [
     ("temperature", {"temperature": math.nan}),
     ("temperature", {"temperature": math.inf}),
     ("temperature", {"temperature": 1e-40}),  # 0 in float32
+    ("temperature", {"temperature": 1e39}),  # infinite in float32
     ("top_k", {"top_k": 0}),
     ("top_k", {"top_k": -3}),
     ("top_k", {"top_k": 65}),

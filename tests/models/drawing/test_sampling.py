@@ -239,6 +239,12 @@ def test_the_lowest_temperature_is_greedy() -> None:
     assert int(draw(logits, filters, torch.tensor([0.99]).double())) == int(logits.argmax())
 
 
+def test_the_highest_temperature_leaves_the_filters_their_order() -> None:
+    logits = torch.randn(1, 30)
+    filters = _filters([RowParams(seed=0, temperature=1e30, top_k=1)], 30)
+    assert int(draw(logits, filters, torch.tensor([0.99]).double())) == int(logits.argmax())
+
+
 def test_each_depth_has_its_own_filters() -> None:
     params = RowParams(0, temperature=(0.5, 1.0), top_k=(None, 2), top_p=(0.9, None))
     logits = torch.randn(1, 6)
