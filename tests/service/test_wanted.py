@@ -193,6 +193,18 @@ async def test_a_name_that_no_encoding_can_store_is_an_unknown_field(
     assert (error["param"], error["code"]) == (r"promp\ud800", "unknown_parameter")
 
 
+@pytest.mark.parametrize("name", ["body", "query", "path", "header", "cookie"])
+async def test_a_field_may_be_called_as_a_part_of_a_request(
+    http: httpx.AsyncClient, name: str
+) -> None:
+    unknown = await _error(http, "POST", PATH, json={"prompt": "a", name: 1})
+    assert (unknown["param"], unknown["code"]) == (name, "unknown_parameter")
+    body = {"prompt": "a", "webhook": HOOK | {name: 1}}
+    inner = await _error(http, "POST", "/v1/jobs", json=body)
+    assert inner["param"] == "webhook"
+    assert f'there is no "{name}" in it' in inner["message"]
+
+
 async def test_whatever_the_document_names_has_its_words(http: httpx.AsyncClient) -> None:
     """A new field or header without words would be answered with a 500."""
     document = (await http.get("/openapi.json")).json()

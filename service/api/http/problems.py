@@ -22,7 +22,6 @@ from service.answers.wanted import (
 from service.api.http.envelope import error_response
 from service.errors import InvalidRequest, MethodNotAllowed
 
-_SOURCES = frozenset({"body", "query", "path", "header", "cookie"})
 _TOO_LONG = object()  # stands where the JSON has a number that Python refuses to read
 
 
@@ -35,12 +34,14 @@ def install(app: FastAPI) -> None:
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    return error_response(invalid_request(error.errors()[0]))
+    problem = error.errors()[0]
+    _, *path = problem["loc"]  # it begins with "body", "query" or where else it was found
+    return error_response(invalid_request({**problem, "loc": path}))
 
 
 def invalid_request(problem: Mapping[str, Any]) -> InvalidRequest:
-    """The first thing that is wrong with a request, with the field's name."""
-    path = [str(part) for part in problem["loc"] if part not in _SOURCES]
+    """What is wrong with a request, with the field's name; `loc` is where in it."""
+    path = [str(part) for part in problem["loc"]]
     if problem["type"] == "json_invalid":
         return InvalidRequest(broken_json(problem))
     if not path and problem["type"] == "string_unicode":  # a name with half a character in it
