@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import httpcore
@@ -136,6 +139,15 @@ def _check(answer: _Answer) -> None:
 
 
 def _retry_after_s(text: str) -> float:
-    """Of the header with seconds; its form with a date is passed over."""
+    """Of the header, which says seconds or a date; nothing where it says neither."""
     is_number = text.isascii() and text.isdecimal() and len(text) < 10
-    return min(float(text), _LONGEST_RETRY_AFTER_S) if is_number else 0.0
+    seconds = float(text) if is_number else _seconds_until(text)
+    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_S)
+
+
+def _seconds_until(text: str) -> float:
+    try:
+        date = parsedate_to_datetime(text)
+        return date.replace(tzinfo=date.tzinfo or UTC).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return 0.0

@@ -4,8 +4,10 @@ import asyncio
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,10 @@ async def test_every_good_status_is_one(code: int) -> None:
         (429, "Retry-After: 30", 30, False),
         (503, "retry-after: 99999", 3600, False),
         (503, "retry-after: Fri, 31 Dec 1999 23:59:59 GMT", 0, False),
+        (503, "retry-after: Thu, 31 Dec 2999 23:59:59 GMT", 3600, False),
+        (503, "retry-after: Tue Dec 31 23:59:59 2999", 3600, False),
+        (503, "retry-after: Thu, 31 Dec 99999999999999 23:59:59 GMT", 0, False),
+        (503, "retry-after: tomorrow", 0, False),
         (503, "retry-after: -5", 0, False),
     ],
 )
@@ -110,6 +116,13 @@ async def test_a_bad_status_is_told(
         error = await failure(sender, f"http://127.0.0.1:{receiver.port}/")
     assert (error.reason, error.detail) == ("status", f"status {code}")
     assert (error.retry_after_s, error.is_gone) == (retry_after_s, is_gone)
+
+
+async def test_a_date_to_try_again_at_is_so_far_from_now() -> None:
+    header = f"retry-after: {formatdate(time.time() + 1800, usegmt=True)}"
+    async with receiving(lambda _: status(503, header)) as receiver, sending(receiver) as sender:
+        error = await failure(sender, f"http://127.0.0.1:{receiver.port}/")
+    assert 0 < error.retry_after_s <= 1800
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
