@@ -121,6 +121,18 @@ async def test_a_follower_is_told_the_end_though_redis_dies_just_then(
     await told.aclose()
 
 
+async def test_who_asks_for_an_ended_jobs_events_is_not_kept_waiting_for_redis(
+    lasting_api: LiveApi, durable: RedisServer
+) -> None:
+    """It answers for the job, and then no more: as if it went just in between."""
+    async with Redis.from_url(durable.url) as operator, lasting_api.client() as http:
+        job = (await http.post("/v1/jobs", json={"prompt": "a"})).json()
+        await _draw(durable)
+        await operator.execute_command("ACL", "SETUSER", "default", "-xrange")  # type: ignore[no-untyped-call]  # untyped upstream
+        answer = await http.get(f"/v1/jobs/{job['id']}/events")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (503, "server_error")
+
+
 async def _no_urls(_: JobView) -> Callable[[int], str]:
     return str
 

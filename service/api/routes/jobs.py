@@ -7,7 +7,6 @@ in it can't be guessed, and clients fetch image addresses without their key.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated
 
@@ -19,10 +18,10 @@ from service.answers.job_request import JobRequest
 from service.answers.schemas import MAX_IMAGES
 from service.answers.views import asked_for, query_for
 from service.api.admission import admit
-from service.api.api_state import CallerOfRequest, OriginOfRequest, State, image_urls
+from service.api.api_state import ApiState, CallerOfRequest, OriginOfRequest, State, image_urls
 from service.api.http.accept import MEDIA_TYPES
 from service.api.http.addressing import address
-from service.api.http.sse import EventStream, ServerEvent
+from service.api.http.sse import EventStream
 from service.api.openapi import (
     BODY_ERRORS,
     PICTURE_CONTENT,
@@ -169,18 +168,14 @@ async def follow_job(
     A client that comes back with Last-Event-ID gets what it missed; of the progress of a job that
     has ended perhaps the last alone.
     """
-    stream = job_events(state, view.job.id, last_event_id, image_urls(request, state))
-    first = await anext(stream, None) if view.is_terminal else None
-    if view.is_terminal and first is None:
+    job_id = view.job.id
+    if view.is_terminal and not await _has_more(state, job_id, last_event_id):
         return Response(status_code=204)  # an EventSource does not come back after that
-    return EventStream(_led_by(first, stream), heartbeat_s=state.settings.api.heartbeat_s)
+    events = job_events(state, job_id, last_event_id, image_urls(request, state))
+    return EventStream(events, heartbeat_s=state.settings.api.heartbeat_s)
 
 
-async def _led_by(
-    first: ServerEvent | None, rest: AsyncGenerator[ServerEvent, None]
-) -> AsyncGenerator[ServerEvent, None]:
-    async with aclosing(rest):
-        if first is not None:
-            yield first
-        async for event in rest:
-            yield event
+async def _has_more(state: ApiState, job_id: str, after: str) -> bool:
+    """Of a job that has ended; not patient, as a stream is: no answer has begun yet."""
+    async with aclosing(state.queue.events(job_id, after)) as events:
+        return await anext(events, None) is not None
