@@ -7,6 +7,7 @@ queue. Knows no HTTP beyond the body's schema.
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 
 from service.answers.job_request import JobRequest
@@ -82,7 +83,9 @@ async def admit(
         job = known or await _new_job(state, body, origin, model)
         if known is None and isinstance(body, SourceRequest):
             job, source = await _with_source(state, body, job)
-        enqueued = await state.queue.enqueue(job, limits, idempotency, source)
+        # Who sent an Idempotency-Key asks again for this job, all others for another one.
+        with nullcontext() if idempotency else state.strays.watched(job):
+            enqueued = await state.queue.enqueue(job, limits, idempotency, source)
     except DomainError as error:
         if error.code in ADMISSION_REASONS or isinstance(error, QueueUnavailable):
             state.metrics.rejected.labels(state.catalog.label(model), error.code).inc()

@@ -20,6 +20,7 @@ from service.api.http.addressing import address
 from service.api.http.auth import Caller, KeyRing
 from service.api.http.middleware import TRACEPARENT
 from service.api.source_desk import SourceDesk
+from service.api.strays import Strays
 from service.api.webhook_desk import WebhookDesk
 from service.broker.fault_log import FaultLog
 from service.broker.queue import Queue
@@ -45,6 +46,7 @@ class ApiState:
     gauges: Gauges
     faults: FaultLog
     webhooks: WebhookDesk
+    strays: Strays
     files: ResultFiles | None = None  # of results that a store keeps
     sources: SourceDesk = field(default_factory=SourceDesk)
     is_draining: bool = False

@@ -40,6 +40,7 @@ from service.api.http.middleware import (
 from service.api.http.request_tracing import TraceRequests
 from service.api.http.room import Room
 from service.api.routes import codes, edits, generations, health, jobs, models, playground
+from service.api.strays import Strays
 from service.api.webhook_desk import WebhookDesk
 from service.broker.fault_log import FaultLog
 from service.broker.outbox import Outbox
@@ -122,6 +123,7 @@ def _state(settings: Settings, redis: Redis, outbox: Outbox) -> ApiState:
         gauges=Gauges(metrics, queue, catalog, outbox),
         faults=FaultLog(metrics.redis_faults),
         webhooks=WebhookDesk.of(settings.webhooks, settings.keys()),
+        strays=Strays(queue, metrics),
         files=None if store is None else ResultFiles(redis, store),
     )
 
@@ -203,6 +205,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         state.is_draining = True
         await stop(*parts)
+        await state.strays.close()
         if deliveries is not None:
             await deliveries.close()
         await state.queue.close()

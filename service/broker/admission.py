@@ -19,7 +19,7 @@ from service.errors import (
     RateLimited,
     WebhooksFull,
 )
-from service.jobs import Job
+from service.jobs import Job, JobStatus, JobView, Progress
 
 _RETRY_UNKNOWN_S = 10.0  # Retry-After before any rate was measured
 _RETRY_LONGEST_S = 300.0
@@ -73,6 +73,29 @@ class Enqueued:
     position: int
     existed: bool
     remaining: int
+    created_ms: int
+
+    def view(self) -> JobView:
+        """The job as it was then: a new one waits, and nothing else is known of it."""
+        total = self.job.recipe.num_candidates * self.job.codes_per_candidate
+        return JobView(
+            job=self.job,
+            status=JobStatus.QUEUED,
+            position=self.position,
+            eta_s=None,
+            progress=Progress(codes_total=total),
+            attempts=0,
+            created_ms=self.created_ms,
+            started_ms=None,
+            finished_ms=None,
+            expires_ms=None,
+            images=(),
+            size=None,
+            timings_s={},
+            prompt_truncated=False,
+            error=None,
+            num_drawn=self.job.recipe.num_candidates,
+        )
 
 
 def entry_of(job: Job, ttl_ms: int, weight: float = 1.0) -> dict[str, Any]:

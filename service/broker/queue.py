@@ -134,7 +134,11 @@ class Queue:
         if reply["existed"]:
             job = (await self.get(reply["id"])).job
         return Enqueued(
-            job, int(reply["position"]), bool(reply["existed"]), int(reply["remaining"])
+            job,
+            int(reply["position"]),
+            bool(reply["existed"]),
+            int(reply["remaining"]),
+            int(reply["created_ms"]),
         )
 
     async def known_job(self, key_id: str, idempotency: Idempotency) -> Job | None:

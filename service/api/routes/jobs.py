@@ -34,7 +34,7 @@ from service.api.openapi import (
 from service.api.routes.event_streams import job_events
 from service.broker.admission import Idempotency
 from service.broker.queue import EVENT_ID
-from service.errors import JobNotFound
+from service.errors import JobNotFound, QueueUnavailable
 from service.jobs import JobView
 
 _JOB_ID = re.compile(r"job_[0-9a-hjkmnp-tv-z]{26}")
@@ -96,10 +96,14 @@ async def create_job(
     """
     idempotency = Idempotency(idempotency_key, body.digest()) if idempotency_key else None
     admitted = await admit(state, body, origin, idempotency)
-    job_id = admitted.job.id
     response.headers.update(admitted.rate_headers())
-    response.headers["location"] = address(request).path(f"/v1/jobs/{job_id}")
-    view = await state.queue.get(job_id)
+    response.headers["location"] = address(request).path(f"/v1/jobs/{admitted.job.id}")
+    try:
+        view = await state.queue.get(admitted.job.id)
+    except QueueUnavailable:
+        if idempotency is not None:
+            raise  # asked again, it is this job
+        view = admitted.enqueued.view()
     return JobAnswer.of(view, await image_urls(request, state)(view))
 
 

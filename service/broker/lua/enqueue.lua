@@ -1,7 +1,7 @@
 -- Accept a job or say why not; every limit is checked here, in the same step as the storing.
 -- ARGV[3]: the job's body; ARGV[4]: the picture that it begins with, if any. With arg.letter, a dead
 -- letter becomes a job again, without limits, with the picture of the job that it was: arg.was.
--- Returns JSON: status, and id, position, existed, remaining or retry_after_s.
+-- Returns JSON: status, and id, position, existed, remaining, created_ms or retry_after_s.
 
 local CONGESTED_MS = 15000 -- of waiting, before the measured rate decides who is let in
 
@@ -13,6 +13,7 @@ local function accepted(id, existed)
   local job = load_job(id)
   return cjson.encode({
     status = 'ok', id = id, existed = existed, position = position_of(job) or 0,
+    created_ms = job.created_ms,
     remaining = arg.limits and math.floor(bucket()),
   })
 end
