@@ -195,6 +195,13 @@ class WebhooksFull(_TooMuch):
     param = "webhook"
 
 
+class UploadsFull(_TooMuch):
+    """This process keeps as many callers' pictures, or has as many to read, as it may."""
+
+    code = "uploads_full"
+    message = "The server has as many pictures to read as it takes at once."
+
+
 class JobFailed(DomainError):
     """The job ended without a picture; the code is the worker's."""
 

@@ -34,6 +34,7 @@ ADMISSION_REASONS = (
     "rate_limit_exceeded",
     "key_share_exceeded",
     "webhooks_full",
+    "uploads_full",
     "no_worker",
     "no_worker_for_pictures",
     "draining",

@@ -17,6 +17,7 @@ from service.answers.wanted import list_of, number_of
 from service.api.api_state import ApiState, Origin
 from service.api.http.auth import Caller
 from service.api.source_desk import check_alone, check_length
+from service.api.waiting import while_wanted
 from service.broker.admission import Enqueued, Idempotency, Limits
 from service.broker.workers import ModelCard
 from service.config.groups import ApiSettings, QueueSettings
@@ -70,7 +71,8 @@ async def admit(
     Raises:
         InvalidRequest, ModelNotFound, BodyTooLarge: the body is at fault.
         Draining, NoWorker, NoPictures, QueueUnavailable, QueueFull, RateLimited, KeyShareExceeded,
-            WebhooksFull: not now.
+            WebhooksFull, UploadsFull: not now.
+        DeadlinePassed, ClientGoneError: while the picture was read.
         IdempotencyMismatch: the key came with another body before.
     """
     if isinstance(body, SourceRequest):
@@ -82,7 +84,7 @@ async def admit(
         source = None
         job = known or await _new_job(state, body, origin, model)
         if known is None and isinstance(body, SourceRequest):
-            job, source = await _with_source(state, body, job)
+            job, source = await _with_source(state, body, job, origin, limits)
         # Who sent an Idempotency-Key asks again for this job, all others for another one.
         with nullcontext() if idempotency else state.strays.watched(job):
             enqueued = await state.queue.enqueue(job, limits, idempotency, source)
@@ -112,15 +114,22 @@ async def _new_job(state: ApiState, body: ImageRequest, origin: Origin, model: s
     return job
 
 
-async def _with_source(state: ApiState, body: SourceRequest, job: Job) -> tuple[Job, bytes | None]:
-    """The job with what its recipe says of the picture, if any, and the picture for its worker."""
+async def _with_source(
+    state: ApiState, body: SourceRequest, job: Job, origin: Origin, limits: Limits
+) -> tuple[Job, bytes | None]:
+    """The job with what its recipe says of the picture, if any, and the picture for its worker.
+
+    To read it takes long: not for a caller whose job would be refused, or who has gone.
+    """
     if not body.has_picture:
         check_alone(body)
         return job, None
     model = job.recipe.model
     await state.catalog.check_takes_pictures(model)
     card = await state.catalog.card(model)
-    source, data = await state.sources.prepare(body, card)
+    await state.queue.check(job, limits)
+    preparing = state.sources.prepare(body, card)
+    source, data = await while_wanted(state, origin.receive, job.deadline_s, preparing)
     return replace(job, recipe=replace(job.recipe, source=source)), data
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.types import Receive
 
 from service.api.catalog import Catalog
 from service.api.gauges import Gauges
@@ -95,10 +96,11 @@ CallerOfRequest = Annotated[Caller, Depends(caller)]
 class Origin:
     """Where a job comes from: the caller, for fairness, and the request, for tracing.
 
-    `base` is this server's address as the caller reached it.
+    `base` is this server's address as the caller reached it; `receive` tells when the caller goes.
     """
 
     caller: Caller
+    receive: Receive
     base: str = ""
     request_id: str | None = None
     traceparent: str | None = None
@@ -109,6 +111,7 @@ async def origin(request: Request, caller: CallerOfRequest) -> Origin:
     traceparent = request.headers.get("traceparent", "")
     return Origin(
         caller,
+        request.receive,
         base=str(address(request).base),
         request_id=request.state.request_id,
         traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else None,

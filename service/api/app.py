@@ -52,7 +52,7 @@ from service.broker.sweep import Sweeper
 from service.broker.workers import Workers
 from service.config.aliases import check_aliases, read_aliases
 from service.config.origins import read_origins
-from service.errors import QueueUnavailable, StartRefused
+from service.errors import QueueUnavailable, StartRefused, UploadsFull
 from service.hooks.sender import Sender
 from service.metrics import ApiMetrics, new_registry
 from service.settings import Settings
@@ -170,14 +170,14 @@ def _metrics() -> ApiMetrics:
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """From the inside out: the last one added sees a request first."""
     most = max(settings.api.max_upload_bytes, settings.api.max_body_bytes)
-    room = Room(_UPLOADS_AT_ONCE * most)
+    state: ApiState = app.state.api
+    room = Room(_UPLOADS_AT_ONCE * most, partial(_count_unread, state))
     uploads = Uploads(_UPLOAD_PATHS, most, room, TEXT_FIELDS, FILE_FIELDS)
     app.add_middleware(BodyLimit, max_bytes=settings.api.max_body_bytes, uploads=uploads)
     app.add_middleware(Methods, routes=lambda: app.routes)
     app.add_middleware(ErrorEnvelope, on_fault=app.state.api.faults.note)
     app.add_middleware(Cors, origins=read_origins(settings.api.cors_origins))
     app.add_middleware(SecurityHeaders)
-    state: ApiState = app.state.api
     app.add_middleware(CloseWhileDraining, is_draining=lambda: state.is_draining)
     app.add_middleware(Observe, metrics=app.state.api.metrics)
     app.add_middleware(TraceRequests, tracing=app.state.tracing)
@@ -185,6 +185,11 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(
         Addressing, public_url=settings.api.base_url, trust_proxy=settings.api.trust_proxy
     )
+
+
+def _count_unread(state: ApiState) -> None:
+    """A body that was refused before anybody could see what model it is for."""
+    state.metrics.rejected.labels(state.catalog.label(""), UploadsFull.code).inc()
 
 
 @asynccontextmanager

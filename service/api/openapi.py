@@ -55,7 +55,8 @@ _WHAT = {
     413: "The body is too large.",
     415: "The body is not JSON, or a form where pictures are taken.",
     422: "The Idempotency-Key was used before with another body.",
-    429: "The queue is full, or this key is over its rate or its share.",
+    429: "The queue is full, this key is over its rate or its share, or the server has too many "
+    "pictures to read.",
     500: "The server or the model made a mistake.",
     503: "No worker serves the model now, or the server is shutting down.",
     504: "The deadline passed before the images were ready.",

@@ -11,7 +11,7 @@ import json
 
 from service.answers.source_request import CodesRequest, SourceRequest
 from service.broker.workers import ModelCard
-from service.errors import BodyTooLarge, InvalidRequest, QueueFull
+from service.errors import BodyTooLarge, InvalidRequest, UploadsFull
 from service.sources.prepared import prepare
 from service.sources.source import Source, sha256
 
@@ -20,7 +20,7 @@ _RETRY_S = 2.0
 
 
 class SourceDesk:
-    """Prepares pictures. QueueFull when too many wait for it."""
+    """Prepares pictures. UploadsFull when too many wait for it."""
 
     def __init__(self) -> None:
         self._desk = asyncio.Lock()
@@ -39,12 +39,16 @@ class SourceDesk:
             raise InvalidRequest("image is missing.", param="image")
         _check(body)
         if self._num_here >= _MOST_WAITING:
-            raise QueueFull(_RETRY_S)
+            raise UploadsFull(_RETRY_S)
         width, height = map(int, card.size.split("x"))
         self._num_here += 1
         try:
-            async with self._desk:
-                return await asyncio.to_thread(_prepared, body, body.image, (width, height))
+            await self._desk.acquire()
+            working = asyncio.to_thread(_prepared, body, body.image, (width, height))
+            work = asyncio.ensure_future(working)
+            # Not when its caller has gone: a thread can't be stopped, and keeps its memory.
+            work.add_done_callback(lambda _: self._desk.release())
+            return await asyncio.shield(work)
         finally:
             self._num_here -= 1
 

@@ -11,9 +11,11 @@ import logging
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from starlette.types import Receive
+
 from service.api.api_state import ApiState
-from service.api.http.hangup import unless_ended
-from service.errors import DomainError, Draining
+from service.api.http.hangup import ClientGoneError, unless_ended, unless_hung_up
+from service.errors import DeadlinePassed, DomainError, Draining
 from service.jobs import Job
 
 # The queue itself ends a job at its deadline; a waiter gives it this long to say so.
@@ -36,6 +38,25 @@ async def unless_closing(state: ApiState, job: Job, work: Awaitable[Result]) -> 
     except Draining:
         cancelling = asyncio.ensure_future(cancel_abandoned(state, job))
         await asyncio.wait({cancelling}, timeout=_CANCEL_S)
+        raise
+
+
+async def while_wanted(
+    state: ApiState, receive: Receive, deadline_s: float, work: Awaitable[Result]
+) -> Result:
+    """Run `work`, which comes before there is a job, as long as somebody waits for that.
+
+    Raises:
+        ClientGoneError, DeadlinePassed, Draining: nobody does any more.
+    """
+    open_work = unless_ended(state.closing.wait(), Draining, work)
+    try:
+        async with asyncio.timeout(deadline_s):
+            return await unless_hung_up(receive, open_work)
+    except TimeoutError:
+        raise DeadlinePassed from None
+    except ClientGoneError:
+        state.metrics.hang_ups.inc()
         raise
 
 

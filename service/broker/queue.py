@@ -141,6 +141,14 @@ class Queue:
             int(reply["created_ms"]),
         )
 
+    async def check(self, job: Job, limits: Limits) -> None:
+        """Raise what `enqueue` would raise now, but take no place and nothing of the key's rate."""
+        arguments = entry_of(job, self._result_ttl_ms, limits.weight)
+        asked = {"limits": asdict(limits), "only_asks": True}
+        reply = json.loads(await self._scripts.run("enqueue", arguments | asked))
+        if reply["status"] != "ok":
+            raise refusal(reply["status"], reply.get("retry_after_s"))
+
     async def known_job(self, key_id: str, idempotency: Idempotency) -> Job | None:
         """The job that this key and body made, if any and if it is still there.
 

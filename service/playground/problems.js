@@ -14,6 +14,10 @@ const WORDS = {
     way: retryAfter ? `The next job may be sent in about ${retryAfter} s.` : "Try again in a moment.",
   }),
   key_share_exceeded: NO_PLACE("This API key has as many pictures on the way as it may have."),
+  uploads_full: () => ({
+    title: "The server has many pictures to read just now.",
+    way: "Try again in a moment.",
+  }),
   no_worker: () => ({
     title: "Nobody is here to draw.",
     way: "No worker with this model is alive. It may be starting: try again in a moment, or choose " +

@@ -15,10 +15,11 @@ from service.broker.workers import ModelCard
 from service.errors import InvalidRequest
 from service.jobs import MAX_SEED, Job, Priority, Recipe
 from service.settings import Settings
+from tests.service.asgi_calls import arriving
 from tests.service.painter import CLASS_CARD, TEXT_CARD, UNCOND_CARD
 
 SETTINGS = Settings.model_validate({"api": {"default_deadline_s": 60.0, "max_deadline_s": 600.0}})
-ORIGIN = Origin(Caller("k1", 2.0), request_id="r1", traceparent="t1")
+ORIGIN = Origin(Caller("k1", 2.0), arriving(), request_id="r1", traceparent="t1")
 
 
 def _job(card: ModelCard = TEXT_CARD, **body: Any) -> Job:

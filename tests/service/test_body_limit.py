@@ -14,7 +14,7 @@ from service.api.http.middleware import (
     Uploads,
 )
 from service.api.http.room import Room
-from service.errors import BodyTooLarge, BodyTooSlow, QueueFull, UnsupportedMediaType
+from service.errors import BodyTooLarge, BodyTooSlow, UnsupportedMediaType, UploadsFull
 from tests.service.asgi_calls import Sent, arriving, chunk, echo, nowhere, request_scope
 
 JSON_HEADERS = {"content_type": "application/json", "transfer_encoding": "chunked"}
@@ -66,7 +66,7 @@ async def test_pictures_have_room_until_they_are_answered() -> None:
 
     first = asyncio.ensure_future(one(100))
     await arrived.wait()
-    with pytest.raises(QueueFull):
+    with pytest.raises(UploadsFull):
         await one(80)
     small = asyncio.ensure_future(one(10))  # as long as any other body may be
     answering.set()

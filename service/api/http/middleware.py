@@ -184,7 +184,7 @@ class BodyLimit:
     """Takes in the whole body, if it is JSON, small enough and quick enough, before the routes run.
 
     Where a method has no use for a body, it may be of any type. Where pictures are taken, a form
-    becomes the JSON that says the same, and QueueFull is raised when too many are kept already.
+    becomes the JSON that says the same, and UploadsFull is raised when too many are kept already.
     Later calls of `receive` reach the server itself, so that a hang-up gets through.
     """
 

@@ -9,26 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from service.errors import QueueFull
+from service.errors import UploadsFull
 
 _RETRY_S = 2.0
 
 
 class Room:
-    """So many bytes for all. For one event loop."""
+    """So many bytes for all. For one event loop. `on_full` is told of each refusal."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, on_full: Callable[[], None] = lambda: None) -> None:
         self._left = max_bytes
+        self._on_full = on_full
 
     @contextmanager
     def part(self) -> Iterator[Callable[[int], None]]:
-        """Gives what takes so many bytes, or raises QueueFull; all of them come back at the end."""
+        """Gives what takes so many bytes, or raises UploadsFull; all come back at the end."""
         held = 0
 
         def take(num_bytes: int) -> None:
             nonlocal held
             if num_bytes > self._left:
-                raise QueueFull(_RETRY_S)
+                self._on_full()
+                raise UploadsFull(_RETRY_S)
             self._left -= num_bytes
             held += num_bytes
 

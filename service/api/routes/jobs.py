@@ -71,7 +71,7 @@ OwnJob = Annotated[JobView, Depends(own_job)]
             "description": "Accepted, or accepted before with the same Idempotency-Key.",
             "headers": {"Location": {"schema": {"type": "string"}}} | RATE_HEADERS,
         },
-        **errors(*BODY_ERRORS, 401, 404, 422, 429, 503),
+        **errors(*BODY_ERRORS, 401, 404, 422, 429, 503, 504),
     },
     openapi_extra=form_body("JobRequest"),
 )

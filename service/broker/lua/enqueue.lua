@@ -1,6 +1,7 @@
 -- Accept a job or say why not; every limit is checked here, in the same step as the storing.
 -- ARGV[3]: the job's body; ARGV[4]: the picture that it begins with, if any. With arg.letter, a dead
--- letter becomes a job again, without limits, with the picture of the job that it was: arg.was.
+-- letter becomes a job again, without limits, with the picture of the job that it was: arg.was. With
+-- arg.only_asks nothing is stored and nothing taken.
 -- Returns JSON: status, and id, position, existed, remaining, created_ms or retry_after_s.
 
 local CONGESTED_MS = 15000 -- of waiting, before the measured rate decides who is let in
@@ -144,6 +145,7 @@ else
   local tokens = bucket()
   local refusal = check_rate(tokens) or check_room() or check_time() or check_outbox()
   if refusal then return refusal end
+  if arg.only_asks then return cjson.encode({status = 'ok'}) end
   spend(tokens)
 end
 
