@@ -25,7 +25,7 @@ _DETAIL = "the lease ended without a result on the last attempt"
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What one sweep did, in jobs."""
+    """What one sweep did, in jobs. `isolated`: of the redelivered, those that run alone next."""
 
     redelivered: int = 0
     isolated: int = 0
@@ -34,9 +34,8 @@ class Swept:
 
     def count(self, metrics: SweepMetrics) -> None:
         """Add it to what this process has swept."""
-        lost = self.redelivered + self.isolated
-        metrics.lease_losses.inc(lost + self.dead)
-        metrics.redeliveries.inc(lost)
+        metrics.lease_losses.inc(self.redelivered + self.dead)
+        metrics.redeliveries.inc(self.redelivered)
         metrics.dead_lettered.inc(self.dead)
         metrics.expired.inc(self.expired)
 

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import asyncio
 
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from service.broker.sweep import Swept
 from service.jobs import JobStatus
+from service.metrics import SweepMetrics
 from tests.conftest import Clock
 from tests.service.makers import (
     LEASE_S,
@@ -69,3 +71,20 @@ async def test_a_late_job_is_counted_by_its_worker_while_that_holds_it(
     clock.advance(LEASE_S + 2)
     assert await make_sweeper(redis, clock).sweep() == Swept(expired=1)
     assert (await queue.get(lost.id)).status is JobStatus.EXPIRED
+
+
+async def test_each_lost_lease_is_counted_once_also_of_a_job_that_runs_alone_from_then_on(
+    redis: Redis, clock: Clock
+) -> None:
+    registry = CollectorRegistry()
+    metrics = SweepMetrics(registry)
+    queue, leases = make_queue(redis, clock), make_leases(redis, clock)
+    await put(queue)
+    await put(queue, num_candidates=2)
+    for _ in range(2):
+        for _ in range(3):  # one of them, and each candidate of the other
+            await claim_one(leases)
+        clock.advance(LEASE_S + 1)
+        (await make_sweeper(redis, clock).sweep()).count(metrics)
+    assert registry.get_sample_value("mindalle_lease_losses_total") == 6
+    assert registry.get_sample_value("mindalle_redeliveries_total") == 6
