@@ -66,7 +66,7 @@ class Key(StrEnum):
     HOOK_SHARES = "{mindalle}:hook_shares:%s"  # per API key id: the same of its own messages
     HOOK_LETTERS = "{mindalle}:hook_letters"  # zset message → ms when it was given up
 
-    PROBE = "{mindalle}:probe"  # never there: a write that changes nothing shows if one could
+    PROBE = "{mindalle}:probe"  # never there: for writes that change nothing
 
     NOTIFY = "{mindalle}:notify"  # channel: "<job> <event>"
     CONTROL = "{mindalle}:control"  # channel: job that was cancelled while it ran

@@ -45,6 +45,12 @@ local function load_job(id)
   return job
 end
 
+-- When its memory is full, Redis refuses a script of which the first write needs some, and lets pass
+-- all that follow one that needs none. For scripts without which accepted work would be lost.
+local function write_though_full()
+  redis.call('DEL', key.probe())
+end
+
 local function bump(hash, field, delta)
   if redis.call('HINCRBY', hash, field, delta) == 0 then redis.call('HDEL', hash, field) end
 end

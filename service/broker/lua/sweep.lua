@@ -93,6 +93,7 @@ local function forget_letters()
   redis.call('XTRIM', key.dead(), 'MINID', '=', seconds * 1000 - arg.letter_ttl_ms)
 end
 
+write_though_full()
 for _, id in ipairs(due(key.live(model))) do expire(id) end
 for _, member in ipairs(due(key.parts(model))) do take_part_back(member) end
 for _, id in ipairs(due(key.leases(model))) do take_back(id) end
