@@ -165,7 +165,9 @@ class SweepMetrics:
         self.dead_lettered = new.counter(
             "jobs_dead_lettered", "Jobs given up after their last attempt."
         )
-        self.expired = new.counter("jobs_swept_expired", "Jobs whose deadline passed in the queue.")
+        self.expired = new.counter(
+            "jobs_swept_expired", "Jobs ended at their deadline, waiting or in a worker's hands."
+        )
 
 
 class WebhookMetrics:

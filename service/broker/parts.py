@@ -17,11 +17,13 @@ class Committed(IntEnum):
     """What became of an outcome that was told; false when the claim was stale.
 
     PART: the job goes on with its other parts, or has ended already without this one.
+    LATE: the queue had ended the job at its deadline, and whoever did that counts it.
     """
 
     STALE = 0
     ENDED = 1
     PART = 2
+    LATE = 3
 
 
 def range_of(values: dict[str, int] | None) -> range | None:

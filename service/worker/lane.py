@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 import service
 from service.broker.leases import Leases
+from service.broker.parts import Committed
 from service.broker.waiting import has_waiting
 from service.broker.workers import WorkerInfo, Workers, WorkerState
 from service.config.groups import TestingSettings
@@ -183,7 +184,7 @@ class Lane:
             return
         claimed = await self._leases.claim(free_rows=_MANY_JOBS, num_running=0)
         for claim in claimed.claims:
-            if await self._leases.finish(claim, _NOT_LOADED):
+            if await self._leases.finish(claim, _NOT_LOADED) is Committed.ENDED:
                 self.meter.ended("failed", num_images=0, seconds=0.0)
                 _log.error("job ended: its model can't be loaded", extra={"job_id": claim.job.id})
 

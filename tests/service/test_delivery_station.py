@@ -18,8 +18,9 @@ from service.jobs import Expired, Failed, JobStatus, Outcome
 from service.store.object_store import open_store
 from service.worker.handover import Glimpse
 from service.worker.run import End, Run, TakenOut
+from tests.conftest import Clock
 from tests.service.live_worker import until
-from tests.service.makers import drawn, make_queue, put, success
+from tests.service.makers import drawn, make_queue, make_sweeper, put, success
 from tests.service.stations import Stations
 from tests.stores import Relay, S3Server, s3_settings
 
@@ -159,6 +160,22 @@ async def test_a_claim_that_was_lost_is_counted(redis: Redis) -> None:
         await until(lambda: not run.is_leased)
     assert stations.metric("mindalle_worker_leases_lost_total") == 1
     assert stations.metric("mindalle_jobs_total", outcome="succeeded") == 0
+
+
+@pytest.mark.parametrize("end", [success(), Expired()])
+async def test_a_job_that_the_sweep_ended_at_its_deadline_is_not_counted_again(
+    redis: Redis, clock: Clock, end: End
+) -> None:
+    stations, sweeper = Stations(redis, clock), make_sweeper(redis, clock)
+    await put(make_queue(redis, clock), deadline_s=2.0)
+    run = await stations.claim()
+    clock.advance(3)
+    assert (await sweeper.sweep()).expired == 1
+    async with delivering(stations):
+        stations.delivery.put(ended(run, end))
+        await until(lambda: not run.is_leased)
+    assert stations.metric("mindalle_jobs_total", outcome="expired") == 0
+    assert stations.metric("mindalle_worker_leases_lost_total") == 0
 
 
 @pytest.fixture

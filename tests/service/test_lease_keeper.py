@@ -93,6 +93,23 @@ async def test_a_cancelled_run_is_gone_and_counted_once(redis: Redis) -> None:
     assert stations.metric("mindalle_jobs_total", outcome="cancelled") == 1
 
 
+@pytest.mark.parametrize("is_swept", [True, False])
+async def test_a_late_run_is_let_go_and_counted_by_the_sweep_alone(
+    redis: Redis, clock: Clock, *, is_swept: bool
+) -> None:
+    stations, sweeper = Stations(redis, clock), make_sweeper(redis, clock)
+    await put(make_queue(redis, clock), deadline_s=2.0)
+    run = await stations.claim()
+    clock.advance(3)
+    swept = await sweeper.sweep() if is_swept else None
+    await stations.keeper.renew()
+    assert run.end == TakenOut("expired")
+    assert not run.is_leased
+    assert (swept or await sweeper.sweep()).expired == 1
+    assert stations.metric("mindalle_jobs_total", outcome="expired") == 0
+    assert stations.metric("mindalle_worker_leases_lost_total") == 0
+
+
 @pytest.mark.parametrize("is_cancelled", [True, False])
 async def test_what_ends_a_job_in_parts_is_counted_elsewhere(
     redis: Redis, *, is_cancelled: bool

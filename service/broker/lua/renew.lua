@@ -1,4 +1,5 @@
 -- Prolong leases and store progress. arg.claims: {id, fence, done, total, stage}, in order.
+-- The sweep ends a job that is late: whoever holds it only lets go of it.
 -- Returns JSON: one word per claim: held, lost, cancelled, expired, or over, when the job of a part
 -- has ended by what became of another one.
 
@@ -18,7 +19,6 @@ local function tell_progress(job, done, total, stage)
   emit(job, 'progress', cjson.encode({codes_done = done, codes_total = total, stage = stage}))
 end
 
--- The sweep ends a job in parts that is late: each of its workers only lets go of it.
 local function renew_part(job, part, done, total, stage)
   if job.state == 'cancelled' or job.state == 'expired' then return job.state end
   if job.state ~= 'running' and job.state ~= 'queued' then return 'over' end
@@ -42,10 +42,7 @@ local function renew(id, fence, done, total, stage)
   if not job or job.fence ~= fence then return 'lost' end
   if job.state == 'cancelled' or job.state == 'expired' then return job.state end
   if job.state ~= 'running' then return 'lost' end
-  if job.deadline_ms <= now then
-    settle(job, 'expired')
-    return 'expired'
-  end
+  if job.deadline_ms <= now then return 'expired' end
   redis.call('ZADD', key.leases(job.model), now + arg.lease_ms, id)
   keep_ticket(job)
   redis.call('HSET', key.job(id), 'codes_done', done, 'codes_total', total, 'stage', stage)

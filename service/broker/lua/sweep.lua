@@ -13,9 +13,8 @@ end
 local function expire(id)
   local job = load_job(id)
   if not job then return forget(model, id) end
-  local lease = tonumber(redis.call('ZSCORE', key.leases(model), id) or 0)
   settle(job, 'expired')
-  if lease <= now or job.parts then counts.expired = counts.expired + 1 end -- else its worker counts it
+  counts.expired = counts.expired + 1
 end
 
 -- Whether to bury what came back on its last attempt; then it is done.

@@ -147,13 +147,15 @@ class Delivery:
         committed = await self._leases.finish(run.claim, outcome)
         now = time.monotonic()
         run.stamp("commit", began, now)
-        name = _name(outcome)
+        name = "expired" if committed is Committed.LATE else _name(outcome)
         if isinstance(outcome, Succeeded):
             self._store_failed_at = -math.inf
         if not self._end(run, name, is_ours=committed is not Committed.STALE):
             return
         if committed is Committed.PART:
             _log.info("part ended", extra=run.about() | {"outcome": name})
+        elif committed is Committed.LATE:
+            _log.info("job was late", extra=run.about())
         else:
             num_images = _num_images(run, outcome)
             seconds = run.claim.waited_s + now - run.claimed_at
