@@ -61,7 +61,10 @@ class JobAnswer(BaseModel):
     created_at: float
     started_at: float | None
     finished_at: float | None
-    expires_at: float | None = Field(description="When an ended job and its images are removed.")
+    expires_at: float | None = Field(
+        description="When the images and events of an ended job are removed, and with them the "
+        "job, unless an Idempotency-Key still finds it."
+    )
     parameters: JobParameters
     source: SourceParameters | None = Field(None, description="The picture that it begins with.")
     enhance: bool | None = Field(
@@ -69,7 +72,7 @@ class JobAnswer(BaseModel):
         description="Whether its images are enhanced; null where that was not asked for and the "
         "model doesn't by itself.",
     )
-    images: list[JobImage]
+    images: list[JobImage] = Field(description="Best first; empty again from `expires_at` on.")
     size: str | None
     native_size: str | None = Field(description="What the model made; `size` is resampled from it.")
     accept: Accept | None = None

@@ -12,8 +12,9 @@ from enum import StrEnum
 class Key(StrEnum):
     """Templates; `of` fills in the parts."""
 
-    # One job: hash, all that is known of it. A time to live from its end on; until then the
-    # sweep owns it and ends it at its deadline.
+    # One job: hash, all that is known of it. A time to live from its end on, longer than that of
+    # all else where an idempotency key finds it; until then the sweep owns it and ends it at its
+    # deadline.
     JOB = "{mindalle}:job:%s"
     # Files of one job: hash rank → bytes, or where the store of results has them. Time to live.
     IMAGES = "{mindalle}:images:%s"

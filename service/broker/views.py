@@ -29,7 +29,7 @@ def job_view(reply: list[bytes]) -> JobView:
         started_ms=_number(fields, "started_ms"),
         finished_ms=finished_ms,
         expires_ms=None if finished_ms is None else finished_ms + int(fields.get("ttl_ms", 0)),
-        images=metas_of(fields),
+        images=() if derived.get("are_images_gone") else metas_of(fields),
         size=_text(fields, "size"),
         timings_s=json.loads(fields.get("timings", b"{}")),
         prompt_truncated=fields.get("prompt_truncated") == b"1",

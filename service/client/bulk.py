@@ -24,6 +24,7 @@ from service.client.protocol import ApiError
 
 _T = TypeVar("_T")
 
+_EXPIRED = {"code": "not_found", "message": "The images of this job have expired."}
 _MAX_ATTEMPTS = 3  # of jobs that expired in the queue, or whose images did
 _LONGEST_PAUSE_S = 120.0
 _LONGEST_BACKOFF_S = 30.0
@@ -157,6 +158,8 @@ class Bulk:
             is_lost = job is not None and error.status in (404, None)
             status = "lost" if is_lost else "refused"
             return _record(status, job, error={"code": error.code, "message": str(error)})
+        if job.status == "succeeded" and not images:
+            return _record("lost", job, error=_EXPIRED)
         failure = job.error.model_dump() if job.error else None
         return _record(job.status, job, images, error=failure)
 

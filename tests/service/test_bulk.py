@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from service import cli
 from service.api.routes import event_streams
+from service.broker.keys import Key
 from service.broker.workers import WorkerInfo, Workers
 from service.client import ApiError, AsyncClient
 from service.client.bulk import Bulk, Counts, Gate
@@ -147,6 +148,18 @@ async def test_a_job_that_the_queue_lost_while_it_was_followed_is_drawn_anew(
     await redis.flushall()
     async with painting(redis):
         assert (await running).done == 1
+
+
+async def test_a_job_whose_images_have_expired_is_drawn_anew(
+    client: AsyncClient, painter: Painter, redis: Redis, tmp_path: Path
+) -> None:
+    await run(client, tmp_path, entries(1))
+    manifest = tmp_path / MANIFEST_NAME
+    manifest.write_text(manifest.read_text().splitlines(keepends=True)[0])  # as if killed
+    await redis.delete(Key.IMAGES.of(painter.started[0].id))
+    assert (await run(client, tmp_path, entries(1))).done == 1
+    assert len(painter.started) == 2
+    assert (tmp_path / "p0-0.png").read_bytes() == paint(painter.started[1], 0)
 
 
 async def until_followed(api: LiveApi) -> None:

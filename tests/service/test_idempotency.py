@@ -5,10 +5,15 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
+import pytest
 from redis.asyncio import Redis
 
+from service.broker.admission import Idempotency
+from service.broker.keys import Key
 from service.broker.workers import Workers
+from service.jobs import Expired, Failed, JobStatus, Outcome
 from tests.service.live_api import LiveApi
+from tests.service.makers import ROOMY, claim_one, make_job, make_leases, make_queue, success
 from tests.service.painter import TEXT_CARD, Painter
 from tests.service.test_catalog import INFO
 
@@ -72,3 +77,36 @@ async def test_a_key_whose_job_is_gone_makes_a_new_one(
     await redis.delete("{mindalle}:job:" + job["id"])
     again = await _post(http, BODY)
     assert (again.status_code, again.json()["id"] == job["id"]) == (202, False)
+
+
+@pytest.mark.parametrize("outcome", [success(), Failed("broken", "It broke."), Expired()])
+async def test_a_key_keeps_the_job_alone_beyond_its_result(redis: Redis, outcome: Outcome) -> None:
+    queue, leases = make_queue(redis, result_ttl_s=0.2), make_leases(redis)
+    asked, job = Idempotency("order-1", "d"), make_job(deadline_s=0.2)
+    await queue.enqueue(job, ROOMY, asked, source=b"a picture")
+    claim = await claim_one(leases)
+    await leases.publish(claim, "partial_image", {"index": 0}, b"png")
+    await leases.finish(claim, outcome)
+    async with asyncio.timeout(20):
+        while await redis.exists(*(k.of(job.id) for k in (Key.IMAGES, Key.EVENTS, Key.SOURCE))):
+            await asyncio.sleep(0.02)
+    view = await queue.get(job.id)
+    assert (view.job, view.images) == (job, ())
+    assert view.status in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.EXPIRED)
+    assert await queue.known_job(job.key_id, asked) == job
+    assert [event async for event in queue.events(job.id)] == []
+
+
+async def test_the_same_job_without_its_expired_images_is_told_of(
+    http: httpx.AsyncClient, painter: Painter, redis: Redis
+) -> None:
+    job_id = (await _post(http, BODY)).json()["id"]
+    path = f"/v1/jobs/{job_id}"
+    assert "event: succeeded" in (await http.get(f"{path}/events")).text
+    assert len((await http.get(path)).json()["images"]) == 1
+    await redis.delete(Key.IMAGES.of(job_id), Key.EVENTS.of(job_id))  # as at `expires_at`
+    for again in (await http.get(path), await _post(http, BODY)):
+        told = again.json()
+        assert (told["id"], told["status"], told["images"]) == (job_id, "succeeded", [])
+    assert (await http.get(f"{path}/images/0")).status_code == 404
+    assert (await http.get(f"{path}/events")).status_code == 204

@@ -155,7 +155,7 @@ async def get_image(
     response_class=Response,
     responses={
         200: {"description": "The job's events until its end.", "content": _STREAM},
-        204: {"description": "The job has ended and the client has seen all of it."},
+        204: {"description": "The job has ended and there is no more to tell of it."},
         **errors(400, 401, 404, 503),
     },
 )

@@ -118,7 +118,7 @@ local function store()
   if arg.webhook then redis.call('HSET', key.job(arg.id), 'webhook', arg.webhook) end
   if arg.whole then redis.call('HSET', key.job(arg.id), 'whole', '1') end
   if source then
-    redis.call('SET', key.source(arg.id), source, 'PX', arg.deadline_ms + arg.keep_ms)
+    redis.call('SET', key.source(arg.id), source, 'PX', arg.deadline_ms + arg.ttl_ms)
   end
   redis.call('ZADD', key.live(arg.model), now + arg.deadline_ms, arg.id)
   bump(key.load(arg.model), 'candidates', arg.cost)

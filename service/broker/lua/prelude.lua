@@ -62,7 +62,7 @@ local function emit(job, name, data, image)
     entry[5], entry[6] = 'image', image
   end
   redis.call('XADD', stream, 'MAXLEN', '=', MAX_EVENTS, '*', unpack(entry))
-  redis.call('PEXPIRE', stream, math.max(job.deadline_ms - now, 0) + job.keep_ms)
+  redis.call('PEXPIRE', stream, math.max(job.deadline_ms - now, 0) + job.ttl_ms)
   redis.call('PUBLISH', key.notify(), job.id .. ' ' .. name)
   tell(job, name, now)
 end
@@ -219,7 +219,7 @@ local function settle(job, state, fields, data)
   bump(key.shares(job.model), job.key_id, -job.cost)
   redis.call('HSET', key.job(job.id), 'state', state, 'finished_ms', now, unpack(fields or {}))
   emit(job, state, data)
-  strip(job.id, state, job.keep_ms)
+  strip(job.id, state, job.ttl_ms, job.keep_ms)
   if state ~= 'failed' then redis.call('DEL', key.source(job.id)) end -- an operator may try again
   if job.parts and state ~= 'succeeded' then redis.call('DEL', key.images(job.id)) end
 end

@@ -44,12 +44,13 @@ local function fit(hash)
   end
 end
 
--- The job has ended in that state, and its last event is written.
-local function strip(id, state, ttl_ms)
+-- The job has ended in that state, and its last event is written. Whoever sends its idempotency key
+-- again finds its hash for `keep_ms`; all else of it goes with the images.
+local function strip(id, state, ttl_ms, keep_ms)
   redis.call('HDEL', key.job(id), unpack(OF_THE_LIVING))
   if state == 'succeeded' then redis.call('HDEL', key.job(id), unpack(OF_PROGRESS)) end
   fit(key.job(id))
   pack(key.events(id), ttl_ms)
-  redis.call('PEXPIRE', key.job(id), ttl_ms)
+  redis.call('PEXPIRE', key.job(id), keep_ms)
   redis.call('PEXPIRE', key.events(id), ttl_ms)
 end

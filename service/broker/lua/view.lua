@@ -22,5 +22,7 @@ if job.state == 'queued' then
   derived.eta_s = rate and queued_eta(job.model, derived.position or 0, job.cost, rate)
 elseif job.state == 'running' then
   derived.eta_s = running_eta(rate)
+elseif job.state == 'succeeded' then -- an idempotency key keeps a job longer than its images
+  derived.are_images_gone = redis.call('EXISTS', key.images(job.id)) == 0
 end
 return {cjson.encode(derived), unpack(redis.call('HGETALL', key.job(job.id)))}
