@@ -33,7 +33,7 @@ from models.files import (
 from models.files.checked import checked
 from models.files.documents import yaml_in
 from models.files.layouts import CODEC_READERS, PRIOR_READERS, WITH_TRAINING, written
-from models.files.sections import Section
+from models.files.sections import Section, check_inside
 from models.lookalikes import CONFIG_NAME
 from models.presets.register import PRESETS, without_missing_ranker
 
@@ -211,11 +211,18 @@ def _rankers(
 ) -> tuple[ClipConfig | None, ClassifierConfig | None]:
     if given.classifier is not None and stage2.prompt_kind != "class":
         raise ConfigError("classifier: ranks a class's pictures, and this model takes no class")
-    clip, classifier = given.clip, given.classifier
-    return (
-        None if clip is None else checked(ClipConfig, clip, "clip"),
-        None if classifier is None else checked(ClassifierConfig, classifier, "classifier"),
+    clip = None if given.clip is None else checked(ClipConfig, given.clip, "clip")
+    classifier = (
+        None
+        if given.classifier is None
+        else checked(ClassifierConfig, given.classifier, "classifier")
     )
+    if clip:
+        check_inside(clip.weights, "clip.weights")
+        check_inside(clip.config or "", "clip.config")
+    if classifier:
+        check_inside(classifier.weights, "classifier.weights")
+    return clip, classifier
 
 
 def _known_preset(stage1: CodecConfig, stage2: PriorConfig, folder: Path) -> Preset | None:

@@ -24,6 +24,7 @@ from models.files.checkpoint import (
 )
 from models.files.new_folder import FolderInUseError, new_folder
 from models.files.places import Stage
+from models.files.sections import check_inside
 from models.files.shards import sha256, verify
 from models.files.weights import shapes
 from models.lookalikes import CONFIG_NAME, missing
@@ -93,7 +94,10 @@ def save(
 
     Raises:
         FolderInUseError: the folder holds something already.
+        ConfigError: an extra's place is not inside the folder.
     """
+    for name in extras or {}:
+        check_inside(name, "a file to be copied")
     with new_folder(folder, dtype) as writer:
         config.write(writer.folder, preset)
         writer.record(CONFIG_NAME)

@@ -30,7 +30,7 @@ from models.files import fingerprint, shards
 from models.files.checked import checked
 from models.files.documents import yaml_in
 from models.files.new_folder import new_folder
-from models.files.sections import check_backbone, require
+from models.files.sections import check_backbone, check_inside, require
 from models.files.weights import fill, on_meta
 from models.lookalikes import CONFIG_NAME
 
@@ -63,8 +63,7 @@ def read(checkpoint: Path, name: str, codec: CodecConfig) -> Enhancement:
         MissingFileError: there is no such folder, or no config.yaml in it.
         ConfigError: naming the file and the key, or what does not fit the codec.
     """
-    is_inside = not Path(name).is_absolute() and ".." not in Path(name).parts
-    require(is_inside, f"enhance: {name} is not inside the checkpoint's folder")
+    check_inside(name, "enhance")
     folder = checkpoint / name
     if not folder.is_dir():
         raise MissingFileError(f"enhance: there is no folder {folder}")

@@ -5,6 +5,7 @@ Knows no family by name.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from models.configs.backbone import BackboneConfig
@@ -57,3 +58,9 @@ def check_backbone(config: BackboneConfig, path: str) -> None:
         config.norm != "group" or all(width % config.norm_groups == 0 for width in widths),
         f"{path}.ch: widths must be multiples of {config.norm_groups}",
     )
+
+
+def check_inside(name: str, path: str) -> None:
+    """ConfigError where a file's name, which stands at `path`, leads out of its checkpoint."""
+    is_inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+    require(is_inside, f"{path}: {name} is not inside the checkpoint's folder")

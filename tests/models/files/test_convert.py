@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from models.configs.rankers import ClipConfig
 from models.errors import (
+    ConfigError,
     CorruptFileError,
     HashMismatchError,
     KeyMismatchError,
@@ -211,3 +213,38 @@ def test_weights_that_are_no_numbers_or_too_large_are_not_converted(tmp_path: Pa
         with pytest.raises(CorruptFileError, match=r"^head\.weight holds what is no finite number"):
             convert(folder, tmp_path / "new", dtype)
         assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"clip": {"model_name": "mine", "weights": "clip/weights", "config": "../kept"}},
+        {"clip": {"model_name": "mine", "weights": "../kept"}},
+        {"classifier": {"weights": "../kept"}},
+    ],
+    ids=["clip.config", "clip.weights", "classifier.weights"],
+)
+def test_a_checkpoint_that_names_files_outside_itself_overwrites_none(
+    section: dict[str, object], tmp_path: Path
+) -> None:
+    own = "igpt_cls" if "classifier" in section else "mindalle_text"
+    source = Path(shutil.copytree(GOLDEN / own, tmp_path / "unpacked/source"))
+    (source / "clip").mkdir()
+    (source / "clip/weights").write_bytes(b"clip")
+    document = yaml.safe_load((source / "config.yaml").read_text())
+    (source / "config.yaml").write_text(yaml.safe_dump(document | section))
+    (tmp_path / "unpacked/kept").write_text("theirs")
+    (tmp_path / "kept").write_text("ours")
+    with pytest.raises(ConfigError, match=r"\.\./kept is not inside the checkpoint's folder"):
+        convert(source, tmp_path / "model")
+    assert (tmp_path / "kept").read_text() == "ours"
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("name", ["../kept", "/kept", "clip/../../kept"])
+def test_no_file_is_saved_outside_the_folder(name: str, tmp_path: Path) -> None:
+    extra = tmp_path / "extra"
+    extra.write_bytes(b"theirs")
+    with pytest.raises(ConfigError, match="not inside the checkpoint's folder"):
+        save(tmp_path / "out", get_preset("tiny-class"), {}, extras={name: extra})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["extra"]
