@@ -22,6 +22,8 @@ _UNFINISHED = (
     *(".part", ".partial", ".crdownload", ".download", ".incomplete", ".opdownload"),
     *(".aria2", ".tmp", ".!qB", ".!ut"),
 )
+# What a damaged directory of a zip file raises: no entry, a version or a name that can't be.
+DAMAGED_ZIP = (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError)
 _ARCHIVES = {
     b"\x1f\x8b": "a gzip archive: unpack it (tar -xzf)",
     b"BZh": "a bzip2 archive: unpack it (tar -xjf)",
@@ -118,8 +120,11 @@ def _weights(path: Path, head: bytes) -> str | None:
     if head.startswith(b"PK\x03\x04"):
         if not zipfile.is_zipfile(path):
             return "is cut short: its download did not end; fetch it again"
-        with zipfile.ZipFile(path) as archive:
-            is_weights = any(name.endswith("data.pkl") for name in archive.namelist())
+        try:
+            with zipfile.ZipFile(path) as archive:
+                is_weights = any(name.endswith("data.pkl") for name in archive.namelist())
+        except DAMAGED_ZIP as error:
+            return f"is damaged ({error}); fetch it again"
         return None if is_weights else f"is a zip archive: unpack it (unzip) {path.name}"
     expected = _safetensors_bytes(path)
     if expected is not None and size != expected:

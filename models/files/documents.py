@@ -24,7 +24,7 @@ def yaml_in(path: Path) -> Any:
     data = _bytes(path)
     try:
         return yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except Exception as error:  # dates and tagged values raise whatever they lead to
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
 
 
@@ -37,7 +37,7 @@ def json_in(path: Path) -> Any:
     data = _bytes(path)
     try:
         return json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not JSON: {error}") from error
 
 

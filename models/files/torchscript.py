@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models import lookalikes
 from models.errors import CorruptFileError, UnsafePickleError
 
 _STORAGES = {
@@ -30,11 +31,18 @@ _STORAGES = {
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether the file is a TorchScript archive: a zip with code in it."""
+    """Whether the file is a TorchScript archive: a zip with code in it.
+
+    Raises:
+        CorruptFileError: it is a zip, and its directory is damaged.
+    """
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except lookalikes.DAMAGED_ZIP as error:
+        raise CorruptFileError(f"{path} is damaged: {error}") from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import ConfigError
 from models.files.checkpoint import open_checkpoint
 from models.flags import count, count_or_none, positive, seed, share, share_or_none
@@ -25,7 +26,7 @@ from models.measure.captions import read_prompts, sample
 from models.measure.devices import device
 from models.measure.drawer import Setting
 from models.measure.drawn_figures import DrawnFigures, Plan
-from models.measure.entrants import find
+from models.measure.entrants import Entrant, find
 from models.measure.model_figures import ModelFigures
 from models.measure.networks import Network, open_network
 from models.measure.reference import Reference
@@ -132,6 +133,8 @@ def run(args: argparse.Namespace, artists: Iterable[Artist] | None = None) -> in
     given = sample(read_prompts(args.prompts), args.num_prompts) if args.prompts else []
     entrants = find(args.models, args.checkpoint) if artists is None else []
     wanted, options = _wanted(args), LoadOptions(device=args.device)
+    if "grid" in wanted:
+        _check_grid(args, entrants)
     reference = Reference(args.data, args.art, args.real)
     report = Report(_told(args))
     own = ModelFigures(reference, options, args.features, args.batch)
@@ -205,6 +208,18 @@ def _grid(args: argparse.Namespace, setting: Setting) -> list[Setting]:
     lists = (args.temperatures or [None], args.top_ks or [None], args.top_ps or [None])
     grid = (replace(setting, temperature=t, top_k=k, top_p=p) for t, k, p in product(*lists))
     return [one for one in grid if one != setting]
+
+
+def _check_grid(args: argparse.Namespace, entrants: Iterable[Entrant]) -> None:
+    """ConfigError for what a model can't draw, before hours of measuring, not after them."""
+    for preset in (entrant.preset for entrant in entrants if entrant.draws):
+        for setting in _grid(args, Setting()):
+            how = setting.over(preset.sampling)
+            row = RowParams(0, 0, how.temperature, how.top_k, how.top_p)
+            try:
+                row.spread(preset.codes_per_level).validate(preset.vocab_sizes)
+            except InvalidSamplingError as error:
+                raise ConfigError(f"--tables grid: {preset.name}: {error}") from None
 
 
 def _judge(folder: Path, device: torch.device) -> Ranker | None:

@@ -85,3 +85,11 @@ def test_a_cut_archive_is_called_damaged(net: tuple[_Net, Path]) -> None:
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(CorruptFileError, match=r"net\.pt"):
         read_tensors(path)
+
+
+def test_an_archive_with_a_damaged_directory_is_called_damaged(tmp_path: Path) -> None:
+    path = _archive(tmp_path / "clip.pt", b"")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"PK\x01\x02", b"PK\x01\x03", 1))
+    with pytest.raises(CorruptFileError, match=r"clip\.pt is damaged"):
+        is_torchscript(path)

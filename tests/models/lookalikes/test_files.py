@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from models import lookalikes
 from models.errors import CorruptFileError, HashMismatchError
 from models.files.checkpoint import load_stage2, open_checkpoint
 from models.files.shards import verify
@@ -176,3 +177,13 @@ def test_files_of_an_official_folder_are_looked_at_without_loading_them(folder: 
     assert "Git LFS" in refusal(lambda: open_checkpoint(folder, verify_sha256=True))
     (folder / "stage1_last.ckpt").write_bytes(PAGE)
     assert "web page" in refusal(lambda: open_checkpoint(folder, verify_sha256=True))
+
+
+@pytest.mark.parametrize("place", [0, 6])
+def test_weights_with_a_damaged_directory_are_called_damaged(place: int, tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    torch.save({"a": torch.zeros(1)}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + place] = 0xFF
+    path.write_bytes(content)
+    assert "is damaged" in (lookalikes.content(path) or "")

@@ -154,3 +154,14 @@ def test_what_can_not_be_made_is_said(tmp_path: Path) -> None:
         asked = [str(tmp_path / word) if word == "p.txt" else word for word in given]
         with pytest.raises(ConfigError, match=said):
             evaluation.main(["tiny", *asked])
+
+
+def test_a_grid_that_a_model_can_not_draw_is_refused_before_anything_is_measured(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "p.txt").write_text("a heart\n")
+    asked = ["tiny", "--prompts", str(tmp_path / "p.txt"), "--out", str(tmp_path / "out")]
+    asked += ["--tables", "best-of", "grid", "--candidates", "1", "--top-ks", "5", "100000"]
+    with pytest.raises(ConfigError, match=r"--tables grid: tiny: top_k.* not 100000"):
+        evaluation.main(asked)
+    assert not (tmp_path / "out").exists()
