@@ -69,6 +69,8 @@ _MISTAKES = (
 )
 
 
+# What brings a package that the worker's own extra does not.
+_EXTRAS = {"matplotlib": "eval", "torch_fidelity": "eval", "resvg_py": "train"}
 _MOST_TOLD = 4  # lines of a longer report
 
 
@@ -181,9 +183,12 @@ def _explain(error: OSError | ModuleNotFoundError) -> str:
         paths = (error.filename, error.filename2)  # of what is copied both: either may be at fault
         where = " → ".join(str(path) for path in paths if path)
         return ": ".join(filter(None, (where, error.strerror or str(error))))
+    extra = _EXTRAS.get((error.name or "").partition(".")[0])
+    needed = f"the packages for {extra}" if extra else "the worker's packages"
+    extras = f"worker,{extra}" if extra else "worker"
     return (
-        f"{error.name} is not installed; this command needs the worker's packages: "
-        "pip install 'mindalle-serve[worker]'"
+        f"{error.name} is not installed; this command needs {needed}: "
+        f"pip install 'mindalle-serve[{extras}]'"
     )
 
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -165,6 +166,8 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError("--quantization: is not measured with --compare and --naive")
     if (args.plot or args.enhance_width) and not args.compare:
         raise ConfigError("--plot, --enhance-width: only with --compare")
+    if args.plot:
+        import_module("matplotlib")  # which is missed now, and not when all is measured
 
 
 def _compare(args: argparse.Namespace) -> int:

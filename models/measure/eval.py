@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 
@@ -133,6 +134,7 @@ def run(args: argparse.Namespace, artists: Iterable[Artist] | None = None) -> in
     given = sample(read_prompts(args.prompts), args.num_prompts) if args.prompts else []
     entrants = find(args.models, args.checkpoint) if artists is None else []
     wanted, options = _wanted(args), LoadOptions(device=args.device)
+    _check_packages(args, wanted)
     if "grid" in wanted:
         _check_grid(args, entrants)
     reference = Reference(args.data, args.art, args.real)
@@ -208,6 +210,15 @@ def _grid(args: argparse.Namespace, setting: Setting) -> list[Setting]:
     lists = (args.temperatures or [None], args.top_ks or [None], args.top_ps or [None])
     grid = (replace(setting, temperature=t, top_k=k, top_p=p) for t, k, p in product(*lists))
     return [one for one in grid if one != setting]
+
+
+def _check_packages(args: argparse.Namespace, wanted: set[str]) -> None:
+    """ModuleNotFoundError for what would be missed only when all is measured."""
+    plotted = {"speed", *(("best-of", "rejection", "grid") if args.prompts else ())}
+    if plotted.intersection(wanted):
+        import_module("matplotlib")
+    if (args.features or "").startswith("inception="):
+        import_module("torch_fidelity")
 
 
 def _check_grid(args: argparse.Namespace, entrants: Iterable[Entrant]) -> None:

@@ -268,3 +268,13 @@ def test_the_exit_status_is_right_where_nobody_can_read_why(redirections: str) -
     command = f'"$0" -m service none-of-these {redirections}'
     done = subprocess.run(["sh", "-c", command, sys.executable], check=False, timeout=60)
     assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("package", "extras"),
+    [("torch_fidelity.utils", "worker,eval"), ("resvg_py", "worker,train"), ("torch", "worker")],
+)
+def test_a_missing_package_is_told_with_the_extra_that_brings_it(package: str, extras: str) -> None:
+    told = cli._explain(ModuleNotFoundError(name=package))
+    assert told.startswith(f"{package} is not installed")
+    assert told.endswith(f"pip install 'mindalle-serve[{extras}]'")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -121,3 +122,16 @@ def test_a_checkpoints_pictures_are_timed_plain_and_enhanced(
     (timing,) = json.loads(record)["timings"]
     assert timing["enhance_s"] > 0
     assert timing["added"] == timing["enhance_s"] / timing["picture_s"]
+
+
+def test_what_draws_the_plot_is_missed_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    shape = ["--layers", "2", "--width", "32", "--heads", "2", "--vocab", "16"]
+    plot = str(tmp_path / "compare.png")
+    assert main(["bench", "--compare", *shape, "--batch", "1", "--plot", plot]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert "matplotlib is not installed" in err
+    assert "pip install 'mindalle-serve[worker,eval]'" in err

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -164,4 +165,20 @@ def test_a_grid_that_a_model_can_not_draw_is_refused_before_anything_is_measured
     asked += ["--tables", "best-of", "grid", "--candidates", "1", "--top-ks", "5", "100000"]
     with pytest.raises(ConfigError, match=r"--tables grid: tiny: top_k.* not 100000"):
         evaluation.main(asked)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("package", "more"),
+    [
+        ("matplotlib", ["--tables", "speed"]),
+        ("torch_fidelity", ["--tables", "reconstruction", "--features", "inception=nowhere"]),
+    ],
+)
+def test_a_package_that_is_not_installed_is_missed_before_anything_is_measured(
+    package: str, more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ModuleNotFoundError, match=package):
+        evaluation.main(["tiny", "--batch", "1", "--out", str(tmp_path / "out"), *more])
     assert not (tmp_path / "out").exists()
