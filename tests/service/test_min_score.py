@@ -19,7 +19,7 @@ from tests.service.live_api import api_settings, serving
 from tests.service.live_worker import WAIT_S, until, worker_settings, working
 from tests.service.makers import put
 
-_MODEL, _PROMPT, _SEED = "emoji", "a red heart", 3
+_MODEL, _PROMPT, _SEED = "emoji", "a red heart", 4
 _LIMIT, _FIRST, _ROWS = 12, 8, 8
 
 
