@@ -18,14 +18,18 @@ from models.tokenizer import well_formed
 def read_prompts(path: Path) -> list[str]:
     """A text file with one prompt a line, or JSON: a list, `prompts`, or COCO's `annotations`.
 
-    An entry is a text, or an object with `prompt` or `caption`.
+    An entry is a text, or an object with `prompt` or `caption`; of `.jsonl` each line is one.
 
     Raises:
         ConfigError: it holds no prompts.
     """
     try:
         text = path.read_text("utf-8-sig")
-        found = _in_json(json.loads(text)) if path.suffix == ".json" else text.splitlines()
+        found = text.splitlines()
+        if path.suffix == ".json":
+            found = _in_json(json.loads(text))
+        elif path.suffix == ".jsonl":
+            found = _in_json([json.loads(line) for line in found if line.strip()])
         prompts = [prompt for line in found if (prompt := " ".join(well_formed(line).split()))]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path}: prompts can't be read from it: {error!r}") from None

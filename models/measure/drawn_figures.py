@@ -116,7 +116,9 @@ class DrawnFigures:
         self._best |= {(model, "ranker"): ranker, (model, "judge"): judge}
 
     def _ask(self, artist: Artist, made: Series) -> None:
-        folder = self.folder / "blind" / artist.name.replace("/", "-")
+        # Of these drawings: what was answered of another model's, or another seed's, stays theirs.
+        own = made.drawings.folder
+        folder = self.folder / "blind" / f"{own.parent.name}-{own.name}"
         blind.write(folder, made, self.plan.questions)
         if (table := blind.marks(folder, artist.name)) is not None:
             self._marks.append(table)

@@ -18,6 +18,7 @@ COCO = {
 }
 FORMS = {
     "lines.txt": ("cat\n\n dog \n", ["cat", "dog"]),
+    "bulk.jsonl": ('{"prompt": "cat", "n": 2}\n\n"dog"\n', ["cat", "dog"]),
     "list.json": ('["cat", {"prompt": "dog"}, {"caption": "cow"}, 3]', ["cat", "dog", "cow", "3"]),
     "prompts.json": ('{"prompts": [{"prompt": "cat"}, {"prompt": "dog"}]}', ["cat", "dog"]),
     "odd.json": (

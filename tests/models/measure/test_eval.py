@@ -66,6 +66,21 @@ def test_two_models_over_two_seeds_once_drawn(
     assert capsys.readouterr().err == ""
 
 
+def test_blind_sheets_of_other_seeds_lie_beside_what_was_answered(tmp_path: Path) -> None:
+    entry = {"prompt": "a heart", "names": ["a heart", "a dog"]}
+    (tmp_path / "p.json").write_text(json.dumps({"prompts": [entry]}))
+    asked = ["tiny", "--prompts", str(tmp_path / "p.json"), "--candidates", "1"]
+    asked += ["--tables", "blind", "--out", str(tmp_path), "--batch", "1"]
+    evaluation.main([*asked, "--seed", "1"])
+    (folder,) = (tmp_path / "blind").iterdir()
+    (folder / "answers.json").write_text('{"1": {"name": "a heart", "clear": true}}')
+    evaluation.main([*asked, "--seed", "2"])
+    assert len(list((tmp_path / "blind").iterdir())) == 2
+    assert not tables(tmp_path)
+    evaluation.main([*asked, "--seed", "1"])
+    assert len(tables(tmp_path)) == 1
+
+
 def test_bits_of_a_model_of_pixels(data: Path, tmp_path: Path) -> None:
     asked = ["tiny-pixelcnn", "--tables", "bits", "--data", str(data), "--out", str(tmp_path)]
     evaluation.main(asked)

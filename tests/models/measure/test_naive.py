@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 from models.measure import naive
 from models.measure.naive import Timing
-from models.pipeline import LoadOptions
+from models.pipeline import LoadOptions, load
 from models.presets.register import PRESETS
 from service.cli import main
 
@@ -31,6 +33,27 @@ def test_both_ways_of_every_kind_are_timed(name: str) -> None:
     assert (timing.model, timing.rows, timing.depth) == (name, 2, PRESETS[name].depth)
     assert timing.cached_s > 0
     assert timing.naive_s > 0
+
+
+@pytest.mark.parametrize(("name", "num_passes"), [("tiny", 1), ("tiny-rq", 4), ("tiny-hq", 2)])
+def test_a_step_takes_a_pass_for_all_codes_that_are_drawn_at_once(
+    name: str, num_passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HQ draws a coarse code, and then the four finer ones."""
+    pipeline, passes = load(name, options=LoadOptions(packed=False)), list[Tensor]()
+    assert isinstance(pipeline.stage2, nn.Module)
+    kind, preset = type(pipeline.stage2), pipeline.preset
+    forward = kind.forward
+
+    def counted(model: nn.Module, ids: Tensor, codes: Tensor) -> object:
+        passes.append(codes)
+        return forward(model, ids, codes)
+
+    monkeypatch.setattr(kind, "forward", counted)
+    codes = torch.zeros((1, preset.num_steps, preset.depth), dtype=torch.int64)
+    draw_again, _ = naive._step(pipeline, codes)
+    draw_again(2)
+    assert len(passes) == num_passes
 
 
 def test_the_command_prints_a_table_and_json(capsys: pytest.CaptureFixture[str]) -> None:
