@@ -58,14 +58,3 @@ def draw_all(
             on_step(moved * batch.prior.depth)
     made = [done[index] for index in range(len(params))]
     return Candidates(torch.cat([codes for codes, _ in made]), [each for _, each in made])
-
-
-def run_to_end(
-    batch: Batch,
-    prefix: Prefix,
-    params: Sequence[RowParams],
-    on_step: Callable[[int], None] | None = None,
-    forced: Forced | None = None,
-) -> Tensor:
-    """The codes alone of `draw_all`, [n, T, D]."""
-    return draw_all(batch, prefix, params, on_step, forced).codes

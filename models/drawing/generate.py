@@ -138,8 +138,8 @@ class Batch:
         hidden = prefix.hidden.expand(len(rows) + more, *prefix.hidden.shape[1:])
         codes, step = self._sample(hidden, filters, self._uniforms[at], self._forced[at])
         self._codes[at], self._is_sound[at[0]] = codes, step.is_sound
-        self._log_probs[where] = 0
         if step.log_probs is not None:
+            self._log_probs[where] = 0
             self._log_probs[at] = step.log_probs
         self._place[where] = begun + 1
         for row, row_params in zip(rows, params, strict=True):
@@ -201,14 +201,10 @@ class Batch:
         self, hidden: Tensor, filters: DepthFilters, uniform: Tensor, known: Tensor
     ) -> tuple[Tensor, StepDraw]:
         """The next codes [b, D], and what there was to see; for `uniform` and `known` see there."""
-        log_probs = uniform.new_zeros(uniform.shape, dtype=torch.float32)
-        step = StepDraw(
-            filters,
-            uniform,
-            known,
-            is_sound=are_finite(hidden.flatten(1)),
-            log_probs=log_probs if self._keeps_likelihoods else None,
-        )
+        is_sound, log_probs = are_finite(hidden.flatten(1)), None
+        if self._keeps_likelihoods:
+            log_probs = torch.zeros(uniform.shape, device=uniform.device)
+        step = StepDraw(filters, uniform, known, is_sound, log_probs)
         return self.prior.sample(hidden, self._state, step), step
 
     @torch.inference_mode()

@@ -22,11 +22,11 @@ from models.configs.preset import Preset
 from models.configs.rq import RQTransformerConfig, RQVAEConfig
 from models.configs.transformer import StackConfig
 from models.configs.upsamplers import CellUpsamplerConfig
-from models.drawing.candidates import run_to_end
+from models.drawing.candidates import draw_all
 from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.measure import machine
-from models.measure.stopwatch import some_prompt
+from models.measure.stopwatch import num_draws, some_prompt
 from models.pipeline import Pipeline, Prefix
 from models.train.loop.pictures import draw_curves
 
@@ -128,11 +128,7 @@ def _enhancement(width: int, vocab: int) -> Enhancement:
 
 def passes(preset: Preset) -> Passes:
     """A head without layers never runs; one of cells runs once a window, others once a code."""
-    stage2 = preset.stage2
-    if isinstance(stage2, HQTransformerConfig):
-        windows = len(stage2.windows)
-    else:
-        windows = preset.depth if preset.depth > 1 else 0
+    windows = num_draws(preset) if preset.depth > 1 else 0
     return Passes(preset.num_steps, preset.num_steps * windows)
 
 
@@ -149,7 +145,7 @@ def timed(pipeline: Pipeline, setting: str, params: list[RowParams]) -> Timing:
     batch = pipeline.batch(rows)
     _warm_up(batch, prefix, params)
     done: list[Tensor] = []
-    codes_s = machine.seconds(device, lambda: done.append(run_to_end(batch, prefix, params)))
+    codes_s = machine.seconds(device, lambda: done.append(draw_all(batch, prefix, params).codes))
     chunk = done[0][:1].expand(pipeline.chunks.sizes[-1], -1, -1)
     pixels_s = machine.best_of(2, device, lambda: pipeline.pixels(chunk)) / len(chunk)
     enhance_s = None
@@ -162,7 +158,7 @@ def timed(pipeline: Pipeline, setting: str, params: list[RowParams]) -> Timing:
 def _warm_up(batch: Batch, prefix: Prefix, params: Sequence[RowParams]) -> None:
     """A step; on a GPU whole pictures, for the first step at each shape is recorded there."""
     if batch.prior.device.type == "cuda":
-        run_to_end(batch, prefix, params)
+        draw_all(batch, prefix, params)
         return
     batch.admit(prefix, params)
     batch.step()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from models.configs.preset import SamplingDefaults
+from models.configs.preset import Preset, SamplingDefaults
 from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.errors import UnsoundWeightsError
@@ -45,6 +45,12 @@ class Setting:
             defaults.top_p if self.top_p is None else self.top_p or None,
             self.num_candidates,
         )
+
+    def params(self, preset: Preset, seed: int) -> list[RowParams]:
+        """Of each candidate that a model draws so."""
+        own, levels = self.over(preset.sampling), preset.codes_per_level
+        filters = own.temperature, own.top_k, own.top_p
+        return [RowParams(seed, n, *filters).spread(levels) for n in range(self.num_candidates)]
 
 
 @dataclass(slots=True)
@@ -101,10 +107,8 @@ def _next(pipeline: Pipeline, line: Iterator[Ask], setting: Setting) -> _Work | 
     ask = next(line, None)
     if ask is None:
         return None
-    sampling, levels = setting.over(pipeline.preset.sampling), pipeline.preset.codes_per_level
-    filters = sampling.temperature, sampling.top_k, sampling.top_p
-    rows = [RowParams(ask.seed, n, *filters).spread(levels) for n in range(setting.num_candidates)]
-    return _Work(ask, pipeline.prefix(pipeline.encode(ask.prompt)), rows)
+    params = setting.params(pipeline.preset, ask.seed)
+    return _Work(ask, pipeline.prefix(pipeline.encode(ask.prompt)), params)
 
 
 def _admit(batch: Batch, work: _Work, owners: dict[int, tuple[_Work, int]]) -> None:

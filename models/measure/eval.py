@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from models.drawing.sampling import InvalidSamplingError, RowParams
+from models.drawing.sampling import InvalidSamplingError
 from models.errors import ConfigError
 from models.files.checkpoint import open_checkpoint
 from models.flags import count, count_or_none, positive, seed, share, share_or_none
@@ -224,11 +224,10 @@ def _check_packages(args: argparse.Namespace, wanted: set[str]) -> None:
 def _check_grid(args: argparse.Namespace, entrants: Iterable[Entrant]) -> None:
     """ConfigError for what a model can't draw, before hours of measuring, not after them."""
     for preset in (entrant.preset for entrant in entrants if entrant.draws):
-        for setting in _grid(args, Setting()):
-            how = setting.over(preset.sampling)
-            row = RowParams(0, 0, how.temperature, how.top_k, how.top_p)
+        for setting in _grid(args, Setting(num_candidates=1)):
+            (row,) = setting.params(preset, seed=0)
             try:
-                row.spread(preset.codes_per_level).validate(preset.vocab_sizes)
+                row.validate(preset.vocab_sizes)
             except InvalidSamplingError as error:
                 raise ConfigError(f"--tables grid: {preset.name}: {error}") from None
 

@@ -14,12 +14,12 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from models.configs.hq import HQTransformerConfig
 from models.configs.preset import Preset
 from models.drawing.sampling import Filters, RowParams, draw
 from models.measure import machine
 from models.measure.stopwatch import (
     integrated,
+    num_draws,
     random_prefix,
     some_prompt,
     spread_places,
@@ -128,15 +128,13 @@ def _step(pipeline: Pipeline, codes: Tensor) -> tuple[Callable[[int], object], b
     if isinstance(prior, Redrawing):
         classes = ids[:, 0] if preset.prompt_kind == "class" else None
         return lambda place: prior.redraw(codes, classes, place, choose), False
-    stage2 = preset.stage2
-    num_draws = len(stage2.windows) if isinstance(stage2, HQTransformerConfig) else preset.depth
     if not isinstance(prior, WholeSequence):
         raise TypeError(f"{preset.name} runs over no whole sequences")
 
     def again(place: int) -> None:
         """A pass for each code of the step, or for those that are drawn at once."""
         seen = codes[:, : place + 1]
-        for _ in range(num_draws):
+        for _ in range(num_draws(preset)):
             prior.forward(ids, seen[..., 0] if preset.depth == 1 else seen)
 
     return again, True

@@ -16,6 +16,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from models.configs.hq import HQTransformerConfig
 from models.configs.preset import Preset
 from models.configs.prior import PrefixKind, Prompt
 from models.drawing.sampling import Filters, RowParams, draw
@@ -145,6 +146,12 @@ def _top_k(preset: Preset) -> int:
 def some_prompt(preset: Preset) -> Prompt:
     """One that the model takes."""
     return _PROMPTS[preset.prompt_kind]
+
+
+def num_draws(preset: Preset) -> int:
+    """How often a step draws: HQ draws a window's codes at once, others one after the other."""
+    stage2 = preset.stage2
+    return len(stage2.windows) if isinstance(stage2, HQTransformerConfig) else preset.depth
 
 
 def random_prefix(preset: Preset, count: int) -> Tensor:

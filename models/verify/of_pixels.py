@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from models.configs.pixels import ImageTransformerConfig, PixelCNNPPConfig, codec_for
-from models.drawing.candidates import run_to_end
+from models.drawing.candidates import draw_all
 from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.families import as_prior, build_codec
@@ -136,7 +136,9 @@ def _greedy(model: PixelModel, name: str) -> Result:
     wanted = model.recorded.tensor(name)
     prior = as_prior(model.module)
     batch, params = Batch(prior, 1), [RowParams(seed=0, top_k=1)]
-    drawn = [run_to_end(batch, prior.prefill(ids[None]), params) for ids in model.ids(len(wanted))]
+    drawn = [
+        draw_all(batch, prior.prefill(ids[None]), params).codes for ids in model.ids(len(wanted))
+    ]
     found = cast(RawPixels, build_codec(codec_for(model.config))).values(torch.cat(drawn))
     return differing(model.recorded, name, found)
 

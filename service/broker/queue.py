@@ -122,15 +122,12 @@ class Queue:
         when the key came with another body. Calling it again with the same job id changes nothing.
         `source` is the picture that the job begins with; it lives as long as the job may need it.
         """
-        arguments = entry_of(job, self._result_ttl_ms, limits.weight)
-        arguments["limits"] = asdict(limits)
+        more: dict[str, Any] = {}
         if idempotency is not None:
-            arguments["keep_ms"] = max(self._result_ttl_ms, self._idempotency_ttl_ms)
-            arguments["idempotency"] = idempotency.arguments(self._idempotency_ttl_ms)
+            more["keep_ms"] = max(self._result_ttl_ms, self._idempotency_ttl_ms)
+            more["idempotency"] = idempotency.arguments(self._idempotency_ttl_ms)
         blobs = (job.to_json(),) if source is None else (job.to_json(), source)
-        reply = json.loads(await self._scripts.run("enqueue", arguments, *blobs))
-        if reply["status"] != "ok":
-            raise refusal(reply["status"], reply.get("retry_after_s"))
+        reply = await self._ask(job, limits, more, *blobs)
         if reply["existed"]:
             job = (await self.get(reply["id"])).job
         return Enqueued(
@@ -143,11 +140,18 @@ class Queue:
 
     async def check(self, job: Job, limits: Limits) -> None:
         """Raise what `enqueue` would raise now, but take no place and nothing of the key's rate."""
-        arguments = entry_of(job, self._result_ttl_ms, limits.weight)
-        asked = {"limits": asdict(limits), "only_asks": True}
-        reply = json.loads(await self._scripts.run("enqueue", arguments | asked))
+        await self._ask(job, limits, {"only_asks": True})
+
+    async def _ask(
+        self, job: Job, limits: Limits, more: dict[str, Any], *blobs: bytes | str
+    ) -> dict[str, Any]:
+        """What the script of admission says; raises its refusal."""
+        entry = entry_of(job, self._result_ttl_ms, limits.weight)
+        arguments = entry | {"limits": asdict(limits)} | more
+        reply: dict[str, Any] = json.loads(await self._scripts.run("enqueue", arguments, *blobs))
         if reply["status"] != "ok":
             raise refusal(reply["status"], reply.get("retry_after_s"))
+        return reply
 
     async def known_job(self, key_id: str, idempotency: Idempotency) -> Job | None:
         """The job that this key and body made, if any and if it is still there.

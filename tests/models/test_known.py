@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.drawing.candidates import run_to_end
+from models.drawing.candidates import draw_all
 from models.drawing.forced import FREE
 from models.drawing.sampling import RowParams
 from models.known import SEAM, Kept, Known, NoGridError, known_of, open_steps, takes_pictures
@@ -46,7 +46,7 @@ def _drawn(pipeline: Pipeline, known: Known) -> Tensor:
     """Finished pictures [2, 3, H, W]."""
     encoded = pipeline.encode(PROMPTS[pipeline.preset.prompt_kind][0])
     prefix = pipeline.prefix(encoded, known.forced)
-    codes = run_to_end(pipeline.batch(2), prefix, _PARAMS, forced=known.forced)
+    codes = draw_all(pipeline.batch(2), prefix, _PARAMS, forced=known.forced).codes
     return known.finish(pipeline.pixels(codes))
 
 

@@ -32,7 +32,7 @@ _DRAW = """
 import json, sys, time
 from pathlib import Path
 import torch
-from models.drawing.candidates import run_to_end
+from models.drawing.candidates import draw_all
 from models.drawing.sampling import RowParams
 from models.measure import machine
 from models.measure.comparison import passes
@@ -49,7 +49,7 @@ params = [RowParams(seed=0, top_k=1024, top_p=0.95)]
 prefix = pipeline.prefix(pipeline.encode("a red heart"))
 batch = pipeline.batch(1)
 began = time.monotonic()
-codes = run_to_end(batch, prefix, params)
+codes = draw_all(batch, prefix, params).codes
 preset = pipeline.preset
 out["codes_s"] = preset.codes_per_image / (time.monotonic() - began)
 pixels = pipeline.pixels(codes)

@@ -7,7 +7,7 @@ from itertools import chain
 
 import torch
 
-from models.drawing.candidates import run_to_end
+from models.drawing.candidates import draw_all
 from models.pipeline import Pipeline
 from service.config.groups import TestingSettings
 from service.jobs import Job
@@ -78,7 +78,7 @@ def alone(pipeline: Pipeline, job: Job) -> dict[int, list[int]]:
     preset, candidates = pipeline.preset, range(recipe.num_candidates)
     params = [row_params(recipe, candidate, preset) for candidate in candidates]
     prefix = pipeline.prefix(pipeline.encode(recipe.prompt))
-    codes = run_to_end(pipeline.batch(ROWS), prefix, params)
+    codes = draw_all(pipeline.batch(ROWS), prefix, params).codes
     return {candidate: row.flatten().tolist() for candidate, row in enumerate(codes)}
 
 

@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 from redis.asyncio import Redis
 
 from models.configs.preset import Preset
-from models.drawing.candidates import run_to_end
+from models.drawing.candidates import draw_all
 from models.drawing.sampling import RowParams
 from models.pipeline import Pipeline, load, to_bytes
 from models.presets.register import get_preset
@@ -109,7 +109,7 @@ def _views(pipeline: Pipeline, kind: Kind, seed: int) -> list[_PIXELS]:
     """What candidate 0 looks like by its first codes of each position, from coarse to all."""
     params = [RowParams(seed, top_k=kind.top_k).spread(kind.preset.codes_per_level)]
     prefix = pipeline.prefix(pipeline.encode("a heart"))
-    codes = run_to_end(pipeline.batch(_ROWS), prefix, params)
+    codes = draw_all(pipeline.batch(_ROWS), prefix, params).codes
     parts = [codes[..., : view.depth] for view in kind.preset.views]
     return [to_bytes(pipeline.pixels(part))[0] for part in parts]
 

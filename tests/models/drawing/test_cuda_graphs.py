@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 import pytest
 import torch
 
-from models.drawing.candidates import run_to_end
+from models.drawing.candidates import draw_all
 from models.drawing.cuda_graphs import Graphs
 from models.drawing.generate import Batch, Runner
 from models.drawing.sampling import RowParams
@@ -47,7 +47,7 @@ def test_steps_may_be_replayed_and_repeated(
     for prompt in PROMPTS[every_prior.preset.prompt_kind]:
         prefix = every_prior.prefix(every_prior.encode(prompt))
         # The second prompt's rows stand where the first one's stood.
-        found, wanted = (run_to_end(batch, prefix, _PARAMS) for batch in (replayed, plain))
+        found, wanted = (draw_all(batch, prefix, _PARAMS).codes for batch in (replayed, plain))
         assert torch.equal(found, wanted)
 
 
@@ -57,7 +57,7 @@ def test_filters_of_a_kind_share_a_key(tiny: Pipeline) -> None:
     prefix = tiny.prefix(tiny.encode("a heart"))
 
     def num_keys(**filters: float) -> int:
-        run_to_end(batch, prefix, [RowParams(seed=1, **filters)])  # type: ignore[arg-type]  # mypy can't see which field it is
+        draw_all(batch, prefix, [RowParams(seed=1, **filters)])  # type: ignore[arg-type]  # mypy can't see which field it is
         return len(recorder.kept)
 
     assert num_keys() == 1
@@ -85,15 +85,17 @@ def test_replayed_steps_draw_what_launched_steps_draw(on_gpu: Pipeline) -> None:
     )
     # Six candidates on four rows: rows join half-way and several shapes are captured.
     for params in (_PARAMS, _PARAMS[::-1]):
-        assert torch.equal(run_to_end(graphed, prefix, params), run_to_end(plain, prefix, params))
+        assert torch.equal(
+            draw_all(graphed, prefix, params).codes, draw_all(plain, prefix, params).codes
+        )
 
 
 @pytest.mark.gpu
 def test_a_gpu_row_draws_what_it_draws_alone(on_gpu: Pipeline) -> None:
     prefix = on_gpu.prefix(on_gpu.encode("a heart"))
-    together = run_to_end(on_gpu.batch(4), prefix, _PARAMS)
+    together = draw_all(on_gpu.batch(4), prefix, _PARAMS).codes
     for params, row in zip(_PARAMS, together, strict=True):
-        assert torch.equal(run_to_end(on_gpu.batch(4), prefix, [params])[0], row)
+        assert torch.equal(draw_all(on_gpu.batch(4), prefix, [params]).codes[0], row)
 
 
 @pytest.mark.gpu

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.drawing.candidates import run_to_end
+from models.drawing.candidates import draw_all
 from models.drawing.generate import Batch
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.pipeline import LoadOptions, Pipeline, Prompt, load
@@ -90,7 +90,7 @@ def test_so_it_does_in_bfloat16(alone_in_bfloat16: Alone, capacity: int, ops: li
 def test_greedy_codes_are_the_best_of_the_whole_sequence(exact: Pipeline) -> None:
     prior, ids = _prior(exact), _ids(exact)
     with torch.inference_mode():
-        codes = run_to_end(Batch(prior, 1), prior.prefill(ids), [RowParams(seed=0, top_k=1)])
+        codes = draw_all(Batch(prior, 1), prior.prefill(ids), [RowParams(seed=0, top_k=1)]).codes
         logits, _ = prior(ids, codes)
     assert torch.equal(logits.argmax(-1), codes)
 
@@ -135,7 +135,7 @@ def test_a_step_that_is_done_twice_changes_nothing(alone: Alone) -> None:
     prior, params = alone.pipeline.stage2, alone.params[:3]
     shapes = alone.batches[3].shapes
     batches = (Batch(prior, 3, shapes, run_thrice), Batch(prior, 3, shapes))
-    found, wanted = (run_to_end(batch, alone.prefixes[0], params) for batch in batches)
+    found, wanted = (draw_all(batch, alone.prefixes[0], params).codes for batch in batches)
     assert torch.equal(found, wanted)
 
 
@@ -180,11 +180,11 @@ def test_a_list_of_the_wrong_length_is_refused(exact: Pipeline, field: str) -> N
 
 
 def test_pictures_of_the_first_levels_are_coarse_to_fine(exact: Pipeline) -> None:
-    codes = run_to_end(
+    codes = draw_all(
         exact.batch(1),
         exact.prefix(exact.encode(_PROMPTS[exact.preset.prompt_kind])),
         [RowParams(seed=0)],
-    )
+    ).codes
     pictures = [exact.pixels(codes[..., : view.depth]) for view in exact.preset.views]
     assert exact.preset.views[-1].depth == exact.preset.depth
     assert all(picture.shape == pictures[0].shape for picture in pictures)

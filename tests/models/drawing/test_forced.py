@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.drawing.candidates import run_to_end
+from models.drawing.candidates import draw_all
 from models.drawing.forced import FREE, Forced
 from models.drawing.generate import Batch, Runner
 from models.drawing.sampling import RowParams
@@ -63,11 +63,11 @@ def _drawn(pipeline: Pipeline, known: Tensor, batch: Batch | None = None) -> Ten
     """[3, T, D] of three candidates."""
     forced = Forced.of(pipeline.stage2, known)
     prefix = forced.prefix(pipeline.stage2, _ids(pipeline))
-    return run_to_end(batch or pipeline.batch(4), prefix, _PARAMS, forced=forced)
+    return draw_all(batch or pipeline.batch(4), prefix, _PARAMS, forced=forced).codes
 
 
 def _free(pipeline: Pipeline) -> Tensor:
-    return run_to_end(pipeline.batch(4), pipeline.stage2.prefill(_ids(pipeline)), _PARAMS)
+    return draw_all(pipeline.batch(4), pipeline.stage2.prefill(_ids(pipeline)), _PARAMS).codes
 
 
 @_SCHEDULES
@@ -124,7 +124,9 @@ def test_a_row_draws_the_same_among_others(family: Pipeline) -> None:
         found = batch.step()
     assert torch.equal(batch.take([mine])[0], alone[1])
     batch.evict([0, 1])
-    assert torch.equal(run_to_end(batch, plain, _PARAMS), _free(family))  # nothing is left behind
+    assert torch.equal(
+        draw_all(batch, plain, _PARAMS).codes, _free(family)
+    )  # nothing is left behind
 
 
 @pytest.mark.parametrize("make_runner", [lambda: Recorder().run, lambda: run_thrice])
@@ -154,7 +156,7 @@ def test_a_front_that_goes_in_with_the_prompt_is_one_that_is_stepped_through(nam
             (at_once.prefix(prior, ids), at_once),
             (prior.prefill(ids), stepped),
         ]
-        first, second = (run_to_end(Batch(prior, 3), p, _PARAMS, forced=f) for p, f in prefixes)
+        first, second = (draw_all(Batch(prior, 3), p, _PARAMS, forced=f).codes for p, f in prefixes)
         assert torch.equal(first, second)
 
 

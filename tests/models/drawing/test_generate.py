@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models.configs.transformer import TransformerConfig
-from models.drawing.candidates import run_to_end
+from models.drawing.candidates import draw_all
 from models.drawing.generate import Batch, BatchFullError
 from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.errors import UnsoundWeightsError
@@ -37,7 +37,7 @@ def _random_stage2(config: TransformerConfig) -> Transformer:
 
 def test_greedy_codes_are_the_best_of_the_whole_sequence(every_exact: Pipeline) -> None:
     stage2 = transformer(every_exact)
-    codes = run_to_end(Batch(stage2, 1), _prefix(every_exact), _params(1, top_k=1))[..., 0]
+    codes = draw_all(Batch(stage2, 1), _prefix(every_exact), _params(1, top_k=1)).codes[..., 0]
     ids = every_exact.encode(PROMPTS[every_exact.preset.prompt_kind][0]).ids
     with torch.inference_mode():
         logits, _ = stage2(ids, codes)
@@ -53,7 +53,7 @@ def test_candidates_of_one_prompt_part_at_the_first_code(every_tiny: Pipeline) -
 
 
 def test_one_prefill_serves_as_well_as_one_per_candidate(every_prior: Pipeline) -> None:
-    shared = run_to_end(every_prior.batch(4), _prefix(every_prior), _params(4))
+    shared = draw_all(every_prior.batch(4), _prefix(every_prior), _params(4)).codes
     batch = every_prior.batch(4)
     for params in _params(4):
         batch.admit(_prefix(every_prior), [params])
@@ -65,19 +65,21 @@ def test_one_prefill_serves_as_well_as_one_per_candidate(every_prior: Pipeline) 
 def test_a_prompt_decides_what_is_drawn(every_prior: Pipeline) -> None:
     if every_prior.preset.prompt_kind == "none":
         pytest.skip("it has no prompt")
-    one = run_to_end(every_prior.batch(2), _prefix(every_prior, 0), _params(2))
-    other = run_to_end(every_prior.batch(2), _prefix(every_prior, 1), _params(2))
+    one = draw_all(every_prior.batch(2), _prefix(every_prior, 0), _params(2)).codes
+    other = draw_all(every_prior.batch(2), _prefix(every_prior, 1), _params(2)).codes
     assert not torch.equal(one, other)
 
 
 def test_more_candidates_than_rows_come_in_parts(every_prior: Pipeline) -> None:
     moved: list[int] = []
-    codes = run_to_end(every_prior.batch(3), _prefix(every_prior), _params(7), moved.append)
+    codes = draw_all(every_prior.batch(3), _prefix(every_prior), _params(7), moved.append).codes
     preset = every_prior.preset
     assert codes.shape == (7, preset.num_steps, preset.depth)
     assert sum(moved) == 7 * preset.codes_per_image
     for params, row in zip(_params(7), codes, strict=True):
-        assert torch.equal(run_to_end(every_prior.batch(3), _prefix(every_prior), [params])[0], row)
+        assert torch.equal(
+            draw_all(every_prior.batch(3), _prefix(every_prior), [params]).codes[0], row
+        )
 
 
 def test_a_full_batch_takes_nobody_and_keeps_its_rows(tiny: Pipeline) -> None:
@@ -146,8 +148,10 @@ def test_an_evicted_row_comes_back_clean(every_prior: Pipeline) -> None:
         batch.step()
     batch.evict([0])
     assert batch.step() == []
-    again = run_to_end(batch, _prefix(every_prior), _params(1))
-    assert torch.equal(again, run_to_end(every_prior.batch(1), _prefix(every_prior), _params(1)))
+    again = draw_all(batch, _prefix(every_prior), _params(1)).codes
+    assert torch.equal(
+        again, draw_all(every_prior.batch(1), _prefix(every_prior), _params(1)).codes
+    )
 
 
 @pytest.mark.parametrize("num_codes", [1, 2])
@@ -160,7 +164,7 @@ def test_images_of_very_few_codes(tiny: Pipeline, num_codes: int) -> None:
     assert finished == rows
     codes = batch.take(finished)
     assert codes.shape == (2, num_codes, 1)
-    assert run_to_end(batch, prefix, _params(5)).shape == (5, num_codes, 1)
+    assert draw_all(batch, prefix, _params(5)).codes.shape == (5, num_codes, 1)
 
 
 def test_rows_that_are_not_finite_are_flagged_and_hurt_nobody(tiny: Pipeline) -> None:
@@ -168,7 +172,7 @@ def test_rows_that_are_not_finite_are_flagged_and_hurt_nobody(tiny: Pipeline) ->
     stage2.tok_emb_txt.weight[99] = torch.nan
     good = stage2.prefill(torch.zeros(1, 8, dtype=torch.int64))
     bad = stage2.prefill(torch.full((1, 8), 99))
-    expected = run_to_end(Batch(stage2, 3), good, _params(1))
+    expected = draw_all(Batch(stage2, 3), good, _params(1)).codes
     batch = Batch(stage2, 3)
     rows = [*batch.admit(bad, _params(1)), *batch.admit(good, _params(1))]
     assert batch.are_sound(rows) == [False, True]
@@ -184,9 +188,9 @@ def test_rows_that_are_not_finite_are_flagged_and_hurt_nobody(tiny: Pipeline) ->
     assert batch.are_sound(rows) == [True, True]
     assert torch.equal(batch.take(rows), expected.expand(2, -1, -1))
     with pytest.raises(UnsoundWeightsError, match="not finite"):
-        run_to_end(batch, bad, _params(2))
+        draw_all(batch, bad, _params(2))
     assert batch.num_free == 3
-    assert torch.equal(run_to_end(batch, good, _params(1)), expected)
+    assert torch.equal(draw_all(batch, good, _params(1)).codes, expected)
 
 
 def test_logits_that_are_not_finite_are_flagged(tiny: Pipeline) -> None:

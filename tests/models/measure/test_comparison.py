@@ -11,7 +11,7 @@ import torch
 
 from models.configs.hq import HQTransformerConfig
 from models.configs.rq import RQTransformerConfig
-from models.drawing.candidates import run_to_end
+from models.drawing.candidates import draw_all
 from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.enhancer import random_upsampler
@@ -73,7 +73,7 @@ def test_passes_are_counted_by_running_them() -> None:
                 # Once a pass, whether over a sequence or of one position.
                 block.get_submodule("ln1").register_forward_hook(count(name))
         params = [RowParams(seed=0, candidate=i) for i in range(2)]
-        run_to_end(Batch(prior, 2), prior.prefill(torch.zeros(1, 1, dtype=torch.int64)), params)
+        draw_all(Batch(prior, 2), prior.prefill(torch.zeros(1, 1, dtype=torch.int64)), params)
         assert runs == asdict(comparison.passes(preset)), preset.name
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.drawing.candidates import run_to_end
+from models.drawing.candidates import draw_all
 from models.drawing.sampling import RowParams
 from models.pipeline import Pipeline, load
 from models.rerank.perplexity import PerplexityRanker
@@ -20,7 +20,7 @@ def pipeline(request: pytest.FixtureRequest) -> Pipeline:
 
 def _codes(pipeline: Pipeline) -> Tensor:
     rows = [RowParams(1, 0, temperature=t) for t in (0.2, 1.0, 5.0)]
-    return run_to_end(pipeline.batch(3), pipeline.prefix(pipeline.encode("a heart")), rows)
+    return draw_all(pipeline.batch(3), pipeline.prefix(pipeline.encode("a heart")), rows).codes
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from models.configs.dalle import DalleConfig, ru_dalle_masks
-from models.drawing.candidates import run_to_end
+from models.drawing.candidates import draw_all
 from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.presets.dalle import DALLE_PRESETS, second_version
@@ -100,7 +100,7 @@ def test_greedy_codes_are_the_best_of_the_whole_sequence(config: DalleConfig) ->
     model = _random(config)
     ids, _ = _inputs(config, 1)
     with torch.inference_mode():
-        codes = run_to_end(Batch(model, 1), model.prefill(ids), [RowParams(0, top_k=1)])[..., 0]
+        codes = draw_all(Batch(model, 1), model.prefill(ids), [RowParams(0, top_k=1)]).codes[..., 0]
         whole, _ = model(ids, codes)
     assert torch.equal(whole.argmax(-1), codes)
 

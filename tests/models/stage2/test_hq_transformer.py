@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models.configs.hq import HQTransformerConfig
 from models.configs.transformer import StackConfig
-from models.drawing.candidates import run_to_end
+from models.drawing.candidates import draw_all
 from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.files import config
@@ -113,7 +113,7 @@ def test_three_levels_draw_the_recorded_codes(
     model, wanted = three_levels
     with torch.inference_mode():
         prefix = model.prefill(wanted["greedy_labels"][:1, None])
-        drawn = run_to_end(Batch(model, 1), prefix, [RowParams(0, top_k=1)])
+        drawn = draw_all(Batch(model, 1), prefix, [RowParams(0, top_k=1)]).codes
     assert torch.equal(drawn, _recorded_cells(wanted, "greedy_codes")[:1])
 
 

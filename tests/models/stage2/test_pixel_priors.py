@@ -8,7 +8,7 @@ from torch import Tensor
 
 from models.configs.pixels import PixelPriorConfig
 from models.configs.raw_pixels import RawPixelsConfig
-from models.drawing.candidates import run_to_end
+from models.drawing.candidates import draw_all
 from models.drawing.generate import Batch
 from models.drawing.sampling import Filters, RowParams, draw
 from models.drawing.streams import uniforms
@@ -113,7 +113,7 @@ def test_codes_are_those_of_computing_everything_again(config: PixelPriorConfig)
     prior = prior_of(built(config))
     params = [RowParams(5, 0), RowParams(5, 1, temperature=0.7), RowParams(6, 2, top_p=0.8)]
     batch = Batch(prior, 4)
-    found = run_to_end(batch, prior.prefill(_ids(config, 0)), params)
+    found = draw_all(batch, prior.prefill(_ids(config, 0)), params).codes
     wanted = [_drawn_again(config, prior, [row])[0] for row in params]
     assert torch.equal(found, torch.stack(wanted))
 
@@ -123,7 +123,7 @@ def test_a_row_that_joins_late_draws_what_it_draws_alone(config: PixelPriorConfi
     prior = prior_of(built(config))
     params = [RowParams(7, candidate) for candidate in range(3)]
     prefixes = [prior.prefill(_ids(config, row)) for row in range(3)]
-    alone = [run_to_end(Batch(prior, 3), prefixes[row], [params[row]])[0] for row in range(3)]
+    alone = [draw_all(Batch(prior, 3), prefixes[row], [params[row]]).codes[0] for row in range(3)]
     batch, found = Batch(prior, 3), dict[int, Tensor]()
     (thrown,) = batch.admit(prefixes[2], [RowParams(1)])
     for _ in range(5):

@@ -16,7 +16,7 @@ from torch import Tensor
 from models.configs.preset import Preset
 from models.configs.rq import RQTransformerConfig, RQVAEConfig
 from models.configs.transformer import StackConfig
-from models.drawing.candidates import run_to_end
+from models.drawing.candidates import draw_all
 from models.drawing.sampling import RowParams
 from models.files.checkpoint import load_stage1, load_stage2, open_checkpoint
 from models.files.convert import convert
@@ -202,7 +202,7 @@ def test_greedy_codes_match_the_plain_reference(folder: Path, tmp_path: Path) ->
     prefix, _ = _inputs(config)
     with torch.inference_mode():
         prefilled = pipeline.stage2.prefill(prefix[None])
-    codes = run_to_end(pipeline.batch(1), prefilled, [RowParams(seed=0, top_k=1)])[0]
+    codes = draw_all(pipeline.batch(1), prefilled, [RowParams(seed=0, top_k=1)]).codes[0]
     wanted = reference_logits(folder, config, prefix, codes)
     for row, depths in zip(codes, wanted, strict=True):
         for code, logits in zip(row, depths, strict=True):

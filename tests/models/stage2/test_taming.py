@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.drawing.candidates import run_to_end
+from models.drawing.candidates import draw_all
 from models.drawing.sampling import RowParams
 from models.families import as_prior
 from models.files.config import read
@@ -90,7 +90,9 @@ def test_tokens_without_a_picture_are_never_drawn() -> None:
     biased = Transformer(stage2.config).eval().requires_grad_(False)
     biased.head.weight[64:] *= 1000
     batch = replace(pipeline, stage2=biased, _shapes={}).batch(4)
-    codes = run_to_end(batch, biased.prefill(torch.tensor([[1]])), [RowParams(s) for s in range(4)])
+    codes = draw_all(
+        batch, biased.prefill(torch.tensor([[1]])), [RowParams(s) for s in range(4)]
+    ).codes
     assert int(codes.max()) < 64
 
 
