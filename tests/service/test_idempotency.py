@@ -12,6 +12,7 @@ from service.broker.admission import Idempotency
 from service.broker.keys import Key
 from service.broker.workers import Workers
 from service.jobs import Expired, Failed, JobStatus, Outcome
+from tests.conftest import Clock
 from tests.service.live_api import LiveApi
 from tests.service.makers import ROOMY, claim_one, make_job, make_leases, make_queue, success
 from tests.service.painter import TEXT_CARD, Painter
@@ -80,8 +81,11 @@ async def test_a_key_whose_job_is_gone_makes_a_new_one(
 
 
 @pytest.mark.parametrize("outcome", [success(), Failed("broken", "It broke."), Expired()])
-async def test_a_key_keeps_the_job_alone_beyond_its_result(redis: Redis, outcome: Outcome) -> None:
-    queue, leases = make_queue(redis, result_ttl_s=0.2), make_leases(redis)
+async def test_a_key_keeps_the_job_alone_beyond_its_result(
+    redis: Redis, clock: Clock, outcome: Outcome
+) -> None:
+    # Its picture lives as long as the deadline, which this clock never reaches.
+    queue, leases = make_queue(redis, clock, result_ttl_s=0.2), make_leases(redis, clock)
     asked, job = Idempotency("order-1", "d"), make_job(deadline_s=0.2)
     await queue.enqueue(job, ROOMY, asked, source=b"a picture")
     claim = await claim_one(leases)
