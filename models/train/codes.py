@@ -65,7 +65,10 @@ def _work(args: Namespace) -> None:
         raise ConfigError("whose codes? give --stage1 or --init")
     shape = codec_shape_of(args.checkpoint, args.stage1)
     selection = Selection(
-        styles=tuple(args.styles), varied=tuple(args.varied), num_scenes=args.scenes
+        styles=tuple(args.styles),
+        varied=tuple(args.varied),
+        stand_ins=tuple(args.stand_ins),
+        num_scenes=args.scenes,
     )
     data = sources.opened(args, shape.size[0], selection)
     variants = data.variants()
@@ -113,6 +116,13 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--styles", nargs="*", default=(), help="only these art styles")
     parser.add_argument("--varied", nargs="*", default=(), help="vary only these art styles")
+    parser.add_argument(
+        "--stand-ins",
+        nargs="*",
+        default=(),
+        metavar="STYLE",
+        help="and a thing that has none of them in the first of these",
+    )
     parser.add_argument(
         "--scenes",
         type=count_or_none,

@@ -6,8 +6,9 @@ here, so no stage can see a held-out combination.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from random import Random
 from typing import Literal
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from models.train.data.data_set import Variant
 from models.train.data.emoji import looks
-from models.train.data.emoji.art import Art
+from models.train.data.emoji.art import STYLES, Art
 from models.train.data.emoji.captions import Look, caption, plain_names, vocabulary
 from models.train.data.emoji.concepts import is_held_out
 
@@ -31,14 +32,17 @@ class Selection:
 
     `part` "even" or "odd" leaves training half of it: a judge should not see what a ranker saw. Of
     what stage 2 is to see, plain pictures are those in `styles`, varied ones those in `varied`; ()
-    is all. Of scenes, without an end, it is to see what is in the first `num_scenes`, and a share
-    `foreign` of their captions is in another language than English, where they can be said in one.
+    is all. A concept that has none of `varied` is varied in the first of `stand_ins` that it has:
+    else no scene would show it. Of scenes, without an end, it is to see what is in the first
+    `num_scenes`, and a share `foreign` of their captions is in another language than English, where
+    they can be said in one.
     With `more` the art sets that only rankers learn from are among it.
     """
 
     part: Literal["all", "even", "odd"] = "all"
     styles: tuple[str, ...] = ()
     varied: tuple[str, ...] = ()
+    stand_ins: tuple[str, ...] = ()
     num_scenes: int = 100_000
     foreign: float = 0.1
     more: bool = False
@@ -50,6 +54,18 @@ class Selection:
         seen = (image for image in images[start::stride] if not art.is_held_out(image))
         return tuple(seen), tuple(filter(art.is_held_out, images))
 
+    def pools(self, art: Art, images: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+        """Those of `images` to vary, for each style in `varied`; stand-ins are in every pool."""
+        styles = [style for style in STYLES if not self.varied or style in self.varied]
+        pools = [tuple(i for i in images if art.style_of(i) == style) for style in styles]
+        missing = set(art.concept[list(images)]) - {art.concept[i] for pool in pools for i in pool}
+        found: dict[int, int] = {}
+        for style in self.stand_ins:
+            for image in images:
+                if art.style_of(image) == style and art.concept[image] in missing:
+                    found.setdefault(int(art.concept[image]), image)
+        return tuple((*pool, *found.values()) for pool in pools)
+
 
 class EmojiSet:
     """Draws, renders and captions variants of the art; see `DataSet`."""
@@ -58,6 +74,7 @@ class EmojiSet:
         self.art = art
         self.selection = selection or Selection()
         self.images, self.held_out = self.selection.split(art)
+        self._varied = frozenset(chain(*self.selection.pools(art, self.images)))
         self._paintable = frozenset(i for i, c in enumerate(art.concepts) if plain_names(c))
         self._natural = tuple(looks.main_colour(rgba.astype(np.float32) / 255) for rgba in art.rgba)
 
@@ -95,8 +112,9 @@ class EmojiSet:
         )
 
     def _is_selected(self, variant: Variant) -> bool:
-        is_plain = self.kind(variant) == "plain"
-        styles = self.selection.styles if is_plain else self.selection.varied
+        if self.kind(variant) != "plain":
+            return variant.image in self._varied
+        styles = self.selection.styles
         return not styles or self.art.style_of(variant.image) in styles
 
     def variants_of(self, image: int) -> Iterator[Variant]:

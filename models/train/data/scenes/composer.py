@@ -7,13 +7,13 @@ drawn. Renders nothing and says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from random import Random
 
 from models.train.data.emoji import looks
-from models.train.data.emoji.art import STYLES, Art
+from models.train.data.emoji.art import Art
 from models.train.data.emoji.captions import plain_names
 from models.train.data.emoji.concepts import is_held_out
 from models.train.data.scenes import layouts
@@ -31,7 +31,7 @@ _PAIR_SHARES = {"beside": 0.45, "above": 0.2, "on": 0.15, "in front": 0.2}
 class Composer:
     """Makes scenes of these pictures: singles of all, the other kinds of curated things only.
 
-    All things of a scene have one style, of the `arranged` where given.
+    All things of a scene are of one of `pools`, as a `Selection` makes them of a style each.
     """
 
     def __init__(
@@ -39,14 +39,12 @@ class Composer:
         art: Art,
         images: Sequence[int],
         things: Mapping[str, Thing],
-        arranged: Sequence[str] = (),
+        pools: Iterable[Sequence[int]],
     ) -> None:
         self.art = art
         self.images = images
-        wanted = [i for i in images if not arranged or art.style_of(i) in arranged]
-        curated = [image for image in wanted if art.concept_of(image).label in things]
-        pools = [tuple(i for i in curated if art.style[i] == style) for style in range(len(STYLES))]
-        self._pools = [pool for pool in pools if len(pool) > 3]
+        curated = [tuple(i for i in pool if art.concept_of(i).label in things) for pool in pools]
+        self._pools = [pool for pool in curated if len(pool) > 3]
 
     def draw(self, rng: Random) -> Scene:
         """A random allowed scene."""
@@ -130,7 +128,7 @@ class Composer:
         return self._laid_out(f"trio/{name}", layouts.TRIOS[name], rng)
 
     def _laid_out(self, layout: str, boxes: layouts.Boxes, rng: Random) -> Scene:
-        """Different things of one style in these boxes."""
+        """Different things of one pool in these boxes."""
         images = rng.sample(rng.choice(self._pools), len(boxes))
         parts = (
             Part(image, box, self._colour(image, rng))

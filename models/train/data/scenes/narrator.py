@@ -159,7 +159,8 @@ class Narrator:
         is_as_drawn = scene.finish is None and all(part.colour is None for part in scene.parts)
         if not is_as_drawn or rng.random() >= _STYLE:
             return None
-        return self.art.style_of(scene.parts[0].image)
+        styles = {self.art.style_of(part.image) for part in scene.parts}
+        return styles.pop() if len(styles) == 1 else None
 
     def _in_another_language(
         self, scene: Scene, lexicons: Sequence[Lexicon], rng: Random

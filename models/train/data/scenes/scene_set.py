@@ -50,9 +50,11 @@ class SceneSet:
         seen, self.held_out = self.selection.split(art)
         self.images = tuple(filter(self._is_selected, seen))
         things = load_things()
-        self.composer = Composer(art, self.images, things, self.selection.varied)
+        pools = self.selection.pools(art, self.images)
+        self._varied = frozenset(chain(*pools))
+        self.composer = Composer(art, self.images, things, pools)
         self._judges = tuple(filter(self._is_selected, self.held_out))
-        self._judging = Composer(art, self._judges, things)
+        self._judging = Composer(art, self._judges, things, Selection().pools(art, self._judges))
         self.narrator = Narrator(art, things, lexicons, self.selection.foreign)
         self._part = lru_cache(maxsize=_PARTS_KEPT)(self._make_part)
 
@@ -150,13 +152,8 @@ class SceneSet:
         return not self.selection.styles or self.art.style_of(image) in self.selection.styles
 
     def _is_wanted(self, variant: Variant) -> bool:
-        """Whether it is plain, or its style one of those that are more than plain."""
-        varied = self.selection.varied
-        return (
-            not varied
-            or self.art.style_of(variant.image) in varied
-            or self.kind(variant) == "plain"
-        )
+        """Whether it is plain, or its picture one of those that are more than plain."""
+        return variant.image in self._varied or self.kind(variant) == "plain"
 
     def _make_part(self, image: int, side: int, colour: str | None, finish: str | None) -> Pixels:
         """One thing at its size [side, side, 4], painted; resized premultiplied for clean edges."""

@@ -215,3 +215,27 @@ def test_meaning_leaves_the_style_aside(scenes: SceneSet) -> None:
 def test_a_caption_is_the_same_for_the_same_random_numbers(scenes: SceneSet) -> None:
     variant = scenes.scene(0, 3)
     assert scenes.caption(variant, Random(5)) == scenes.caption(variant, Random(5))
+
+
+def test_a_thing_that_no_varied_style_has_is_varied_in_another(scenes: SceneSet) -> None:
+    def shown(selection: Selection) -> tuple[SceneSet, set[int], list[Scene]]:
+        chosen = SceneSet(art_of(), {}, selection)
+        varied = [v for v in chosen.variants() if chosen.kind(v) != "plain"]
+        found = list(map(scene_of, varied))
+        return chosen, {part.image for scene in found for part in scene.parts}, found
+
+    _, alone, _ = shown(Selection(varied=("flat",)))
+    chosen, images, found = shown(Selection(varied=("flat",), stand_ins=("retro", "fluent")))
+    art = chosen.art
+    missing = {art.concept[i] for i in chosen.images} - {art.concept[i] for i in alone}
+    assert len(missing) > 3
+    assert {art.concept[i] for i in images - alone} == missing
+    for concept in missing:
+        (image,) = (i for i in images if art.concept[i] == concept)
+        held_out = [i for i in chosen.held_out if art.concept[i] == concept]
+        is_retro_held_out = "retro" in map(art.style_of, held_out)
+        assert art.style_of(image) == ("fluent" if is_retro_held_out else "retro")
+    mixed = [s for s in found if len({art.style_of(part.image) for part in s.parts}) > 1]
+    assert {"pair", "trio"} == {scene.kind for scene in mixed}
+    said = [chosen.caption(scene.as_variant(), Random(n)) for n, scene in enumerate(mixed)]
+    assert not any(" style" in caption for caption in said)
