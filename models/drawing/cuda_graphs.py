@@ -8,10 +8,23 @@ replayed after. Knows no model and no loop; on a CPU nothing of this runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from functools import cache
+from threading import Lock
 
 import torch
 
 _WARM_UP_STEPS = 3  # lets the libraries choose and allocate before the capture
+_ONE_AT_A_TIME = Lock()  # of a process's captures; another model may be loaded meanwhile
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """The one that all captures are on.
+
+    Only there a pool's memory is used again. And torch has 32 streams that it gives out in turn: a
+    new one each time would soon be the one on which pictures are made, and take in what they do.
+    """
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch ships no types
 
 
 class Graphs:
@@ -33,7 +46,12 @@ class Graphs:
         self._captured[key].replay()
 
     def _capture(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
-        side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]  # torch ships no types
+        with _ONE_AT_A_TIME:
+            return self._captured_on(_stream(self._device), work)
+
+    def _captured_on(
+        self, side: torch.cuda.Stream, work: Callable[[], None]
+    ) -> torch.cuda.CUDAGraph:
         side.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(side):
             for _ in range(_WARM_UP_STEPS):

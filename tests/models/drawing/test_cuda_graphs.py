@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -110,3 +111,50 @@ def test_streams_are_the_cpus(on_gpu: Pipeline, tiny: Pipeline) -> None:
         assert torch.equal(there.peek(rows)[0].cpu(), here.peek(rows)[0])
     else:
         assert there.peek(rows)[0].shape == here.peek(rows)[0].shape
+
+
+@pytest.mark.gpu
+def test_all_captures_are_on_one_stream_that_nobody_else_gets() -> None:
+    device, numbers = torch.device("cuda"), torch.zeros(1, device="cuda")
+    streams: set[int] = set()
+
+    def work() -> None:
+        streams.add(torch.cuda.current_stream(device).cuda_stream)
+        numbers.fill_(1)
+
+    of_pictures = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch ships no types
+    for key in range(20):  # of two models: more than the streams that torch has
+        Graphs(device).run(key, work)
+        Graphs(device).run(key, work)
+    assert len(streams) == 1
+    assert of_pictures.cuda_stream not in streams
+
+
+@pytest.mark.gpu
+def test_kinds_of_steps_share_their_memory() -> None:
+    graphs, wide = Graphs(torch.device("cuda")), torch.zeros(2**22, device="cuda")
+
+    def work() -> None:
+        wide.copy_(wide.exp().sin())
+
+    graphs.run("first", work)
+    before = torch.cuda.memory_reserved()
+    for key in range(8):
+        graphs.run(key, work)
+    assert torch.cuda.memory_reserved() <= before
+
+
+@pytest.mark.gpu
+def test_two_threads_may_capture_at_once() -> None:
+    def drawn(number: int) -> float:
+        graphs, numbers = Graphs(torch.device("cuda")), torch.zeros(1, device="cuda")
+
+        def work() -> None:
+            numbers.copy_(torch.full_like(numbers, number))
+
+        for key in range(20):
+            graphs.run(key, work)
+        return float(numbers)
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(drawn, (1, 2))) == [1, 2]
