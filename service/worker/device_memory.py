@@ -1,6 +1,6 @@
 """Whether an error says that memory ran out, giving back what is only cached, and what still fits.
 
-Knows no model and no jobs.
+And whether the device works at all. Knows no model and no jobs.
 """
 
 from __future__ import annotations
@@ -17,6 +17,14 @@ import torch
 _T = TypeVar("_T")
 
 _FOR_ROWS = 0.6  # of what is free; the rest is for what is computed on the way
+# In errors that are of no type of their own: of the CPU's allocator, of CUDA where it is not torch
+# that asks (for a graph, a kernel's code), of its libraries.
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +33,21 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether the device, or the CPU's allocator, had no memory left."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+
+
+def is_lost(device: torch.device) -> bool:
+    """Whether it does nothing more for this process, as a GPU after some errors of CUDA's."""
+    try:
+        torch.zeros(1, device=device).item()
+    except Exception as error:
+        return not is_out_of_memory(error)
+    return False
+
+
+def is_of_device(error: Exception, device: torch.device) -> bool:
+    """Whether an error says nothing of what was computed: the memory ran out, or it is lost."""
+    return is_out_of_memory(error) or is_lost(device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import chain
 
+import pytest
 import torch
 
 from models.drawing.candidates import draw_all
@@ -80,6 +82,13 @@ def alone(pipeline: Pipeline, job: Job) -> dict[int, list[int]]:
     prefix = pipeline.prefix(pipeline.encode(recipe.prompt))
     codes = draw_all(pipeline.batch(ROWS), prefix, params).codes
     return {candidate: row.flatten().tolist() for candidate, row in enumerate(codes)}
+
+
+def lose_device(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on its device is one that can do nothing, as a GPU after some errors of CUDA's."""
+    nowhere = torch.device("cuda", 99)
+    monkeypatch.setattr(pipeline, "options", replace(pipeline.options, device=nowhere))
+    monkeypatch.setattr(type(pipeline.stage2), "device", nowhere)
 
 
 class BrokenOn:

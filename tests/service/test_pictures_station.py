@@ -24,6 +24,7 @@ from service.worker.pictures.station import Pictures, beside_steps
 from service.worker.run import Run, TakenOut
 from service.worker.signs.meter import Meter
 from service.worker.threads import Hand
+from tests.service.engine_runs import lose_device
 from tests.service.live_worker import WAIT_S, until
 from tests.service.makers import MODEL
 from tests.service.runs import make_run
@@ -43,6 +44,7 @@ class Bench:
         self.delivered: queue.SimpleQueue[Run | Glimpse] = queue.SimpleQueue()
         self.registry = CollectorRegistry()
         self.hand = Hand("pictures", lambda: beside_steps(torch.device("cpu")))
+        self.working = asyncio.create_task(self.hand.run())
         self.station = Pictures(
             PictureMakers(pipeline, CpuShare(2, can_split=True)),
             Meter(WorkerMetrics(self.registry), MODEL),
@@ -69,12 +71,11 @@ class Bench:
 @pytest.fixture
 async def bench(pipeline: Pipeline) -> AsyncIterator[Bench]:
     bench = Bench(pipeline)
-    working = asyncio.create_task(bench.hand.run())
     yield bench
     bench.hand.stop()
-    await asyncio.wait({working}, timeout=WAIT_S)
+    await asyncio.wait({bench.working}, timeout=WAIT_S)
     bench.station.close()
-    await stop(working)
+    await stop(bench.working)
 
 
 def codes(*seeds: int) -> torch.Tensor:
@@ -243,6 +244,19 @@ async def test_an_error_costs_its_run_only(bench: Bench) -> None:
     assert isinstance(bad.end, TakenOut)
     assert bad.end.reason == "crashed"
     assert isinstance(good.end, Succeeded)
+
+
+async def test_a_lost_device_ends_the_run_and_then_the_station(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run()
+    lose_device(bench.pipeline, monkeypatch)
+    bench.put(drawn(run, 0))
+    assert await bench.next() is run
+    assert isinstance(run.end, TakenOut)
+    assert run.end.reason == "crashed"
+    with pytest.raises((RuntimeError, AssertionError)):
+        await asyncio.wait_for(bench.working, WAIT_S)
 
 
 class _Scarce:

@@ -25,6 +25,7 @@ from service.worker.sources import station
 from service.worker.sources.encoding import known_for
 from service.worker.sources.station import Sources, one_thread
 from service.worker.threads import Hand
+from tests.service.engine_runs import lose_device
 from tests.service.files import file_of, noise
 from tests.service.live_worker import WAIT_S
 from tests.service.makers import MODEL
@@ -41,8 +42,10 @@ class Bench:
         self.delivered: queue.SimpleQueue[Run] = queue.SimpleQueue()
         self.registry = CollectorRegistry()
         self.hand = Hand("sources", lambda: one_thread(torch.device("cpu")))
+        self.pipeline = load("tiny")
+        self.working = asyncio.create_task(self.hand.run())
         self.station = Sources(
-            load("tiny"),
+            self.pipeline,
             Meter(WorkerMetrics(self.registry), MODEL),
             self.hand,
             drawing=self.drawing.put,
@@ -65,11 +68,10 @@ class Bench:
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     bench = Bench()
-    working = asyncio.create_task(bench.hand.run())
     yield bench
     bench.hand.stop()
-    await asyncio.wait({working}, timeout=WAIT_S)
-    await stop(working)
+    await asyncio.wait({bench.working}, timeout=WAIT_S)
+    await stop(bench.working)
 
 
 async def test_what_can_not_be_encoded_ends_alone(bench: Bench) -> None:
@@ -149,3 +151,13 @@ async def test_without_memory_a_picture_is_tried_twice_and_each_time_is_told(
     assert isinstance(run.end, TakenOut) is (num_failures == 2)
     ooms = bench.registry.get_sample_value("mindalle_out_of_memory_total", {"model": MODEL})
     assert ooms == num_failures
+
+
+async def test_a_lost_device_is_the_stations_end(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_device(bench.pipeline, monkeypatch)
+    bench.put()
+    with pytest.raises((RuntimeError, AssertionError)):
+        await asyncio.wait_for(bench.working, WAIT_S)
+    assert bench.drawing.empty()

@@ -25,7 +25,7 @@ from service.jobs import Expired, Failed
 from service.worker.device_memory import (
     Failure,
     free_device_memory,
-    is_out_of_memory,
+    is_of_device,
     largest_that_fits,
 )
 from service.worker.drawing.faults import strike
@@ -127,7 +127,7 @@ class Engine:
         """Let those out that are gone or late and waiting ones in, then draw every row's next code.
 
         Does not raise for what a job, a step or a full memory does: the report tells it. Only a
-        memory that does not hold one row any more is the engine's end.
+        device that is lost, or whose memory does not hold one row any more, is the engine's end.
         """
         failure = None
         try:
@@ -216,7 +216,7 @@ class Engine:
             self._refuse(run, "invalid_value", str(error))
             return None
         except Exception as error:
-            if is_out_of_memory(error):
+            if is_of_device(error, self._pipeline.options.device):
                 raise
             self._crash([run], self._failed(error))  # only this prompt was touched
             return None

@@ -22,7 +22,7 @@ from models.drawing.sampling import RowParams
 from models.pipeline import ranking, to_bytes, weighed
 from service.jobs import CODES_FILE, Image, Phase, Succeeded, query
 from service.worker.cpu_share import use_threads
-from service.worker.device_memory import Failure, retried
+from service.worker.device_memory import Failure, is_lost, retried
 from service.worker.handover import Drawn, Glimpse
 from service.worker.pictures import png
 from service.worker.pictures.picture_makers import PictureMakers
@@ -97,6 +97,8 @@ class Pictures:
                 self._meter.out_of_memory()
             if item.run.close(TakenOut("crashed", failure.text)):
                 self._delivery(item.run)
+            if is_lost(self._pipeline.options.device):
+                raise
 
     def _retried(self, make: Callable[[], None]) -> None:
         retried(make, self._meter.out_of_memory)

@@ -20,7 +20,7 @@ from models.pipeline import Pipeline
 from service.errors import InvalidRequest
 from service.jobs import Failed
 from service.worker.cpu_share import use_threads
-from service.worker.device_memory import Failure, retried
+from service.worker.device_memory import Failure, is_lost, retried
 from service.worker.run import End, Run, TakenOut
 from service.worker.signs.meter import Meter
 from service.worker.sources.encoding import known_for
@@ -90,6 +90,8 @@ class Sources:
             return Failed(error.code, error.message)
         except Exception as error:  # costs this run only
             _log.exception("a source could not be encoded")
+            if is_lost(self._pipeline.options.device):
+                raise
             failure = Failure.of(error)
             if failure.is_out_of_memory:
                 self._meter.out_of_memory()

@@ -6,6 +6,8 @@ Memory that runs out is in a file of its own.
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -24,6 +26,7 @@ from tests.service.engine_runs import (
     ended,
     engine_on,
     left,
+    lose_device,
     run,
 )
 from tests.service.makers import make_job
@@ -105,6 +108,53 @@ def test_a_prefill_that_raises_takes_out_its_own_run_only(
     assert ended(reports) == [bad]
     assert left(reports) == [Left(bad, 0, 0)]
     assert codes_of(reports, good) == alone(pipeline, good.job)
+
+
+def test_a_prefill_on_a_lost_device_is_the_engines_end(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else job after job would end as a crash here."""
+    engine, suspect = engine_on(pipeline), make_run()
+    lose_device(pipeline, monkeypatch)
+    engine.add(suspect)
+    with pytest.raises((RuntimeError, AssertionError)):
+        engine.step()
+    assert isinstance(suspect.end, TakenOut)
+    assert suspect.end.reason == "crashed"
+
+
+_POISONING = """
+import torch
+from models.pipeline import LoadOptions, load
+from tests.service.engine_runs import engine_on
+from tests.service.runs import make_run
+
+pipeline = load("tiny", options=LoadOptions(device=torch.device("cuda")))
+engine, prefill = engine_on(pipeline), pipeline.stage2.prefill
+
+def poisoned(ids):
+    torch.arange(4, device="cuda")[torch.tensor([9], device="cuda")]
+    torch.cuda.synchronize()
+    return prefill(ids)
+
+pipeline.stage2.prefill = poisoned
+engine.add(make_run())
+try:
+    engine.step()
+except Exception as error:
+    print("ended by", type(error).__name__)
+else:
+    print("goes on")
+"""
+
+
+@pytest.mark.gpu
+def test_an_error_that_ends_cudas_context_ends_the_engine() -> None:
+    """In a process of its own, which can't use the GPU again."""
+    process = subprocess.run(
+        [sys.executable, "-c", _POISONING], capture_output=True, text=True, check=False
+    )
+    assert "ended by" in process.stdout
 
 
 def test_a_prefill_and_then_a_step_may_raise(
