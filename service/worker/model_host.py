@@ -31,7 +31,7 @@ from service.broker.workers import ModelCard
 from service.config.groups import WorkerSettings
 from service.errors import StartRefused
 from service.worker.cpu_share import Cores, CpuShare
-from service.worker.device_memory import rows_that_fit
+from service.worker.device_memory import is_out_of_memory, rows_that_fit
 from service.worker.drawing.engine import ANY_PROMPT, Engine
 from service.worker.held_memory import held_bytes
 
@@ -75,6 +75,7 @@ def load_model(name: str, settings: WorkerSettings) -> HostedModel:
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    torch.backends.cudnn.deterministic = True  # else transposed convolutions may add in any order
     began = time.monotonic()
     options = load_options(settings)
     pipeline = load(name, settings.checkpoint, options)
@@ -186,8 +187,9 @@ def _device(name: str) -> torch.device:
         if device.type not in ("cpu", "cuda"):  # random streams and sampling need 64-bit numbers
             raise StartRefused(f"MINDALLE_WORKER__DEVICE: {name!r} is neither cpu nor cuda")
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError):
-        raise StartRefused(f"MINDALLE_WORKER__DEVICE: there is no device {name!r}") from None
+    except (RuntimeError, AssertionError) as error:
+        found = f"no memory left on {name!r}" if is_out_of_memory(error) else f"no device {name!r}"
+        raise StartRefused(f"MINDALLE_WORKER__DEVICE: there is {found}") from None
     return device
 
 

@@ -27,6 +27,21 @@ def test_a_device_that_can_not_serve_is_refused_by_name(device: str, reason: str
         load_options(WorkerSettings(device=device))
 
 
+def test_a_device_without_memory_is_not_said_to_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def zeros(*_arguments: object, **_options: object) -> torch.Tensor:
+        raise torch.AcceleratorError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch, "zeros", zeros)
+    with pytest.raises(StartRefused, match=r"MINDALLE_WORKER__DEVICE.*no memory left on 'cpu'"):
+        load_options(WorkerSettings(device="cpu"))
+
+
+def test_a_served_model_computes_in_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    load_model("tiny", WorkerSettings(device="cpu"))
+    assert torch.backends.cudnn.deterministic
+
+
 def test_auto_is_bfloat16_on_a_gpu_and_float32_on_a_cpu() -> None:
     options = load_options(WorkerSettings())
     wanted = torch.bfloat16 if torch.cuda.is_available() else torch.float32
