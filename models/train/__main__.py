@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from torch import OutOfMemoryError
+
 from models.errors import CheckpointError
 from models.train.loop.learner import NotFiniteError
 
@@ -25,7 +27,7 @@ def main(argv: list[str]) -> int:
         packages = "pip install 'mindalle-serve[worker,train]'"
         print(f"{name}: {error.name} is not installed: {packages}", file=sys.stderr)
         return 1
-    except (CheckpointError, NotFiniteError, OSError) as error:
+    except (CheckpointError, NotFiniteError, OSError, OutOfMemoryError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 
 from models.train import __main__ as commands
 
@@ -21,6 +22,17 @@ def test_a_package_that_is_not_installed_is_named(
     assert commands.main(["bpe"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("bpe: tokenizers.implementations.char_level_bpe is not installed: pip")
+
+
+def test_a_gpus_memory_that_runs_out_is_told_in_its_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_argv: list[str]) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("models.train.bpe.main", full)
+    assert commands.main(["bpe"]) == 1
+    assert capsys.readouterr().err == "bpe: CUDA out of memory. Tried to allocate 2.00 GiB.\n"
 
 
 @pytest.mark.parametrize("name", commands.COMMANDS)
