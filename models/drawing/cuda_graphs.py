@@ -14,6 +14,7 @@ from threading import Lock
 import torch
 
 _WARM_UP_STEPS = 3  # lets the libraries choose and allocate before the capture
+_MOST = 2000  # graphs; callers' filters choose how many kinds of steps there are
 _ONE_AT_A_TIME = Lock()  # of a process's captures; another model may be loaded meanwhile
 
 
@@ -28,7 +29,7 @@ def _stream(device: torch.device) -> torch.cuda.Stream:
 
 
 class Graphs:
-    """The graphs of one batch: they hold the addresses of its tensors.
+    """The graphs of one batch, those used last: they hold the addresses of its tensors.
 
     They share one pool of memory. None leaves a result in it that another might overwrite, since
     steps write into the batch's own tensors.
@@ -41,9 +42,11 @@ class Graphs:
 
     def run(self, key: Hashable, work: Callable[[], None]) -> None:
         """Do `work`, which must change nothing when it is done twice."""
-        if key not in self._captured:
-            self._captured[key] = self._capture(work)
-        self._captured[key].replay()
+        graph = self._captured.pop(key, None) or self._capture(work)
+        self._captured[key] = graph  # behind all others
+        if len(self._captured) > _MOST:
+            del self._captured[next(iter(self._captured))]
+        graph.replay()
 
     def _capture(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
         with _ONE_AT_A_TIME:

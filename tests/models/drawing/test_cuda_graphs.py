@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from models.drawing import cuda_graphs
 from models.drawing.candidates import draw_all
 from models.drawing.cuda_graphs import Graphs
 from models.drawing.generate import Batch, Runner
@@ -158,3 +159,23 @@ def test_two_threads_may_capture_at_once() -> None:
 
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(drawn, (1, 2))) == [1, 2]
+
+
+@pytest.mark.gpu
+def test_no_more_graphs_are_kept_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_graphs, "_MOST", 2)
+    graphs, numbers = Graphs(torch.device("cuda")), torch.zeros(1, device="cuda")
+    captured: list[int] = []
+
+    def use(key: int) -> None:
+        def work() -> None:
+            captured.append(key)
+            numbers.fill_(key)
+
+        graphs.run(key, work)
+        assert float(numbers) == key
+
+    for key in (1, 2, 1, 3, 1, 2):
+        use(key)
+    assert list(dict.fromkeys(captured)) == [1, 2, 3]
+    assert captured.count(1) * 2 == captured.count(2)  # which was let go for 3, and came again
