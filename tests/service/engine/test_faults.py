@@ -142,7 +142,7 @@ engine.add(make_run())
 try:
     engine.step()
 except Exception as error:
-    print("ended by", type(error).__name__)
+    print("ended by", type(error).__name__, flush=True)
 else:
     print("goes on")
 """
