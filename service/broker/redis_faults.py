@@ -148,9 +148,10 @@ _BY_WORD = {
     "OOM": FULL, "READONLY": READ_ONLY, "MISCONF": DISK, "NOREPLICAS": CUT_OFF,
     "MASTERDOWN": CUT_OFF, "LOADING": LOADING, "BUSY": BUSY, "NOAUTH": PASSWORD,
     "WRONGPASS": PASSWORD, "NOPERM": PERMISSION, "DENIED": PERMISSION,
-    "The user executing the script can't": PERMISSION, "MOVED": REDIRECT,
-    "CLUSTERDOWN": CLUSTER_DOWN, "UNBLOCKED": AWAY, "max number of clients": CLIENTS,
-    "No connection available": POOL, "Too many connections": POOL,
+    "The user executing the script can't": PERMISSION, "ACL failure in script": PERMISSION,
+    "MOVED": REDIRECT, "CLUSTERDOWN": CLUSTER_DOWN, "UNBLOCKED": AWAY,
+    "max number of clients": CLIENTS, "No connection available": POOL,
+    "Too many connections": POOL,
     "DB index is out of range": DATABASE, "SELECT is not allowed": DATABASE,
 }  # fmt: skip
 _WORDS = re.compile(rf"\b({'|'.join(_BY_WORD)})\b")

@@ -46,7 +46,7 @@ def _with(*options: str, kind: str = "redis") -> Trouble:
 
 
 def _as_user(rules: str) -> Trouble:
-    """A user of these rights only, on both kinds of server alike."""
+    """A user of these rights only."""
 
     @asynccontextmanager
     async def started(folder: Path) -> AsyncIterator[str]:

@@ -109,6 +109,26 @@ async def test_what_is_over_is_over(every_server: RedisServer) -> None:
     await disconnect(redis)
 
 
+@pytest.mark.parametrize(
+    "rules",
+    ["~* &* +@all -zadd", "~{mindalle} &* +@all", "~* resetchannels +@all"],
+    ids=["command", "key", "channel"],
+)
+async def test_a_right_may_be_missing_inside_a_script(
+    every_server: RedisServer, rules: str
+) -> None:
+    operator = connect(_redis_settings(every_server.url))
+    await operator.execute_command("ACL", "SETUSER", "small", "reset", "on", ">pw", *rules.split())  # type: ignore[no-untyped-call]  # untyped upstream
+    small = connect(_redis_settings(every_server.url.replace("redis://", "redis://small:pw@")))
+    with pytest.raises(QueueUnavailable) as caught:
+        await put(make_queue(small))
+    assert caught.value.code == "queue_permission_denied"
+    await disconnect(small)
+    await operator.acl_deluser("small")
+    await operator.flushall()
+    await disconnect(operator)
+
+
 async def test_our_own_connections_may_be_used_up(redis: Redis, valkey_server: RedisServer) -> None:
     settings = RedisSettings(url=SecretStr(valkey_server.url), max_connections=4, timeout_s=60)
     ours = connect(settings)
