@@ -214,3 +214,10 @@ def test_links_of_the_runbook_lead_somewhere() -> None:
 
     assert links
     assert all((folder / link).exists() for link in links)
+
+
+def test_every_picture_of_the_docs_is_shown_in_a_page() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    shown = set(re.findall(r"([\w-]+\.png)\)", "".join(page.read_text() for page in pages)))
+
+    assert {picture.name for picture in (ROOT / "docs").glob("*.png")} <= shown
