@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 from service.answers.job_request import JobRequest
 from service.answers.schemas import ImageRequest, is_blank, out_of_range
@@ -127,8 +128,7 @@ async def _with_source(
     model = job.recipe.model
     await state.catalog.check_takes_pictures(model)
     card = await state.catalog.card(model)
-    await state.queue.check(job, limits)
-    preparing = state.sources.prepare(body, card)
+    preparing = state.sources.prepare(body, card, partial(state.queue.check, job, limits))
     source, data = await while_wanted(state, origin.receive, job.deadline_s, preparing)
     return replace(job, recipe=replace(job.recipe, source=source)), data
 

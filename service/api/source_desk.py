@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 
 from service.answers.source_request import CodesRequest, SourceRequest
 from service.broker.workers import ModelCard
@@ -20,17 +21,22 @@ _RETRY_S = 2.0
 
 
 class SourceDesk:
-    """Prepares pictures. UploadsFull when too many wait for it."""
+    """Prepares pictures. `num_here` of them wait or are read; UploadsFull when too many do."""
 
     def __init__(self) -> None:
         self._desk = asyncio.Lock()
-        self._num_here = 0
+        self.num_here = 0
 
-    async def prepare(self, body: SourceRequest, card: ModelCard) -> tuple[Source, bytes]:
+    async def prepare(
+        self, body: SourceRequest, card: ModelCard, check: Callable[[], Awaitable[None]]
+    ) -> tuple[Source, bytes]:
         """What the recipe says of the body's picture, and the file for the worker.
 
+        `check` raises where reading it would be in vain. It is asked at once, and again when it is
+        this picture's turn: those before it may have taken what was left of a key's rate.
         InvalidRequest names the field that is at fault, or that this model can't take.
         """
+        await check()
         if isinstance(body, CodesRequest):
             _check_codes(body, card)
             data = json.dumps(body.codes).encode()
@@ -38,19 +44,28 @@ class SourceDesk:
         if body.image is None:
             raise InvalidRequest("image is missing.", param="image")
         _check(body)
-        if self._num_here >= _MOST_WAITING:
+        if self.num_here >= _MOST_WAITING:
             raise UploadsFull(_RETRY_S)
         width, height = map(int, card.size.split("x"))
-        self._num_here += 1
+        self.num_here += 1
         try:
-            await self._desk.acquire()
+            await self._turn(check)
             working = asyncio.to_thread(_prepared, body, body.image, (width, height))
             work = asyncio.ensure_future(working)
             # Not when its caller has gone: a thread can't be stopped, and keeps its memory.
             work.add_done_callback(lambda _: self._desk.release())
             return await asyncio.shield(work)
         finally:
-            self._num_here -= 1
+            self.num_here -= 1
+
+    async def _turn(self, check: Callable[[], Awaitable[None]]) -> None:
+        """Wait for the desk, and keep it unless the picture need not be read any more."""
+        await self._desk.acquire()
+        try:
+            await check()
+        except BaseException:
+            self._desk.release()
+            raise
 
 
 def check_length(body: SourceRequest, max_bytes: int) -> None:

@@ -69,6 +69,23 @@ async def test_who_would_be_refused_has_no_picture_read(
             assert await api.metric(rejected) == len(PATHS)
 
 
+async def test_of_a_burst_few_pictures_are_read_in_vain(
+    painter: Painter, valkey_server: RedisServer, busy: threading.Event
+) -> None:
+    settings = api_settings(valkey_server, queue={"key_burst": 1, "key_rate_per_s": 0.01})
+    async with serving(settings) as api, api.client() as http:
+        first = asyncio.create_task(http.post("/v1/jobs", json=_body()))
+        await until(lambda: api.state.sources.num_here == 1)
+        no_picture = _body(b"no picture")  # a 400 once it is read
+        others = [asyncio.create_task(http.post(PATHS[0], json=no_picture)) for _ in range(8)]
+        await until(lambda: api.state.sources.num_here == 9)
+        busy.set()
+        assert (await first).status_code == 202
+        refusals = [_refusal(answer) for answer in await asyncio.gather(*others)]
+        # One may be asked about before the first has got into the queue.
+        assert refusals.count((429, "rate_limit_exceeded")) >= 6, refusals
+
+
 async def test_too_many_pictures_to_read_is_not_a_full_queue(
     api: LiveApi, http: httpx.AsyncClient, painter: Painter, busy: threading.Event
 ) -> None:
