@@ -163,7 +163,10 @@ class ImageRequest(BaseModel):
     )
     priority: PriorityName | None = Field("normal", description="Place among the waiting jobs.")
     deadline_s: Annotated[float | None, _Number] = Field(
-        None, gt=0, description="Give up when the images are not ready after so many seconds."
+        None,
+        gt=0,
+        description="Give up when the images are not ready so many seconds after the job was "
+        "queued. A picture to begin with is read before that, and may take as long.",
     )
     quality: Text | None = Field(None, description=IGNORED)
     style: Text | None = Field(None, description=IGNORED)
