@@ -186,10 +186,14 @@ class AsyncClient:
                 if answer.is_success:
                     if not answer.headers.get("content-type", _EVENTS).startswith(_EVENTS):
                         raise ApiError.foreign(answer)
+                    is_over = method == "POST" or answer.status_code == 204
                     async for line in answer.aiter_lines():
                         event = parser.feed(line)
                         if event is not None:
+                            is_over = is_over or event.is_last
                             yield event
+                    if not is_over:  # a server that closes lets go of those who follow a job
+                        raise httpx.RemoteProtocolError("the events ended before their job")
                     return
                 await answer.aread()
             await asyncio.sleep(retries.delay_after(answer))

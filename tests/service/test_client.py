@@ -169,6 +169,25 @@ async def test_a_stream_that_has_begun_is_not_asked_for_again() -> None:
     assert sent == 2 * [PARTIAL]
 
 
+async def test_a_job_is_followed_further_where_a_server_lets_go_of_it(
+    client: AsyncClient, api: LiveApi, painter: Painter
+) -> None:
+    painter.gate.clear()
+    job, names = await client.submit("a cat"), []
+    async for event in client.follow(job.id):
+        names.append(event.name)
+        if event.name == "started":
+            api.state.closing.set()
+            asyncio.get_running_loop().call_later(0.2, _open_again, api, painter)
+    assert (names[0], names[-1]) == ("queued", "succeeded")
+    assert names.count("started") == 1
+
+
+def _open_again(api: LiveApi, painter: Painter) -> None:
+    api.state.closing.clear()
+    painter.gate.set()
+
+
 @pytest.mark.parametrize("results", KINDS, indirect=True)
 async def test_submit_wait_image(client: AsyncClient, api: LiveApi, painter: Painter) -> None:
     job = await client.submit("a cat", seed=1)

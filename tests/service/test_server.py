@@ -130,6 +130,26 @@ async def test_a_stopped_server_does_not_wait_for_ever(
                 await asyncio.sleep(0.01)
 
 
+async def test_a_stopped_server_lets_go_of_those_who_follow_a_job(
+    redis: Redis, valkey_server: RedisServer
+) -> None:
+    async with (
+        painting(redis) as painter,
+        _api_process(valkey_server.url) as (process, client),
+    ):
+        await _answers(client, "/readyz")
+        painter.gate.clear()
+        job = (await client.post("/v1/jobs", json={"prompt": "a cat"})).json()
+        events = f"/v1/jobs/{job['id']}/events"
+        async with client.stream("GET", events) as answer:
+            lines = answer.aiter_lines()
+            assert (await anext(lines)).startswith("id: ")
+            process.send_signal(signal.SIGTERM)
+            assert "event: error" not in [line async for line in lines]
+        _, said = await process.communicate()
+    assert b"ERROR" not in said.upper(), said.decode()
+
+
 async def test_a_stop_while_a_job_gets_into_the_queue_cuts_no_answer_off(
     redis: Redis, valkey_server: RedisServer
 ) -> None:

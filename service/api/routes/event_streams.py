@@ -18,12 +18,13 @@ from service.answers.job_answer import JobAnswer
 from service.api.admission import Admitted
 from service.api.api_state import ApiState, ImageUrls
 from service.api.http.envelope import error_body
+from service.api.http.hangup import unless_ended
 from service.api.http.sse import ServerEvent
 from service.api.outcomes import as_base64, check_succeeded, images_as_base64
 from service.api.waiting import DEADLINE_SLACK_S, unless_closing
 from service.broker.queue import Event
 from service.broker.redis_connection import backoff_s
-from service.errors import DeadlinePassed, DomainError, QueueUnavailable
+from service.errors import DeadlinePassed, DomainError, Draining, QueueUnavailable
 from service.jobs import TERMINAL, Job, JobView
 
 _MAX_FAILURES = 30  # with the pauses between them, about two minutes without Redis
@@ -149,10 +150,16 @@ def error_event(error: DomainError) -> ServerEvent:
 async def job_events(
     state: ApiState, job_id: str, after: str, urls: ImageUrls
 ) -> AsyncGenerator[ServerEvent, None]:
-    """Everything behind the event `after`; the last event holds the whole job as it ended."""
+    """Everything behind the event `after`; the last event holds the whole job as it ended.
+
+    Where this process closes it ends sooner: another one goes on behind the last event.
+    """
     try:
-        async for event in lasting(partial(_job_events, state, job_id, urls), after):
-            yield event
+        async with aclosing(lasting(partial(_job_events, state, job_id, urls), after)) as events:
+            while event := await unless_ended(state.closing.wait(), Draining, anext(events, None)):
+                yield event
+    except Draining:
+        return
     except DomainError as error:
         yield error_event(error)
 
