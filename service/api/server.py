@@ -26,6 +26,9 @@ from service.settings import Settings
 
 _LOOK_S = 0.05
 _CLOSE_S = 5  # for answers that are being written when the grace time is over
+# Proxies and load balancers keep an idle connection for up to a minute. Who closes one first may
+# cut off a request that is on its way; so that is left to them.
+_IDLE_S = 75
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +72,7 @@ class DrainingServer(uvicorn.Server):
             proxy_headers=False,  # Addressing reads them, all of them
             server_header=False,
             timeout_graceful_shutdown=_CLOSE_S,
+            timeout_keep_alive=_IDLE_S,
         )
         super().__init__(config)
         self._state: ApiState = app.state.api

@@ -3,10 +3,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -184,6 +186,16 @@ async def test_a_second_signal_ends_it_at_once(redis: Redis, valkey_server: Redi
         painter.gate.set()
         waiting.cancel()
         await asyncio.wait({waiting})
+
+
+def test_idle_connections_are_closed_by_proxies_and_not_by_the_api(
+    valkey_server: RedisServer,
+) -> None:
+    settings = api_settings(valkey_server)
+    server = DrainingServer(create_app(settings), settings)
+    site = (Path(__file__).parents[2] / "deploy/proxies/nginx.conf").read_text()
+    (kept_s,) = re.findall(r"^    keepalive_timeout (\d+)s;", site, re.MULTILINE)
+    assert server.config.timeout_keep_alive > int(kept_s)
 
 
 async def test_a_redis_that_may_drop_jobs_is_refused_at_the_start(
