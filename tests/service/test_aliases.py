@@ -88,6 +88,18 @@ async def test_aliases_are_listed_and_say_so(
         assert (await http.get("/v1/models/later")).status_code == 404
 
 
+@pytest.mark.parametrize("written", ["vendor/draw-1", "vendor%2Fdraw-1"])
+async def test_an_alias_with_a_slash_is_found_by_its_name(
+    painter: Painter, valkey_server: RedisServer, written: str
+) -> None:
+    settings = api_settings(valkey_server, api={"model_aliases": "vendor/draw-1=tiny"})
+    async with serving(settings) as api, api.client() as http:
+        found = await http.get(f"/v1/models/{written}")
+        assert (found.status_code, found.json().get("id")) == (200, "vendor/draw-1")
+        counted = 'http_requests_total{code="200",method="GET",route="/v1/models/{model}"}'
+        assert await api.metric(f"mindalle_{counted}") == 1
+
+
 async def test_the_refusal_names_the_setting(http: httpx.AsyncClient, painter: Painter) -> None:
     answer = await http.post(PATH, json={"prompt": "a", "model": "dall-e-3"})
     assert answer.status_code == 404

@@ -161,7 +161,7 @@ def _known_method(method: str) -> str:
 
 
 def _route(scope: Scope) -> str:
-    path = getattr(scope.get("route"), "path", None)
+    path = getattr(scope.get("route"), "path_format", None)
     return path if isinstance(path, str) else "unmatched"
 
 

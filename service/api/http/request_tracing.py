@@ -41,5 +41,5 @@ class TraceRequests:
             with bound(trace_id=span.trace_id):
                 await self.app(scope, receive, with_start(send, note))
         finally:
-            route = getattr(scope.get("route"), "path", "unmatched")
+            route = getattr(scope.get("route"), "path_format", "unmatched")
             span.end(route, status)

@@ -42,7 +42,8 @@ def _model(name: str, workers: list[WorkerInfo]) -> ModelAnswer:
     return answer.model_copy(update={"id": name, "alias_of": answer.id})
 
 
-@router.get("/v1/models/{model}", response_model=ModelAnswer, responses=errors(401, 404, 503))
+# An alias may have a slash in it, as names of other services' models have.
+@router.get("/v1/models/{model:path}", response_model=ModelAnswer, responses=errors(401, 404, 503))
 async def get_model(
     model: Annotated[str, Path(description="`id` of the model.")], state: State
 ) -> ModelAnswer:
