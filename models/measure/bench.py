@@ -25,7 +25,7 @@ from models.measure import comparison, machine, naive
 from models.measure.baselines import is_block_stack
 from models.measure.devices import device
 from models.measure.stopwatch import BaselineTimes, Result, measure
-from models.measure.subject import Subject, chosen, compared
+from models.measure.subject import SHAPE, Subject, chosen, compared, fill
 from models.pipeline import DTYPES, LoadOptions
 from models.presets.register import PRESETS
 
@@ -35,14 +35,6 @@ _COLUMNS = (
     f"{'vs concat':>11}{'vs again':>10}"
 )
 _DEFAULT = "(default: %(default)s)"
-_SHAPE = {
-    "layers": (12, "blocks"),
-    "width": (512, "of the embedding"),
-    "heads": (8, "of the attention; they divide the width"),
-    "text": (64, "positions of the prompt, 0 for a model without"),
-    "image": (256, "positions of the image"),
-    "vocab": (16384, "codes to choose from"),
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,10 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--checkpoint", type=Path, metavar="DIR", help="a checkpoint folder (default: none)"
     )
-    for name, (default, about) in _SHAPE.items():
+    for name, (default, about) in SHAPE.items():
         accepts = {"text": count_or_none, "image": several}.get(name, count)
         which.add_argument(
-            f"--{name}", type=accepts, default=default, metavar="N", help=f"{about} {_DEFAULT}"
+            f"--{name}", type=accepts, metavar="N", help=f"{about} (default: {default})"
         )
     which.add_argument(
         "--compare",
@@ -128,6 +120,7 @@ def _add_ways(how: argparse._ArgumentGroup) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print; 0. ConfigError for flags that say nothing of what is measured."""
     _check(args)
+    fill(args)
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.compare or args.naive:
@@ -157,17 +150,31 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse what would be left out of the measurement without a word."""
-    is_plain = not (args.compare or args.naive)
-    if args.naive and (args.compare or args.checkpoint or len(args.dtype) > 1):
-        raise ConfigError("--naive: random weights, one --dtype; not --compare, --checkpoint")
-    if args.compare and args.preset:
-        raise ConfigError("--compare: shapes of its own or a --checkpoint, no --preset")
-    if args.quantization != ["none"] and not is_plain:
+    for why, names in _useless(args):
+        for name in names:
+            value = getattr(args, name)
+            if value is not None and value is not False:  # 0 is a --text
+                raise ConfigError(f"--{name.replace('_', '-')}: changes nothing {why}")
+    if args.naive and len(args.dtype) > 1:
+        raise ConfigError("--dtype: with --naive only one")
+    if args.quantization != ["none"] and (args.compare or args.naive):
         raise ConfigError("--quantization: is not measured with --compare and --naive")
-    if (args.plot or args.enhance_width) and not args.compare:
-        raise ConfigError("--plot, --enhance-width: only with --compare")
     if args.plot:
         import_module("matplotlib")  # which is missed now, and not when all is measured
+
+
+def _useless(args: argparse.Namespace) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Flags that say nothing of what is measured, and beside what."""
+    if args.naive:
+        yield "with --naive", ("compare", "checkpoint", *SHAPE)
+    if args.compare:
+        yield "with --compare", ("preset", "text", "image")
+    else:
+        yield "without --compare", ("plot", "enhance_width")
+    if args.checkpoint:
+        yield "with --checkpoint", ("preset", "enhance_width", *SHAPE)
+    if args.preset:
+        yield "with --preset", (*SHAPE,)
 
 
 def _compare(args: argparse.Namespace) -> int:

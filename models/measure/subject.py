@@ -18,6 +18,15 @@ from models.measure import comparison
 from models.pipeline import LoadOptions, Pipeline, load, load_random
 from models.presets.register import PRESETS
 
+# Flags of a shape: what they are when they are not given, and what they say.
+SHAPE = {
+    "layers": (12, "blocks"),
+    "width": (512, "of the embedding"),
+    "heads": (8, "of the attention; they divide the width"),
+    "text": (64, "positions of the prompt, 0 for a model without"),
+    "image": (256, "positions of the image"),
+    "vocab": (16384, "codes to choose from"),
+}
 # For shapes that no official codec fits: its grid fits none, so no pixels are measured.
 _NO_CODEC = VQGANConfig(ch=32, ch_mult=(1,), z_channels=32, num_res_blocks=1, attn_resolutions=())
 
@@ -34,6 +43,13 @@ class Subject:
         if self.checkpoint or self.preset.weights:
             return load(self.preset.name, self.checkpoint, options)
         return load_random(self.preset, options)
+
+
+def fill(args: argparse.Namespace) -> None:
+    """Give the flags of a shape that were not given their values."""
+    for name, (default, _) in SHAPE.items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
 
 
 def chosen(args: argparse.Namespace) -> Subject:

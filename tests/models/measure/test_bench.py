@@ -86,13 +86,20 @@ def test_a_type_that_the_cpu_lacks_is_said_to_be_slow(
 @pytest.mark.parametrize(
     ("left_out", "said"),
     [
-        ("--naive --checkpoint somewhere", "not --compare, --checkpoint"),
-        ("--naive --dtype float32 bfloat16", "one --dtype"),
-        ("--naive --compare", "not --compare"),
-        ("--compare --preset tiny", "no --preset"),
+        ("--naive --checkpoint somewhere", "--checkpoint: changes nothing with --naive"),
+        ("--naive --dtype float32 bfloat16", "--dtype: with --naive only one"),
+        ("--naive --compare", "--compare: changes nothing with --naive"),
+        ("--naive --layers 40", "--layers: changes nothing with --naive"),
+        ("--naive --preset tiny --text 0", "--text: changes nothing with --naive"),
+        ("--compare --preset tiny", "--preset: changes nothing with --compare"),
+        ("--compare --image 64", "--image: changes nothing with --compare"),
+        ("--compare --checkpoint somewhere --width 8", "--width: changes nothing with --check"),
+        ("--compare --checkpoint somewhere --enhance-width 9", "--enhance-width: changes nothing"),
         ("--compare --quantization int8", "is not measured with"),
-        ("--plot plot.png", "only with --compare"),
-        ("--naive --enhance-width 64", "only with --compare"),
+        ("--checkpoint somewhere --preset tiny", "--preset: changes nothing with --checkpoint"),
+        ("--preset tiny --text 0", "--text: changes nothing with --preset"),
+        ("--plot plot.png", "--plot: changes nothing without --compare"),
+        ("--naive --enhance-width 64", "--enhance-width: changes nothing without --compare"),
     ],
 )
 def test_a_flag_that_would_be_left_out_is_refused(left_out: str, said: str) -> None:
