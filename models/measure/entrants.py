@@ -33,8 +33,8 @@ class Entrant:
 
     @property
     def digest(self) -> str:
-        """Tells its weights from others."""
-        return weights_digest(self.preset, self.folder)
+        """Tells its weights from others, also from those that its folder had before."""
+        return weights_digest(self.preset, self.folder, with_times=True)
 
     @property
     def draws(self) -> bool:
