@@ -65,7 +65,7 @@ def find(models: Sequence[str], checkpoint: Path | None = None) -> list[Entrant]
     if checkpoint is not None:
         if len(models) > 1:
             raise ConfigError("--checkpoint: is the folder of one model; name several by theirs")
-        return [Entrant(models[0], open_checkpoint(checkpoint).preset, checkpoint)]
+        return [Entrant(models[0], _opened(checkpoint), checkpoint)]
     entrants = [_find(model) for model in models]
     names = [entrant.name for entrant in entrants]
     # Folders that are called alike are told apart by their whole paths.
@@ -78,7 +78,11 @@ def find(models: Sequence[str], checkpoint: Path | None = None) -> list[Entrant]
 def _find(model: str) -> Entrant:
     path = Path(model).expanduser()
     if path.is_dir():
-        preset = open_checkpoint(path, codec_alone=True).preset
-        return Entrant(path.resolve().name, preset, path)
+        return Entrant(path.resolve().name, _opened(path), path)
     preset = get_preset(model)
     return Entrant(model, preset, weights_folder(preset))
+
+
+def _opened(folder: Path) -> Preset:
+    """Of a model or of a codec alone, of which there are fewer figures."""
+    return open_checkpoint(folder, codec_alone=True).preset

@@ -17,7 +17,8 @@ from models.measure import eval as evaluation
 from models.measure.drawer import Setting
 from models.measure.drawings import Ask, Drawings
 from models.pictures import to_bytes
-from models.presets.register import WEIGHTS_FOLDER
+from models.presets.register import WEIGHTS_FOLDER, get_preset
+from tests.models.taming_folders import write_codec
 
 
 @pytest.fixture
@@ -64,6 +65,17 @@ def test_two_models_over_two_seeds_once_drawn(
     assert tables(tmp_path)["Fidelity"][0]["Fréchet distance"] == distance
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("drawn/**/*.*")} == drawn
     assert capsys.readouterr().err == ""
+
+
+def test_a_codec_alone_is_measured_by_either_way_to_name_its_folder(
+    data: Path, tmp_path: Path
+) -> None:
+    write_codec(tmp_path / "codec", get_preset("tiny-taming-class"))
+    asked = ["--tables", "reconstruction", "speed", "--data", str(data), "--out", str(tmp_path)]
+    evaluation.main([str(tmp_path / "codec"), *asked])
+    (row,) = tables(tmp_path)["Reconstruction"]
+    evaluation.main(["codec", "--checkpoint", str(tmp_path / "codec"), *asked])
+    assert tables(tmp_path) == {"Reconstruction": [row]}
 
 
 def test_blind_sheets_of_other_seeds_lie_beside_what_was_answered(tmp_path: Path) -> None:
