@@ -57,7 +57,7 @@ class Entrant:
 
 
 def find(models: Sequence[str], checkpoint: Path | None = None) -> list[Entrant]:
-    """The models by name or folder; `checkpoint` is the folder of the only one.
+    """The models by name or folder; `checkpoint` is the folder of the only one, named or not.
 
     Raises:
         UnknownPresetError, CheckpointError: there is no such model, or a folder for several.
@@ -65,7 +65,7 @@ def find(models: Sequence[str], checkpoint: Path | None = None) -> list[Entrant]
     if checkpoint is not None:
         if len(models) > 1:
             raise ConfigError("--checkpoint: is the folder of one model; name several by theirs")
-        return [Entrant(models[0], _opened(checkpoint), checkpoint)]
+        return [_in_folder(checkpoint, *models)]
     entrants = [_find(model) for model in models]
     names = [entrant.name for entrant in entrants]
     # Folders that are called alike are told apart by their whole paths.
@@ -78,11 +78,12 @@ def find(models: Sequence[str], checkpoint: Path | None = None) -> list[Entrant]
 def _find(model: str) -> Entrant:
     path = Path(model).expanduser()
     if path.is_dir():
-        return Entrant(path.resolve().name, _opened(path), path)
+        return _in_folder(path)
     preset = get_preset(model)
     return Entrant(model, preset, weights_folder(preset))
 
 
-def _opened(folder: Path) -> Preset:
-    """Of a model or of a codec alone, of which there are fewer figures."""
-    return open_checkpoint(folder, codec_alone=True).preset
+def _in_folder(folder: Path, name: str | None = None) -> Entrant:
+    """A model, or a codec alone; called as its folder where it has no other name."""
+    preset = open_checkpoint(folder, codec_alone=True).preset
+    return Entrant(name or folder.resolve().name, preset, folder)

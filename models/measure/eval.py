@@ -47,12 +47,13 @@ _RATES = (1.0, 0.5, 0.25, 0.125, 0.0625)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which models, on which prompts, judged by whom, in which tables."""
     parser.add_argument(
-        "models", nargs="*", default=["emoji"], metavar="MODEL",
+        "models", nargs="*", metavar="MODEL",
         help="presets or checkpoint folders (default: emoji)",
     )  # fmt: skip
     parser.add_argument(
         "--checkpoint", type=Path, metavar="DIR",
-        help="the folder of the only model (default: the preset's own)",
+        help="the folder of the only model, which is called as it unless MODEL says otherwise"
+        " (default: the preset's own)",
     )  # fmt: skip
     parser.add_argument(
         "--tables", nargs="+", choices=(*OF_PICTURES, *OF_MODELS), metavar="TABLE",
@@ -131,6 +132,7 @@ def run(args: argparse.Namespace, artists: Iterable[Artist] | None = None) -> in
 
     `artists` draw in place of models in this process, and are known by their pictures alone.
     """
+    fill(args)
     given = sample(read_prompts(args.prompts), args.num_prompts) if args.prompts else []
     entrants = find(args.models, args.checkpoint) if artists is None else []
     wanted, options = _wanted(args), LoadOptions(device=args.device)
@@ -157,6 +159,12 @@ def run(args: argparse.Namespace, artists: Iterable[Artist] | None = None) -> in
     report.write(args.out)
     sys.stdout.write(report.markdown())
     return 0
+
+
+def fill(args: argparse.Namespace) -> None:
+    """The default model, where no name and no folder says which."""
+    if not args.models and args.checkpoint is None:
+        args.models = ["emoji"]
 
 
 def _told(args: argparse.Namespace) -> dict[str, object]:

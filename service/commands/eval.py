@@ -44,6 +44,7 @@ def run(args: Namespace) -> int:
         raise CommandError(f"--url: a model there has no folder here, and no {tables}", 2)
     if args.prompts is None:
         raise CommandError("--url: give what is to be drawn there, --prompts FILE", 2)
+    evaluation.fill(args)
     served = {model.id: model for model in asyncio.run(_models(args))}
     if unknown := [name for name in args.models if name not in served]:
         raise CommandError(f"{args.url} serves no {unknown[0]}; it has {', '.join(served)}", 2)

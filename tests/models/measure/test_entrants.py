@@ -20,3 +20,10 @@ def test_a_model_that_was_trained_again_is_another_one(tmp_path: Path) -> None:
     (after,) = find([str(tmp_path)])
     assert after.digest != first
     assert weights_digest(after.preset, tmp_path) == served
+
+
+def test_a_checkpoint_without_another_name_is_called_as_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    write_random_checkpoint(folder, tiny_with_words())
+    assert [entrant.name for entrant in find([], folder)] == ["mine"]
+    assert [entrant.name for entrant in find(["ours"], folder)] == ["ours"]

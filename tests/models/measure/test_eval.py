@@ -74,7 +74,8 @@ def test_a_codec_alone_is_measured_by_either_way_to_name_its_folder(
     asked = ["--tables", "reconstruction", "speed", "--data", str(data), "--out", str(tmp_path)]
     evaluation.main([str(tmp_path / "codec"), *asked])
     (row,) = tables(tmp_path)["Reconstruction"]
-    evaluation.main(["codec", "--checkpoint", str(tmp_path / "codec"), *asked])
+    evaluation.main(["--checkpoint", str(tmp_path / "codec"), *asked])
+    assert row["codec"] == "codec"
     assert tables(tmp_path) == {"Reconstruction": [row]}
 
 
@@ -157,6 +158,13 @@ def test_a_model_of_which_nothing_could_be_drawn_has_a_row_without_figures(
     evaluation.run(parser.parse_args(asked), [Away()])
     (row,) = tables(tmp_path)["Fidelity"]
     assert (row["model"], row["pictures"], row["Fréchet distance"]) == ("away", [0.0], None)
+
+
+def test_the_default_model_is_in_the_report_unless_a_folder_was_given(tmp_path: Path) -> None:
+    asked = ["--tables", "bits", "--out", str(tmp_path)]
+    for more, models in (([], ["emoji"]), (["--checkpoint", str(WEIGHTS_FOLDER / "emoji")], [])):
+        evaluation.main([*asked, *more])
+        assert json.loads((tmp_path / "eval.json").read_text())["arguments"]["models"] == models
 
 
 @pytest.mark.gpu
