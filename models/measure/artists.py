@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from models.configs.prior import Prompt
+from models.drawing.streams import MAX_SEED
 from models.measure.captions import prompts_for
 from models.measure.drawer import Setting, draw
 from models.measure.drawings import Ask, Drawings, asks_for
@@ -28,6 +29,8 @@ class Artist(Protocol):
     def name(self) -> str: ...
     @property
     def digest(self) -> str: ...  # of its weights
+    @property
+    def max_seed(self) -> int: ...
 
     def prompts(self, given: Sequence[str]) -> list[Prompt]:
         """As it takes them. ConfigError where it doesn't."""
@@ -55,6 +58,10 @@ class OwnArtist:
     @property
     def digest(self) -> str:
         return self.entrant.digest
+
+    @property
+    def max_seed(self) -> int:
+        return MAX_SEED
 
     def prompts(self, given: Sequence[str]) -> list[Prompt]:
         """See `Artist`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from itertools import product
@@ -26,6 +26,7 @@ from models.measure.artists import Artist, OwnArtist
 from models.measure.captions import read_prompts, sample
 from models.measure.devices import device
 from models.measure.drawer import Setting
+from models.measure.drawings import asks_for
 from models.measure.drawn_figures import DrawnFigures, Plan
 from models.measure.entrants import Entrant, find
 from models.measure.model_figures import ModelFigures
@@ -127,7 +128,7 @@ def _add_judging(group: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
 
 
-def run(args: argparse.Namespace, artists: Iterable[Artist] | None = None) -> int:
+def run(args: argparse.Namespace, artists: Sequence[Artist] | None = None) -> int:
     """Measure, write the report, print it; 0.
 
     `artists` draw in place of models in this process, and are known by their pictures alone.
@@ -139,6 +140,11 @@ def run(args: argparse.Namespace, artists: Iterable[Artist] | None = None) -> in
     _check_packages(args, wanted)
     if "grid" in wanted:
         _check_grid(args, entrants)
+    drawing = [entrant for entrant in entrants if entrant.draws]
+    if artists is None:
+        artists = [OwnArtist(entrant, options, args.rows) for entrant in drawing]
+    if wanted.intersection(OF_PICTURES):
+        _check_seeds(args, artists, given)
     reference = Reference(args.data, args.art, args.real)
     report = Report(_told(args))
     own = ModelFigures(reference, options, args.features, args.batch)
@@ -147,9 +153,6 @@ def run(args: argparse.Namespace, artists: Iterable[Artist] | None = None) -> in
     report.tables.extend(own.tables())
     report.plots.extend(own.plots())
     if given:
-        drawing = [entrant for entrant in entrants if entrant.draws]
-        if artists is None:
-            artists = (OwnArtist(entrant, options, args.rows) for entrant in drawing)
         drawn = _drawn(args, wanted, given, reference)
         folders = {entrant.name: entrant.folder for entrant in drawing}
         for artist in artists:
@@ -201,7 +204,7 @@ def _drawn(
         given,
         setting,
         _grid(args, setting),
-        args.seeds or [args.seed],
+        _seeds(args),
         sorted({1.0, *args.acceptance} if "rejection" in wanted else {1.0}, reverse=True),
         wanted,
         blind.read_questions(args.prompts) if "blind" in wanted else [],
@@ -238,6 +241,22 @@ def _check_grid(args: argparse.Namespace, entrants: Iterable[Entrant]) -> None:
                 row.validate(preset.vocab_sizes)
             except InvalidSamplingError as error:
                 raise ConfigError(f"--tables grid: {preset.name}: {error}") from None
+
+
+def _seeds(args: argparse.Namespace) -> list[int]:
+    return args.seeds or [args.seed]
+
+
+def _check_seeds(args: argparse.Namespace, artists: Iterable[Artist], given: list[str]) -> None:
+    """ConfigError where a prompt, or its repeats, would be drawn by a seed that can't be."""
+    for artist in artists:
+        asks = asks_for(artist.prompts(given), max(_seeds(args)))
+        highest = max((ask.seed for ask in asks), default=0)
+        if highest > artist.max_seed:
+            raise ConfigError(
+                f"--seed{'s' if args.seeds else ''}: {artist.name} can be drawn by seeds up to"
+                f" {artist.max_seed}, and these prompts take one of {highest}"
+            )
 
 
 def _judge(folder: Path, device: torch.device) -> Ranker | None:

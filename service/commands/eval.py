@@ -25,6 +25,7 @@ from service.client.manifest import Entry
 from service.client.problems import problem
 from service.client.protocol import Parameters
 from service.commands import bulk
+from service.jobs import MAX_SEED
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -78,6 +79,10 @@ class Fleet:
     @property
     def digest(self) -> str:
         return self.model.weights_digest
+
+    @property
+    def max_seed(self) -> int:
+        return MAX_SEED - 1
 
     def prompts(self, given: Sequence[str]) -> list[Prompt]:
         """See `Artist`."""

@@ -66,6 +66,7 @@ async def test_what_a_service_can_not_do_is_told(
         (["nope"], "serves no nope; it has tiny"),
         (["tiny", "--tables", "speed"], "a model there has no folder here"),
         (["tiny", "--candidates", "97"], "draws 96 at most"),
+        (["tiny", "--seed", str(2**53)], f"by seeds up to {2**53 - 1}, and these prompts"),
     ):
         assert await asyncio.to_thread(cli.main, [*call, *more]) == 2
         assert said in capsys.readouterr().err

@@ -136,6 +136,7 @@ class Away:
 
     name: str = "away"
     digest: str = "0" * 64
+    max_seed: int = 2**53
 
     def prompts(self, given: Sequence[str]) -> list[Prompt]:
         return [*given]
@@ -190,6 +191,19 @@ def test_what_can_not_be_made_is_said(tmp_path: Path) -> None:
         asked = [str(tmp_path / word) if word == "p.txt" else word for word in given]
         with pytest.raises(ConfigError, match=said):
             evaluation.main(["tiny", *asked])
+
+
+@pytest.mark.parametrize("flag", ["--seed", "--seeds"])
+def test_seeds_that_repeated_prompts_would_take_too_far_are_refused_before_anything_is_measured(
+    flag: str, tmp_path: Path
+) -> None:
+    """A model that takes no prompts draws one again for each."""
+    (tmp_path / "p.txt").write_text("a heart\na dog\n")
+    asked = ["tiny", "tiny-uncond", "--prompts", str(tmp_path / "p.txt"), "--candidates", "1"]
+    asked += ["--tables", "best-of", "--out", str(tmp_path / "out"), flag, str(2**63 - 1)]
+    with pytest.raises(ConfigError, match=rf"^{flag}: tiny-uncond .* up to {2**63 - 1},"):
+        evaluation.main(asked)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_grid_that_a_model_can_not_draw_is_refused_before_anything_is_measured(
