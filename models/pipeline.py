@@ -21,7 +21,7 @@ from models.drawing.candidates import draw_all
 from models.drawing.cuda_graphs import Graphs
 from models.drawing.forced import Forced, prefill
 from models.drawing.generate import Batch, run_now
-from models.drawing.sampling import RowParams
+from models.drawing.sampling import InvalidSamplingError, RowParams
 from models.drawing.shapes import Shapes, exact_shapes, keeps_bits
 from models.enhancer import Enhancer, random_upsampler
 from models.errors import UnsoundWeightsError
@@ -222,6 +222,8 @@ class Pipeline:
         Raises:
             InvalidPromptError, InvalidSamplingError: nothing was generated.
         """
+        if not params:
+            raise InvalidSamplingError("params", "must hold one RowParams or more, not none")
         prefix, batch = self.prefix(self.encode(prompt), forced), batch or self.batch(len(params))
         drawn, makers = draw_all(batch, prefix, params, on_step, forced), makers or self
         codes, pixels = drawn.codes, makers.pixels(drawn.codes)

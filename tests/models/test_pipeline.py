@@ -93,6 +93,13 @@ def test_bad_parameters_generate_nothing(tiny: Pipeline) -> None:
         tiny.generate("a heart", [replace(_PARAMS[0], temperature=0.0)])
 
 
+def test_no_candidates_are_refused_by_the_argument_that_asks_for_none(tiny: Pipeline) -> None:
+    with pytest.raises(InvalidSamplingError, match=r"^params: must hold one"):
+        tiny.generate("a heart", [])
+    with pytest.raises(InvalidSamplingError, match=r"^params: must hold one"):
+        tiny.generate("a heart", [], batch=tiny.batch(2))
+
+
 @pytest.mark.parametrize("chunk", [1, 3])
 def test_a_picture_does_not_depend_on_those_decoded_with_it(chunk: int) -> None:
     pipeline = load("tiny", options=LoadOptions(pixel_chunk=chunk))
