@@ -133,6 +133,10 @@ def _check_shape(config: HQTransformerConfig, path: str) -> None:
         config.prefix != "class" or config.n_classes > 0,
         f"{hparams}.n_classes: needed where use_cls_cond is true",
     )
+    require(
+        config.prefix != "text" or config.ctx_len_txt > 0,
+        f"{hparams}.ctx_len_txt: must be at least 1 where use_txt_cond is true",
+    )
     is_flat = config.position_embedding == "1d"
     rows, needed = config.ctx_len_img, config.num_steps
     require(

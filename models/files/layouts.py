@@ -81,6 +81,7 @@ def read_transformer(section: Section, path: str, codec: CodecConfig) -> Transfo
     others = [name for name in _JOINT if name in values and kind != "mingpt"]
     require(not others, f"unknown key: {', '.join(f'{hparams}.{name}' for name in others)}")
     if kind == "transformer1d":
+        require(config.ctx_len_txt > 0, f"{hparams}.ctx_len_txt: must be at least 1")
         return replace(config, n_classes=0)
     require(
         config.n_classes > 0 or not has_classes,

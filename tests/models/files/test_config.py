@@ -129,6 +129,7 @@ def test_training_sections_belong_to_fine_tuning_alone(key: str) -> None:
         ("stage2.hparams.n_dense_layers", 2, "must equal n_layers"),
         ("stage2.hparams.n_heads", 5, "must divide embed_dim"),
         ("stage2.hparams.ctx_len_img", 64, "makes 16×16"),
+        ("stage2.hparams.ctx_len_txt", 0, r"stage2\.hparams\.ctx_len_txt: must be at least 1"),
         ("stage2.hparams.mlp_bias", "yes", "mlp_bias"),
         ("stage2.vocab_size_img", 512, "codebook of 256"),
         ("stage2.type", "gpt9", "gpt9"),

@@ -198,6 +198,7 @@ _WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "heads": (_STAGE2, {"hparams.n_heads": 5}, r"stage2\.hparams\.n_heads: must divide"),
     "no body": (_STAGE2, {"hparams.n_layers": 0}, r"hparams\.n_layers: must be at least 1"),
+    "no text": (_STAGE2, {"hparams.ctx_len_txt": 0}, r"hparams\.ctx_len_txt: must be at least 1"),
     "positions": (_STAGE2, {"hparams.ctx_len_img": 15}, "15 positions for 16 cells"),
     "codebook": (_STAGE2, {"vocab_size_img": 65}, r"\[65, 65\] for codebooks of \[64, 40\]"),
     "codes below one": (_STAGE2, {"ratio_bot2top": 16}, "16 for a stage 1 with 4 codes below"),
