@@ -99,6 +99,13 @@ def quantize(model: nn.Module) -> QuantizationReport:
     return QuantizationReport(len(layers), bytes_before, bytes_after, largest, rms, worst)
 
 
+def bytes_saved(model: nn.Module) -> int:
+    """By how much `quantize` will make the model smaller, which is in its serving type."""
+    weights = [cast(nn.Linear, getattr(parent, leaf)).weight for parent, leaf, _ in _linears(model)]
+    scales = sum(len(weight) * weight.itemsize for weight in weights)
+    return sum(weight.nbytes - weight.numel() for weight in weights) - scales
+
+
 def round_weights(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Weights [out, in] → int8 [out, in] and the scale of each row [out] in the weights' type."""
     wide = weight.float()

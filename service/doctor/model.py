@@ -14,7 +14,7 @@ import torch
 
 from models.configs.preset import Preset
 from models.errors import CheckpointError
-from models.footprint import num_weights
+from models.footprint import prior_bytes
 from models.pipeline import LoadOptions, open_checkpoint
 from models.presets.register import UnknownPresetError, get_preset, weights_folder
 from service.config.groups import WorkerSettings
@@ -122,12 +122,14 @@ def _device(options: LoadOptions) -> Finding:
 
 def _rows(worker: WorkerSettings, preset: Preset, options: LoadOptions) -> Finding:
     number_bytes = options.dtype.itemsize
-    weight_bytes = num_weights(preset) * number_bytes
+    weight_bytes = prior_bytes(preset, options)
     rows = worker.rows or default_rows(
         options.device, preset, number_bytes, reserved_bytes=weight_bytes
     )
     row_bytes = preset.row_bytes(number_bytes)
-    needed, free = weight_bytes + rows * row_bytes, _free_bytes(options.device)
+    # Weights are loaded whole before they are put into 8 bits, and before there are rows.
+    at_load = prior_bytes(preset, replace(options, quantization="none"))
+    needed, free = max(weight_bytes + rows * row_bytes, at_load), _free_bytes(options.device)
     found = (
         f"{rows} rows of {row_bytes / 1e6:.1f} MB and {weight_bytes / 1e6:.0f} MB of weights: "
         f"{needed / 1e9:.1f} of {free / 1e9:.1f} GB free"

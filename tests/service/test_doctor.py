@@ -144,6 +144,15 @@ def test_the_model_and_the_rows_that_fit() -> None:
     assert found["memory"].found.startswith("8 rows of ")
 
 
+def test_weights_in_8_bits_take_less_memory() -> None:
+    told = []
+    for kind in ("none", "int8"):
+        worker = {"device": "cpu", "rows": 1, "dtype": "bfloat16", "quantization": kind}
+        found = by_name(model(settings(model="emoji", worker=worker)))["memory"].found
+        told.append(int(found.split(" and ")[1].split(" MB")[0]))
+    assert told[1] < 0.8 * told[0]
+
+
 def test_too_many_rows_for_the_memory() -> None:
     found = by_name(model(settings(model="mindalle-1.3b", worker={"device": "cpu", "rows": 4096})))
 
