@@ -47,6 +47,7 @@ class Lesson:
     """What both parts learn: captions in two languages, as a tokenizer has them."""
 
     data: Bilingual
+    dictionary: tuple[Meaning, ...]
     old: Tokenizer
     tokenizer: Tokenizer
     learnt: frozenset[int]  # whose rows have something to learn
@@ -54,7 +55,7 @@ class Lesson:
     def lengthened(self, rows: Tensor) -> Tensor:
         """An embedding's rows with those of all new tokens, known words as their English."""
         longer = words.lengthened(rows, self.old, self.tokenizer)
-        return words.translated(longer, self.data.dictionary(), self.old, self.tokenizer)
+        return words.translated(longer, self.dictionary, self.old, self.tokenizer)
 
     def draw(
         self, number: int, rng: Random, pick: Callable[[Random], Variant]
@@ -84,7 +85,7 @@ class Lesson:
     def names(self) -> list[Meaning]:
         """Of the dictionary what has a name of a thing for its English."""
         known = set(self.data.names())
-        return [meaning for meaning in self.data.dictionary() if meaning.english in known]
+        return [meaning for meaning in self.dictionary if meaning.english in known]
 
 
 def lesson_of(args: Namespace, size: int) -> Lesson:
@@ -95,8 +96,9 @@ def lesson_of(args: Namespace, size: int) -> Lesson:
     old = own_tokenizer(args.checkpoint)
     tokenizer = Tokenizer.load(args.tokenizer, old.context_length)
     words.check_goes_on(old, tokenizer)
-    learnt = words.to_learn(data.dictionary(), old, tokenizer)
-    return Lesson(data, old, tokenizer, learnt)
+    dictionary = data.dictionary()
+    learnt = words.to_learn(dictionary, old, tokenizer)
+    return Lesson(data, dictionary, old, tokenizer, learnt)
 
 
 @processes.alone_in("run")
