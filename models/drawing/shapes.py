@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.stage2.prior import Prior
+from models.stage2.prior import Prior, Uneven
 
 _ROW_LADDER = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
 _TILES = (1, 4, 8, 16, 32)
@@ -107,7 +107,10 @@ class _Probe:
         return bool((full == full[:1]).all())
 
     def agrees(self, num_rows: int, reach: int) -> bool:
-        """Whether rows at this reach's first and last place keep the bits of the full shape."""
+        """Whether rows keep the bits of the full shape at this reach's first and last place.
+
+        And at one between that does more than both, where the prior has such places.
+        """
         return all(self._agrees_at(place, num_rows, reach) for place in self._places(reach))
 
     def remember(self, reaches: tuple[int, ...]) -> None:
@@ -117,7 +120,8 @@ class _Probe:
                 self._full_at(place)
 
     def _places(self, reach: int) -> set[int]:
-        return {0, max(reach - 1, 0)}
+        more = {self.prior.fullest} if isinstance(self.prior, Uneven) else set()
+        return {0, max(reach - 1, 0)} | {place for place in more if place < reach}
 
     def _agrees_at(self, place: int, num_rows: int, reach: int) -> bool:
         full = self._full_at(place)

@@ -26,6 +26,12 @@ class PixelCNNPP(PixelCNNPPNetwork):
         self.depth = len(config.vocab_sizes)
         self.reaches = (config.num_steps - 1,)
 
+    @property
+    def fullest(self) -> int:
+        """See Uneven: the pixel behind it begins a cell of every scale, that of few does."""
+        coarsest = 1 << (self.config.scales - 1)
+        return coarsest * self.config.width + coarsest - 1
+
     def prefill(self, ids: Tensor) -> PPPrefix:
         """See Prior: what all pictures of a class begin with."""
         state = self.new_state(1)

@@ -114,3 +114,12 @@ class Continuing(Prior, Protocol):
 
         A row that begins with it has these steps behind it: `hidden` is what step t is drawn from.
         """
+
+
+@runtime_checkable
+class Uneven(Prior, Protocol):
+    """A prior of which some steps do more than its first and its last one do."""
+
+    @property
+    def fullest(self) -> int:
+        """A place whose `decode` does whatever any does."""
