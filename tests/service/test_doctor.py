@@ -125,7 +125,7 @@ async def test_a_store_of_results_that_takes_none(s3_server: S3Server, tmp_path:
     (tmp_path / "file").write_bytes(b"")
     no_bucket = {"url": "s3://no-such-bucket", "endpoint": s3_server.url, "timeout_s": 10}
     away = f"http://127.0.0.1:{free_port()}"
-    nowhere = {"url": "s3://results", "endpoint": away, "timeout_s": 1}
+    nowhere = {"url": "s3://results", "endpoint": away, "timeout_s": 4}
     for values, cause in ((no_bucket, "NoSuchBucket"), (nowhere, "error sending request")):
         finding = await result_store(settings(results=values))
         assert finding.verdict == "problem"
