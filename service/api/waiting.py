@@ -27,6 +27,15 @@ Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 
 
+async def unless_draining(state: ApiState, work: Awaitable[Result]) -> Result:
+    """Run `work` to its end, or stop it when the process closes.
+
+    Raises:
+        Draining: it closes.
+    """
+    return await unless_ended(state.closing.wait(), Draining, work)
+
+
 async def unless_closing(state: ApiState, job: Job, work: Awaitable[Result]) -> Result:
     """Run `work` to its end, or stop it and cancel the job when the process closes.
 
@@ -34,7 +43,7 @@ async def unless_closing(state: ApiState, job: Job, work: Awaitable[Result]) -> 
         Draining: it closes.
     """
     try:
-        return await unless_ended(state.closing.wait(), Draining, work)
+        return await unless_draining(state, work)
     except Draining:
         cancelling = asyncio.ensure_future(cancel_abandoned(state, job))
         await asyncio.wait({cancelling}, timeout=_CANCEL_S)
@@ -49,10 +58,9 @@ async def while_wanted(
     Raises:
         ClientGoneError, DeadlinePassed, Draining: nobody does any more.
     """
-    open_work = unless_ended(state.closing.wait(), Draining, work)
     try:
         async with asyncio.timeout(deadline_s):
-            return await unless_hung_up(receive, open_work)
+            return await unless_hung_up(receive, unless_draining(state, work))
     except TimeoutError:
         raise DeadlinePassed from None
     except ClientGoneError:

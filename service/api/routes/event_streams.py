@@ -18,10 +18,9 @@ from service.answers.job_answer import JobAnswer
 from service.api.admission import Admitted
 from service.api.api_state import ApiState, ImageUrls
 from service.api.http.envelope import error_body
-from service.api.http.hangup import unless_ended
 from service.api.http.sse import ServerEvent
 from service.api.outcomes import as_base64, check_succeeded, images_as_base64
-from service.api.waiting import DEADLINE_SLACK_S, unless_closing
+from service.api.waiting import DEADLINE_SLACK_S, unless_closing, unless_draining
 from service.broker.queue import Event
 from service.broker.redis_connection import backoff_s
 from service.errors import DeadlinePassed, DomainError, Draining, QueueUnavailable
@@ -156,7 +155,7 @@ async def job_events(
     """
     try:
         async with aclosing(lasting(partial(_job_events, state, job_id, urls), after)) as events:
-            while event := await unless_ended(state.closing.wait(), Draining, anext(events, None)):
+            while event := await unless_draining(state, anext(events, None)):
                 yield event
     except Draining:
         return

@@ -58,11 +58,11 @@ class Selection:
         """Those of `images` to vary, for each style in `varied`; stand-ins are in every pool."""
         styles = [style for style in STYLES if not self.varied or style in self.varied]
         pools = [tuple(i for i in images if art.style_of(i) == style) for style in styles]
-        missing = set(art.concept[list(images)]) - {art.concept[i] for pool in pools for i in pool}
+        has_one = {art.concept[image] for image in chain(*pools)}
         found: dict[int, int] = {}
         for style in self.stand_ins:
             for image in images:
-                if art.style_of(image) == style and art.concept[image] in missing:
+                if art.style_of(image) == style and art.concept[image] not in has_one:
                     found.setdefault(int(art.concept[image]), image)
         return tuple((*pool, *found.values()) for pool in pools)
 
