@@ -166,6 +166,13 @@ async def test_events_go_on_behind_the_last_one_seen(
     assert rest == events[2:]
 
 
+async def test_an_empty_event_id_is_none(http: httpx.AsyncClient, painter: Painter) -> None:
+    """EventSource begins with the empty text, and there are clients that send that, too."""
+    job = await _create(http)
+    events = [event async for event in _stream(http, job["id"])]
+    assert [event async for event in _stream(http, job["id"], after="")] == events
+
+
 async def test_events_outlive_the_api_process(
     http: httpx.AsyncClient, painter: Painter, valkey_server: RedisServer
 ) -> None:

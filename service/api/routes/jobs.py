@@ -164,18 +164,22 @@ async def follow_job(
     request: Request,
     state: State,
     last_event_id: Annotated[
-        str, Header(pattern=f"^{EVENT_ID}$", description="The `id` of the last event received.")
-    ] = "0",
+        str,
+        Header(
+            pattern=f"^({EVENT_ID})?$",
+            description="The `id` of the last event received; empty is as good as none.",
+        ),
+    ] = "",
 ) -> Response:
     """Follow the job: queued, started, progress, partial_image, then how it ended.
 
     A client that comes back with Last-Event-ID gets what it missed; of the progress of a job that
     has ended perhaps the last alone.
     """
-    job_id = view.job.id
-    if view.is_terminal and not await _has_more(state, job_id, last_event_id):
+    job_id, after = view.job.id, last_event_id or "0"
+    if view.is_terminal and not await _has_more(state, job_id, after):
         return Response(status_code=204)  # an EventSource does not come back after that
-    events = job_events(state, job_id, last_event_id, image_urls(request, state))
+    events = job_events(state, job_id, after, image_urls(request, state))
     return EventStream(events, heartbeat_s=state.settings.api.heartbeat_s)
 
 
