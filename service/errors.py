@@ -28,12 +28,14 @@ class DomainError(Exception):
     def __init__(
         self,
         message: str | None = None,
+        code: str | None = None,
         *,
         param: str | None = None,
         retry_after_s: float | None = None,
     ) -> None:
         """What is not given is the class's own."""
         self.message = message or self.message
+        self.code = code or self.code
         self.param = param or self.param
         self.retry_after_s = retry_after_s or self.retry_after_s
         super().__init__(self.message)
@@ -208,10 +210,6 @@ class JobFailed(DomainError):
     code = "job_failed"
     message = "The job failed."
 
-    def __init__(self, message: str | None = None, code: str = "job_failed") -> None:
-        super().__init__(message)
-        self.code = code
-
 
 class JobCancelled(_BadCall):
     """Someone cancelled the job while a caller waited for it."""
@@ -237,10 +235,6 @@ class QueueUnavailable(Unavailable):
     message = "The queue is not reachable."
     retry_after_s = 2.0
 
-    def __init__(self, message: str | None = None, code: str = "queue_unavailable") -> None:
-        super().__init__(message)
-        self.code = code
-
 
 class ResultsUnavailable(Unavailable):
     """The store that keeps finished pictures does not answer, or refuses."""
@@ -248,6 +242,14 @@ class ResultsUnavailable(Unavailable):
     code = "results_unavailable"
     message = "The store of finished pictures is not reachable."
     retry_after_s = 2.0
+
+
+class JobLost(Unavailable):
+    """Redis has lost a job that a caller waits for: a failover came before its replica had it."""
+
+    code = "job_lost"
+    message = "The queue has lost this job; send it again."
+    retry_after_s = 1.0
 
 
 class NoWorker(Unavailable):

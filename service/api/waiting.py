@@ -15,7 +15,7 @@ from starlette.types import Receive
 
 from service.api.api_state import ApiState
 from service.api.http.hangup import ClientGoneError, unless_ended, unless_hung_up
-from service.errors import DeadlinePassed, DomainError, Draining
+from service.errors import DeadlinePassed, DomainError, Draining, JobLost, JobNotFound
 from service.jobs import Job
 
 # The queue itself ends a job at its deadline; a waiter gives it this long to say so.
@@ -37,13 +37,17 @@ async def unless_draining(state: ApiState, work: Awaitable[Result]) -> Result:
 
 
 async def unless_closing(state: ApiState, job: Job, work: Awaitable[Result]) -> Result:
-    """Run `work` to its end, or stop it and cancel the job when the process closes.
+    """Run `work`, the wait for a job, to its end; or stop it and cancel the job when the process
+    closes.
 
     Raises:
         Draining: it closes.
+        JobLost: the job is not there any more.
     """
     try:
         return await unless_draining(state, work)
+    except JobNotFound:
+        raise JobLost from None
     except Draining:
         cancelling = asyncio.ensure_future(cancel_abandoned(state, job))
         await asyncio.wait({cancelling}, timeout=_CANCEL_S)

@@ -5,7 +5,6 @@ import base64
 import json
 from collections.abc import AsyncIterator, Callable
 
-import httpx
 import pytest
 from redis.asyncio import Redis
 
@@ -153,16 +152,19 @@ async def test_a_silent_stream_is_kept_alive(durable: RedisServer) -> None:
     await client.aclose()
 
 
-async def test_a_stream_gives_up_when_its_job_is_gone(
-    lasting_api: LiveApi, durable: RedisServer
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_caller_whose_job_redis_has_lost_is_asked_to_send_it_again(
+    lasting_api: LiveApi, durable: RedisServer, stream: bool
 ) -> None:
+    """As after a failover to a replica that had not heard of it yet."""
     client = Redis.from_url(durable.url)
     async with lasting_api.client() as http:
-        waiting = asyncio.create_task(http.post(PATH, json={"prompt": "a", "stream": True}))
+        waiting = asyncio.create_task(http.post(PATH, json={"prompt": "a", "stream": stream}))
         await _job_waits(lasting_api)
         await client.flushall()
         answer = await waiting
     await client.aclose()
-    data = json.loads(answer.text.partition("data: ")[2])
-    assert data["error"]["code"] == "job_not_found"
-    assert httpx.codes.is_success(answer.status_code)
+    data = json.loads(answer.text.partition("data: ")[2] if stream else answer.text)
+    assert data["error"]["code"] == "job_lost"
+    if not stream:
+        assert (answer.status_code, answer.headers["x-should-retry"]) == (503, "true")

@@ -56,9 +56,7 @@ def invalid_request(problem: Mapping[str, Any]) -> InvalidRequest:
 
 def _unknown(name: str) -> InvalidRequest:
     param = name.encode("utf-8", "backslashreplace").decode()
-    error = InvalidRequest(unknown_field(name), param=param)
-    error.code = "unknown_parameter"
-    return error
+    return InvalidRequest(unknown_field(name), "unknown_parameter", param=param)
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
