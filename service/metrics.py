@@ -39,7 +39,7 @@ ADMISSION_REASONS = (
     "no_worker_for_pictures",
     "draining",
 )
-OUTCOMES = ("succeeded", "failed", "cancelled", "expired")
+OUTCOMES = ("succeeded", "failed", "expired")
 
 _JOB_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900)
 _STAGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -123,8 +123,8 @@ class ApiMetrics:
         self.hang_ups = new.counter("http_hang_ups", "Clients that left before their answer.")
         self.admitted = new.counter("jobs_admitted", "Jobs accepted.", "model")
         self.rejected = new.counter("jobs_rejected", "Jobs refused, by reason.", "model reason")
-        self.cancelled_waiting = new.counter(
-            "jobs_cancelled_waiting", "Jobs cancelled before a worker had them.", "model"
+        self.jobs_cancelled = new.counter(
+            "jobs_cancelled", "Jobs that their callers cancelled or left.", "model"
         )
         self.queue_jobs = new.gauge("queue_jobs", "Jobs waiting in the queue.", "model")
         self.queue_oldest_seconds = new.gauge(
@@ -147,9 +147,9 @@ class ApiMetrics:
         self.sweep = SweepMetrics(registry)
         self.webhooks = WebhookMetrics(registry)
 
-    def cancelled(self, model: str, *, was_waiting: bool) -> None:
-        """A caller cancelled a job. One that runs is counted by its worker."""
-        self.cancelled_waiting.labels(model).inc(was_waiting)
+    def cancelled(self, model: str, *, was_live: bool) -> None:
+        """A caller wanted a job cancelled, which may have ended before."""
+        self.jobs_cancelled.labels(model).inc(was_live)
 
 
 class SweepMetrics:

@@ -66,7 +66,7 @@ class Gauges:
         gauges.candidates_in_flight.labels(model).set(depth.candidates)
         gauges.drain_rate.labels(model).set(depth.drain_per_s or 0.0)
         gauges.dead_letters.set(depth.dead_letters)
-        for counter in (gauges.admitted, gauges.cancelled_waiting):
+        for counter in (gauges.admitted, gauges.jobs_cancelled):
             counter.labels(model)  # there from the first scrape, so that a rate sees the first job
 
     async def _count_messages(self) -> None:

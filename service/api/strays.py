@@ -88,5 +88,5 @@ class Strays:
             return stray.num_in_vain >= _IN_VAIN
         found = {"job_id": stray.job.id, "status": cancelled.view.status}
         _log.info("found a job that nobody waits for", extra=found)
-        self._metrics.cancelled(stray.job.recipe.model, was_waiting=cancelled.was_waiting)
+        self._metrics.cancelled(stray.job.recipe.model, was_live=cancelled.was_live)
         return True

@@ -79,4 +79,4 @@ async def cancel_abandoned(state: ApiState, job: Job) -> None:
     except DomainError as error:
         _log.warning("a job that nobody waits for runs on: %s", error.message)
         return
-    state.metrics.cancelled(job.recipe.model, was_waiting=cancelled.was_waiting)
+    state.metrics.cancelled(job.recipe.model, was_live=cancelled.was_live)

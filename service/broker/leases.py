@@ -192,7 +192,7 @@ class Leases:
         files = await store.put(claim.job, claim.fence, images) if store else files_of(images)
         arguments = arguments | {"files": list(files)}
         committed = await self._run(script, claim, arguments, *blobs, *files.values())
-        if store and committed in (Committed.STALE, Committed.LATE):
+        if store and committed in (Committed.STALE, Committed.LATE, Committed.CANCELLED):
             await store.drop(claim.job, claim.fence, images)
         return committed
 

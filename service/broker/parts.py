@@ -17,13 +17,15 @@ class Committed(IntEnum):
     """What became of an outcome that was told; false when the claim was stale.
 
     PART: the job goes on with its other parts, or has ended already without this one.
-    LATE: the queue had ended the job at its deadline, and whoever did that counts it.
+    LATE, CANCELLED: the job had ended at its deadline, or by its caller's wish. Whoever ends a job
+    counts it.
     """
 
     STALE = 0
     ENDED = 1
     PART = 2
     LATE = 3
+    CANCELLED = 4
 
 
 def range_of(values: dict[str, int] | None) -> range | None:

@@ -40,14 +40,10 @@ EVENT_ID = "[0-9]{1,15}(-[0-9]{1,9})?"  # a pattern: the whole of an id, or its 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The job after a cancellation.
-
-    `was_waiting`: this call ended it before any worker had it, or its workers have parts only:
-    none of them counts it.
-    """
+    """The job after a cancellation. `was_live`: this call ended it; else it had ended before."""
 
     view: JobView
-    was_waiting: bool
+    was_live: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +260,7 @@ class Queue:
         found = await self._scripts.run("cancel", arguments)
         if not found:
             raise JobNotFound
-        return Cancelled(await self.get(job_id), was_waiting=found == 2)
+        return Cancelled(await self.get(job_id), was_live=found == 2)
 
     async def models(self) -> set[str]:
         """The models that had jobs in the last week."""

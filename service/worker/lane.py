@@ -183,6 +183,7 @@ class Lane:
         if any(w.card.model == self.model and w.is_serving and w.is_loaded for w in workers):
             return
         claimed = await self._leases.claim(free_rows=_MANY_JOBS, num_running=0)
+        self.meter.late(claimed.num_expired)
         for claim in claimed.claims:
             if await self._leases.finish(claim, _NOT_LOADED) is Committed.ENDED:
                 self.meter.ended("failed", num_images=0, seconds=0.0)

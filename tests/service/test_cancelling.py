@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from service.broker.claims import LeaseState
 from service.broker.keys import Key
+from service.broker.parts import Committed
 from service.errors import (
     ImageNotFound,
 )
@@ -29,7 +30,7 @@ async def test_cancelling_a_waiting_job_takes_it_out(redis: Redis) -> None:
     job = await put(queue, num_candidates=9)
     kept = await put(queue)
     cancelled = await queue.cancel(job.id)
-    assert (cancelled.view.status, cancelled.was_waiting) == (JobStatus.CANCELLED, True)
+    assert (cancelled.view.status, cancelled.was_live) == (JobStatus.CANCELLED, True)
     assert (await queue.depth(MODEL)).candidates == 1
     assert await lag(redis) == 1
     assert (await claim_one(leases)).job == kept
@@ -44,13 +45,13 @@ async def test_cancelling_a_running_job_tells_its_worker(redis: Redis) -> None:
     first = asyncio.create_task(anext(heard))
     while not (await redis.pubsub_numsub(Key.CONTROL.value))[0][1]:
         await asyncio.sleep(0.01)
-    await queue.cancel(job.id)
+    assert (await queue.cancel(job.id)).was_live
     assert await asyncio.wait_for(first, 30) == job.id
     await heard.aclose()
     assert await leases.renew([claim], {}) == {claim.id: LeaseState.CANCELLED}
-    assert not await leases.finish(claim, success())
+    assert await leases.finish(claim, success()) is Committed.CANCELLED
     again = await queue.cancel(job.id)
-    assert (again.view.status, again.was_waiting) == (JobStatus.CANCELLED, False)
+    assert (again.view.status, again.was_live) == (JobStatus.CANCELLED, False)
     with pytest.raises(ImageNotFound):
         await queue.image(job.id, 0)
 
@@ -60,4 +61,4 @@ async def test_cancelling_an_ended_job_changes_nothing(redis: Redis) -> None:
     job = await put(queue)
     await leases.finish(await claim_one(leases), success())
     cancelled = await queue.cancel(job.id)
-    assert (cancelled.view.status, cancelled.was_waiting) == (JobStatus.SUCCEEDED, False)
+    assert (cancelled.view.status, cancelled.was_live) == (JobStatus.SUCCEEDED, False)

@@ -178,6 +178,19 @@ async def test_a_job_that_the_sweep_ended_at_its_deadline_is_not_counted_again(
     assert stations.metric("mindalle_worker_leases_lost_total") == 0
 
 
+async def test_a_job_that_was_cancelled_before_its_commit_is_no_lost_claim(redis: Redis) -> None:
+    """Whoever cancelled it has counted it, be there a worker that hears of it or not."""
+    stations, queue = Stations(redis), make_queue(redis)
+    job = await put(queue)
+    run = await stations.claim()
+    assert (await queue.cancel(job.id)).was_live
+    async with delivering(stations):
+        stations.delivery.put(ended(run, success()))
+        await until(lambda: not run.is_leased)
+    assert stations.metric("mindalle_jobs_total", outcome="succeeded") == 0
+    assert stations.metric("mindalle_worker_leases_lost_total") == 0
+
+
 @pytest.fixture
 def relay(s3_server: S3Server) -> Iterator[Relay]:
     with Relay(s3_server) as between:

@@ -109,8 +109,8 @@ async def test_the_same_idempotency_key_gives_the_same_job(
     assert other.json()["error"]["code"] == "idempotency_key_reused"
 
 
-async def test_deleting_a_running_job_frees_the_worker(
-    http: httpx.AsyncClient, painter: Painter
+async def test_deleting_a_running_job_frees_the_worker_and_is_counted(
+    http: httpx.AsyncClient, api: LiveApi, painter: Painter
 ) -> None:
     painter.gate.clear()
     job = await _create(http)
@@ -122,6 +122,7 @@ async def test_deleting_a_running_job_frees_the_worker(
     async with asyncio.timeout(30):
         while job["id"] not in painter.evicted:
             await asyncio.sleep(0.01)
+    assert await api.metric('mindalle_jobs_cancelled_total{model="tiny"}') == 1
     for view in ("", "?depth=1"):
         image = await http.get(f"/v1/jobs/{job['id']}/images/0{view}")
         assert image.status_code == 404
@@ -135,7 +136,7 @@ async def test_a_job_cancelled_while_it_waits_is_counted(
     job = await _create(http)
     for _ in range(2):
         assert (await http.delete(f"/v1/jobs/{job['id']}")).json()["status"] == "cancelled"
-    assert await api.metric('mindalle_jobs_cancelled_waiting_total{model="tiny"}') == 1
+    assert await api.metric('mindalle_jobs_cancelled_total{model="tiny"}') == 1
 
 
 async def test_deleting_an_ended_job_changes_nothing(

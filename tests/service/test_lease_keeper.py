@@ -78,7 +78,7 @@ async def test_a_lost_run_is_gone_and_let_go(redis: Redis, clock: Clock) -> None
     assert stations.metric("mindalle_worker_leases_lost_total") == 1
 
 
-async def test_a_cancelled_run_is_gone_and_counted_once(redis: Redis) -> None:
+async def test_a_cancelled_run_is_gone_and_no_lost_claim(redis: Redis) -> None:
     stations, queue = Stations(redis), make_queue(redis)
     job = await put(queue)
     run = await stations.claim()
@@ -90,7 +90,8 @@ async def test_a_cancelled_run_is_gone_and_counted_once(redis: Redis) -> None:
     await stations.keeper.renew()
     await stop(watching)
     assert run.end == TakenOut("cancelled")
-    assert stations.metric("mindalle_jobs_total", outcome="cancelled") == 1
+    assert not run.is_leased
+    assert stations.metric("mindalle_worker_leases_lost_total") == 0
 
 
 @pytest.mark.parametrize("is_swept", [True, False])
@@ -111,7 +112,7 @@ async def test_a_late_run_is_let_go_and_counted_by_the_sweep_alone(
 
 
 @pytest.mark.parametrize("is_cancelled", [True, False])
-async def test_what_ends_a_job_in_parts_is_counted_elsewhere(
+async def test_what_ends_a_job_in_parts_ends_its_other_runs(
     redis: Redis, *, is_cancelled: bool
 ) -> None:
     stations, queue = Stations(redis), make_queue(redis)
@@ -125,7 +126,6 @@ async def test_what_ends_a_job_in_parts_is_counted_elsewhere(
     await stations.keeper.renew()
     assert run.end == TakenOut("cancelled")
     assert not run.is_leased
-    assert stations.metric("mindalle_jobs_total", outcome="cancelled") == 0
     assert stations.metric("mindalle_worker_leases_lost_total") == 0
 
 

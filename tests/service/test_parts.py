@@ -123,7 +123,7 @@ async def test_a_cancelled_job_leaves_nothing_of_its_parts(
         for claim in claims[1:]:
             await sharing[0].release(claim)
     cancelled = await queue.cancel(job.id)
-    assert (cancelled.view.status, cancelled.was_waiting) == (JobStatus.CANCELLED, True)
+    assert (cancelled.view.status, cancelled.was_live) == (JobStatus.CANCELLED, True)
     assert not await redis.exists(Key.IMAGES.of(job.id), Key.LOAD.of(MODEL))
     assert await nothing_is_left(redis)
     if is_begun:

@@ -21,7 +21,7 @@ from tests.service.painter import TEXT_CARD, Painter
 _BODY = {"prompt": "a red cube"}
 _ITS_STORING = re.compile(rb"a red cube")
 _LOOKING_AT_IT = re.compile(rb'\{"id": "job_\w{26}"\}')
-_CANCELLED = 'mindalle_jobs_cancelled_waiting_total{model="tiny"}'
+_CANCELLED = 'mindalle_jobs_cancelled_total{model="tiny"}'
 
 
 class SlowWay:

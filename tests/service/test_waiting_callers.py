@@ -15,6 +15,7 @@ from tests.service.live_worker import until
 from tests.service.painter import TEXT_CARD, Painter
 
 PATH = "/v1/images/generations"
+CANCELLED = 'mindalle_jobs_cancelled_total{model="tiny"}'
 
 
 async def _asked(api: LiveApi, values: dict[str, Any]) -> asyncio.StreamWriter:
@@ -39,6 +40,7 @@ async def test_a_client_that_hangs_up_cancels_its_job(
     await until(lambda: painter.evicted)
     await until(lambda: api.state.num_waiting == 0)
     assert await api.metric("mindalle_http_hang_ups_total") == 1.0
+    assert await api.metric(CANCELLED) == 1.0
 
 
 async def test_a_hang_up_before_a_worker_had_the_job_is_counted(api: LiveApi, redis: Redis) -> None:
@@ -47,7 +49,7 @@ async def test_a_hang_up_before_a_worker_had_the_job_is_counted(api: LiveApi, re
     await until(lambda: api.state.num_waiting == 1)
     writer.close()
     await until(lambda: api.state.num_waiting == 0)
-    assert await api.metric('mindalle_jobs_cancelled_waiting_total{model="tiny"}') == 1.0
+    assert await api.metric(CANCELLED) == 1.0
 
 
 async def test_a_caller_waits_through_a_slow_job(

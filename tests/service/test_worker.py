@@ -102,7 +102,8 @@ async def test_a_cancelled_job_leaves_within_a_few_steps(
         await queue.cancel(job.id)
         await until(lambda: live.metric("mindalle_rows_busy") == 0)
         assert live.metric("mindalle_step_seconds_count") - steps <= 8
-        await until(lambda: live.metric("mindalle_jobs_total", outcome="cancelled") == 1)
+        # Told when the step has ended in which they left.
+        await until(lambda: live.metric("mindalle_rows_left_early_total", reason="cancelled") == 4)
 
 
 async def test_out_of_memory_shrinks_the_batch_and_ends_readiness_if_it_repeats(

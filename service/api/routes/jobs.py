@@ -119,7 +119,7 @@ async def cancel_job(
 ) -> JobAnswer:
     """Cancel the job; one that has ended stays as it is."""
     cancelled = await state.queue.cancel(job_id, caller.key_id)
-    state.metrics.cancelled(cancelled.view.job.recipe.model, was_waiting=cancelled.was_waiting)
+    state.metrics.cancelled(cancelled.view.job.recipe.model, was_live=cancelled.was_live)
     return JobAnswer.of(cancelled.view, await image_urls(request, state)(cancelled.view))
 
 

@@ -97,8 +97,6 @@ class LeaseKeeper:
             return
         if state is LeaseState.LOST:
             self._meter.lost()
-        elif state is LeaseState.CANCELLED and run.claim.part is None:  # else its ender counts it
-            self._meter.ended("cancelled", num_images=0, seconds=0.0)
         _log.info("a claim is gone", extra={"run_id": run.id, "state": state.value})
 
 

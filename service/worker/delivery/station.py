@@ -26,6 +26,7 @@ from service.worker.run import Run, TakenOut
 from service.worker.signs.meter import Meter
 from service.worker.threads import call_on
 
+_ENDED_BEFORE = {Committed.LATE: "expired", Committed.CANCELLED: "cancelled"}
 _PAUSE_S = 10.0  # after a store's last fault, before more is drawn for it
 
 _log = logging.getLogger(__name__)
@@ -147,15 +148,15 @@ class Delivery:
         committed = await self._leases.finish(run.claim, outcome)
         now = time.monotonic()
         run.stamp("commit", began, now)
-        name = "expired" if committed is Committed.LATE else _name(outcome)
+        name = _ENDED_BEFORE.get(committed) or _name(outcome)
         if isinstance(outcome, Succeeded):
             self._store_failed_at = -math.inf
         if not self._end(run, name, is_ours=committed is not Committed.STALE):
             return
         if committed is Committed.PART:
             _log.info("part ended", extra=run.about() | {"outcome": name})
-        elif committed is Committed.LATE:
-            _log.info("job was late", extra=run.about())
+        elif committed in _ENDED_BEFORE:
+            _log.info("job had ended", extra=run.about() | {"outcome": name})
         else:
             num_images = _num_images(run, outcome)
             seconds = run.claim.waited_s + now - run.claimed_at
