@@ -187,6 +187,20 @@ async def test_a_claim_says_how_many_jobs_came_too_late(every_redis: Redis, cloc
     assert (await leases.claim(free_rows=8, num_running=1, block_s=0.1)).num_expired == 1
 
 
+async def test_no_time_is_negative_after_a_failover_to_a_clock_that_is_behind(
+    redis: Redis, clock: Clock
+) -> None:
+    """A histogram's sum that falls is a restart to Prometheus."""
+    queue, leases = make_queue(redis, clock), make_leases(redis, clock)
+    job = await put(queue)
+    clock.advance(-2)
+    claim = await claim_one(leases)
+    assert claim.waited_s == 0
+    clock.advance(-2)
+    await leases.renew([claim], {claim.id: Progress(4, 16, "decode")})
+    assert (await queue.get(job.id)).eta_s == 0
+
+
 async def test_a_handed_back_job_loses_neither_place_nor_attempt(redis: Redis) -> None:
     queue = make_queue(redis)
     one, two = (make_leases(redis, worker_id=f"w{n}") for n in (1, 2))

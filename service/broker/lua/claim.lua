@@ -117,7 +117,7 @@ local claims, bodies, receipt = {}, {}, {nonce = arg.nonce, fences = {}}
 local function show(job, part)
   claims[#claims + 1] = {fence = part and part.fence or job.fence,
     attempt = part and part.attempts or job.attempts, isolated = runs_alone(job, part),
-    remaining_ms = job.deadline_ms - now, waited_ms = now - job.created_ms,
+    remaining_ms = job.deadline_ms - now, waited_ms = math.max(now - job.created_ms, 0),
     part = part and {first = part.first, count = part.count}}
   bodies[#bodies + 1] = redis.call('HGET', key.job(job.id), 'body')
 end

@@ -11,7 +11,7 @@ end
 local function running_eta(rate)
   local done, total = unpack(redis.call('HMGET', key.job(job.id), 'codes_done', 'codes_total'))
   done, total = tonumber(done or 0), tonumber(total or 0)
-  if done > 0 and total > 0 then return (now - job.started_ms) / 1000 * (total - done) / done end
+  if done > 0 and total > 0 then return math.max(now - job.started_ms, 0) / 1000 * (total - done) / done end
   return rate and (load('candidates') - load('waiting')) / rate
 end
 
