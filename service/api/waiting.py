@@ -47,6 +47,7 @@ async def unless_closing(state: ApiState, job: Job, work: Awaitable[Result]) -> 
     try:
         return await unless_draining(state, work)
     except JobNotFound:
+        _log.warning("redis has lost a job that a caller waits for", extra={"job_id": job.id})
         raise JobLost from None
     except Draining:
         cancelling = asyncio.ensure_future(cancel_abandoned(state, job))
