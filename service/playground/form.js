@@ -17,6 +17,7 @@ const LIST = { type: "text", title: "A number, or one for each level of codes: 8
 const FIELDS = { prompt: "#prompt", num_candidates: "#num-candidates", temperature: "#temperature", top_k: "#top-k",
   top_p: "#top-p", seed: "#seed", model: "#model", image: "#source-file", keep: "#keep",
   enhance: "#enhance" };
+const COMPARED = { temperature: "#temperatures", top_k: "#top-ks" }; // where a comparison has them
 
 /** All of a model that the fields depend on: not where it is loaded, nor by how many. */
 const shapeOf = (model) => JSON.stringify({ ...model, is_loaded: null, num_workers: null });
@@ -96,10 +97,10 @@ export class Form {
     this.#useKind();
   }
 
-  /** Say what is wrong at the field that is meant; false when it is none of ours. */
+  /** Say what is wrong at the field that is meant; false when none is there to be seen. */
   complain(problem) {
     const field = this.#field(problem.param);
-    if (!field) return false;
+    if (!field || field.disabled) return false;
     field.setCustomValidity(problem.message);
     field.reportValidity();
     return true;
@@ -115,7 +116,8 @@ export class Form {
 
   #field(param) {
     if (param === "prompt") return this.model?.prompt_kind === "class" ? $("#class-id") : $("#prompt");
-    return FIELDS[param] ? $(FIELDS[param]) : null;
+    const fields = this.kind === "grid" ? { ...FIELDS, ...COMPARED } : FIELDS;
+    return fields[param] ? $(fields[param]) : null;
   }
 
   /** What was complained of is no more what the fields hold. */

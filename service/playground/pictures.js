@@ -6,6 +6,7 @@ import { imageUrl, readImage } from "./api.js";
 const FILES = "files";
 const name = (jobId, rank) => `${jobId}/${rank}`;
 const span = (jobId) => IDBKeyRange.bound(`${jobId}/`, `${jobId}/~`);
+const urls = new Map(); // of kept files, by name: a download needs its address as long as the picture is shown
 let opened = null;
 
 const promised = (request) =>
@@ -23,6 +24,22 @@ async function files(mode) {
   return (await opened).transaction(FILES, mode).objectStore(FILES);
 }
 
+/** The address of a kept file; null where none is kept. */
+async function keptUrl(at) {
+  if (urls.has(at)) return urls.get(at);
+  const file = await files("readonly").then((store) => promised(store.get(at))).catch(() => null);
+  if (!file) return null;
+  if (!urls.has(at)) urls.set(at, URL.createObjectURL(file));
+  return urls.get(at);
+}
+
+function revokeUrls(jobId) {
+  for (const at of [...urls.keys()].filter((key) => key.startsWith(`${jobId}/`))) {
+    URL.revokeObjectURL(urls.get(at));
+    urls.delete(at);
+  }
+}
+
 /** Fetch and keep all pictures of a job that has just succeeded. */
 export async function keepPictures(job) {
   for (const { rank } of job.images) {
@@ -36,6 +53,7 @@ export async function keepPictures(job) {
 }
 
 export async function forgetPictures(jobIds) {
+  jobIds.forEach(revokeUrls);
   try {
     for (const id of jobIds) await promised((await files("readwrite")).delete(span(id)));
   } catch {
@@ -52,11 +70,9 @@ export function showView(img, job, rank, view, onGone) {
 /** Show a picture in `img`: from the server while it has it, else the kept file, else `onGone`. */
 export function showPicture(img, job, rank, onGone) {
   const showKept = async () => {
-    const file = await files("readonly").then((store) => promised(store.get(name(job.id, rank)))).catch(() => null);
-    if (!file) return onGone();
-    const url = URL.createObjectURL(file);
+    const url = await keptUrl(name(job.id, rank));
+    if (!url) return onGone();
     img.onerror = onGone;
-    img.onload = () => URL.revokeObjectURL(url);
     img.src = url;
   };
   if (job.expires_at && job.expires_at * 1000 < Date.now()) return void showKept();

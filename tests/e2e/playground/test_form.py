@@ -111,6 +111,16 @@ async def test_a_complaint_ends_with_what_was_complained_of(page: Page) -> None:
     await expect(page.locator("button.tile")).to_have_count(4)
 
 
+async def test_a_comparison_that_is_refused_is_complained_of_where_it_was_typed(page: Page) -> None:
+    await page.get_by_label("comparison").check()
+    await page.fill("#top-ks", "65")
+    await draw(page)
+    await expect(page.locator("#top-ks:invalid")).to_have_count(1)
+    await page.get_by_label("best candidates").check()
+    await page.click("#draw")
+    await expect(page.locator("button.tile")).to_have_count(4)
+
+
 _TWO_LEVELS = replace(TEXT_CARD, depth=2, levels=2)
 
 

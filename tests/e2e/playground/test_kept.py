@@ -60,6 +60,11 @@ async def test_pictures_outlive_the_servers_copy(page: Page, emptied: Redis) -> 
     )
     await page.reload()
     await expect(page.locator("button.tile img[src^=blob]")).to_have_count(4)
+    await page.locator("button.tile").first.click()
+    await expect(page.locator("#viewer img[src^=blob]")).to_be_visible()
+    async with page.expect_download() as download:
+        await page.get_by_role("button", name="Download").click()
+    assert (await (await download.value).path()).stat().st_size > 0
 
 
 async def test_the_theme_is_kept(page: Page) -> None:
