@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from models.configs.preset import Preset
 
-_CODES = "the codes at each place, by their logits"
+_CODES = "the codes at each place"
 
 
 @runtime_checkable

@@ -17,7 +17,7 @@ Head = Literal["categorical", "mixture"]
 Attention = Literal["global", "local_1d", "local_2d"]
 
 
-_OF_LOGITS = "the values of each channel, by their logits given what is drawn before"
+_OF_LOGITS = "the values of each channel, given those drawn before"
 _OF_MIXTURE = (
     "the 256 bytes of each channel, given those drawn before (their exact probabilities under the"
     " mixture; its components and scales stay as they are)"

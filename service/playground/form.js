@@ -107,7 +107,7 @@ export class Form {
   }
 
   rollSeed() {
-    $("#seed").value = crypto.getRandomValues(new Uint32Array(1))[0];
+    $("#seed").value = newSeed();
   }
 
   lockSeed(isLocked) {
@@ -226,6 +226,8 @@ export class Form {
     return gridCells(this.#request(), lists[0][1], lists[1][1].map(Math.round));
   }
 }
+
+export const newSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
 /** A model says whether it does so by itself where it has an enhancement, and nothing where it has none. */
 const canEnhance = (model) => typeof model?.enhances === "boolean";

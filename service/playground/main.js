@@ -3,7 +3,7 @@
 import { listModels, Problem } from "./api.js";
 import { Card } from "./card.js";
 import { $, announce } from "./dom.js";
-import { Form } from "./form.js";
+import { Form, newSeed } from "./form.js";
 import { History, newCell, newId } from "./history.js";
 import { KeyField } from "./keys.js";
 import { forgetPictures } from "./pictures.js";
@@ -60,10 +60,9 @@ function settingsOfRun({ kind, cells }) {
   return { ...(job ? settingsOf(job) : request), grid };
 }
 
-/** The same with a new seed. */
+/** The same with a new seed; the form's is left as it is, for it may be locked. */
 function again(run) {
-  form.rollSeed();
-  const seed = Number($("#seed").value);
+  const seed = newSeed();
   draw(run.kind, run.cells.map(({ request, axis }) => newCell({ ...request, seed }, axis)));
 }
 
@@ -188,14 +187,18 @@ function onFile(field, use) {
   });
 }
 
+/** Files are ours; text that is dragged goes into the field that it is dropped on. */
 function wireFiles() {
   const over = (isOver) => document.documentElement.toggleAttribute("data-dropping", isOver);
+  const hasFiles = ({ dataTransfer }) => dataTransfer.types.includes("Files");
   addEventListener("dragover", (event) => {
+    if (!hasFiles(event)) return;
     event.preventDefault();
     over(true);
   });
   addEventListener("dragleave", (event) => event.relatedTarget || over(false));
   addEventListener("drop", (event) => {
+    if (!hasFiles(event)) return;
     event.preventDefault();
     over(false);
     if (event.dataTransfer.files[0]) takeFile(event.dataTransfer.files[0]);

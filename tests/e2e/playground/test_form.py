@@ -121,6 +121,32 @@ async def test_a_comparison_that_is_refused_is_complained_of_where_it_was_typed(
     await expect(page.locator("button.tile")).to_have_count(4)
 
 
+async def test_a_locked_seed_stays_when_another_picture_is_drawn(page: Page) -> None:
+    await page.fill("#seed", "7")
+    await page.get_by_role("button", name="Keep this seed").click()
+    await draw(page)
+    await expect(page.locator("button.tile")).to_have_count(4)
+    await page.get_by_role("button", name="Draw another").click()
+    await expect(page.locator("button.tile")).to_have_count(8)
+    await expect(page.locator("#seed")).to_have_value("7")
+    await expect(page.locator(".run .meta").first).not_to_contain_text("seed 7 ")
+
+
+_DRAG_TEXT = """(name) => {
+  const dataTransfer = new DataTransfer();
+  dataTransfer.setData("text/plain", "a blue bird");
+  const event = new DragEvent(name, {dataTransfer, bubbles: true, cancelable: true});
+  return document.querySelector("#prompt").dispatchEvent(event);
+}"""
+
+
+@pytest.mark.parametrize("name", ["dragover", "drop"])
+async def test_text_may_be_dragged_into_the_prompt(page: Page, name: str) -> None:
+    is_left_to_the_browser = await page.evaluate(_DRAG_TEXT, name)
+    assert is_left_to_the_browser
+    await expect(page.locator("[data-dropping]")).to_have_count(0)
+
+
 _TWO_LEVELS = replace(TEXT_CARD, depth=2, levels=2)
 
 

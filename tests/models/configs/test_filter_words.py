@@ -14,9 +14,9 @@ from models.presets.register import PRESETS
     [
         ("tiny", "the codes at each place"),
         ("tiny-rq", "the codes at each place"),
-        ("tiny-pixelcnn", "the values of each channel, by their logits"),
-        ("tiny-gated-pixelcnn", "the values of each channel, by their logits"),
-        ("tiny-image-transformer", "the values of each channel, by their logits"),
+        ("tiny-pixelcnn", "the values of each channel, given those drawn before"),
+        ("tiny-gated-pixelcnn", "the values of each channel, given those drawn before"),
+        ("tiny-image-transformer", "the values of each channel, given those drawn before"),
         ("tiny-pixelcnn++", "its components and scales stay as they are"),
         ("tiny-image-transformer-2d", "its components and scales stay as they are"),
     ],
