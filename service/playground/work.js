@@ -19,6 +19,7 @@ export class Work {
     this.run = run;
     this.onChange = onChange;
     this.stopping = new AbortController();
+    this.unwanted = new Set(); // cells that are cancelled here, of which the server has not heard
   }
 
   get isOpen() {
@@ -35,6 +36,7 @@ export class Work {
   }
 
   retry() {
+    this.unwanted.clear();
     for (const cell of this.run.cells.filter((other) => other.problem)) {
       const isAnswered = cell.job && TERMINAL.has(cell.job.status);
       if (isAnswered || cell.problem.code === "job_not_found") cell.job = null;
@@ -47,10 +49,17 @@ export class Work {
 
   async cancel() {
     for (const cell of this.run.cells.filter(isOpen)) {
-      const onTrouble = (trouble) => this.onChange(cell, { trouble });
-      if (cell.job) cancelJob(cell.job.id).then((job) => this.#take(cell, job), onTrouble);
+      if (cell.job) this.#cancel(cell);
       else this.#fail(cell, { code: "cancelled" });
     }
+  }
+
+  #cancel(cell) {
+    this.unwanted.delete(cell);
+    cancelJob(cell.job.id).then((job) => this.#take(cell, job), (trouble) => {
+      this.unwanted.add(cell);
+      this.onChange(cell, { trouble });
+    });
   }
 
   /** Let go of the run without cancelling its jobs. */
@@ -70,7 +79,10 @@ export class Work {
       await follow(cell.job.id, {
         signal: this.stopping.signal,
         isStreamed: isOne(this.run),
-        onJob: (job) => this.#take(cell, job),
+        onJob: (job) => {
+          this.#take(cell, job);
+          if (this.unwanted.has(cell) && isOpen(cell)) this.#cancel(cell);
+        },
         onPartial: (partial) => isOpen(cell) && this.onChange(cell, { partial }),
         onTrouble: (trouble) => this.onChange(cell, { trouble }),
       });

@@ -78,6 +78,19 @@ async def test_a_job_waits_out_a_server_that_is_away(page: Page, painter: Painte
     await expect(page.locator("button.tile")).to_have_count(4)
 
 
+async def test_what_was_cancelled_while_the_server_was_away_is_not_drawn(
+    page: Page, painter: Painter
+) -> None:
+    painter.gate.clear()
+    await draw(page)
+    await expect(page.locator(".state")).to_contain_text("Drawing")
+    await page.context.set_offline(True)
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.locator(".state")).to_contain_text("can't be reached")
+    await page.context.set_offline(False)
+    await expect(page.locator(".problem")).to_contain_text("Cancelled.")
+
+
 async def test_a_failed_job_says_why(page: Page) -> None:
     await draw(page, FAILING_PROMPT)
     await expect(page.locator(".problem")).to_contain_text("The model could not draw this.")
