@@ -1,7 +1,8 @@
 """What can go wrong with a model's folder: errors with messages for people.
 
 All but a failed download are CheckpointErrors. A message names the file that is at fault; none of
-these is raised for a bad prompt. Knows no torch.
+these is raised for a bad prompt. And which errors of others say that memory ran out. Knows no
+torch, so that every command can ask.
 """
 
 from __future__ import annotations
@@ -10,6 +11,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 Shape = tuple[int, ...]
+
+# In errors that are of no type of their own: of the CPU's allocator, of CUDA where it is not torch
+# that asks (for a graph, a kernel's code), of its libraries.
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the device, or the CPU's allocator, had no memory left."""
+    if isinstance(error, MemoryError):
+        return True
+    if not isinstance(error, RuntimeError):
+        return False
+    is_torchs_own = type(error).__name__ == "OutOfMemoryError"
+    return is_torchs_own or any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 class CheckpointError(Exception):

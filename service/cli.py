@@ -12,13 +12,14 @@ import importlib
 import io
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import NoReturn, Protocol, cast
 
 import service
-from models.errors import CheckpointError
+from models.errors import CheckpointError, is_out_of_memory
 from models.presets.register import UnknownPresetError
 from service import outlet
 from service.config.paths import expanded
@@ -72,6 +73,7 @@ _MISTAKES = (
 # What brings a package that the worker's own extra does not.
 _EXTRAS = {"matplotlib": "eval", "torch_fidelity": "eval", "resvg_py": "train"}
 _MOST_TOLD = 4  # lines of a longer report
+_LONGEST_REASON = 200  # characters of an allocator's
 
 
 class Command(Protocol):
@@ -135,6 +137,12 @@ def _guarded(prog: str, arguments: list[str]) -> int:
         return _status(error)
     except (OSError, ModuleNotFoundError) as error:
         _complain(f"{prog}: {_explain(error)}")
+        return _status(error)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        told = textwrap.shorten(str(error), _LONGEST_REASON, placeholder=" …")
+        _complain(f"{prog}: memory ran out{': ' * bool(told)}{told}")
         return _status(error)
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from torch import OutOfMemoryError
-
-from models.errors import CheckpointError
+from models.errors import CheckpointError, is_out_of_memory
 from models.train.loop.learner import NotFiniteError
 
 COMMANDS = ("stage1", "stage2", "enhance", "pixels", "bpe", "clip", "words", "codes", "ship")
@@ -27,7 +25,12 @@ def main(argv: list[str]) -> int:
         packages = "pip install 'mindalle-serve[worker,train]'"
         print(f"{name}: {error.name} is not installed: {packages}", file=sys.stderr)
         return 1
-    except (CheckpointError, NotFiniteError, OSError, OutOfMemoryError) as error:
+    except (CheckpointError, NotFiniteError, OSError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         print(f"{name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

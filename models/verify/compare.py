@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from models.configs.prior import PriorConfig
-from models.errors import ConfigError
+from models.errors import ConfigError, is_out_of_memory
 from models.families import prior_family
 from models.files.checkpoint import open_checkpoint
 from models.verify import (
@@ -62,9 +61,9 @@ def run(checkpoint_dir: Path | None, expected_dir: Path, file: TextIO | None = N
     numbers = Recorded.load(expected_dir)
     try:
         return _run(checkpoint_dir, numbers, out)
-    except (torch.OutOfMemoryError, NotImplementedError):
-        raise
     except (IndexError, RuntimeError) as error:  # sizes that don't fit each other
+        if is_out_of_memory(error) or isinstance(error, NotImplementedError):
+            raise
         raise ConfigError(f"{expected_dir} was not recorded of such a model: {error}") from error
 
 

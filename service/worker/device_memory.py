@@ -1,4 +1,4 @@
-"""Whether an error says that memory ran out, giving back what is only cached, and what still fits.
+"""What to do where memory ran out: giving back what is only cached, and what still fits.
 
 And whether the device works at all. Knows no model and no jobs.
 """
@@ -14,26 +14,13 @@ from typing import Self, TypeVar
 
 import torch
 
+from models.errors import is_out_of_memory
+
 _T = TypeVar("_T")
 
 _FOR_ROWS = 0.6  # of what is free; the rest is for what is computed on the way
-# In errors that are of no type of their own: of the CPU's allocator, of CUDA where it is not torch
-# that asks (for a graph, a kernel's code), of its libraries.
-_OUT_OF_MEMORY = (
-    "can't allocate memory",
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-)
 
 _log = logging.getLogger(__name__)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the device, or the CPU's allocator, had no memory left."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 def is_lost(device: torch.device) -> bool:

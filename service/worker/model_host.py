@@ -15,6 +15,7 @@ import torch
 from models.configs.preset import Preset
 from models.configs.views import View
 from models.drawing.sampling import RowParams
+from models.errors import is_out_of_memory
 from models.footprint import weight_bytes
 from models.known import takes_pictures
 from models.pipeline import (
@@ -31,7 +32,7 @@ from service.broker.workers import ModelCard
 from service.config.groups import WorkerSettings
 from service.errors import StartRefused
 from service.worker.cpu_share import Cores, CpuShare
-from service.worker.device_memory import is_out_of_memory, rows_that_fit
+from service.worker.device_memory import rows_that_fit
 from service.worker.drawing.engine import ANY_PROMPT, Engine
 from service.worker.held_memory import held_bytes
 

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from models.configs.preset import Preset
 from models.configs.views import View
 from models.drawing.sampling import InvalidSamplingError, RowParams
+from models.errors import is_out_of_memory
 from models.known import KnownMakers
 from models.pipeline import InvalidPromptError, Makers, Picture, Pipeline, to_bytes
 from service.errors import InvalidRequest, StartRefused
-from service.jobs import OutputFormat, Recipe
+from service.jobs import MAX_CANDIDATES, OutputFormat, Recipe
 from service.worker.cpu_share import CpuShare
-from service.worker.device_memory import is_out_of_memory
 from service.worker.drawing.row_params import row_params
 from service.worker.pictures import png
 from service.worker.pictures.picture_makers import PictureMakers
@@ -31,9 +31,9 @@ from service.worker.sources.encoding import known_alone
 def check(recipe: Recipe, preset: Preset) -> None:
     """Refuse what can't be drawn, before anything is loaded. InvalidRequest names the field."""
     most = recipe.num_candidates
-    if most < 1:
+    if not 1 <= most <= MAX_CANDIDATES:
         raise InvalidRequest(
-            f"num_candidates: must be at least 1, not {most}", param="num_candidates"
+            f"num_candidates: must be in 1..{MAX_CANDIDATES}, not {most}", param="num_candidates"
         )
     try:
         row_params(recipe, most - 1, preset).validate(preset.vocab_sizes)

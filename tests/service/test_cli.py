@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as Pillow
 
 from models.presets.register import WEIGHTS_FOLDER
@@ -101,6 +102,8 @@ WRONG = {
     "temperature 0": (["--temperature", "0"], "temperature"),
     "top_p above 1": (["--top-p", "1.5"], "top_p"),
     "no candidates": (["--num-candidates", "0"], "num_candidates"),
+    "more candidates than a job has": (["--num-candidates", "97"], "must be in 1..96, not 97"),
+    "a key for nobody": (["--api-key", "secret"], "--api-key is for the service that --url"),
     "more kept than drawn": (["--num-candidates", "2", "-n", "3"], "n:"),
     "unknown preset": (["--preset", "nope"], "unknown preset 'nope'"),
     "preset without weights": (["--preset", "mindalle-1.3b"], "checkpoint"),
@@ -248,6 +251,39 @@ def test_output_that_can_not_be_written_is_a_failure_in_one_line() -> None:
         )
     assert done.returncode == 1
     assert done.stderr == b"mindalle config: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), "Tried to"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "you tried"),
+        (MemoryError(), "bench: memory ran out"),
+    ],
+)
+def test_a_lack_of_memory_is_one_line(
+    error: Exception,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("models.measure.bench.run", full)
+    assert call("bench") == 1
+    line = complaint(capsys)
+    assert line.startswith("mindalle bench: memory ran out")
+    assert told in line
+
+
+def test_other_faults_of_ours_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(_: object) -> int:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("models.measure.bench.run", wrong)
+    with pytest.raises(RuntimeError, match="a bug"):
+        call("bench")
 
 
 def test_a_copy_that_fails_names_both_files(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from service.worker.device_memory import is_lost, is_out_of_memory
+from models.errors import is_out_of_memory
+from service.worker.device_memory import is_lost
 
 
 @pytest.mark.parametrize(

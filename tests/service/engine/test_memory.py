@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from models.drawing.generate import Batch
+from models.errors import is_out_of_memory
 from models.pipeline import Pipeline
-from service.worker.device_memory import is_out_of_memory
 from service.worker.drawing.engine import Engine
 from service.worker.handover import Left
 from service.worker.run import TakenOut
