@@ -22,7 +22,7 @@ from models.files.checkpoint import (
     open_checkpoint,
     tokenizer_folder,
 )
-from models.files.new_folder import FolderInUseError, new_folder
+from models.files.new_folder import FolderInUseError, check_free, new_folder
 from models.files.places import Stage
 from models.files.sections import check_inside
 from models.files.shards import sha256, verify
@@ -57,6 +57,7 @@ def convert(
     Raises:
         CheckpointError: the source can't be used, or the target is in use.
     """
+    check_free(target)  # before the source's checksums, which may take minutes
     checkpoint = open_checkpoint(source, verify_sha256=True, averaged=averaged, codec_alone=True)
     report(f"source: {source}, {checkpoint.layout} layout, preset {checkpoint.preset.name}")
     stages: dict[Stage, Tensors] = {"stage1": _tensors(checkpoint, "stage1", None)}

@@ -35,6 +35,11 @@ _COLUMNS = (
     f"{'vs concat':>11}{'vs again':>10}"
 )
 _DEFAULT = "(default: %(default)s)"
+_SWITCHES = {
+    "packed": "keep weights in the form that the CPU multiplies fastest",
+    "graphs": "capture steps as CUDA graphs",
+    "baselines": "measure also what the engine is compared with",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,21 +111,18 @@ def _add_ways(how: argparse._ArgumentGroup) -> None:
         "--device", type=device, default=torch.device("cpu"), help=f"cpu, cuda, cuda:1 {_DEFAULT}"
     )
     how.add_argument("--threads", type=threads, metavar="N", help="of the CPU (default: all)")
-    for name, about in (
-        ("--packed", "keep weights in the form that the CPU multiplies fastest"),
-        ("--graphs", "capture steps as CUDA graphs"),
-        ("--baselines", "measure also what the engine is compared with"),
-    ):
+    for name, about in _SWITCHES.items():
         how.add_argument(
-            name, action=argparse.BooleanOptionalAction, help=f"{about} (default: yes)"
+            f"--{name}", action=argparse.BooleanOptionalAction, help=f"{about} (default: yes)"
         )
-    how.set_defaults(packed=True, graphs=True, baselines=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; 0. ConfigError for flags that say nothing of what is measured."""
     _check(args)
     fill(args)
+    for name in _SWITCHES:
+        setattr(args, name, getattr(args, name) is not False)
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.compare or args.naive:
@@ -152,9 +154,12 @@ def _check(args: argparse.Namespace) -> None:
     """Refuse what would be left out of the measurement without a word."""
     for why, names in _useless(args):
         for name in names:
-            value = getattr(args, name)
-            if value is not None and value is not False:  # 0 is a --text
-                raise ConfigError(f"--{name.replace('_', '-')}: changes nothing {why}")
+            value, flag = getattr(args, name), name.replace("_", "-")
+            if value is False and name in _SWITCHES:
+                flag = f"no-{flag}"
+            elif value is None or value is False:  # 0 is a --text
+                continue
+            raise ConfigError(f"--{flag}: changes nothing {why}")
     if args.naive and len(args.dtype) > 1:
         raise ConfigError("--dtype: with --naive only one")
     if args.quantization != ["none"] and (args.compare or args.naive):
@@ -166,9 +171,9 @@ def _check(args: argparse.Namespace) -> None:
 def _useless(args: argparse.Namespace) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Flags that say nothing of what is measured, and beside what."""
     if args.naive:
-        yield "with --naive", ("compare", "checkpoint", *SHAPE)
+        yield "with --naive", ("compare", "checkpoint", "packed", "baselines", *SHAPE)
     if args.compare:
-        yield "with --compare", ("preset", "text", "image")
+        yield "with --compare", ("preset", "text", "image", "baselines")
     else:
         yield "without --compare", ("plot", "enhance_width")
     if args.checkpoint:

@@ -38,6 +38,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Draw here or there, measure, write the report."""
+    if args.url is None and args.api_key is not None:
+        raise CommandError("--api-key is for the service that --url names; give that, too", 2)
     if args.url is None:
         return evaluation.run(args)
     if args.checkpoint is not None or set(args.tables or ()).intersection(evaluation.OF_MODELS):

@@ -29,7 +29,7 @@ from service.client.protocol import Generated
 from service.commands import flags
 from service.commands.picture_file import format_of
 from service.commands.source_files import SourceFiles
-from service.jobs import MAX_SEED, OutputFormat, Recipe, new_seed
+from service.jobs import MAX_CANDIDATES, MAX_SEED, OutputFormat, Recipe, new_seed
 from service.settings import Settings
 from service.worker import offline
 from service.worker.model_host import load_model
@@ -126,6 +126,8 @@ def draw(args: Namespace, files: SourceFiles | None = None) -> None:
 
 
 def _draw_here(args: Namespace, files: SourceFiles | None, output_format: OutputFormat) -> None:
+    if args.api_key is not None:
+        raise CommandError("--api-key is for the service that --url names; give that, too", 2)
     loaded = flags.load_with_checkpoint(args)
     name = args.preset or loaded.model
     preset = _preset(name, loaded)
@@ -171,7 +173,9 @@ def _given(args: Namespace) -> dict[str, Any]:
 
 
 def _recipe(args: Namespace, name: str, preset: Preset, *, has_source: bool) -> Recipe:
-    chosen = {"seed": new_seed()} | asdict(preset.sampling) | _given(args)
+    usual = asdict(preset.sampling)
+    usual["num_candidates"] = min(usual["num_candidates"], MAX_CANDIDATES)
+    chosen = {"seed": new_seed()} | usual | _given(args)
     chosen["enhance"] = preset_card(preset).enhance(args.enhance)
     most = min(chosen["num_candidates"], _MOST_SHOWN)
     needs_none = has_source and preset.prompt_kind == "text"  # a picture says much itself

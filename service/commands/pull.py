@@ -90,6 +90,8 @@ def _sources(args: Namespace, loaded: Settings) -> Sources:
         raise CommandError("--sha256 is the digest of what --from names; give that, too", 2)
     if archive and args.preset == _CLIP:
         raise CommandError("clip is one file, not an archive: MINDALLE_PULL__MIRRORS is asked", 2)
+    if args.no_ranker and args.preset == _CLIP:
+        raise CommandError("--no-ranker: clip is what ranks; leave one of the two out", 2)
     if archive and "://" not in archive:
         archive = str(expanded(Path(archive)))
     return Sources(archive, args.sha256, read_mirrors(loaded.pull.mirrors))

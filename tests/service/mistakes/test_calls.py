@@ -37,6 +37,8 @@ CALLS = {
     "a verb that is none": (("dlq", "read"), "choose from"),
     "a number that is none": (("generate", "a", "--top-k", "many"), "neither a number nor a list"),
     "a picture of no format": (("encode", "a.png", "-o", "again.gif"), "must end in .png, .jpg"),
+    "a key for nobody": (("eval", "emoji", "--api-key", "secret"), "--api-key is for the service"),
+    "a ranker without a ranker": (("pull", "clip", "--no-ranker"), "clip is what ranks"),
     "two prompts": (("generate", "a", "b"), "unrecognized arguments: b"),
     "a file for a folder": (("convert", str(PROMPTS)), "prompts.json"),
     "a folder for a file": (("verify", ".", "--expected", "."), "expected.npz"),
