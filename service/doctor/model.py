@@ -128,7 +128,9 @@ def _rows(worker: WorkerSettings, preset: Preset, options: LoadOptions) -> Findi
     )
     row_bytes = preset.row_bytes(number_bytes)
     # Weights are loaded whole before they are put into 8 bits, and before there are rows.
-    at_load = prior_bytes(preset, replace(options, quantization="none"))
+    at_load = weight_bytes
+    if options.quantization != "none":
+        at_load = prior_bytes(preset, replace(options, quantization="none"))
     needed, free = max(weight_bytes + rows * row_bytes, at_load), _free_bytes(options.device)
     found = (
         f"{rows} rows of {row_bytes / 1e6:.1f} MB and {weight_bytes / 1e6:.0f} MB of weights: "
