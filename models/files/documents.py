@@ -14,6 +14,8 @@ import yaml
 from models import lookalikes
 from models.errors import ConfigError, CorruptFileError
 
+_MOST_VALUES = 100_000
+
 
 def yaml_in(path: Path) -> Any:
     """What a YAML file holds.
@@ -23,9 +25,23 @@ def yaml_in(path: Path) -> Any:
     """
     data = _bytes(path)
     try:
-        return yaml.safe_load(data)
+        read = yaml.safe_load(data)
     except Exception as error:  # dates and tagged values raise whatever they lead to
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if _size(read, {}) > _MOST_VALUES:
+        raise ConfigError(f"{path}: its aliases stand for more than {_MOST_VALUES} values")
+    return read
+
+
+def _size(value: Any, known: dict[int, int]) -> int:
+    """How many values it holds, what aliases stand for counted each time; of a circle, few."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = 1
+        inside = value.values() if isinstance(value, dict) else value
+        known[id(value)] += sum(_size(each, known) for each in inside)
+    return known[id(value)]
 
 
 def json_in(path: Path) -> Any:

@@ -23,6 +23,7 @@ from models import lookalikes
 from models.errors import CorruptFileError, UnsafePickleError
 
 _ZIP_MAGIC = b"PK\x03\x04"
+_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _HARMLESS = re.compile(
     r"collections\.OrderedDict|torch\.\w+Storage|torch\.storage\.\w+|torch\.b?float\d+"
     r"|torch\._utils\._rebuild_(tensor_v2|parameter)"
@@ -121,10 +122,17 @@ def read_state_dict(
             raise CorruptFileError(f"{path} holds no state dict: {name!r} is no name")
         if re.fullmatch(unread, name):
             continue
-        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+        if not _is_weights(tensor):
             raise CorruptFileError(f"{path}: {name} is no tensor of floating-point numbers")
         read[name] = tensor
     return read
+
+
+def _is_weights(value: Any) -> bool:
+    """Whether it is a tensor that can be computed with as it is: no sparse one, none of 8 bits."""
+    if not isinstance(value, Tensor) or value.dtype not in _TYPES:
+        return False
+    return value.layout == torch.strided and not value.is_meta and not value.is_nested
 
 
 def _state_in(loaded: dict[Any, Any], key: str) -> Any:
@@ -159,7 +167,7 @@ def _globals(path: Path, is_zip: bool) -> Iterator[str]:
                     yield ".".join(strings[-2:])
                 elif isinstance(argument, str):
                     strings.append(argument)
-    except (ValueError, KeyError, IndexError, OSError, zipfile.BadZipFile):
+    except Exception:  # a damaged archive may raise whatever its bytes lead to
         return  # what can't be read can't be named
 
 

@@ -5,11 +5,11 @@ Knows no family by name.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from models.configs.backbone import BackboneConfig
 from models.errors import ConfigError
+from models.files.inside import is_inside
 
 Section = dict[str, Any]
 
@@ -62,5 +62,4 @@ def check_backbone(config: BackboneConfig, path: str) -> None:
 
 def check_inside(name: str, path: str) -> None:
     """ConfigError where a file's name, which stands at `path`, leads out of its checkpoint."""
-    is_inside = not Path(name).is_absolute() and ".." not in Path(name).parts
-    require(is_inside, f"{path}: {name} is not inside the checkpoint's folder")
+    require(is_inside(name), f"{path}: {name} is not inside the checkpoint's folder")

@@ -30,10 +30,12 @@ from models.errors import (
     Shape,
 )
 from models.files.documents import json_in
+from models.files.inside import is_inside
 
 MANIFEST_NAME = "manifest.json"
 SHARD_BYTES = 128 * 2**20
 _FORMAT = 1
+_TYPES = ("F16", "BF16", "F32", "F64")  # that weights are stored in, as headers call them
 _MAPPED_BYTES = 2**20  # a small tensor is copied, lest it keep its whole shard mapped
 _PIECE_BYTES = 2**21  # a multiple of every type's size
 
@@ -97,7 +99,9 @@ class ShardedWeights:
         for path in self._files:
             with _open(path) as shard:
                 for name in _names(shard):
-                    found[name] = tuple(shard.get_slice(name).get_shape())
+                    header = shard.get_slice(name)
+                    found[name] = tuple(header.get_shape())
+                    _check_type(path, name, header.get_dtype())
         report = KeyReport.compare(needed, found)
         if not report.is_clean:
             raise KeyMismatchError(f"{self._stage} in {self._folder}", report)
@@ -135,12 +139,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if manifest["format"] != _FORMAT:
             raise CorruptFileError(f"{path} has format {manifest['format']}, not {_FORMAT}")
         hashed, stages = manifest["sha256"].keys(), manifest["stages"].values()
-        paths = [Path(name) for name in (*hashed, *(name for names in stages for name in names))]
+        names = [*hashed, *(name for names in stages for name in names)]
+        outside = [name for name in names if not is_inside(name)]
     except (KeyError, TypeError, AttributeError) as error:
         raise CorruptFileError(f"{path} is no manifest: {error}") from error
-    for named in paths:
-        if named.is_absolute() or ".." in named.parts:
-            raise CorruptFileError(f"{path} names a file outside its folder: {named}")
+    if outside:
+        raise CorruptFileError(f"{path} names a file outside its folder: {outside[0]}")
     return dict(manifest)
 
 
@@ -189,6 +193,12 @@ def _shards(
         size += converted.nbytes
     if shard:
         yield shard
+
+
+def _check_type(path: Path, name: str, stored: str) -> None:
+    """CorruptFileError for what would be taken as weights and is none: counts, complex numbers."""
+    if stored not in _TYPES:
+        raise CorruptFileError(f"{path}: {name} is stored as {stored}, not {', '.join(_TYPES)}")
 
 
 def _check_finite(name: str, tensor: Tensor) -> None:

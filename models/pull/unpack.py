@@ -22,6 +22,7 @@ from typing import BinaryIO
 
 from models import lookalikes
 from models.errors import CorruptFileError, UnsafeArchiveError
+from models.files.inside import is_inside
 
 _MOST_AT_ONCE = 1 << 20  # bytes that one header may ask for; files come in far smaller pieces
 _DEEPEST = 16
@@ -106,8 +107,7 @@ def _path(member: tarfile.TarInfo) -> PurePosixPath:
     is_plain = (member.isreg() and not member.issparse()) or member.isdir()
     if not is_plain:
         raise UnsafeArchiveError(f"{member.name!r} is neither a file nor a folder")
-    is_inside = not path.is_absolute() and ".." not in path.parts and "\\" not in member.name
-    if not is_inside or len(path.parts) > _DEEPEST or "\0" in member.name:
+    if not is_inside(member.name) or "\\" in member.name or len(path.parts) > _DEEPEST:
         raise UnsafeArchiveError(f"{member.name!r} leads out of the archive's folder")
     return path
 

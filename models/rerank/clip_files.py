@@ -135,6 +135,9 @@ def _description(path: Path) -> dict[str, Any]:
     document = json_in(path)
     if not isinstance(document, dict):
         raise ConfigError(f"{path} must hold an object")
+    for key in ("model_cfg", "preprocess_cfg"):
+        if not isinstance(document.get(key, {}), dict):
+            raise ConfigError(f"{path}: {key}: must be an object")
     if "model_cfg" in document:
         return document
     outer = {key: document.pop(key) for key in ("tokenizer", "preprocess_cfg") if key in document}
@@ -154,8 +157,8 @@ def _build(name: str, model_cfg: dict[str, Any] | None, is_openai: bool) -> Any:
         shape["quick_gelu"] = True
     try:
         return (open_clip.CustomTextCLIP if has_own_text else open_clip.CLIP)(**shape)
-    except (RuntimeError, TypeError, AssertionError, ValueError) as error:
-        raise ConfigError(f"open_clip can't build {name!r}: {error}") from error
+    except Exception as error:  # a description may raise whatever its values lead to
+        raise ConfigError(f"open_clip can't build {name!r}: {error!r}") from error
 
 
 def _load_state(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
@@ -192,4 +195,13 @@ def _preprocess(model: Any, preprocess_cfg: dict[str, Any]) -> Preprocess:
     known = getattr(model.visual, "preprocess_cfg", None) or {}
     mean = preprocess_cfg.get("mean") or known.get("mean") or OPENAI_MEAN
     std = preprocess_cfg.get("std") or known.get("std") or OPENAI_STD
-    return Preprocess(size[0] if isinstance(size, tuple | list) else size, tuple(mean), tuple(std))
+    side = size[0] if isinstance(size, tuple | list) else size
+    return Preprocess(side, _of_channels(mean, "mean"), _of_channels(std, "std"))
+
+
+def _of_channels(values: Any, name: str) -> tuple[float, float, float]:
+    try:
+        red, green, blue = map(float, values)
+    except (TypeError, ValueError):
+        raise ConfigError(f"preprocess_cfg.{name}: must be three numbers, not {values!r}") from None
+    return red, green, blue

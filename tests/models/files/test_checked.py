@@ -35,6 +35,7 @@ def test_values_take_their_types() -> None:
         ("size", 0, "should be greater than 0, not 0"),
         ("size", True, "should be a valid integer, not True"),
         ("size", "3", "should be a valid integer, not '3'"),
+        ("size", 10**9, "should be less than or equal to 100000000, not 1000000000"),
         ("count", -1, "should be greater than or equal to 0, not -1"),
         ("share", "lots", "should be a valid number, not 'lots'"),
         ("is_on", "yes", "should be a valid boolean, not 'yes'"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from models.configs.rankers import ClipConfig
 from models.errors import (
@@ -140,6 +141,7 @@ def test_shards_that_do_not_fit_the_config_are_listed(converted: Path) -> None:
         {"format": 9},
         {"sha256": {"../../etc/passwd": "0"}},
         {"stages": {"stage1": ["/etc/passwd"]}},
+        {"sha256": {"a\0b": "0"}},
         {"stages": 3},
         {"stages": {"stage1": [1]}},
         {"sha256": ["config.yaml"]},
@@ -149,6 +151,16 @@ def test_a_foreign_manifest_is_refused(converted: Path, edit: dict[str, object])
     path = converted / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | edit))
     with pytest.raises(CorruptFileError, match=r"manifest\.json"):
+        load_stage2(open_checkpoint(converted))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.complex64, torch.float8_e4m3fn])
+def test_shards_of_other_numbers_are_refused(converted: Path, dtype: torch.dtype) -> None:
+    path = converted / "stage2-00000.safetensors"
+    tensors = load_file(path)
+    tensors["head.weight"] = tensors["head.weight"].to(dtype)
+    save_file(tensors, path)
+    with pytest.raises(CorruptFileError, match=r"safetensors: head\.weight is stored as"):
         load_stage2(open_checkpoint(converted))
 
 

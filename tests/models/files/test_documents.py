@@ -13,6 +13,22 @@ def test_yaml_with_values_that_can_not_be_is_refused_by_its_file(text: str, tmp_
         yaml_in(tmp_path / "config.yaml")
 
 
+def test_yaml_whose_aliases_stand_for_more_than_memory_holds_is_refused(tmp_path: Path) -> None:
+    """A few lines of which each says the one before nine times."""
+    lines = ["a0: &a0 [x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+    (tmp_path / "config.yaml").write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match=r"config\.yaml: its aliases stand for more than 100000"):
+        yaml_in(tmp_path / "config.yaml")
+
+
+def test_aliases_as_people_use_them_are_read(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("a: &a {x: 1}\nb: *a\nc: &c [*c]\n")
+    read = yaml_in(tmp_path / "config.yaml")
+    assert read["b"] == {"x": 1}
+    assert read["c"][0] is read["c"]
+
+
 def test_json_that_is_nested_too_deep_is_refused_by_its_file(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("[" * 100_000)
     with pytest.raises(ConfigError, match=r"manifest\.json is not JSON"):

@@ -112,6 +112,9 @@ def test_advice_to_load_unsafely_is_not_passed_on(tmp_path: Path) -> None:
         {"state_dict": {}},
         {"state_dict": {"a": 3}},
         {"state_dict": {"a": torch.zeros(2, dtype=torch.int64)}},
+        {"state_dict": {"a": torch.zeros(2, dtype=torch.float8_e4m3fn)}},
+        {"state_dict": {"a": torch.eye(2).to_sparse()}},
+        {"state_dict": {"a": torch.zeros(2, device="meta")}},
     ],
 )
 def test_what_is_no_state_dict_is_refused(tmp_path: Path, content: object) -> None:
@@ -119,6 +122,24 @@ def test_what_is_no_state_dict_is_refused(tmp_path: Path, content: object) -> No
     torch.save(content, path)
     with pytest.raises(CorruptFileError, match=r"x\.ckpt"):
         read_state_dict(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(8, 0x01), (10, 8), (10, 99)],
+    ids=["encrypted", "compressed", "compressed in an unknown way"],
+)
+def test_an_archive_whose_directory_lies_is_called_damaged(
+    tmp_path: Path, state: dict[str, torch.Tensor], place: int, value: int
+) -> None:
+    path = tmp_path / "x.ckpt"
+    torch.save(state, path)
+    content = bytearray(path.read_bytes())
+    for magic, at in ((b"PK\x01\x02", place), (b"PK\x03\x04", place - 2)):  # of the first entry
+        content[content.find(magic) + at] = value
+    path.write_bytes(content)
+    with pytest.raises(CorruptFileError, match=r"x\.ckpt is damaged"):
+        load_pickle(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -152,6 +152,27 @@ def test_unknown_models_and_missing_files_are_named(folder: Path) -> None:
         load(CLIP, folder)
 
 
+@pytest.mark.parametrize(
+    ("description", "said"),
+    [
+        ({"model_cfg": [1]}, r"config\.json: model_cfg: must be an object"),
+        ({"model_cfg": SMALL, "preprocess_cfg": None}, "preprocess_cfg: must be an object"),
+        ({"model_cfg": SMALL, "preprocess_cfg": {"mean": [0.5]}}, "mean: must be three numbers"),
+        ({"model_cfg": SMALL | {"vision_cfg": 7}}, "open_clip can't build 'small'"),
+        (
+            {"model_cfg": SMALL | {"text_cfg": SMALL["text_cfg"] | {"heads": 0}}},
+            "open_clip can't build 'small'",
+        ),
+    ],
+)
+def test_a_description_that_can_not_be_is_refused(
+    folder: Path, description: dict[str, object], said: str
+) -> None:
+    (folder / "clip" / "config.json").write_text(json.dumps(description))
+    with pytest.raises(ConfigError, match=said):
+        load(CLIP, folder)
+
+
 def test_damaged_weights_are_called_so(folder: Path) -> None:
     path = folder / CLIP.weights
     path.write_bytes(path.read_bytes()[:-10])
