@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from service.broker.redis_connection import translated_errors
 Clock = Callable[[], int]
 
 _FOLDER = Path(__file__).parent / "lua"
+_CALL = re.compile(r"redis\.call\('(?:(XGROUP|XINFO)', ')?([A-Z]+)'")
 
 
 class Scripts:
@@ -47,6 +49,12 @@ class Scripts:
 
     def _source(self, name: str) -> tuple[str, str]:
         return joined(_FOLDER, "outbox", "remains", "prelude", "parts", name)
+
+
+def commands() -> list[str]:
+    """Whatever commands of Redis the scripts can't do without (`pcall` calls those they can)."""
+    texts = (path.read_text(encoding="utf-8") for path in _FOLDER.glob("*.lua"))
+    return sorted({" ".join(filter(None, words)) for t in texts for words in _CALL.findall(t)})
 
 
 @cache

@@ -23,7 +23,8 @@ from service.broker.redis_connection import (
     disconnect,
     translated_errors,
 )
-from service.broker.redis_faults import AWAY, FAULT_OF_CODE
+from service.broker.redis_faults import AWAY, FAULT_OF_CODE, PERMISSION
+from service.broker.scripts import commands
 from service.config.listening import at_fault
 from service.doctor.finding import Finding
 from service.errors import QueueUnavailable, ResultsUnavailable, StartRefused
@@ -32,6 +33,17 @@ from service.settings import Settings, is_loopback
 from service.store.object_store import in_one_line, open_store
 
 _FULL = 0.8  # of Redis's memory limit
+# Which of some commands this user may not call on our keys; inside of a script each is asked for.
+_DENIED = """
+local denied = {}
+for _, name in ipairs(ARGV) do
+  local call = {}
+  for word in string.gmatch(name, '%S+') do table.insert(call, word) end
+  table.insert(call, KEYS[1])
+  if not redis.acl_check_cmd(unpack(call)) then table.insert(denied, name) end
+end
+return denied
+"""
 
 
 async def examine(settings: Settings) -> list[Finding]:
@@ -143,12 +155,16 @@ async def _writes(redis: Redis) -> Finding:
     """Whether jobs could be taken: by commands of the kinds that we use, which change nothing."""
     try:
         async with translated_errors():
-            await redis.eval("return 1", 1, ROUTE)
+            denied = await redis.eval(_DENIED, 1, ROUTE, *commands())
             await redis.publish(Key.NOTIFY.value, "- probe")
         await check_writes(redis)
     except QueueUnavailable as error:
         fault = FAULT_OF_CODE[error.code]
         return Finding("Redis writes", "problem", f"{fault.found}: {error.__cause__}", fault.advice)
+    if denied:
+        names = " ".join(name.decode() for name in denied)
+        found = f"{PERMISSION.found}: {names}, inside scripts"
+        return Finding("Redis writes", "problem", found, PERMISSION.advice)
     return Finding("Redis writes", "ok", "it takes jobs")
 
 

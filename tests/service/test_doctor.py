@@ -180,6 +180,32 @@ def test_a_number_type_that_the_cpu_lacks(monkeypatch: pytest.MonkeyPatch) -> No
     assert chosen.found.endswith("float32")
 
 
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ("~{mindalle}:* &{mindalle}:* +@all -@admin", ""),
+        ("~* &* +@all -dump -restore -memory", ""),
+        ("~* &* +@all -zadd -xreadgroup", ": XREADGROUP ZADD, inside scripts"),
+        ("~* &* +@all -@stream", "XACK XADD"),
+    ],
+)
+async def test_rights_that_scripts_need_are_asked_for(
+    every_server: RedisServer, rules: str, told: str
+) -> None:
+    operator = Redis.from_url(every_server.url)
+    user = ("ACL", "SETUSER", "small", "reset", "on", ">pw", *rules.split())
+    try:
+        await operator.execute_command(*user)  # type: ignore[no-untyped-call]  # untyped upstream
+        url = every_server.url.replace("redis://", "redis://small:pw@")
+        writes = by_name(await redis_server(on(url)))["Redis writes"]
+    finally:
+        await operator.execute_command("ACL", "DELUSER", "small")  # type: ignore[no-untyped-call]  # untyped upstream
+        await operator.aclose()
+    assert writes.verdict == ("problem" if told else "ok")
+    assert told in writes.found
+    assert ("ACL SETUSER" in writes.advice) == bool(told)
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "stage1-00000.safetensors"])
 def test_weights_that_may_not_be_read_are_one_finding_of_many(tmp_path: Path, name: str) -> None:
     folder = Path(shutil.copytree(WEIGHTS_FOLDER / "emoji", tmp_path / "emoji"))
