@@ -177,10 +177,11 @@ class PixelCNNPPConfig(PicturePriorConfig):
 
     def row_bytes(self, number_bytes: int) -> int:
         """See PriorConfig: of every map the last three lines."""
-        numbers = 0
+        numbers = 3 * (self.width + 2) * (self.input_channels + 1)  # the picture's own
         for scale in range(self.scales):
             ups, downs = self.nr_resnet, self.nr_resnet + (scale < self.scales - 1)
-            maps = 2 * (2 * (ups + downs) + 2)  # two streams
+            # Two streams; what goes on to another scale is of one sign, so half a map each way.
+            maps = 2 * (2 * (ups + downs) + 3)
             numbers += maps * 3 * (self.width // 2**scale + 2) * 2 * self.nr_filters
         return numbers * number_bytes
 
