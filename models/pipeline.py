@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from models.configs.preset import Preset
 from models.configs.prior import Prompt
-from models.drawing.candidates import draw_all
+from models.drawing.candidates import Candidates, draw_all
 from models.drawing.cuda_graphs import Graphs
 from models.drawing.forced import Forced, prefill
 from models.drawing.generate import Batch, run_now
@@ -54,7 +54,6 @@ __all__ = [
     "open_checkpoint",
     "ranking",
     "to_bytes",
-    "weighed",
     "weights_digest",
 ]
 
@@ -162,8 +161,7 @@ class Pipeline:
         UnsoundWeightsError when they are not finite.
         """
         chunks = self.chunks.here()
-        parts = [chunks.pixels(self.stage1, part) for part in chunks.split(codes)]
-        pixels = torch.cat(parts)
+        pixels = torch.cat([chunks.pixels(self.stage1, part) for part in chunks.split(codes)])
         if not pixels.isfinite().all():
             raise UnsoundWeightsError("the pixels of stage 1")
         return pixels
@@ -203,6 +201,11 @@ class Pipeline:
             raise UnsoundWeightsError("the ranker's scores")
         return [float(score) for score in scores]
 
+    def judged(self, by: Makers, text: Tensor | None, pixels: Tensor, drawn: Candidates) -> Scores:
+        """What pictures are ranked by: the makers' scores, and in them what the prior thinks."""
+        scores = by.scores(text, pixels, drawn.codes)
+        return weighed(scores, drawn.log_likelihoods, self.preset.likelihood_weight)
+
     def generate(
         self,
         prompt: Prompt,
@@ -227,9 +230,7 @@ class Pipeline:
         prefix, batch = self.prefix(self.encode(prompt), forced), batch or self.batch(len(params))
         drawn, makers = draw_all(batch, prefix, params, on_step, forced), makers or self
         codes, pixels = drawn.codes, makers.pixels(drawn.codes)
-        scores = makers.scores(makers.text_features(prompt), pixels, codes)
-        scores = weighed(scores, drawn.log_likelihoods, self.preset.likelihood_weight)
-        order = ranking(scores)
+        order = ranking(scores := self.judged(makers, makers.text_features(prompt), pixels, drawn))
         return [Picture(params[i].candidate, pixels[i].cpu(), scores[i], codes[i]) for i in order]
 
 

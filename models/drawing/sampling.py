@@ -129,12 +129,14 @@ class Filters:
         """
         limits = [min(_at(p.top_k, depth) or vocab_size, vocab_size) for p in params]
         nuclei = [_at(p.top_p, depth) for p in params]
+        temperatures = [_at(p.temperature, depth) for p in params]
         on = [limit for limit in limits if limit < vocab_size]
-        top_p = torch.tensor([_NO_NUCLEUS if p is None else p for p in nuclei])
+        cuts = [_NO_NUCLEUS if p is None else p for p in nuclei]
+        top_p = torch.tensor(cuts, dtype=torch.float32)  # whole numbers may be ints
         if closed_nucleus:  # what is below the next number is not above this one
             top_p = top_p.nextafter(torch.tensor(torch.inf))
         return cls(
-            temperature=torch.tensor([_at(p.temperature, depth) for p in params]).to(device),
+            temperature=torch.tensor(temperatures, dtype=torch.float32).to(device),
             top_k=torch.tensor(limits).to(device),
             top_p=top_p.to(device),
             max_top_k=_rounded(max(on), vocab_size) if on else None,

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from models.configs.preset import Preset, SamplingDefaults
+from models.drawing.candidates import Candidates
 from models.drawing.generate import Batch
 from models.drawing.sampling import RowParams
 from models.errors import UnsoundWeightsError
 from models.measure.drawings import Ask, Drawings
-from models.pipeline import Pipeline, Prefix, ranking, weighed
+from models.pipeline import Pipeline, Prefix, ranking
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +82,9 @@ def draw(
     for work in _drawn(pipeline, asks, setting, num_rows):
         codes = torch.cat([work.codes[row.candidate] for row in work.params])
         pixels = pipeline.pixels(codes)
-        scores = pipeline.scores(pipeline.text_features(work.ask.prompt), pixels, codes)
         likelihoods = [work.log_likelihoods[row.candidate] for row in work.params]
-        scores = weighed(scores, likelihoods, pipeline.preset.likelihood_weight)
+        text, drawn = pipeline.text_features(work.ask.prompt), Candidates(codes, likelihoods)
+        scores = pipeline.judged(pipeline, text, pixels, drawn)
         kept = ranking(scores)[: setting.keep]
         drawings.add(work.ask, pixels[kept].cpu(), [(i, scores[i]) for i in kept])
         yield work.ask

@@ -18,8 +18,9 @@ from functools import partial
 import torch
 
 from models.configs.views import View
+from models.drawing.candidates import Candidates
 from models.drawing.sampling import RowParams
-from models.pipeline import ranking, to_bytes, weighed
+from models.pipeline import ranking, to_bytes
 from service.jobs import CODES_FILE, Image, Phase, Succeeded, query
 from service.worker.cpu_share import use_threads
 from service.worker.device_memory import Failure, is_lost, retried
@@ -147,9 +148,8 @@ class Pictures:
         with self._timed(run, "ranking"):
             if run.text is None:
                 run.text = self._makers.text_features(run.job.recipe.prompt)
-            scores = self._makers.scores(run.text, pixels, codes)
-            nats = [drawn.log_likelihoods[place] for place in places]
-            scores = weighed(scores, nats, self._pipeline.preset.likelihood_weight)
+            own = Candidates(codes, [drawn.log_likelihoods[place] for place in places])
+            scores = self._pipeline.judged(self._makers, run.text, pixels, own)
         for place, row, score, kept in zip(places, rows, scores, codes, strict=True):
             run.pictures[drawn.candidates[place]] = Made(row, score, kept)
 

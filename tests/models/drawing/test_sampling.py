@@ -245,6 +245,16 @@ def test_the_highest_temperature_leaves_the_filters_their_order() -> None:
     assert int(draw(logits, filters, torch.tensor([0.99]).double())) == int(logits.argmax())
 
 
+def test_whole_numbers_are_taken_as_the_floats_they_stand_for() -> None:
+    given = RowParams(seed=0, temperature=10**30, top_p=1)
+    given.validate((30,))
+    whole = Filters.of([given], 30, _CPU)
+    same = Filters.of([RowParams(seed=0, temperature=1e30, top_p=1.0)], 30, _CPU)
+    assert whole.temperature.dtype == whole.top_p.dtype == torch.float32
+    assert torch.equal(whole.temperature, same.temperature)
+    assert torch.equal(whole.top_p, same.top_p)
+
+
 def test_each_depth_has_its_own_filters() -> None:
     params = RowParams(0, temperature=(0.5, 1.0), top_k=(None, 2), top_p=(0.9, None))
     logits = torch.randn(1, 6)
