@@ -20,13 +20,13 @@ from models.configs.enhancement import Enhancement
 from models.configs.preset import Preset, SamplingDefaults
 from models.configs.prior import PriorConfig, Prompt
 from models.configs.rankers import ClipConfig
-from models.errors import MissingFileError
+from models.errors import ConfigError, MissingFileError
 from models.files import checkpoint as checkpoints
 from models.files import convert, enhance_folder, fingerprint, shards
 from models.files.checkpoint import TOKENIZER_FOLDER, Checkpoint
 from models.files.convert import FolderInUseError, Tensors
 from models.files.places import Stage
-from models.flags import amount, count
+from models.flags import amount, count, share
 from models.presets.register import PRESETS, get_preset
 from models.rerank.clip_files import check_reads
 from models.tokenizer import Tokenizer
@@ -148,6 +148,24 @@ def _weights(args: Namespace, stage: Stage, run: Path) -> tuple[int, Tensors]:
     return _noted_steps(source, stage), load(source).state_dict().items()
 
 
+def _mixed(args: Namespace, weights: Tensors) -> Tensors:
+    """Stage 2's weights, and for the rest of --share those that the checkpoint has in their place.
+
+    Fine-tuned weights lie near those they began with, and between the two is often better than
+    either: what is new is learnt and little is forgotten (Wortsman et al. 2022, "Robust
+    fine-tuning of zero-shot models").
+    """
+    if args.share is None:
+        return weights
+    if args.checkpoint is None or latest(args.stage2) is None:
+        raise ConfigError("--share: of a run's weights, and the rest --init's: give both")
+    before = checkpoints.load_stage2(checkpoints.open_checkpoint(args.checkpoint)).state_dict()
+    new = dict(weights)
+    if {name: old.shape for name, old in before.items()} != {n: w.shape for n, w in new.items()}:
+        raise ConfigError(f"--share: {args.stage2} is of another shape than {args.checkpoint}")
+    return [(name, before[name].lerp(weight, args.share)) for name, weight in new.items()]
+
+
 def _noted_steps(checkpoint: Checkpoint, stage: Stage) -> int:
     """After which step a checkpoint's stage was shipped; 0 where it doesn't tell."""
     if checkpoint.layout != "converted":
@@ -183,6 +201,7 @@ def ship(args: Namespace) -> None:
         stage1 = list(stage1)
         enhance_folder.check_codec(preset.enhancement, fingerprint.of(stage1))
     steps2, stage2 = _weights(args, "stage2", args.stage2)
+    stage2 = _mixed(args, stage2)
     draft = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
     convert.save(
@@ -217,6 +236,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--stage1", type=Path, help="the stage-1 run, where not in --runs")
     parser.add_argument("--stage2", type=Path, help="the stage-2 run, where not in --runs")
+    parser.add_argument(
+        "--share",
+        type=share,
+        metavar="SHARE",
+        help="of stage 2 that is the run's, the rest --init's: what lies between learns and keeps",
+    )
     about = "what was fine-tuned: its stage is taken where there is no run, its tokenizer, CLIP"
     add_init(parser, about)
     parser.add_argument(

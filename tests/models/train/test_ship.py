@@ -7,13 +7,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from models.errors import ConfigError, MissingFileError
+from models.files.checkpoint import load_stage2, open_checkpoint
 from models.files.new_folder import FolderInUseError
 from models.files.shards import verify
 from models.presets.register import WEIGHTS_FOLDER
 from models.tokenizer import ADDED_FILE
-from models.train import ship
+from models.train import shapes, ship
+from models.train.loop.checkpoints import Checkpoints
 
 EMOJI = WEIGHTS_FOLDER / "emoji"
 
@@ -87,4 +90,28 @@ def test_nor_one_whose_ranker_could_not(tmp_path: Path) -> None:
     told.write_text(json.dumps(described))
     with pytest.raises(ConfigError, match="ids up to 5300, the ranker has 100 text tokens"):
         ship.main([*options(tmp_path / "model", tmp_path), "--clip", str(ranker)])
+    assert not (tmp_path / "model").exists()
+
+
+def test_between_a_run_and_what_it_began_with(tmp_path: Path) -> None:
+    source = open_checkpoint(EMOJI)
+    before = load_stage2(source).state_dict()
+    shapes.save(tmp_path / "stage2", source.preset.stage2)
+    run = Checkpoints(tmp_path / "stage2", 1)
+    run.save({"step": 9, "average": {name: old + 1 for name, old in before.items()}})
+    ship.main([*options(tmp_path / "model", tmp_path), "--share", "0.25"])
+    shipped = load_stage2(open_checkpoint(tmp_path / "model")).state_dict()
+    for name, old in before.items():
+        torch.testing.assert_close(shipped[name], old + 0.25, rtol=1e-3, atol=1e-3)
+
+
+def test_there_is_none_without_both_or_of_two_shapes(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--share: of a run's weights, and the rest --init's"):
+        ship.main([*options(tmp_path / "model", tmp_path), "--share", "0.5"])
+    source = open_checkpoint(EMOJI)
+    weights = load_stage2(source).state_dict()
+    shapes.save(tmp_path / "stage2", source.preset.stage2)
+    Checkpoints(tmp_path / "stage2", 1).save({"step": 9, "average": dict([weights.popitem()])})
+    with pytest.raises(ConfigError, match=r"--share: .*stage2 is of another shape than"):
+        ship.main([*options(tmp_path / "model", tmp_path), "--share", "0.5"])
     assert not (tmp_path / "model").exists()
