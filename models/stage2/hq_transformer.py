@@ -80,19 +80,22 @@ class HQTransformer(EndsInNorm):
         sos: Tensor = self.sos(prefix)
         return sos
 
-    def forward(self, prefix: Tensor, codes: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, prefix: Tensor, codes: Tensor, seen: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Teacher-forced logits.
 
         Args:
             prefix: ids [B, N], see `embed_prefix`.
             codes: [B, T, D].
+            seen: what the body is shown of earlier cells in their place [B, T, D].
 
         Returns:
             Logits [B, T, D, V] of each code, -inf beyond the vocabulary of a level that has fewer
             codes than others; and for text prefixes the text logits [B, N - 1, Vt], position j
             predicts token j + 1, else None.
         """
-        x, num_prefix = self._outputs(prefix, codes), prefix.shape[1]
+        x, num_prefix = self._outputs(prefix, codes if seen is None else seen), prefix.shape[1]
         logits = self._head_logits(x[:, num_prefix - 1 :], codes)
         if self.config.prefix != "text":
             return logits, None
@@ -124,15 +127,22 @@ class HQTransformer(EndsInNorm):
             parts = soft_cross_entropy(logits, targets)
         return torch.stack([parts[..., where].mean() for where in level_slices(self.config)])
 
-    def loss(self, prefix: Tensor, codes: Tensor, targets: list[Tensor] | None = None) -> Tensor:
+    def loss(
+        self,
+        prefix: Tensor,
+        codes: Tensor,
+        targets: list[Tensor] | None = None,
+        seen: Tensor | None = None,
+    ) -> Tensor:
         """The training loss of codes [B, T, D] after prefix ids [B, N], with the config's weights.
 
         The levels' cross-entropies, each weighed by `weight_bottom` or, under the names of three
         levels, by how many codes it has in a cell; and the text's, weighed by 1 + `weight_bottom`
-        besides its own weight, as the reference does. For `targets` see `level_losses`.
+        besides its own weight, as the reference does. For `targets` see `level_losses`, for `seen`
+        `forward`.
         """
         config = self.config
-        logits, text = self(prefix, codes)
+        logits, text = self(prefix, codes, seen)
         counts = (
             config.codes_per_level if config.drawing == "multilevel" else (1, config.weight_bottom)
         )

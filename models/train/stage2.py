@@ -137,6 +137,7 @@ def _plan(args: Namespace, plan: PriorPlan) -> PriorPlan:
         tau=args.tau,
         draws_codes=not args.nearest,
         text_weight=weight,
+        own_codes=args.own_codes,
         accumulate=args.accumulate,
     )
 
@@ -152,6 +153,8 @@ def _work(args: Namespace) -> None:
     if args.graft and not (args.resume and run.is_begun):
         put_grafted(args, model, batches.table, tokenizer_of(args, data))
     recipe, args.steps = prior_recipe(shape), num_steps(args, batches.table)
+    if args.own_codes and not recipe.shows_own:
+        raise ConfigError("--own-codes: only where a step draws finer codes at once")
     plan = recipe.plan(args.steps, args.checkpoint is not None)
     plan = _plan(args, large_plan_of(args.steps) if args.size else plan)
     trainer = PriorTrainer(
@@ -255,6 +258,13 @@ def make_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--keep-words", action="store_true", help="all but the embeddings of its text learns"
+    )
+    parser.add_argument(
+        "--own-codes",
+        type=share_or_none,
+        default=0.0,
+        metavar="SHARE",
+        help="of a cell's finer codes that are shown as the model draws them, at most",
     )
     parser.add_argument("--accumulate", type=count, default=1, help="parts to split a batch into")
     return parser

@@ -51,7 +51,7 @@ def plan_of(steps: int, is_fine_tuning: bool) -> PriorPlan:
 
 
 def loss(
-    model: HQTransformer, codec: HQVAE, batch: Examples, plan: PriorPlan, _rng: torch.Generator
+    model: HQTransformer, codec: HQVAE, batch: Examples, plan: PriorPlan, rng: torch.Generator
 ) -> Tensor:
     """See PriorLoss. ConfigError where options ask for what this family does otherwise."""
     if plan.text_weight is not None:
@@ -62,4 +62,30 @@ def loss(
     if temperature is not None and batch.features is not None:
         with torch.no_grad(), exact(batch.features.device.type):
             targets = soft_cells(codec.soft(batch.features, temperature))
-    return model.loss(batch.prefix, batch.codes, targets)
+    seen = with_own_codes(model, batch, plan.own_codes, rng) if plan.own_codes else None
+    return model.loss(batch.prefix, batch.codes, targets, seen)
+
+
+@torch.no_grad()
+def with_own_codes(
+    model: HQTransformer, batch: Examples, most: float, rng: torch.Generator
+) -> Tensor:
+    """The codes [B, T, D], of whose finer ones up to a share `most` are as the model draws them.
+
+    Scheduled sampling in one pass (Bengio et al. 2015; Mihaylova and Martins 2019). The finer codes
+    of a cell are drawn without knowing each other, so in combinations that no picture has; a model
+    that has only seen those of pictures takes them for hints at which picture it is, from the first
+    white cell on, and then draws a mixture. The share is another for every picture, 0 to `most`.
+    Coarsest codes stay, as what comes next depends on them.
+    """
+    finer = batch.codes[..., 1:]
+    logits = model(batch.prefix, batch.codes)[0][..., 1:, :]
+    torch.clear_autocast_cache()  # not all versions look whether a kept cast has gradients
+    sums = logits.float().softmax(-1).cumsum(-1)
+    drawn_at = (
+        torch.rand(finer.shape, generator=rng, device=finer.device)[..., None] * sums[..., -1:]
+    )
+    drawn = torch.searchsorted(sums, drawn_at, right=True)[..., 0].clamp_max(logits.shape[-1] - 1)
+    shares = torch.rand((len(finer), 1, 1), generator=rng, device=finer.device) * most
+    is_own = torch.rand(finer.shape, generator=rng, device=finer.device) < shares
+    return torch.cat((batch.codes[..., :1], torch.where(is_own, drawn, finer)), -1)

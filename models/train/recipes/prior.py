@@ -61,8 +61,9 @@ class PriorPlan:
 
     `betas` are AdamW's. `tau` is the temperature of soft targets, in squared distances, and
     `draws_codes` says whether the codes are drawn by them; families without soft targets read
-    neither. `accumulate` is how many parts of a batch are learnt from one after the other, to save
-    memory.
+    neither. `own_codes` is how much of a cell's finer codes, at most, a model that draws them at
+    once is shown as it draws them itself. `accumulate` is how many parts of a batch are learnt from
+    one after the other, to save memory.
     """
 
     schedule: Schedule
@@ -75,6 +76,7 @@ class PriorPlan:
     average: float = 0.998
     tau: float = 0.5
     draws_codes: bool = True
+    own_codes: float = 0.0
     accumulate: int = 1
 
     def optimisers(self, model: nn.Module, looked_up: tuple[str, ...]) -> list[Optimizer]:

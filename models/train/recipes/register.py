@@ -52,7 +52,7 @@ class PriorRecipe:
     """How a kind of stage 2 is trained; `looked_up` are parts of names, see `optimisers`.
 
     `words` are what the names of a text's embeddings begin with. With `reads_codec` it needs stage
-    1 to learn.
+    1 to learn; with `shows_own` it can be shown codes of its own, see `PriorPlan.own_codes`.
     """
 
     config: type[PriorConfig]
@@ -62,6 +62,7 @@ class PriorRecipe:
     looked_up: tuple[str, ...]
     words: tuple[str, ...]
     reads_codec: bool = False
+    shows_own: bool = False
 
 
 CODEC_RECIPES: dict[str, CodecRecipe] = {
@@ -107,6 +108,7 @@ PRIOR_RECIPES: dict[str, PriorRecipe] = {
         hq_transformer.loss,
         hq_transformer.LOOKED_UP,
         hq_transformer.WORDS,
+        shows_own=True,
     ),
 }
 

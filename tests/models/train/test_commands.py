@@ -129,7 +129,8 @@ def test_a_ranker_has_the_shape_it_was_asked_for(
 def prior_options(family: str, runs: Path) -> list[str]:
     more = ["--tokenizer", str(runs / "tokenizer"), "--batch", "4", "--shape", *PRIORS[family]]
     more += ["--codes", str(runs / f"{family}-codes"), "--shown", "1"]
-    return [*more, *(["--stage1", str(runs / family)] if family == "rq-vae" else [])]
+    own = {"rq-vae": ["--stage1", str(runs / family)], "hq-vae": ["--own-codes", "0.5"]}
+    return [*more, *own.get(family, [])]
 
 
 def assert_resumes(
@@ -243,6 +244,9 @@ def test_options_that_contradict_the_run_are_one_error(
     unread = ["--family", "transformer", "--codes", str(runs / "rq-vae-codes")]
     with pytest.raises(ConfigError, match="a stage 1 that makes 4×4 of 4 each"):
         stage2.main([*common(pictures, runs / "none"), *prior_options("vqgan", runs), *unread])
+    blind = [*prior_options("vqgan", runs), "--own-codes", "0.5"]
+    with pytest.raises(ConfigError, match="--own-codes: only where a step draws"):
+        stage2.main([*common(pictures, runs / "none"), *blind])
     (tmp_path / "unsaid").mkdir()
     (tmp_path / "unsaid" / "checkpoints").symlink_to(runs / "hq-vae" / "checkpoints")
     with pytest.raises(ConfigError, match="don't fit"):

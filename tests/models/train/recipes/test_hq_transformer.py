@@ -11,6 +11,7 @@ from models.errors import ConfigError
 from models.presets.register import get_preset
 from models.stage1.hq_vae import HQVAE, soft_cells
 from models.stage2.hq_transformer import HQTransformer
+from models.train.loop.engine import Engine
 from models.train.loop.run import Run
 from models.train.loop.schedule import Schedule
 from models.train.recipes import hq_transformer
@@ -32,13 +33,19 @@ def examples(stage1: HQVAE) -> Examples:
     return Examples(torch.arange(24).view(3, 8), codes, stage1.features(images))
 
 
-def trainer(folder: Path, stage1: HQVAE, plan: PriorPlan, tau: float | None) -> PriorTrainer:
+def trainer(
+    folder: Path,
+    stage1: HQVAE,
+    plan: PriorPlan,
+    tau: float | None,
+    engine: Engine | None = None,
+) -> PriorTrainer:
     config = get_preset("tiny-hq").stage2
     assert isinstance(config, HQTransformerConfig)
     torch.manual_seed(0)
     model = HQTransformer(replace(config, temp_soft_labels=tau, weight_img=1.0, weight_txt=0.0))
     loss, looked_up = hq_transformer.loss, hq_transformer.LOOKED_UP
-    return PriorTrainer(model, stage1, Run(folder, 0), plan, loss, looked_up)
+    return PriorTrainer(model, stage1, Run(folder, 0), plan, loss, looked_up, engine=engine)
 
 
 def test_soft_targets_are_in_the_order_of_the_cells_codes() -> None:
@@ -66,3 +73,37 @@ def test_what_it_can_not_do_is_said(tmp_path: Path) -> None:
         trainer(tmp_path, stage1, PLAN, 0.5).step(0, replace(batch, features=None))
     with pytest.raises(ConfigError, match="weight_txt"):
         trainer(tmp_path, stage1, replace(PLAN, text_weight=0.1), None).step(0, batch)
+
+
+def test_own_codes_are_the_models_draws_in_another_share_of_each_picture(tmp_path: Path) -> None:
+    stage1 = codec()
+    batch, model = examples(stage1), trainer(tmp_path, stage1, PLAN, None).model
+    batch = Examples(batch.prefix.repeat(40, 1), batch.codes.repeat(40, 1, 1))
+    with torch.no_grad():
+        model.head_levels[1].weight.mul_(1e4)  # of the finer codes only the likeliest is drawn
+        likeliest = model(batch.prefix, batch.codes)[0][..., 1:, :].argmax(-1)
+    for most in (1.0, 0.25):
+        rng = torch.Generator().manual_seed(0)
+        seen = hq_transformer.with_own_codes(model, batch, most, rng)
+        assert torch.equal(seen[..., 0], batch.codes[..., 0])
+        is_own = seen[..., 1:] != batch.codes[..., 1:]
+        assert torch.equal(seen[..., 1:][is_own], likeliest[is_own])
+        could_be = (likeliest != batch.codes[..., 1:]).flatten(1).sum(1)
+        shares = is_own.flatten(1).sum(1) / could_be
+        assert float(shares.mean()) == pytest.approx(most / 2, rel=0.15)
+        assert shares.min() < 0.15 * most
+        assert shares.max() > 0.8 * most
+
+
+def test_the_pass_that_draws_takes_no_gradient_away(tmp_path: Path) -> None:
+    """Autocast keeps a weight's cast, and one that was made without gradients would be used on."""
+    stage1 = codec()
+    engine = Engine(precision=torch.bfloat16)
+    gradients = []
+    for share in (0.0, 1e-9):
+        learnt = trainer(tmp_path, stage1, replace(PLAN, own_codes=share), None, engine)
+        learnt.step(0, examples(stage1))
+        gradients.append([weight.grad for weight in learnt.model.parameters()])
+    for plain, own in zip(*gradients, strict=True):
+        assert (plain is None) == (own is None)
+        assert plain is None or torch.equal(plain, own)
