@@ -78,9 +78,11 @@ def test_what_it_can_not_do_is_said(tmp_path: Path) -> None:
 def test_own_codes_are_the_models_draws_in_another_share_of_each_picture(tmp_path: Path) -> None:
     stage1 = codec()
     batch, model = examples(stage1), trainer(tmp_path, stage1, PLAN, None).model
+    assert isinstance(model, HQTransformer)
     batch = Examples(batch.prefix.repeat(40, 1), batch.codes.repeat(40, 1, 1))
     with torch.no_grad():
-        model.head_levels[1].weight.mul_(1e4)  # of the finer codes only the likeliest is drawn
+        # Of the finer codes only the likeliest is drawn.
+        model.get_parameter("head_levels.1.weight").mul_(1e4)
         likeliest = model(batch.prefix, batch.codes)[0][..., 1:, :].argmax(-1)
     for most in (1.0, 0.25):
         rng = torch.Generator().manual_seed(0)
