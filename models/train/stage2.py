@@ -264,7 +264,7 @@ def make_parser() -> ArgumentParser:
         type=share_or_none,
         default=0.0,
         metavar="SHARE",
-        help="of a cell's finer codes that are shown as the model draws them, at most",
+        help="of a cell's finer codes that are shown as the model draws them itself",
     )
     parser.add_argument("--accumulate", type=count, default=1, help="parts to split a batch into")
     return parser

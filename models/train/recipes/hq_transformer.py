@@ -68,15 +68,15 @@ def loss(
 
 @torch.no_grad()
 def with_own_codes(
-    model: HQTransformer, batch: Examples, most: float, rng: torch.Generator
+    model: HQTransformer, batch: Examples, share: float, rng: torch.Generator
 ) -> Tensor:
-    """The codes [B, T, D], of whose finer ones up to a share `most` are as the model draws them.
+    """The codes [B, T, D], of whose finer ones this share are as the model draws them.
 
     Scheduled sampling in one pass (Bengio et al. 2015; Mihaylova and Martins 2019). The finer codes
     of a cell are drawn without knowing each other, so in combinations that no picture has; a model
     that has only seen those of pictures takes them for hints at which picture it is, from the first
-    white cell on, and then draws a mixture. The share is another for every picture, 0 to `most`.
-    Coarsest codes stay, as what comes next depends on them.
+    white cell on, and then draws a mixture. Coarsest codes stay, as what comes next depends on
+    them.
     """
     finer = batch.codes[..., 1:]
     logits = model(batch.prefix, batch.codes)[0][..., 1:, :]
@@ -86,6 +86,5 @@ def with_own_codes(
         torch.rand(finer.shape, generator=rng, device=finer.device)[..., None] * sums[..., -1:]
     )
     drawn = torch.searchsorted(sums, drawn_at, right=True)[..., 0].clamp_max(logits.shape[-1] - 1)
-    shares = torch.rand((len(finer), 1, 1), generator=rng, device=finer.device) * most
-    is_own = torch.rand(finer.shape, generator=rng, device=finer.device) < shares
+    is_own = torch.rand(finer.shape, generator=rng, device=finer.device) < share
     return torch.cat((batch.codes[..., :1], torch.where(is_own, drawn, finer)), -1)

@@ -61,8 +61,8 @@ class PriorPlan:
 
     `betas` are AdamW's. `tau` is the temperature of soft targets, in squared distances, and
     `draws_codes` says whether the codes are drawn by them; families without soft targets read
-    neither. `own_codes` is how much of a cell's finer codes, at most, a model that draws them at
-    once is shown as it draws them itself. `accumulate` is how many parts of a batch are learnt from
+    neither. `own_codes` is the share of a cell's finer codes that a model which draws them at once
+    is shown as it draws them itself. `accumulate` is how many parts of a batch are learnt from
     one after the other, to save memory.
     """
 

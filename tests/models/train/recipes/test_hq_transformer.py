@@ -75,26 +75,23 @@ def test_what_it_can_not_do_is_said(tmp_path: Path) -> None:
         trainer(tmp_path, stage1, replace(PLAN, text_weight=0.1), None).step(0, batch)
 
 
-def test_own_codes_are_the_models_draws_in_another_share_of_each_picture(tmp_path: Path) -> None:
+def test_own_codes_are_the_models_draws_in_as_many_places_as_asked(tmp_path: Path) -> None:
     stage1 = codec()
     batch, model = examples(stage1), trainer(tmp_path, stage1, PLAN, None).model
     assert isinstance(model, HQTransformer)
-    batch = Examples(batch.prefix.repeat(40, 1), batch.codes.repeat(40, 1, 1))
+    batch = Examples(batch.prefix.repeat(9, 1), batch.codes.repeat(9, 1, 1))
     with torch.no_grad():
         # Of the finer codes only the likeliest is drawn.
         model.get_parameter("head_levels.1.weight").mul_(1e4)
         likeliest = model(batch.prefix, batch.codes)[0][..., 1:, :].argmax(-1)
-    for most in (1.0, 0.25):
+    for share in (1.0, 0.25):
         rng = torch.Generator().manual_seed(0)
-        seen = hq_transformer.with_own_codes(model, batch, most, rng)
+        seen = hq_transformer.with_own_codes(model, batch, share, rng)
         assert torch.equal(seen[..., 0], batch.codes[..., 0])
         is_own = seen[..., 1:] != batch.codes[..., 1:]
         assert torch.equal(seen[..., 1:][is_own], likeliest[is_own])
-        could_be = (likeliest != batch.codes[..., 1:]).flatten(1).sum(1)
-        shares = is_own.flatten(1).sum(1) / could_be
-        assert float(shares.mean()) == pytest.approx(most / 2, rel=0.15)
-        assert shares.min() < 0.15 * most
-        assert shares.max() > 0.8 * most
+        could_be = likeliest != batch.codes[..., 1:]
+        assert int(is_own.sum()) == pytest.approx(share * int(could_be.sum()), rel=0.1)
 
 
 def test_the_pass_that_draws_takes_no_gradient_away(tmp_path: Path) -> None:
