@@ -174,7 +174,7 @@ def _given(args: Namespace) -> dict[str, Any]:
 
 def _recipe(args: Namespace, name: str, preset: Preset, *, has_source: bool) -> Recipe:
     usual = asdict(preset.sampling)
-    usual["num_candidates"] = min(usual["num_candidates"], MAX_CANDIDATES)
+    usual["num_candidates"] = min(max(usual["num_candidates"], args.n or 1), MAX_CANDIDATES)
     chosen = {"seed": new_seed()} | usual | _given(args)
     chosen["enhance"] = preset_card(preset).enhance(args.enhance)
     most = min(chosen["num_candidates"], _MOST_SHOWN)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from models.presets.register import WEIGHTS_FOLDER
+from models.presets.register import WEIGHTS_FOLDER, get_preset
 from service import cli
 from service.settings import describe
 from service.worker.pictures import png
@@ -105,6 +105,7 @@ WRONG = {
     "more candidates than a job has": (["--num-candidates", "97"], "must be in 1..96, not 97"),
     "a key for nobody": (["--api-key", "secret"], "--api-key is for the service that --url"),
     "more kept than drawn": (["--num-candidates", "2", "-n", "3"], "n:"),
+    "more kept than a job has": (["-n", "97"], "n: must be in 1..96"),
     "unknown preset": (["--preset", "nope"], "unknown preset 'nope'"),
     "preset without weights": (["--preset", "mindalle-1.3b"], "checkpoint"),
     "missing checkpoint": (["--checkpoint", "nowhere"], "nowhere"),
@@ -150,6 +151,9 @@ def test_a_picture_made_again_is_written_where_it_can_be_as_what_it_is(
     }.items():
         assert call("replay", "one.jpg", "-o", name) == 2
         assert told in complaint(capsys)
+    for name in ("image", "mask"):
+        assert call("replay", "one.jpg", f"--{name}", "one.jpg") == 2
+        assert f"drawn from none: leave out --{name}" in complaint(capsys)
     (tmp_path / "also.jpg").hardlink_to(tmp_path / "one.jpg")
     for name in ("one.jpg", "also.jpg"):  # the file that it is compared with
         assert call("replay", "one.jpg", "--prompt", "b", "-o", name) == 2
@@ -177,6 +181,13 @@ def test_several_pictures_make_a_sheet_that_can_be_made_again(tmp_path: Path) ->
     assert call("replay", "all.png", "-o", "again.png") == 0
     with Pillow.open(tmp_path / "all.png") as one, Pillow.open(tmp_path / "again.png") as other:
         assert np.array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_as_many_are_drawn_as_are_kept(tmp_path: Path) -> None:
+    more = get_preset("tiny").sampling.num_candidates + 1
+    assert call("generate", "a cat", "-n", str(more), "-o", "all.png") == 0
+    recipe = png.read(tmp_path / "all.png").recipe
+    assert (recipe.n, recipe.num_candidates) == (more, more)
 
 
 def test_a_long_and_an_empty_prompt_are_legal() -> None:
