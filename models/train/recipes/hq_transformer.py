@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models.configs.codec import CodecConfig
 from models.configs.hq import HQTransformerConfig, HQVAEConfig
+from models.drawing.sampling import Filters, RowParams, draw
 from models.errors import ConfigError
 from models.presets.register import get_preset
 from models.stage1.hq_vae import HQVAE, soft_cells
@@ -81,10 +82,9 @@ def with_own_codes(
     finer = batch.codes[..., 1:]
     logits = model(batch.prefix, batch.codes)[0][..., 1:, :]
     torch.clear_autocast_cache()  # not all versions look whether a kept cast has gradients
-    sums = logits.float().softmax(-1).cumsum(-1)
-    drawn_at = (
-        torch.rand(finer.shape, generator=rng, device=finer.device)[..., None] * sums[..., -1:]
-    )
-    drawn = torch.searchsorted(sums, drawn_at, right=True)[..., 0].clamp_max(logits.shape[-1] - 1)
+    # One row's, for all of them: nothing is left out.
+    unfiltered = Filters.of([RowParams(seed=0)], logits.shape[-1], finer.device)
+    uniform = torch.rand(finer.shape, generator=rng, device=finer.device, dtype=torch.float64)
+    drawn = draw(logits, unfiltered, uniform)
     is_own = torch.rand(finer.shape, generator=rng, device=finer.device) < share
     return torch.cat((batch.codes[..., :1], torch.where(is_own, drawn, finer)), -1)
