@@ -75,18 +75,12 @@ def _format(path: Path) -> OutputFormat:
 def _made_again(args: Namespace, record: Record, output_format: OutputFormat) -> bytes:
     """A file of the same picture, drawn by what the first one says of itself."""
     recipe = _recipe(record, args.prompt)
-    for name in ("image", "mask"):
-        if recipe.source is None and getattr(args, name) is not None:
-            raise CommandError(f"the picture was drawn from none: leave out --{name}", 2)
     model = load_model(recipe.model, flags.load_with_checkpoint(args).worker)
     offline.check(recipe, model.pipeline.preset)
     view = _view(record, model.pipeline.preset)
     one = record.candidate  # None for a sheet
     candidates = range(recipe.num_candidates) if one is None else [one]
-    source = None
-    if recipe.source is not None:
-        size = model.pipeline.preset.size
-        source = prepared_again(recipe.source, args.image, args.mask, size)
+    source = prepared_again(recipe.source, args.image, args.mask, model.pipeline.preset.size)
     pictures = offline.draw(
         model.pipeline, recipe, candidates, num_rows=model.num_rows, source=source, view=view
     )

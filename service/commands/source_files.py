@@ -113,30 +113,29 @@ class SourceFiles:
 
 
 def prepared_again(
-    source: Source, image: Path | None, mask: Path | None, size: tuple[int, int]
-) -> bytes:
-    """The file to draw from, of the same files as then.
+    source: Source | None, image: Path | None, mask: Path | None, size: tuple[int, int]
+) -> bytes | None:
+    """The file to draw from, of the same files as then; None for a picture drawn from none.
 
     Raises:
-        CommandError: one is missing, or is another one, or it was no picture.
+        CommandError: one is missing, or is another one or one too many, or it was no picture.
     """
-    if source.is_codes:
+    if source is not None and source.is_codes:
         raise CommandError("it was made from codes, which /v1/images/decode takes", 2)
-    contents = [
-        _same(path, wanted, flag)
-        for path, wanted, flag in (
-            (image, source.image_sha256, "--image"),
-            (mask, source.mask_sha256, "--mask"),
-        )
-    ]
+    was, had = (None, None) if source is None else (source.image_sha256, source.mask_sha256)
+    drawn_from, masked_by = _same(image, was, "--image"), _same(mask, had, "--mask")
+    if source is None:
+        return None
     try:
-        return prepare(contents[0] or b"", contents[1], source, size).data
+        return prepare(drawn_from or b"", masked_by, source, size).data
     except InvalidRequest as error:
         raise CommandError(str(error), 2) from None
 
 
 def _same(path: Path | None, wanted: str | None, flag: str) -> bytes | None:
     if wanted is None:
+        if path is not None:
+            raise CommandError(f"the picture was drawn from none: leave out {flag}", 2)
         return None
     if path is None:
         raise CommandError(f"the picture was drawn from another one: give it with {flag}", 2)

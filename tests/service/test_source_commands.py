@@ -44,6 +44,8 @@ def test_variations_need_no_prompt(capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(call) == 0
         assert cli.main(["replay", "v.png", "--image", "a.png"]) == 0
         assert "the same bytes" in capsys.readouterr().out
+    assert cli.main(["replay", "v.png", "--image", "a.png", "--mask", "mask.png"]) == 2
+    assert "drawn from none: leave out --mask" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "begin"), [("again.png", b"\x89PNG"), ("again.jpg", b"\xff\xd8")])
