@@ -17,6 +17,7 @@ from service.api.deliveries import wait_s
 from service.broker.keys import Key
 from service.hooks.webhook import ENDS, HOOK_EVENTS
 from tests.servers import RedisServer
+from tests.service.commands import call
 from tests.service.hooked import (
     KEYS,
     WAIT_S,
@@ -38,7 +39,6 @@ from tests.service.receiver import (
     receiving,
     status,
 )
-from tests.service.test_cli import call
 
 
 async def test_a_caller_is_told_how_its_job_goes(
