@@ -17,6 +17,23 @@ from models.errors import ConfigError, CorruptFileError
 _MOST_VALUES = 100_000
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice, as YAML does; PyYAML takes the last of them."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            # What `<<` merges in may be said again.
+            said = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
+            if said in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key.value} is there twice", problem_mark=key.start_mark
+                )
+            if said:
+                seen.add(said)
+        return super().construct_mapping(node, deep)
+
+
 def yaml_in(path: Path) -> Any:
     """What a YAML file holds.
 
@@ -25,7 +42,7 @@ def yaml_in(path: Path) -> Any:
     """
     data = _bytes(path)
     try:
-        read = yaml.safe_load(data)
+        read = yaml.load(data, _Loader)
     except Exception as error:  # dates and tagged values raise whatever they lead to
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if _size(read, {}) > _MOST_VALUES:

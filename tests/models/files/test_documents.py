@@ -29,6 +29,17 @@ def test_aliases_as_people_use_them_are_read(tmp_path: Path) -> None:
     assert read["c"][0] is read["c"]
 
 
+def test_a_key_that_is_there_twice_is_refused_by_its_line(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("stage2:\n  n_layers: 8\n  n_heads: 4\n  n_layers: 6\n")
+    with pytest.raises(ConfigError, match=r"not YAML: n_layers is there twice.*line 4"):
+        yaml_in(tmp_path / "config.yaml")
+
+
+def test_a_key_that_a_merge_brings_may_be_said_again(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("a: &a {x: 1, y: 2}\nb:\n  <<: *a\n  x: 3\n")
+    assert yaml_in(tmp_path / "config.yaml")["b"] == {"x": 3, "y": 2}
+
+
 def test_json_that_is_nested_too_deep_is_refused_by_its_file(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("[" * 100_000)
     with pytest.raises(ConfigError, match=r"manifest\.json is not JSON"):
