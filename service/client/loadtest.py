@@ -24,7 +24,7 @@ from service.cli import CommandError
 from service.client.address import connect
 from service.client.async_client import LOCAL, AsyncClient
 from service.client.problems import problem
-from service.client.protocol import ApiError, Parameters, understood
+from service.client.protocol import ApiError, Parameters, headers_of, understood
 from service.jobs import MAX_CANDIDATES
 
 _WORDS = ["red", "green", "blue", "golden", "tiny", "huge", "happy", "sleepy"]
@@ -94,7 +94,7 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 def run(args: Namespace) -> int:
     """Fire, wait for the answers, print the report; 1 when nothing succeeded."""
-    asyncio.run(_check_ready(args.url))
+    asyncio.run(_check_ready(args.url, args.api_key))
     shots = list(make_shots(args))
     report = asyncio.run(_run(args, shots))
     print_report(report)
@@ -121,10 +121,10 @@ def make_shots(args: Namespace) -> Iterator[Shot]:
         yield Shot(at_s, prompt, parameters)
 
 
-async def _check_ready(url: str) -> None:
-    """CommandError unless a service that takes jobs is there."""
+async def _check_ready(url: str, api_key: str | None) -> None:
+    """CommandError unless a service that takes jobs is there, and a key can be sent to it."""
     try:
-        async with connect(url) as http:
+        async with connect(url, headers=headers_of(api_key)) as http:
             answer = await http.get("/readyz")
         health = understood(answer, lambda it: Health.model_validate_json(it.content))
     except (ApiError, httpx.HTTPError, ValueError) as error:

@@ -21,6 +21,7 @@ from service.client.protocol import Parameters
 MANIFEST_NAME = "manifest.jsonl"
 _CALLERS = frozenset({"self", "idempotency_key"})  # what the client's call has besides a request's
 _NAME = re.compile(r"[\w-][\w.-]{0,99}")
+_LONGEST_NAME = 240  # bytes: with a rank, its ending and that of a draft, file systems take 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,8 @@ def _entry(given: object, name: str, defaults: Parameters) -> Entry:
         raise ValueError("the prompt must be a text, a class or null")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError("the name must be letters, digits, dots, dashes, at most 100 of them")
+    if len(name.encode()) > _LONGEST_NAME:
+        raise ValueError(f"the name has more than {_LONGEST_NAME} bytes, too many for a file's")
     parameters: Any = {**defaults, **fields}  # Any: the server says what it takes
     if parameters.get("output_format", "png") not in ("png", "jpeg", "webp"):
         raise ValueError("output_format must be png, jpeg or webp")

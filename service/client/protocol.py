@@ -264,8 +264,8 @@ def picture(event: JobEvent) -> Partial | Image:
 
 
 def headers_of(api_key: str | None) -> dict[str, str]:
-    """Headers of every call. ValueError for a key that no header can carry."""
-    return {} if api_key is None else {"authorization": f"Bearer {_carried(api_key, 'API key')}"}
+    """Headers of every call; an empty key is none. ValueError for one that no header can carry."""
+    return {"authorization": f"Bearer {_carried(api_key, 'API key')}"} if api_key else {}
 
 
 def idempotent(key: str | None) -> dict[str, str]:
@@ -276,6 +276,8 @@ def idempotent(key: str | None) -> dict[str, str]:
 def _carried(key: str, what: str) -> str:
     if not (key.isascii() and key.isprintable()):
         raise ValueError(f"the {what} holds letters that no header can carry: it is another one")
+    if key != key.strip():
+        raise ValueError(f"the {what} begins or ends with a space, which no header can carry")
     return key
 
 

@@ -33,6 +33,7 @@ from service.jobs import MAX_CANDIDATES, MAX_SEED, OutputFormat, Recipe, new_see
 from service.settings import Settings
 from service.worker import offline
 from service.worker.model_host import load_model
+from service.worker.pictures import png
 
 _MOST_SHOWN = 16
 _OR_LIST = "; K,K,... is one for each level of codes, and so for P and T"
@@ -205,30 +206,27 @@ def _draw_there(args: Namespace, files: SourceFiles | None, output_format: Outpu
     given = _given(args) | (dict(files.parameters()) if files else {})
     if args.preset:
         given["model"] = args.preset
+    # A sheet is put together of pixels that no compression has touched.
+    asked: OutputFormat = output_format if args.n in (None, 1) else "png"
     try:
         with Client(args.url, args.api_key) as client:
-            made = client.generate(args.prompt, output_format=output_format, **given)
+            made = client.generate(args.prompt, output_format=asked, **given)
     except (ApiError, httpx.HTTPError, ValueError) as error:
         raise problem(error, args.url) from None
     data = made.images[0].data
     if len(made.images) > 1:
-        data = _sheet(args, made, given, output_format)
+        data = _sheet(made, output_format)
     _deliver(args.output, data, made.seed, [(i.candidate, i.score) for i in made.images])
 
 
-def _sheet(
-    args: Namespace, made: Generated, given: dict[str, Any], output_format: OutputFormat
-) -> bytes:
-    """A service's pictures in one file, whose record can't make them again."""
-    recipe = Recipe(
-        model=args.preset or made.model,
-        prompt=args.prompt,
-        seed=made.seed,
-        n=len(made.images),
-        num_candidates=given.get("num_candidates", len(made.images)),
-    )
-    pictures = [_decoded(image.data) for image in made.images]
-    return offline.sheet(recipe, pictures, output_format, has_prompt=False)
+def _sheet(made: Generated, output_format: OutputFormat) -> bytes:
+    """A service's pictures in one file, which says of itself what they say, if anything."""
+    first = made.images[0].data
+    try:
+        record = replace(png.record_of(first, "a picture"), candidate=None, score=None)
+    except png.NoRecordError:
+        record = None
+    return offline.sheet([_decoded(image.data) for image in made.images], output_format, record)
 
 
 def _decoded(data: bytes) -> NDArray[np.uint8]:

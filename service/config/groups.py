@@ -81,7 +81,11 @@ class ApiSettings(BaseModel):
     )
     max_deadline_s: float = Field(900.0, gt=0, le=86_400, description="Latest deadline to ask for.")
     heartbeat_s: float = Field(
-        10.0, gt=0, le=300, description="Seconds between comment lines of an event stream."
+        10.0,
+        gt=0,
+        le=30,
+        description="Seconds between comment lines of an event stream: clients and proxies take a "
+        "minute of silence for a lost connection.",
     )
     drain_grace_s: float = Field(
         30.0, ge=0, le=3600, description="After SIGTERM, time to answer the requests that wait."

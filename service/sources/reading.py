@@ -16,10 +16,10 @@ from PIL import ImageCms
 
 from models.picture_files import SIXTEEN_BITS, TO_EIGHT, in_eight_bits, upright
 from service.errors import InvalidRequest
+from service.sources.scans import has_more_scans
 
 MAX_PIXELS = 16 * 1024 * 1024  # 64 MB in memory, and a few times that on the way
 _FORMATS = ("PNG", "JPEG", "WEBP")
-_SCAN = b"\xff\xda"
 _MAX_SCANS = 64  # of a progressive JPEG; usual files have about ten, and each costs a whole pass
 _REDUCIBLE = ("RGB", "RGBA", "L", "CMYK")
 _NEEDED = ("exif", "icc_profile")
@@ -76,7 +76,7 @@ def _open(data: bytes, field: str) -> Pillow.Image:
         raise _too_large(field)
     if picture.format != "MPO" and getattr(picture, "is_animated", False):
         raise InvalidRequest(f"{field} is animated: send a single picture.", param=field)
-    if picture.format == "JPEG" and data.count(_SCAN) > _MAX_SCANS:
+    if picture.format in ("JPEG", "MPO") and has_more_scans(data, _MAX_SCANS):
         raise InvalidRequest(f"{field} has more scans than any camera makes.", param=field)
     if picture.format == "PNG" and "transparency" in picture.info:
         picture.info["transparency"] = _as_levels(picture, data[_DEPTH_AT])

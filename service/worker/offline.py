@@ -125,19 +125,17 @@ def encode(
             recipe, picture.candidate, picture.score, has_prompt=has_prompt, size=size
         )
         return png.encode(_pixels(picture), output_format, replace(record, view=view), size)
-    return sheet(recipe, [_pixels(p) for p in pictures], output_format, has_prompt=has_prompt)
+    record = png.Record.of(recipe, None, None, has_prompt=has_prompt)
+    return sheet([_pixels(p) for p in pictures], output_format, record)
 
 
 def sheet(
-    recipe: Recipe,
     pictures: Sequence[NDArray[np.uint8]],
     output_format: OutputFormat,
-    *,
-    has_prompt: bool,
+    record: png.Record | None,
 ) -> bytes:
     """All pictures, [H, W, 3] each, in one file, as near to a square as they go."""
     columns = math.ceil(math.sqrt(len(pictures)))
-    record = png.Record.of(recipe, None, None, has_prompt=has_prompt)
     return png.encode(png.sheet(pictures, columns), output_format, record)
 
 

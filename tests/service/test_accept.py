@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.api.http.accept import JSON, Wanted, wanted
+from service.api.http.accept import JSON, Wanted, takes_gzip, wanted
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,8 @@ def test_a_picture_in_the_format_that_is_wanted_most(
     accept: str, output_format: str | None
 ) -> None:
     assert wanted(accept) == Wanted(is_picture=True, output_format=output_format)  # type: ignore[arg-type]  # the parameters are plain strings
+
+
+def test_what_is_compressed_is_for_who_takes_it() -> None:
+    assert all(map(takes_gzip, ("gzip", "br, GZIP;q=0.5", "gzip, deflate, br")))
+    assert not any(map(takes_gzip, ("", "identity", "identity, gzip;q=0", "br, x-gzip2")))

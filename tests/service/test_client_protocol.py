@@ -74,6 +74,19 @@ def test_what_no_header_can_carry_is_no_key(key: str) -> None:
         idempotent(key)
 
 
+@pytest.mark.parametrize("key", [" ", "key ", " key"])
+def test_nor_is_one_with_a_space_at_an_end(key: str) -> None:
+    with pytest.raises(ValueError, match="API key begins or ends with a space"):
+        headers_of(key)
+    with pytest.raises(ValueError, match="idempotency key begins or ends with a space"):
+        idempotent(key)
+
+
+def test_an_empty_key_is_none() -> None:
+    assert headers_of("") == headers_of(None) == {}
+    assert headers_of("two words") == {"authorization": "Bearer two words"}
+
+
 def test_a_job_without_a_key_gets_one_of_its_own() -> None:
     assert idempotent("k") == {"idempotency-key": "k"}
     assert idempotent(None) != idempotent(None)

@@ -65,6 +65,13 @@ def test_only_fields_of_files_are_read_as_files() -> None:
     assert found == {"prompt": "a red hat", "n": 2, "image": base64.b64encode(b"png").decode()}
 
 
+def test_a_file_that_nobody_has_chosen_is_none() -> None:
+    """A browser sends a form's empty file field all the same."""
+    empty = ('name="image"; filename=""\r\nContent-Type: application/octet-stream', "")
+    assert _read(_form(empty, ('name="prompt"; filename=""', ""))) == {"prompt": ""}
+    assert _read(_form(('name="image"; filename="a.png"', ""))) == {"image": ""}
+
+
 def test_json_of_any_depth_is_text_or_a_refusal() -> None:
     for depth in range(900, 1000):
         with contextlib.suppress(InvalidRequest):

@@ -31,6 +31,7 @@ def test_lines_are_texts_classes_nothing_or_requests(tmp_path: Path) -> None:
         ("true", "a text, a class or null"),
         ('{"prompt": "x", "name": "../x"}', "letters, digits"),
         ('{"prompt": "x", "name": ".x"}', "letters, digits"),
+        ('{"prompt": "x", "name": "%s"}' % ("猫" * 81), "more than 240 bytes"),
         ('{"prompt": "x", "name": "000001"}', "stands there twice"),
         ('{"prompt": "x", "output_format": "../x"}', "png, jpeg or webp"),
         (r'{"prompt": "x \ud83d"}', "half a character"),
@@ -62,6 +63,13 @@ def test_a_file_of_other_letters_is_named(data: bytes, line: int, tmp_path: Path
     path.write_bytes(data)
     with pytest.raises(ValueError, match=rf"prompts.jsonl, line {line}: it is not UTF-8"):
         read_entries(path, {})
+
+
+def test_the_longest_name_is_one_of_a_file(tmp_path: Path) -> None:
+    line = json.dumps({"name": "猫" * 80, "output_format": "webp"})
+    (entry,) = entries_of(tmp_path, line)
+    with Manifest(tmp_path) as manifest:
+        assert (tmp_path / manifest.write_image(entry, 9, b"webp")).is_file()
 
 
 def done(manifest: Manifest, entry: Entry) -> None:

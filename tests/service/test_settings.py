@@ -5,6 +5,7 @@ import os
 import pytest
 from pydantic import ValidationError
 
+from service.client.protocol import STREAM_SILENCE_S
 from service.errors import StartRefused
 from service.settings import describe, is_loopback, load, show
 
@@ -157,6 +158,14 @@ def test_every_setting_is_described() -> None:
     assert all(text.endswith(".") for text in rows.values()), rows
     assert all(name.startswith("MINDALLE_") and name == name.upper() for name in rows)
     assert list(show(load())) == list(rows)
+
+
+def test_no_stream_is_silent_for_as_long_as_its_client_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MINDALLE_API__HEARTBEAT_S", str(STREAM_SILENCE_S))
+    with pytest.raises(StartRefused, match="MINDALLE_API__HEARTBEAT_S: it must be at most 30"):
+        load()
 
 
 def test_one_key_may_always_send_the_largest_job(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,6 @@
-"""What kind of answer a client would like best, by its Accept header (RFC 9110, 12.5.1)."""
+"""What kind of answer a client would like best, by its Accept header, and whether it takes that
+compressed, by Accept-Encoding (RFC 9110, 12.5).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ JSON = Wanted(is_picture=False)
 
 def wanted(accept: str) -> Wanted:
     """The first of the most wanted kinds that can be made; JSON when there is none."""
-    ranges = [_media_range(part) for part in accept.split(",")]
+    ranges = [_weighted(part) for part in accept.split(",")]
     for media_type, quality in sorted(ranges, key=lambda item: -item[1]):
         if quality > 0 and media_type in _JSON_TYPES:
             return JSON
@@ -37,13 +39,19 @@ def wanted(accept: str) -> Wanted:
     return JSON
 
 
-def _media_range(part: str) -> tuple[str, float]:
-    media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
+def takes_gzip(accept_encoding: str) -> bool:
+    """Whether it is named, and not with a weight of nothing."""
+    codings = (_weighted(part) for part in accept_encoding.split(","))
+    return any(coding == "gzip" and quality > 0 for coding, quality in codings)
+
+
+def _weighted(part: str) -> tuple[str, float]:
+    name, *parameters = (piece.strip().lower() for piece in part.split(";"))
     for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name == "q":
-            return media_type, _quality(value)
-    return media_type, 1.0
+        key, _, value = parameter.partition("=")
+        if key == "q":
+            return name, _quality(value)
+    return name, 1.0
 
 
 def _quality(text: str) -> float:

@@ -34,7 +34,7 @@ class _Part:
 
     name: Name
     content: bytes
-    has_file_name: bool
+    file_name: str | None
 
     @classmethod
     def of(cls, raw: bytes) -> Self:
@@ -51,7 +51,12 @@ class _Part:
         if not gap or not isinstance(name, str) or not name:
             raise _broken("a part has no name")
         file_name = headers.get_param("filename", header="content-disposition")
-        return cls(Name.of(name), content, file_name is not None)
+        return cls(Name.of(name), content, None if file_name is None else str(file_name))
+
+    @property
+    def is_unchosen(self) -> bool:
+        """What a browser sends for a file that nobody has chosen."""
+        return self.file_name == "" and not self.content
 
     @property
     def is_binary(self) -> bool:
@@ -80,7 +85,11 @@ def as_json(
     num_bytes = 0
     for part in _parts(_boundary(content_type), body):
         field = part.name.field
-        is_file = part.has_file_name and (field in files or (field not in texts and part.is_binary))
+        if part.is_unchosen and field in files:
+            continue
+        is_file = part.file_name is not None and (
+            field in files or (field not in texts and part.is_binary)
+        )
         num_bytes += 0 if is_file else len(part.content)
         if num_bytes > max_text_bytes:
             raise InvalidRequest(

@@ -16,6 +16,7 @@ from typing import Self
 
 from fastapi import APIRouter, Request, Response
 
+from service.api.http.accept import takes_gzip
 from service.api.http.addressing import address
 from service.errors import NotFound
 
@@ -52,7 +53,7 @@ class Asset:
 
     def answer(self, request: Request) -> Response:
         """The file, or 304 for a client that has it. Browsers keep it but ask each time."""
-        is_gzip = "gzip" in request.headers.get("accept-encoding", "")
+        is_gzip = takes_gzip(request.headers.get("accept-encoding", ""))
         etag = f'"{self.etag}-gzip"' if is_gzip else f'"{self.etag}"'
         headers = {
             "etag": etag,

@@ -178,7 +178,11 @@ def read(path: Path) -> Record:
         NoRecordError: not an image, or not one of ours.
         OSError: the file can't be read.
     """
-    data = path.read_bytes()
+    return record_of(path.read_bytes(), str(path))
+
+
+def record_of(data: bytes, name: str) -> Record:
+    """The same of a file's bytes; NoRecordError calls it by that name."""
     try:
         with Pillow.open(io.BytesIO(data)) as image:
             image.load()
@@ -190,9 +194,9 @@ def read(path: Path) -> Record:
         SyntaxError,
         ValueError,
     ):
-        raise NoRecordError(f"{path} is not an image that can be read") from None
+        raise NoRecordError(f"{name} is not an image that can be read") from None
     if not isinstance(text, str):
-        raise NoRecordError(f"{path} does not say how it was made")
+        raise NoRecordError(f"{name} does not say how it was made")
     return Record.from_json(text)
 
 

@@ -102,9 +102,14 @@ def test_a_server_that_speaks_no_http(refusal: Callable[..., str]) -> None:
     assert "is it the right address and port" in line
 
 
-@pytest.mark.parametrize("key", ["schlüssel-0123", "two\nlines"])
-def test_a_key_that_no_header_can_carry(key: str, refusal: Callable[..., str]) -> None:
-    assert "API key" in refusal("generate", "a", "--url", "127.0.0.1:9", "--api-key", key)
+@pytest.mark.parametrize("key", ["schlüssel-0123", "two\nlines", "secret "])
+@pytest.mark.parametrize("command", [("generate", "a"), ("loadtest",)])
+def test_a_key_that_no_header_can_carry(
+    key: str, command: tuple[str, ...], refusal: Callable[..., str]
+) -> None:
+    line = refusal(*command, "--url", "127.0.0.1:9", "--api-key", key)
+    assert "API key" in line
+    assert "secret" not in line
 
 
 @pytest.mark.parametrize("command", ["serve", "api", "worker"])

@@ -53,10 +53,22 @@ def _many_texts() -> bytes:
     return file_of(noise(), pnginfo=info)
 
 
-def _many_scans() -> bytes:
+def many_scans() -> bytes:
+    """A JPEG that takes hundreds of passes."""
     whole = file_of(noise((512, 512)), "JPEG", progressive=True)
     start = whole.rindex(b"\xff\xda")
     return whole[:start] + whole[start:-2] * 200 + whole[-2:]
+
+
+def many_scans_of_two() -> bytes:
+    """The same, of which it is said that a second picture comes after it."""
+    both = file_of(
+        Pillow.fromarray(noise()), "MPO", save_all=True, append_images=[Pillow.new("RGB", (9, 9))]
+    )
+    at = both.index(b"\xff\xe2")
+    (length,) = struct.unpack_from(">H", both, at + 2)
+    whole = many_scans()
+    return whole[:2] + both[at : at + 2 + length] + whole[2:]
 
 
 def _animated(kind: str) -> bytes:
@@ -91,7 +103,13 @@ def _others() -> Iterator[bytes]:
         yield png_that_says(*size)
     yield from (png_that_says(9, 9, depth, colour) for depth, colour in ((3, 2), (16, 6), (8, 9)))
     yield from (_bomb(4096), _bomb(4097), _bomb(12_000), _text_bomb(), _profile_bomb())
-    yield from (_many_texts(), _many_scans(), _animated("PNG"), _animated("WEBP"))
+    yield from (
+        _many_texts(),
+        many_scans(),
+        many_scans_of_two(),
+        _animated("PNG"),
+        _animated("WEBP"),
+    )
 
 
 _WRITERS: tuple[Callable[[], bytes], ...] = (

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from PIL import ImageCms
 from service.errors import InvalidRequest
 from service.sources.reading import read
 from tests.service.files import file_of, noise
-from tests.service.sources.hostile import chunk, png_that_says
+from tests.service.sources.hostile import chunk, many_scans, many_scans_of_two, png_that_says
 
 
 def _read(data: bytes) -> Any:
@@ -23,6 +25,21 @@ def _read(data: bytes) -> Any:
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_every_pixel_of_a_lossless_file_is_read(kind: str) -> None:
     assert np.array_equal(_read(file_of(noise(), kind, lossless=True)), noise())
+
+
+def test_what_a_phone_puts_behind_a_picture_counts_for_nothing() -> None:
+    picture = file_of(noise((64, 64)), "JPEG", progressive=True)
+    film = random.Random(1).randbytes(6_000_000)
+    assert film.count(b"\xff\xda") > 64
+    assert np.array_equal(_read(picture + film), _read(picture))
+
+
+@pytest.mark.parametrize("make", [many_scans, many_scans_of_two])
+def test_a_picture_of_many_scans_is_refused(make: Callable[[], bytes]) -> None:
+    thumbnail = b"\xff\xe1\x00\x06\xff\xd9\xff\xd9"  # its end is not the picture's
+    for data in (make(), make()[:2] + thumbnail + make()[2:]):
+        with pytest.raises(InvalidRequest, match="more scans"):
+            read(data, "image")
 
 
 def test_a_picture_lies_as_its_camera_was_held() -> None:
