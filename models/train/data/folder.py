@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -30,8 +31,12 @@ HELD_OUT_EVERY = 20
 
 
 def read_text(data: bytes) -> str:
-    """Captions' bytes, without a mark that editors begin with; what is no UTF-8 is U+FFFD."""
-    return data.decode("utf-8-sig", "replace")
+    """Captions' bytes, without a mark that editors begin with; what is no UTF-8 is U+FFFD.
+
+    The mark may be UTF-16's.
+    """
+    is_utf16 = data.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
+    return data.decode("utf-16" if is_utf16 else "utf-8-sig", "replace")
 
 
 class Files(Protocol):
