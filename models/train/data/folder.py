@@ -18,7 +18,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from models.lookalikes import visible
@@ -194,7 +194,8 @@ class FolderSet:
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             if image not in self.broken:
                 self.broken.add(image)
-                print(f"skipped, {len(self.broken)} so far: {self.files.name(image)}: {error}")
+                why = "is no picture" if isinstance(error, UnidentifiedImageError) else str(error)
+                print(f"skipped, {len(self.broken)} so far: {self.files.name(image)}: {why}")
             return None
         return torch.from_numpy(np.asarray(square, np.float32)).permute(2, 0, 1) / 127.5 - 1
 
