@@ -17,6 +17,7 @@ from models.errors import ConfigError
 from models.measure.impression import Crowd, crowd_of
 from models.measure.metrics.gaussian import Gaussian
 from models.measure.networks import Network
+from models.train.data import shards
 from models.train.data.data_set import DataSet, Ordered, Variant
 from models.train.data.folder import HELD_OUT_EVERY, FolderFiles, FolderSet
 from models.train.data.sources import open_data
@@ -71,8 +72,9 @@ class Reference:
         return self._opened[size]
 
     def labels(self) -> tuple[str, ...]:
-        """What there is to see, in words; none of a folder, where each picture has its own."""
-        if self.real is not None or (self.data is not None and self.data.is_dir()):
+        """What there is to see, in words; none of one's own pictures, where each has its own."""
+        is_own = self.data is not None and (self.data.is_dir() or shards.is_named(self.data))
+        if self.real is not None or is_own:
             return ()
         size = next(iter(self._opened), 64)
         return tuple(dict.fromkeys(self.data_set(size).names()))

@@ -163,7 +163,7 @@ def _train(args: Namespace) -> None:
         args, _model(args, enhancement).to(device), enhance.Coarse(codec), run, data
     )
     judged = [variant for sort in data.judged(args.judged).values() for variant in sort]
-    images = rendered(data, judged).to(device)
+    images = rendered(data, judged).to(device) if judged else None
     look = partial(_look, run, codec, images, enhancement)
     steps.train(args, run, learner, step_once, [(args.look_every, look)])
     if args.ship and is_first():
@@ -173,18 +173,22 @@ def _train(args: Namespace) -> None:
 def _look(
     run: Run,
     codec: Codec,
-    images: Tensor,
+    images: Tensor | None,
     enhancement: Enhancement,
     step: int,
     weights: Weights,
 ) -> None:
-    """Log what the averaged weights reach, and show original, coarse, true and drawn pictures."""
-    model = with_weights(build_upsampler(enhancement.shape), weights, Engine.usual_device())
-    assert isinstance(model, CellUpsampler)
-    values, made = judge(model, codec, images, enhancement)
-    run.log(step, **{f"val_{name}": value for name, value in values.items()})
-    shown = torch.cat((images[None], made))[:, :_NUM_SHOWN]
-    save_grid(shown.flatten(0, 1) * 0.5 + 0.5, shown.shape[1], run.folder / "grid.png")
+    """Log what the averaged weights reach, and show original, coarse, true and drawn pictures.
+
+    Only the curve where there are no pictures to judge by.
+    """
+    if images is not None:
+        model = with_weights(build_upsampler(enhancement.shape), weights, Engine.usual_device())
+        assert isinstance(model, CellUpsampler)
+        values, made = judge(model, codec, images, enhancement)
+        run.log(step, **{f"val_{name}": value for name, value in values.items()})
+        shown = torch.cat((images[None], made))[:, :_NUM_SHOWN]
+        save_grid(shown.flatten(0, 1) * 0.5 + 0.5, shown.shape[1], run.folder / "grid.png")
     run.plot("loss", "val_psnr_drawn", "val_nll")
 
 

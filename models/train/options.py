@@ -14,6 +14,7 @@ import torch
 from models.configs.codec import CodecConfig
 from models.errors import ConfigError
 from models.flags import count, count_or_none, positive, seed, share_or_none, threads
+from models.train import shapes
 from models.train.data import sources
 from models.train.data.code_table import CodeTable
 from models.train.data.data_set import DataSet
@@ -150,10 +151,13 @@ def table_of(
 
     ConfigError where it has others than codes of `codec`, or none of the kinds that --shares names.
     """
-    table = CodeTable.load(args.codes, data)
+    table, made_by = CodeTable.load(args.codes, data), shapes.load_codec(args.codes)
     if table.codes[..., None].shape[1:3] != codec.code_shape:
         found = tuple(table.codes.shape[1:])
         raise ConfigError(f"--codes: {found} a picture, for a stage 1 of {codec.code_shape}")
+    if made_by and made_by.vocab_sizes != codec.vocab_sizes:
+        found, known = made_by.vocab_sizes, codec.vocab_sizes
+        raise ConfigError(f"--codes: of codebooks of {found}, for a stage 1 of {known}")
     shares = _shares_of(args.shares) or data.shares
     if not any(share > 0 for name, share in shares.items() if table.by_kind.get(name)):
         raise ConfigError(f"--shares: {args.codes} has only {', '.join(table.by_kind)}")

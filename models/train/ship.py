@@ -261,6 +261,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--shown", type=count, help="prompts on the sheet (default: all)")
     parser.add_argument("--no-ship", action="store_true", help="only draw the sheet")
     args = parser.parse_args(argv)
+    for option, run in (("--stage1", args.stage1), ("--stage2", args.stage2)):
+        if run is not None and latest(run) is None:
+            raise MissingFileError(f"{option}: {run} holds no run")
     args.stage1 = args.stage1 or args.runs / "stage1"
     args.stage2 = args.stage2 or args.runs / "stage2"
     torch.set_num_threads(1)

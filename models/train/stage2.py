@@ -6,7 +6,6 @@ at times.
 
 from __future__ import annotations
 
-import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -43,7 +42,13 @@ from models.train.recipes.prior import Examples, PriorPlan, PriorTrainer
 from models.train.recipes.register import PRIOR_RECIPES, prior_recipe
 from models.train.recipes.transformer import SIZES, large_plan_of
 from models.train.sheet import write_sheet
-from models.train.start import codec_of, codec_shape_of, prior_to_train, tokenizer_of
+from models.train.start import (
+    codec_of,
+    codec_shape_of,
+    num_classes,
+    prior_to_train,
+    tokenizer_of,
+)
 
 _TEXT_DROPPED = 0.1
 _STEPS, _TRANSFER_EPOCHS = 3000, 8
@@ -109,13 +114,15 @@ def _ids_by(args: Namespace, data: DataSet) -> ToIds:
         if args.bpe_dropout:
             return BpeDropout(tokenizer, args.bpe_dropout).encode
         return lambda text, _rng: tokenizer.encode(text)[0]
-    return partial(_class_ids, args.classes) if args.prefix == "class" else lambda *_: [0]
+    if args.bpe_dropout:
+        raise ConfigError("--bpe-dropout: only with --prefix text")
+    return partial(_class_ids, num_classes(args)) if args.prefix == "class" else lambda *_: [0]
 
 
-def _class_ids(num_classes: int, text: str, _rng: Random) -> list[int]:
+def _class_ids(number_of_all: int, text: str, _rng: Random) -> list[int]:
     """A caption that is a class's number; no caption is class 0."""
     number = text or "0"
-    if not number.isdecimal() or int(number) >= (num_classes or math.inf):
+    if not number.isdecimal() or int(number) >= number_of_all:
         raise ConfigError(f"--prefix class: {text!r} is no class's number")
     return [int(number)]
 
@@ -125,7 +132,7 @@ def num_steps(args: Namespace, table: CodeTable) -> int:
     is_transfer = args.checkpoint is not None and args.prefix != "text" and not args.size
     if args.steps is None and (args.epochs or is_transfer):
         num_pictures = len({table.variants[row].image for row in table.whole})
-        return int(max(1, num_pictures // args.batch * (args.epochs or _TRANSFER_EPOCHS)))
+        return int(max(1, num_pictures * (args.epochs or _TRANSFER_EPOCHS) // args.batch))
     return int(args.steps or _STEPS)
 
 

@@ -18,7 +18,7 @@ from models.configs.codec import CodecConfig
 from models.configs.preset import Preset
 from models.configs.prior import PriorConfig
 from models.configs.rankers import ClipConfig
-from models.errors import ConfigError
+from models.errors import ConfigError, MissingFileError
 from models.families import build_codec, build_prior
 from models.files import checkpoint as checkpoints
 from models.files.checkpoint import TOKENIZER_FOLDER
@@ -30,7 +30,7 @@ from models.tokenizer import Tokenizer
 from models.train import shapes
 from models.train.data.data_set import DataSet
 from models.train.data.tokens import CONTEXT_LENGTH, load_or_learn, vocab_size
-from models.train.loop.checkpoints import averaged
+from models.train.loop.checkpoints import averaged, latest
 from models.train.recipes.prior import PromptShape
 from models.train.recipes.register import (
     CODEC_RECIPES,
@@ -136,9 +136,7 @@ def prior_to_train(
     Raises:
         ConfigError: the options contradict each other, or what the run goes on from.
     """
-    known = shapes.load_prior(args.run) if args.resume else None
-    if known is None and args.start:
-        known = shapes.load_prior(args.start)
+    known = _known_prior(args)
     if args.checkpoint and known is None and not args.size:
         shape, model = _from_checkpoint(args, codec)
     else:
@@ -147,13 +145,28 @@ def prior_to_train(
             raise ConfigError("this prior reads stage 1's codebook: give --stage1")
         model = build_prior(shape, codec or on_meta(lambda: build_codec(codec_shape)))
         initialise(model, args.seed)
-        if args.start:
-            put_averaged(model, args.start)
+    if args.start:
+        put_averaged(model, args.start)
     shapes.save(args.run, shape)
     model.train().requires_grad_(True)
     if args.keep_words:
         _keep_words(model, shape)
     return shape, model
+
+
+def _known_prior(args: Namespace) -> PriorConfig | None:
+    """Of the run that is gone on with: with --resume itself, else another, if there is one.
+
+    CheckpointError where that holds none, or draws after something else than --prefix says.
+    """
+    known = shapes.load_prior(args.run) if args.resume else None
+    if known is None and args.start:
+        if latest(args.start) is None:
+            raise MissingFileError(f"--start: {args.start} holds no checkpoint of a run")
+        known = shapes.load_prior(args.start)
+    if known is not None and known.prompt_kind != args.prefix:
+        raise ConfigError(f"--prefix: the weights to go on from take {known.prompt_kind}")
+    return known
 
 
 def _keep_words(model: nn.Module, shape: PriorConfig) -> None:
@@ -177,16 +190,23 @@ def _from_checkpoint(args: Namespace, codec: nn.Module | None) -> tuple[PriorCon
 
 
 def _fresh_prior(args: Namespace, codec: CodecConfig) -> PriorConfig:
-    prompt = PromptShape(args.prefix, max(args.classes, 1))
-    if args.prefix == "text":
-        prompt = PromptShape("text", vocab_size(args.tokenizer), _context_length(args))
+    prompt = _prompt(args)
     family = args.family or codec_recipe(codec).prior
     if args.size and family != "transformer":
         raise ConfigError("--size: only of --family transformer")
     of = partial(shape_of, size=args.size) if args.size else PRIOR_RECIPES[family].shape
     shape = shapes.changed(of(codec, prompt), args.shape)
+    is_read = shape.prompt_kind == prompt.kind and shape.prompt_len == prompt.length
+    if not is_read or shape.prompt_vocab_size < prompt.vocab_size:
+        raise ConfigError("--shape: a picture is drawn after what --prefix and --tokenizer say")
     PRIOR_READERS[type(shape)](written(shape), "stage2", codec)  # refuses what doesn't fit
     return shape
+
+
+def _prompt(args: Namespace) -> PromptShape:
+    if args.prefix == "text":
+        return PromptShape("text", vocab_size(args.tokenizer), _context_length(args))
+    return PromptShape(args.prefix, num_classes(args) if args.prefix == "class" else 1)
 
 
 def _agreed(args: Namespace, known: _Shape) -> _Shape:
@@ -203,20 +223,37 @@ def tokenizer_of(args: Namespace, data: DataSet) -> Tokenizer:
     For a fresh prior it is learnt from the data where there is none yet.
 
     Raises:
-        CheckpointError: the checkpoint takes no text, or the tokenizer is damaged or not its own.
+        CheckpointError: what is gone on with takes no text, or the tokenizer is missing, damaged
+            or not its own.
     """
-    if args.checkpoint is None or args.size:
-        return load_or_learn(data, args.tokenizer, context_length=_context_length(args))
-    source = checkpoints.open_checkpoint(args.checkpoint)
-    if source.preset.prompt_kind != "text":
-        raise ConfigError(f"{args.checkpoint} takes no text: --prefix {source.preset.prompt_kind}")
-    if (args.checkpoint / TOKENIZER_FOLDER).is_dir():
-        found = checkpoints.load_tokenizer(source)
-        assert found is not None
-        return found
-    tokenizer = Tokenizer.load(args.tokenizer, source.preset.prompt_len)
-    tokenizer.check_fits(source.preset.stage2.prompt_vocab_size)
+    folder, reader = args.tokenizer, _known_prior(args)
+    if args.checkpoint is not None and not args.size:
+        preset, inside = preset_of(args.checkpoint), args.checkpoint / TOKENIZER_FOLDER
+        if preset.prompt_kind != "text":
+            raise ConfigError(f"{args.checkpoint} takes no text: --prefix {preset.prompt_kind}")
+        folder, reader = inside if inside.is_dir() else folder, reader or preset.stage2
+    if reader is None:
+        return load_or_learn(data, folder, context_length=_context_length(args))
+    tokenizer = Tokenizer.load(folder, reader.prompt_len)
+    tokenizer.check_fits(reader.prompt_vocab_size)
     return tokenizer
+
+
+def num_classes(args: Namespace) -> int:
+    """With --prefix class: as many as the weights to go on from have, else as --classes says.
+
+    ConfigError where neither says it, or they differ.
+    """
+    known = _known_prior(args)
+    if known is None and args.checkpoint and not args.size:
+        preset = preset_of(args.checkpoint)
+        known = preset.stage2 if preset.prompt_kind == "class" else None
+    if known is None and not args.classes:
+        raise ConfigError("--prefix class: of how many? give --classes")
+    number: int = known.prompt_vocab_size if known else args.classes
+    if args.classes not in {0, number}:
+        raise ConfigError(f"--classes: the weights to go on from have {number}")
+    return number
 
 
 def own_tokenizer(checkpoint: Path) -> Tokenizer:

@@ -7,6 +7,7 @@ are drawn anew each time.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.errors import ConfigError
+from models.files.documents import json_in
 from models.train.data import epochs
 from models.train.data.data_set import DataSet, Ordered, Variant
 
@@ -62,22 +64,24 @@ class CodeTable:
         """Read what `reserve` and `fill` wrote of this data set.
 
         Raises:
-            ConfigError: not all of it is written, or it is of other pictures.
+            ConfigError: it is not there, not all of it is written, or it is of other pictures.
         """
+        if not (folder / _VARIANTS).is_file():
+            raise ConfigError(f"--codes: {folder} holds none: make them by the command `codes`")
         if (folder / _UNFINISHED).exists():
             raise ConfigError(f"--codes: {folder}: its encoding did not end; call `codes` again")
-        rows = json.loads((folder / _VARIANTS).read_text())
+        rows = json_in(folder / _VARIANTS)
         variants = tuple(Variant(image, tuple(look)) for image, *look in rows)
         if isinstance(data, Ordered) and (
             {v.image for v in variants} != set(data.images)
             or _noted_pictures(folder) not in {None, data.fingerprint()}
         ):
             raise ConfigError(f"--codes: {folder} is of other pictures than --data: encode those")
-        noted, codes = folder / _BROKEN, np.load(folder / _CODES, mmap_mode="r")
-        broken = set(json.loads(noted.read_text())) if noted.is_file() else set()
+        noted, codes = folder / _BROKEN, _rows_in(folder / _CODES)
+        broken = set(json_in(noted)) if noted.is_file() else set()
         table = cls.of(data, variants, codes, broken)
         path = folder / _FEATURES
-        return replace(table, features=np.load(path, mmap_mode="r")) if path.exists() else table
+        return replace(table, features=_rows_in(path)) if path.exists() else table
 
     def rows(self, positions: range, seed: int) -> list[int]:
         """The rows at these positions, each once an epoch."""
@@ -149,4 +153,16 @@ def _noted_pictures(folder: Path) -> str | None:
 
 
 def _room(path: Path, kind: str, shape: tuple[int, ...]) -> None:
+    """OSError where the disk has not so much: later on it would end the process without a word."""
     np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape).flush()
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+def _rows_in(path: Path) -> NDArray[Any]:
+    """They stay in the file. ConfigError where it was cut."""
+    try:
+        rows: NDArray[Any] = np.load(path, mmap_mode="r")
+    except (ValueError, EOFError) as error:
+        raise ConfigError(f"--codes: {path} is damaged, call `codes` again: {error}") from error
+    return rows

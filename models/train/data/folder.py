@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -17,7 +18,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from models.lookalikes import visible
@@ -30,8 +31,12 @@ HELD_OUT_EVERY = 20
 
 
 def read_text(data: bytes) -> str:
-    """Captions' bytes, without a mark that editors begin with; what is no UTF-8 is U+FFFD."""
-    return data.decode("utf-8-sig", "replace")
+    """Captions' bytes, without a mark that editors begin with; what is no UTF-8 is U+FFFD.
+
+    The mark may be UTF-16's.
+    """
+    is_utf16 = data.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
+    return data.decode("utf-16" if is_utf16 else "utf-8-sig", "replace")
 
 
 class Files(Protocol):
@@ -189,7 +194,8 @@ class FolderSet:
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             if image not in self.broken:
                 self.broken.add(image)
-                print(f"skipped, {len(self.broken)} so far: {self.files.name(image)}: {error}")
+                why = "is no picture" if isinstance(error, UnidentifiedImageError) else str(error)
+                print(f"skipped, {len(self.broken)} so far: {self.files.name(image)}: {why}")
             return None
         return torch.from_numpy(np.asarray(square, np.float32)).permute(2, 0, 1) / 127.5 - 1
 

@@ -16,6 +16,14 @@ from models.train.data.folder import Crops, FolderFiles, FolderSet
 from models.train.data.scenes.scene_set import open_scenes
 
 SCENES = Path("scenes")
+_OF_ART = {  # what narrows the art down, and by which option
+    "part": "--part",
+    "styles": "--styles",
+    "varied": "--varied",
+    "stand_ins": "--stand-ins",
+    "num_scenes": "--scenes",
+    "more": "--more-art",
+}
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
@@ -91,15 +99,16 @@ def open_data(
     """One's own pictures in `folder`, or in shards, or scenes, or without these the emoji set.
 
     The art is cached in `art`. Pictures are `size` pixels wide; `selection` narrows the art down,
-    `crops` are those of one's own.
+    `crops` are those of one's own. ConfigError for a selection of one's own pictures.
     """
     chosen = selection or Selection()
     if _are_scenes(folder):
         return open_scenes(art, size, chosen)
     if folder is None:
         return EmojiSet(load_art(art, size, more=chosen.more), chosen)
-    if chosen.more:
-        raise ConfigError(f"--more-art: there is none to {folder}")
+    for name, option in _OF_ART.items():
+        if getattr(chosen, name) != getattr(Selection(), name):
+            raise ConfigError(f"{option}: of the emoji art only, not of {folder}")
     if shards.is_named(folder):
         return FolderSet(shards.ShardFiles(shards.paths(folder)), size, crops)
     return FolderSet(FolderFiles(folder), size, crops)

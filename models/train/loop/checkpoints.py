@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import (
@@ -30,7 +31,8 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.distributed.checkpoint.state_dict_saver import save as write
 from torch.distributed.tensor import DTensor
 
-from models.errors import MissingFileError
+from models.errors import CorruptFileError, MissingFileError
+from models.files.documents import json_in
 from models.train.loop.engine import placed
 from models.train.loop.processes import PATIENCE, is_first, place
 
@@ -114,6 +116,8 @@ def latest(folder: Path) -> Path | None:
 def load(path: Path, like: Mapping[str, Tensor] | None = None, part: str = "") -> State:
     """The state in a checkpoint, whole, or in shards as those of `like` at the same place.
 
+    CheckpointError where files of it are damaged or missing.
+
     `like` names tensors by their place, or by that above them. With a `part` only what is at or
     below that place is read, the rest of the tensors are empty.
     """
@@ -123,17 +127,31 @@ def load(path: Path, like: Mapping[str, Tensor] | None = None, part: str = "") -
         old = torch.load(path, map_location="cpu", weights_only=True)
         facts = _parted(old, "", tensors)
         return cast(State, _joined(facts, _placed(tensors, like)))
-    facts = json.loads((path / _FACTS).read_text())
+    facts = json_in(path / _FACTS)
+    _check(path)
     tensors = {
         at: _room(like, at, torch.empty(size, dtype=getattr(torch, kind)))
         for at, size, kind in _tensors_in(facts)
         if at.startswith(part)
     }
     reader = HuggingFaceStorageReader(str(path))
-    with _alone():
-        # Each process reads what it keeps and asks no other: the first may read alone.
-        read(cast(dict[str, Any], tensors), storage_reader=reader, no_dist=True)
+    try:
+        with _alone(), _plainly():
+            # Each process reads what it keeps and asks no other: the first may read alone.
+            read(cast(dict[str, Any], tensors), storage_reader=reader, no_dist=True)
+    except CheckpointException as error:
+        raise CorruptFileError(f"{path} lacks tensors that {_FACTS} there names") from error
     return cast(State, _joined(facts, tensors))
+
+
+def _check(folder: Path) -> None:
+    """CorruptFileError for a file that was cut, of which torch tells by a trace of its own."""
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except SafetensorError as error:
+            raise CorruptFileError(f"{file} can't be read: {error}") from error
 
 
 def averaged(run: Path) -> tuple[int, dict[str, Tensor]]:

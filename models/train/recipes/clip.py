@@ -160,7 +160,12 @@ class ClipTrainer:
 
 @torch.no_grad()
 def retrieval(model: Any, data: DataSet, tokenizer: Tokenizer) -> dict[str, float]:
-    """Top-1 and top-5 of held-out pictures among all names, on the model's device."""
+    """Top-1 and top-5 of held-out pictures among all names, on the model's device.
+
+    Empty where no picture is held out.
+    """
+    if not data.held_out:
+        return {}
     device = model.logit_scale.device
     labels = ids_of(tokenizer, data.names())
     text = model.encode_text(labels.to(device), normalize=True)

@@ -14,8 +14,12 @@ _SMOOTHING = 1e-5  # Laplace's, so that a code without vectors has a weight to d
 
 
 def k_means(vectors: Tensor, number: int, rng: torch.Generator, rounds: int = 12) -> Tensor:
-    """Centres [number, C] of vectors [N, C]; one that nothing is near to stays where it began."""
-    centres = vectors[torch.randperm(len(vectors), generator=rng)[:number]].clone()
+    """Centres [number, C] of vectors [N, C]; one that nothing is near to stays where it began.
+
+    Where there are fewer vectors than centres several begin at one.
+    """
+    begun = torch.randperm(max(len(vectors), number), generator=rng)[:number]
+    centres = vectors[begun % len(vectors)]
     for _ in range(rounds):
         codes = torch.cdist(vectors, centres).argmin(1)
         counts = torch.bincount(codes, minlength=number).clamp(min=1)

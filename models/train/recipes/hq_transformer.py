@@ -52,19 +52,33 @@ def plan_of(steps: int, is_fine_tuning: bool) -> PriorPlan:
 
 
 def loss(
-    model: HQTransformer, codec: HQVAE, batch: Examples, plan: PriorPlan, rng: torch.Generator
+    model: HQTransformer,
+    codec: HQVAE | None,
+    batch: Examples,
+    plan: PriorPlan,
+    rng: torch.Generator,
 ) -> Tensor:
     """See PriorLoss. ConfigError where options ask for what this family does otherwise."""
     if plan.text_weight is not None:
         raise ConfigError("an HQ-Transformer's text weight is its shape's: --shape weight_txt=0.1")
-    temperature, targets = model.config.temp_soft_labels, None
-    if temperature is not None and batch.features is None:
-        raise ConfigError("temp_soft_labels wants features: make the codes with --soft")
-    if temperature is not None and batch.features is not None:
-        with torch.no_grad(), exact(batch.features.device.type):
-            targets = soft_cells(codec.soft(batch.features, temperature))
+    targets = _soft_targets(model.config.temp_soft_labels, codec, batch)
     seen = with_own_codes(model, batch, plan.own_codes, rng) if plan.own_codes else None
     return model.loss(batch.prefix, batch.codes, targets, seen)
+
+
+@torch.no_grad()
+def _soft_targets(
+    temperature: float | None, codec: HQVAE | None, batch: Examples
+) -> list[Tensor] | None:
+    """None without a temperature. ConfigError where what they are made of is not there."""
+    if temperature is None:
+        return None
+    if batch.features is None:
+        raise ConfigError("temp_soft_labels wants features: make the codes with --soft")
+    if codec is None:
+        raise ConfigError("temp_soft_labels wants stage 1's codebooks: give --stage1")
+    with exact(batch.features.device.type):
+        return soft_cells(codec.soft(batch.features, temperature))
 
 
 @torch.no_grad()

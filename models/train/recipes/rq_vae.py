@@ -53,7 +53,7 @@ def plan_of(model: RQVAE, steps: int, is_fine_tuning: bool) -> CodecPlan:
     """
     plan = CodecPlan(Schedule(steps), commitment=model.config.latent_loss_weight)
     if not is_fine_tuning:
-        return plan
+        return replace(plan, unquantised=min(plan.unquantised, steps // 2))
     authors = replace(plan, muon_lr=None, adam_lr=4e-5, betas=(0.5, 0.9), unquantised=-1)
     return replace(authors, loss=model.reconstruction_loss, patience=PATIENCE, fewest=1.0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -16,10 +17,14 @@ from models.train.recipes.grid_codes import GridCodes, Grids
 
 
 def plan_of(_model: object, steps: int, is_fine_tuning: bool) -> CodecPlan:
-    """A checkpoint has its codes: it goes on quantised, by AdamW at a low rate."""
+    """A checkpoint has its codes: it goes on quantised, by AdamW at a low rate.
+
+    Of a short run half learns with codes.
+    """
     if is_fine_tuning:
         return CodecPlan(Schedule(steps), unquantised=-1, muon_lr=None, adam_lr=1e-5)
-    return CodecPlan(Schedule(steps))
+    plan = CodecPlan(Schedule(steps))
+    return replace(plan, unquantised=min(plan.unquantised, steps // 2))
 
 
 def one_grid(

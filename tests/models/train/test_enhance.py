@@ -104,6 +104,15 @@ def test_the_prior_learns_over_it_and_what_is_shipped_draws(
         ship.main([str(tmp_path / "mixed"), *sheet])
 
 
+def test_what_is_judged_by_no_picture_has_its_curve_all_the_same(
+    base: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """As of a folder of fewer than twenty, of which none is held out."""
+    command.main(_options(base, pictures, tmp_path, "--judged=0", "--steps=1", "--shape", *_SHAPE))
+    assert (tmp_path / "curve.png").is_file()
+    assert not any("val_psnr_coarse" in row for row in Run(tmp_path, 0).history())
+
+
 @pytest.mark.parametrize("part", ["codec", "prior"])
 def test_a_resumed_run_is_the_uninterrupted_one(
     part: str, base: Path, codec_run: Path, pictures: Path, tmp_path: Path

@@ -93,6 +93,16 @@ def test_nor_one_whose_ranker_could_not(tmp_path: Path) -> None:
     assert not (tmp_path / "model").exists()
 
 
+def test_a_run_that_is_named_must_be_there(tmp_path: Path) -> None:
+    """Else a slip of the pen would ship what was not trained."""
+    for stage in ("stage1", "stage2"):
+        with pytest.raises(MissingFileError, match=f"--{stage}: .*typo holds no run"):
+            ship.main(
+                [*options(tmp_path / "model", tmp_path), f"--{stage}", str(tmp_path / "typo")]
+            )
+    assert not (tmp_path / "model").exists()
+
+
 def test_between_a_run_and_what_it_began_with(tmp_path: Path) -> None:
     source = open_checkpoint(EMOJI)
     before = load_stage2(source).state_dict()

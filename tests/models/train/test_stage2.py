@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from models.configs.vqgan import VQGANConfig
 from models.errors import ConfigError
 from models.presets.register import get_preset
+from models.train import shapes
 from models.train.data import code_table
 from models.train.data.folder import FolderFiles, FolderSet
 from models.train.loop.run import Run
@@ -51,12 +54,14 @@ def test_a_class_is_never_left_out_and_must_be_one(folder: Path) -> None:
         ([], 3000),
         (["--steps", "7", "--epochs", "2"], 7),
         (["--epochs", "5"], 15),
+        (["--epochs", "5", "--batch", "2"], 7),
+        (["--epochs", "5", "--batch", "64"], 1),
         (["--init", "1.3B", "--prefix", "none"], 24),
         (["--init", "1.3B"], 3000),
     ],
 )
 def test_a_transfer_takes_eight_epochs(options: list[str], number: int, folder: Path) -> None:
-    args = make_parser().parse_args([*options, "--batch", "1"])
+    args = make_parser().parse_args(["--batch", "1", *options])
     assert num_steps(args, _batches(folder, "--prefix", "none").table) == number
 
 
@@ -66,6 +71,18 @@ def test_a_large_one_has_the_released_models_shape() -> None:
     assert shape_of(released.stage1, prompt, "1.3B") == released.stage2
     plan = large_plan_of(1000)
     assert (plan.muon_lr, plan.adam_lr, plan.clip_norm) == (None, 1e-4, 4.0)
+
+
+def test_merges_are_left_out_of_texts_alone(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="--bpe-dropout: only with --prefix text"):
+        _batches(folder, "--prefix", "none", "--bpe-dropout", "0.1")
+
+
+def test_codes_of_other_codebooks_are_refused(folder: Path) -> None:
+    assert isinstance(_CODEC, VQGANConfig)
+    shapes.save(folder / "codes", replace(_CODEC, n_embed=_CODEC.vocab_sizes[0] * 2))
+    with pytest.raises(ConfigError, match="--codes: of codebooks of"):
+        _batches(folder, "--prefix", "none")
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,31 @@ def test_what_is_saved_is_loaded(emoji_set: EmojiSet, tmp_path: Path) -> None:
     assert table.features_of([0]) is None
 
 
+def test_a_table_that_is_not_there_or_is_cut_is_told_by_its_option(
+    emoji_set: EmojiSet, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"--codes: .* holds none: make them by the command"):
+        CodeTable.load(tmp_path, emoji_set)
+    code_table.reserve(tmp_path, MADE, (16, 1), (5, 2, 2))
+    code_table.note_broken(tmp_path, ())
+    for name in ("features.npy", "codes.npy"):
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes()[:200])
+        with pytest.raises(ConfigError, match=rf"--codes: .*{name} is damaged"):
+            CodeTable.load(tmp_path, emoji_set)
+    (tmp_path / "variants.json").write_text("[[0")
+    with pytest.raises(ConfigError, match=r"variants\.json is not JSON"):
+        CodeTable.load(tmp_path, emoji_set)
+
+
+def test_the_disk_has_room_for_all_codes_before_the_first(tmp_path: Path) -> None:
+    """A file with holes is filled through memory: a full disk would end the process by SIGBUS."""
+    code_table.reserve(tmp_path, tuple(map(Variant, range(5000))), (64, 1), (4, 8, 8))
+    for name in ("codes.npy", "features.npy"):
+        found = (tmp_path / name).stat()
+        assert found.st_blocks * 512 >= found.st_size
+
+
 def test_several_codes_a_step_lie_beside_their_features(
     emoji_set: EmojiSet, tmp_path: Path
 ) -> None:

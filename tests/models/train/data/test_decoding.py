@@ -67,10 +67,18 @@ def test_what_is_clear_is_white(data: bytes) -> None:
     assert (made.getpixel((0, 0)), made.getpixel((1, 1))) == (WHITE, RED)
 
 
+TEXTS = {
+    "a": b"\xef\xbb\xbfa cat\r\n",
+    "b": b"caf\xe9\n",
+    "c": "\ufeff\u732b\r\n".encode("utf-16-le"),
+    "d": "\ufeff\u732b\n".encode("utf-16-be"),
+}
+
+
 def test_captions_of_any_editor_are_read(tmp_path: Path) -> None:
-    for name, text in (("a", b"\xef\xbb\xbfa cat\r\n"), ("b", b"caf\xe9\n")):
+    for name, text in TEXTS.items():
         (tmp_path / f"{name}.png").write_bytes(file_of(rgba()))
         (tmp_path / f"{name}.txt").write_bytes(text)
     data = FolderSet(FolderFiles(tmp_path), 8)
-    assert data.names() == ("a cat", "caf\ufffd")
+    assert data.names() == ("a cat", "caf\ufffd", "\u732b", "\u732b")
     assert data.caption(Variant(0), Random(0)) == "a cat"

@@ -98,7 +98,9 @@ def test_broken_pictures_are_counted_and_others_stand_for_them(
     assert "skipped, 10 so far: 0000.tar/" in capsys.readouterr().out
 
 
-def test_no_held_out_picture_stands_for_a_broken_one(tmp_path: Path) -> None:
+def test_no_held_out_picture_stands_for_a_broken_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for number in range(22):
         good = Image.new("RGB", (9, 9), (number, 0, 0))
         path = tmp_path / f"{number:02d}.png"
@@ -107,6 +109,7 @@ def test_no_held_out_picture_stands_for_a_broken_one(tmp_path: Path) -> None:
     assert data.held_out == (19,)
     reds = [data.render(Variant(number))[0, 0, 0] for number in (18, 19, 20, 21)]
     assert [round(float(red) * 127.5 + 127.5) for red in reds] == [20, 19, 20, 0]
+    assert "skipped, 1 so far: 18.png: is no picture\n" in capsys.readouterr().out
 
 
 def test_a_picture_is_shown_in_several_squares(tmp_path: Path) -> None:

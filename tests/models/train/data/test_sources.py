@@ -55,6 +55,23 @@ def test_squares_are_named_by_options(pictures: Path) -> None:
         of("--mirrors")
 
 
+@pytest.mark.parametrize(
+    ("selection", "option"),
+    [
+        (Selection(part="odd"), "--part"),
+        (Selection(styles=("noto",)), "--styles"),
+        (Selection(varied=("flat",)), "--varied"),
+        (Selection(stand_ins=("noto",)), "--stand-ins"),
+        (Selection(num_scenes=9), "--scenes"),
+    ],
+)
+def test_ones_own_pictures_are_not_narrowed_down(
+    selection: Selection, option: str, pictures: Path
+) -> None:
+    with pytest.raises(ConfigError, match=f"{option}: of the emoji art only"):
+        open_data(pictures, Path("none"), 32, selection)
+
+
 def test_who_only_looks_at_a_data_set_is_asked_nothing_of_learning() -> None:
     parser = ArgumentParser()
     add_place(parser)

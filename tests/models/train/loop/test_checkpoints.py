@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 
-from models.errors import MissingFileError
+from models.errors import CheckpointError, MissingFileError
 from models.train.loop import checkpoints
 from models.train.loop.checkpoints import Checkpoints, State, averaged, latest, load, run_of
 from models.train.loop.processes import is_first
@@ -116,6 +116,29 @@ def test_a_full_disk_is_told_in_its_own_words(
     with pytest.raises(OSError, match=r"^no space left$"):
         Checkpoints(tmp_path, 1).save(state(1))
     assert latest(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left", "said"),
+    [
+        ("*.safetensors", 100, "safetensors can't be read"),
+        ("*.safetensors", 0, "safetensors can't be read"),
+        ("*.safetensors", None, r"000001 lacks tensors that state\.json there names"),
+        ("state.json", 100, r"state\.json is not JSON"),
+    ],
+)
+def test_a_damaged_one_is_told_in_a_line(
+    pattern: str, left: int | None, said: str, tmp_path: Path
+) -> None:
+    """Such as a copy that broke off."""
+    Checkpoints(tmp_path, 1).save(state(1))
+    (path,) = (tmp_path / "checkpoints" / "000001").glob(pattern)
+    if left is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(CheckpointError, match=said):
+        averaged(tmp_path)
 
 
 def test_any_of_a_runs_checkpoints_can_be_taken(tmp_path: Path) -> None:

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image
 
 from models.errors import ConfigError
-from models.train.recipes.clip import build, description, hits
+from models.tokenizer import Tokenizer
+from models.train.data.folder import FolderFiles, FolderSet
+from models.train.recipes.clip import build, description, hits, retrieval
 from models.train.shapes import with_values
 
 
@@ -26,6 +31,14 @@ def test_a_shape_that_can_not_be_is_told_by_its_key(pair: str, said: str) -> Non
     with pytest.raises(ConfigError) as refused:
         build(document)
     assert str(refused.value).startswith(said)
+
+
+def test_nothing_is_said_of_a_data_set_that_holds_out_no_picture(tmp_path: Path) -> None:
+    """As a folder of fewer than twenty."""
+    Image.new("RGB", (32, 32)).save(tmp_path / "0.png")
+    data = FolderSet(FolderFiles(tmp_path), 32)
+    tokenizer = Tokenizer.of_letters(16)
+    assert retrieval(build(description(len(tokenizer.vocabulary()))), data, tokenizer) == {}
 
 
 def test_a_hit_is_the_true_name_first_or_among_five() -> None:

@@ -35,7 +35,7 @@ def examples(stage1: HQVAE) -> Examples:
 
 def trainer(
     folder: Path,
-    stage1: HQVAE,
+    stage1: HQVAE | None,
     plan: PriorPlan,
     tau: float | None,
     engine: Engine | None = None,
@@ -71,6 +71,8 @@ def test_what_it_can_not_do_is_said(tmp_path: Path) -> None:
     batch = examples(stage1)
     with pytest.raises(ConfigError, match="--soft"):
         trainer(tmp_path, stage1, PLAN, 0.5).step(0, replace(batch, features=None))
+    with pytest.raises(ConfigError, match="--stage1"):
+        trainer(tmp_path, None, PLAN, 0.5).step(0, batch)
     with pytest.raises(ConfigError, match="weight_txt"):
         trainer(tmp_path, stage1, replace(PLAN, text_weight=0.1), None).step(0, batch)
 

@@ -56,6 +56,15 @@ def test_muon_has_the_matrices_between_tables_and_classifiers(family: str) -> No
     assert inner - matrices <= {"input_mlp.weight", "head_mlp.weight"}
 
 
+@pytest.mark.parametrize("family", CODEC_RECIPES)
+def test_a_short_run_has_time_to_learn_its_codes(family: str) -> None:
+    """Of one that ended before they begin each picture would be the same few codes."""
+    recipe = CODEC_RECIPES[family]
+    model = on_meta(lambda: build_codec(recipe.shape))
+    started = [recipe.plan(model, steps, False).unquantised for steps in (2, 100, 400, 4000)]
+    assert started == [1, 50, 200, 200]
+
+
 def test_what_can_only_be_used_is_refused_by_name(tmp_path: Path) -> None:
     gumbel = replace(codec_shape("tiny"), quantizer="gumbel")
     model, recipe = VQGAN(gumbel), codec_recipe(gumbel)
