@@ -2,6 +2,7 @@
 // {id, kind, at, cells}; a cell is one job: {request, axis, job, problem}. Knows no page.
 
 const STORE = "mindalle.runs";
+const FORGOTTEN = "mindalle.forgotten"; // what a tab has forgotten last
 export const newCell = (request, axis = null) => ({ request, axis, job: null, problem: null });
 const MAX_RUNS = 40;
 
@@ -27,17 +28,25 @@ export class History {
     this.#forget(runs);
   }
 
-  /** The runs that another tab has just forgotten, by the storage event that tells of it: no longer ours either. */
-  forgottenElsewhere({ key, oldValue, newValue }) {
-    if (key !== STORE) return [];
-    const [before, now] = [oldValue, newValue].map((text) => new Set(parsed(text).map(({ id }) => id)));
-    const gone = this.runs.filter(({ id }) => before.has(id) && !now.has(id));
+  /**
+   * The runs that another tab has just forgotten, by the storage event that tells of it: no longer ours either. One that
+   * is merely not among those written was added here while the other tab, which had not seen it, wrote.
+   */
+  forgottenElsewhere({ key, newValue }) {
+    if (key !== FORGOTTEN) return [];
+    const ids = parsed(newValue);
+    const gone = this.runs.filter(({ id }) => ids.includes(id));
     this.runs = this.runs.filter((run) => !gone.includes(run));
+    for (const id of ids) this.#forgotten.add(id);
+    this.save();
     return gone;
   }
 
   #forget(runs) {
-    for (const { id } of runs) this.#forgotten.add(id);
+    if (!runs.length) return this.save();
+    const ids = runs.map(({ id }) => id);
+    for (const id of ids) this.#forgotten.add(id);
+    write(FORGOTTEN, ids);
     this.save();
   }
 
@@ -46,11 +55,15 @@ export class History {
     const known = new Set([...this.#forgotten, ...this.runs.map(({ id }) => id)]);
     const all = [...this.runs, ...stored().filter(({ id }) => !known.has(id))];
     all.sort((one, other) => other.at - one.at);
-    try {
-      localStorage.setItem(STORE, JSON.stringify(all.slice(0, MAX_RUNS), withoutSentPictures));
-    } catch {
-      // Storage is full or forbidden: the page works, it just will not remember.
-    }
+    write(STORE, all.slice(0, MAX_RUNS), withoutSentPictures);
+  }
+}
+
+function write(key, value, replacer) {
+  try {
+    localStorage.setItem(key, JSON.stringify(value, replacer));
+  } catch {
+    // Storage is full or forbidden: the page works, it just will not remember.
   }
 }
 
@@ -63,7 +76,7 @@ function withoutSentPictures(name, value) {
 
 function stored() {
   try {
-    return parsed(localStorage.getItem(STORE));
+    return parsed(localStorage.getItem(STORE)).filter((run) => Array.isArray(run?.cells));
   } catch {
     return [];
   }
@@ -71,8 +84,8 @@ function stored() {
 
 function parsed(text) {
   try {
-    const runs = JSON.parse(text ?? "[]");
-    return Array.isArray(runs) ? runs.filter((run) => Array.isArray(run.cells)) : [];
+    const list = JSON.parse(text ?? "[]");
+    return Array.isArray(list) ? list : [];
   } catch {
     return [];
   }

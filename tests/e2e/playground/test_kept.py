@@ -92,6 +92,20 @@ async def test_what_another_tab_forgets_does_not_come_back(page: Page) -> None:
     await expect(page.locator(".run h2")).to_have_text(["a blue bird"])
 
 
+async def test_what_another_tab_has_not_seen_when_it_writes_stays(page: Page) -> None:
+    """Tabs are processes of their own: each may write before it hears of the other's run."""
+    await draw(page)
+    await expect(page.locator("button.tile")).to_have_count(4)
+    await page.evaluate(
+        "void (globalThis.heard = new Promise((done) => addEventListener('storage', done)))"
+    )
+    other = await page.context.new_page()
+    await other.goto(page.url)
+    await other.evaluate("localStorage.setItem('mindalle.runs', '[]')")
+    await page.evaluate("globalThis.heard.then(() => null)")
+    await expect(page.locator("button.tile")).to_have_count(4)
+
+
 _FORBIDDEN = """for (const name of ["sessionStorage", "localStorage", "indexedDB"]) {
   const get = () => { throw new DOMException("denied", "SecurityError"); };
   Object.defineProperty(globalThis, name, { get });
